@@ -1,0 +1,266 @@
+//! Clusters: groups of endpoints with one policy.
+
+use super::TlsVersion;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+/// A group of endpoints with one policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Unique: `outbound|9080|v1|reviews.default.svc.cluster.local`, `inbound|8080||`, `PassthroughCluster`.
+    pub name: Arc<str>,
+    /// Where endpoints come from.
+    pub discovery: Discovery,
+    /// How one is chosen.
+    pub load_balancer: LoadBalancer,
+    /// What is spoken to it.
+    pub protocol: UpstreamProtocol,
+    /// TLS to it.
+    pub tls: Option<ClientTls>,
+    /// TCP connect, TLS included; 10 s unless said.
+    pub connect_timeout: Duration,
+    /// Bounds.
+    pub limits: ClusterLimits,
+    /// Passive ejection.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// SO_KEEPALIVE.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Idle pooled HTTP connections close after this; 1 h unless said, 3 s inbound.
+    pub idle_timeout: Option<Duration>,
+    /// Connections close at this age; `None`: never.
+    pub max_connection_duration: Option<Duration>,
+    /// The service that it stands for, in metrics.
+    pub service: ServiceIdentity,
+    /// The subset's name, or empty.
+    pub subset: Arc<str>,
+    /// What made it: the DestinationRule if there is one, else the Service or ServiceEntry.
+    pub origin: super::Origin,
+}
+
+/// Names of a service in metrics. Source: Istio standard metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ServiceIdentity {
+    /// `reviews.default.svc.cluster.local`.
+    pub host: Arc<str>,
+    /// `reviews`; the host for a ServiceEntry outside the cluster domain.
+    pub name: Arc<str>,
+    /// `default`.
+    pub namespace: Arc<str>,
+}
+
+/// Where endpoints come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Discovery {
+    /// Given.
+    Static(Vec<Endpoint>),
+    /// Each host name's addresses are all endpoints; refreshed by TTL; a failed refresh keeps the last set.
+    StrictDns(Vec<Endpoint>),
+    /// The first address of a name is used for new connections (`DNS_ROUND_ROBIN`).
+    LogicalDns(Endpoint),
+    /// Where the client wanted to go: the original destination of a redirected connection, else the authority.
+    OriginalDestination,
+    /// The host and port of the authority, resolved when first used (wildcard ServiceEntries, HTTP_PROXY use).
+    DynamicForwardProxy,
+    /// Nowhere.
+    None,
+}
+
+/// One place to send to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// Where.
+    pub address: EndpointAddress,
+    /// Relative; at least 1.
+    pub weight: u32,
+    /// Who answers there, shared by the endpoints of a workload.
+    pub workload: Arc<Workload>,
+    /// `region/zone/subzone`, or empty.
+    pub locality: Arc<str>,
+}
+
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EndpointAddress {
+    /// An address.
+    Socket(SocketAddr),
+    /// A name to resolve, and a port.
+    Name(Arc<str>, u16),
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            EndpointAddress::Socket(address) => address.fmt(f),
+            EndpointAddress::Name(name, port) => write!(f, "{name}:{port}"),
+            EndpointAddress::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// Who answers at an endpoint, in metrics and for mTLS.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Workload {
+    /// Deployment, WorkloadEntry or Pod name; `unknown` if it cannot be told.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// All its labels (`app`, `version`, `security.istio.io/tlsMode`, …).
+    pub labels: BTreeMap<String, String>,
+    /// Its service account, or empty.
+    pub service_account: String,
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadBalancer {
+    /// Power of two choices over active requests, weighted: the default.
+    LeastRequest,
+    /// In turn, weighted.
+    RoundRobin,
+    /// By chance, weighted.
+    Random,
+    /// Ketama ring of xxHash64, at least this many entries (1,024 unless said).
+    RingHash {
+        /// At most 8 Mi.
+        minimum_ring_size: u64,
+    },
+    /// Maglev table of this prime size (65,537 unless said).
+    Maglev {
+        /// At most 5,000,011.
+        table_size: u64,
+    },
+}
+
+/// What is spoken to a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, prior knowledge or ALPN.
+    Http2,
+    /// What the client speaks (undeclared ports, `useClientProtocol`).
+    AsDownstream,
+}
+
+/// TLS to a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientTls {
+    /// Server name; `None`: the host of the request's authority.
+    pub sni: Option<Arc<str>>,
+    /// PEM bundle to trust; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// Names of which the server must have one; empty: the SNI.
+    pub subject_alt_names: Vec<String>,
+    /// Certificate to present.
+    pub certificate: Option<super::CertificateFiles>,
+    /// No checks at all.
+    pub insecure_skip_verify: bool,
+    /// Lowest version; TLS 1.2 unless said.
+    pub min_version: TlsVersion,
+}
+
+/// Bounds on the use of a cluster by this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterLimits {
+    /// TCP connections.
+    pub max_connections: u32,
+    /// Requests waiting for a connection.
+    pub max_pending_requests: u32,
+    /// Active requests.
+    pub max_requests: u32,
+    /// Active retries, unless there is a budget.
+    pub max_retries: u32,
+    /// Share of active requests that may be retries.
+    pub retry_budget: Option<RetryBudget>,
+    /// Requests on one connection; 0: no bound.
+    pub max_requests_per_connection: u32,
+    /// Streams on one HTTP/2 connection.
+    pub max_concurrent_streams: u32,
+}
+
+impl Default for ClusterLimits {
+    /// 1,024 connections, pending and active requests are Envoy's defaults (Istio lifts them to 2^32 - 1; `check` says
+    /// so); retries are bounded by a budget.
+    fn default() -> Self {
+        ClusterLimits {
+            max_connections: 1024,
+            max_pending_requests: 1024,
+            max_requests: 1024,
+            max_retries: u32::MAX,
+            retry_budget: Some(RetryBudget { percent: 20.0, min_concurrency: 3 }),
+            max_requests_per_connection: 0,
+            max_concurrent_streams: 100,
+        }
+    }
+}
+
+/// Share of active requests that may be retries.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryBudget {
+    /// Of active and pending requests, 0 to 100; 20 unless said.
+    pub percent: f64,
+    /// Always allowed; 3 unless said.
+    pub min_concurrency: u32,
+}
+
+impl PartialEq for RetryBudget {
+    fn eq(&self, other: &Self) -> bool {
+        self.percent.to_bits() == other.percent.to_bits() && self.min_concurrency == other.min_concurrency
+    }
+}
+
+impl Eq for RetryBudget {}
+
+/// Passive ejection (R15).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutlierDetection {
+    /// 5 unless said; `None`: off.
+    pub consecutive_5xx: Option<u32>,
+    /// `None`: off.
+    pub consecutive_gateway_errors: Option<u32>,
+    /// Only with the split; 5 unless said.
+    pub consecutive_local_origin_failures: Option<u32>,
+    /// Whether connection failures are counted apart.
+    pub split_external_local_origin_errors: bool,
+    /// 10 s unless said.
+    pub interval: Duration,
+    /// 30 s unless said.
+    pub base_ejection_time: Duration,
+    /// 10 unless said.
+    pub max_ejection_percent: u8,
+    /// Panic threshold; 0 (off) unless said.
+    pub min_health_percent: u8,
+    /// In place of "5xx"; empty: 5xx.
+    pub error_codes: Vec<u16>,
+}
+
+/// SO_KEEPALIVE; `None` leaves the system's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// TCP_KEEPCNT.
+    pub probes: Option<u32>,
+    /// TCP_KEEPIDLE.
+    pub time: Option<Duration>,
+    /// TCP_KEEPINTVL.
+    pub interval: Option<Duration>,
+}
+
+impl EndpointAddress {
+    /// From text: an IP address, `unix:///path`, or a name; with the port.
+    pub fn new(text: &str, port: u16) -> Self {
+        if let Some(path) = text.strip_prefix("unix://") {
+            return EndpointAddress::Unix(path.into());
+        }
+        match text.parse::<IpAddr>() {
+            Ok(ip) => EndpointAddress::Socket(SocketAddr::new(ip, port)),
+            Err(_) => EndpointAddress::Name(text.to_ascii_lowercase().into(), port),
+        }
+    }
+}

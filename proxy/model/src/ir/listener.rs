@@ -1,0 +1,172 @@
+//! Listeners: sockets, and what happens to the connections that arrive on them.
+
+use super::{HostPattern, Origin, WeightedCluster};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+/// A socket to bind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Unique; `virtualOutbound`, `virtualInbound`, `0.0.0.0_8080`.
+    pub name: Arc<str>,
+    /// Where it binds.
+    pub address: ListenAddress,
+    /// Which way its connections go.
+    pub direction: Direction,
+    /// How long to wait for the bytes that tell the protocol, where it is not declared. On expiry the connection is TCP.
+    pub detection_timeout: Duration,
+    /// Chosen by the most specific match, as in Envoy: destination port, destination address, server name, transport,
+    /// application protocol. Order does not matter, and no two have an equal match.
+    pub filter_chains: Vec<FilterChain>,
+    /// For connections that no filter chain takes. `None`: close.
+    pub default_filter_chain: Option<FilterChain>,
+    /// What made it.
+    pub origin: Origin,
+}
+
+/// Where a listener binds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// TCP.
+    Socket(SocketAddr),
+    /// A Unix domain stream socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ListenAddress::Socket(address) => address.fmt(f),
+            ListenAddress::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// Which way connections go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the application beside the proxy to the mesh.
+    Outbound,
+    /// From the mesh to the application beside the proxy.
+    Inbound,
+    /// From outside the mesh: a Gateway server.
+    Gateway,
+}
+
+/// What happens to the connections of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilterChain {
+    /// For logs and dumps.
+    pub name: Arc<str>,
+    /// Which connections.
+    pub matches: FilterChainMatch,
+    /// TLS is terminated with this before anything else.
+    pub tls: Option<ServerTls>,
+    /// HTTP or TCP.
+    pub filter: NetworkFilter,
+}
+
+/// All that is given must hold; what is empty holds for every connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FilterChainMatch {
+    /// Original destination port. Only redirected connections have one that differs from the listener's.
+    pub destination_port: Option<u16>,
+    /// Original destination address.
+    pub destinations: Vec<ipnet::IpNet>,
+    /// TLS server names.
+    pub server_names: Vec<HostPattern>,
+    /// What the first bytes are.
+    pub transport: Option<Transport>,
+    /// What the first bytes inside are; empty: any. Only [`ApplicationProtocol::Http1`] and
+    /// [`ApplicationProtocol::Http2`] are ever detected.
+    pub application_protocols: Vec<ApplicationProtocol>,
+}
+
+/// What the first bytes of a connection are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A TLS ClientHello.
+    Tls,
+    /// Anything else.
+    RawBuffer,
+}
+
+/// What a connection speaks above its transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ApplicationProtocol {
+    /// An HTTP/1 request line, or ALPN `http/1.1`.
+    Http1,
+    /// The HTTP/2 preface, or ALPN `h2`.
+    Http2,
+}
+
+/// What reads the bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NetworkFilter {
+    /// HTTP/1 or HTTP/2, told apart by ALPN or the preface.
+    Http(HttpConnectionManager),
+    /// Bytes.
+    Tcp(TcpProxy),
+}
+
+/// How HTTP connections are served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpConnectionManager {
+    /// Name of the [`super::RouteConfiguration`].
+    pub route_configuration: Arc<str>,
+    /// Whether `x-forwarded-for` gets the peer appended and `x-envoy-*` from outside is stripped (gateways).
+    pub edge: bool,
+    /// `server` header of responses: `envoy` outbound, `istio-envoy` inbound and at gateways; `None`: pass through.
+    pub server_name: Option<http::HeaderValue>,
+    /// Whether HTTP/1 header names keep their case on both sides.
+    pub preserve_header_case: bool,
+}
+
+/// Bytes to a cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TcpProxy {
+    /// Chosen per connection; never empty.
+    pub clusters: Vec<WeightedCluster>,
+    /// Closes after this long without a byte either way; `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// For logs, metrics and `explain`.
+    pub route_name: Arc<str>,
+    /// The rule that chose.
+    pub origin: Origin,
+}
+
+/// TLS termination.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServerTls {
+    /// Certificate chains and keys, PEM files; chosen by key type.
+    pub certificates: Vec<CertificateFiles>,
+    /// PEM bundle that client certificates must chain to; `None`: none is asked for.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client may come without a certificate although there is a [`Self::client_ca`].
+    pub client_certificate_optional: bool,
+    /// Subject alternative names of which the client must have one; empty: any.
+    pub subject_alt_names: Vec<String>,
+    /// Lowest version; TLS 1.2 unless said.
+    pub min_version: TlsVersion,
+    /// Highest version; TLS 1.3 unless said.
+    pub max_version: TlsVersion,
+    /// Offered ALPN protocols, best first.
+    pub alpn: Vec<ApplicationProtocol>,
+}
+
+/// One certificate chain with its key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// PEM chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// A TLS version that this proxy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}

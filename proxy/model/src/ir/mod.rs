@@ -1,0 +1,109 @@
+//! The intermediate representation: one shape for everything that configures the proxy.
+//!
+//! In:  the lowering of manifests (`crate::lower`), or xDS.   Out: snapshots (`proxy/src/config`), Envoy JSON (`sidle-xds`).
+//! Invariants: names are Envoy's; values are parsed (a [`Percent`] is at most 100 %, a regex compiles, a header name is one);
+//! short names are completed; precedence has been decided. Nothing downstream interprets configuration again.
+//! Not here: Istio's nouns, live state.
+//! Read: `listener` -> `route` -> `cluster` -> `settings`.
+
+mod cluster;
+mod format;
+mod listener;
+mod primitive;
+mod route;
+mod settings;
+
+pub use cluster::*;
+pub use format::*;
+pub use listener::*;
+pub use primitive::*;
+pub use route::*;
+pub use settings::*;
+
+use std::sync::Arc;
+
+/// Everything one proxy needs, decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ir {
+    /// Who this proxy is.
+    pub node: Node,
+    /// Process settings, from `kind: Proxy` and the command line's defaults.
+    pub settings: Settings,
+    /// Sockets to bind, in the order of their names.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Route tables, referred to by [`HttpConnectionManager::route_configuration`].
+    pub route_configurations: Vec<Arc<RouteConfiguration>>,
+    /// Every cluster that a route may name, in the order of their names. Always holds [`BLACK_HOLE_CLUSTER`] and
+    /// [`PASSTHROUGH_CLUSTER`].
+    pub clusters: Vec<Arc<Cluster>>,
+}
+
+/// The cluster that answers 502 to HTTP and closes TCP: what `REGISTRY_ONLY` does with unknown destinations.
+pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
+/// The cluster that forwards to wherever the client wanted to go.
+pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
+/// The cluster of inbound connections to a port that no Service declares.
+pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";
+
+/// Who this proxy is: decides which rules apply to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Kubernetes namespace of the workload; `default` unless given.
+    pub namespace: String,
+    /// Labels of the workload, for selectors and `sourceLabels`.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Name of the workload in metrics (`source_workload`); `unknown` unless given.
+    pub workload: String,
+    /// Suffix of cluster-local names; `cluster.local`.
+    pub domain: String,
+    /// Namespace of mesh-wide rules; `istio-system`.
+    pub root_namespace: String,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Node {
+            namespace: "default".into(),
+            labels: Default::default(),
+            workload: "unknown".into(),
+            domain: "cluster.local".into(),
+            root_namespace: "istio-system".into(),
+        }
+    }
+}
+
+/// Where a piece of configuration was written.
+///
+/// Two origins are always equal: where a thing stands does not change what it does, so moving a route in its file
+/// neither replaces a cluster nor counts as a change.
+#[derive(Debug, Clone, Eq)]
+pub struct Origin {
+    /// `VirtualService default/reviews`, or `built in`.
+    pub resource: Arc<str>,
+    /// Path of the file as the user gave it, `-` for standard input, empty for built-in configuration.
+    pub file: Arc<str>,
+    /// First line, from 1; 0 for built-in configuration.
+    pub line: u32,
+    /// First column, from 1; 0 for built-in configuration.
+    pub column: u32,
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Origin {
+    /// The origin of what Sidle adds by itself.
+    pub fn built_in() -> Self {
+        Origin { resource: "built in".into(), file: "".into(), line: 0, column: 0 }
+    }
+}
+
+/// `file:line`, or `built in`.
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.line == 0 { f.write_str("built in") } else { write!(f, "{}:{}", self.file, self.line) }
+    }
+}

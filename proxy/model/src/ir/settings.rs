@@ -1,0 +1,116 @@
+//! Process settings: what `kind: Proxy` and the command line decide. Changes to sockets and workers need a restart; the
+//! rest is applied with the next snapshot.
+
+use super::Format;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Process settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Admin; `127.0.0.1:15000`.
+    pub admin: SocketAddr,
+    /// `/stats/prometheus`; `0.0.0.0:15090`.
+    pub metrics: SocketAddr,
+    /// `/healthz/ready`; `0.0.0.0:15021`.
+    pub health: SocketAddr,
+    /// Worker threads; `None`: one for each core.
+    pub workers: Option<u16>,
+    /// How the process ends.
+    pub drain: Drain,
+    /// What one client may take.
+    pub limits: Limits,
+    /// Access log; `None`: off.
+    pub access_log: Option<AccessLog>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            admin: SocketAddr::from(([127, 0, 0, 1], 15000)),
+            metrics: SocketAddr::from(([0, 0, 0, 0], 15090)),
+            health: SocketAddr::from(([0, 0, 0, 0], 15021)),
+            workers: None,
+            drain: Drain::default(),
+            limits: Limits::default(),
+            access_log: None,
+        }
+    }
+}
+
+/// One deadline, as users ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// From SIGTERM to exit at the latest; 30 s.
+    pub deadline: Duration,
+    /// From SIGTERM to the earliest exit, for load balancers to notice; 0.
+    pub minimum: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Drain { deadline: Duration::from_secs(30), minimum: Duration::ZERO }
+    }
+}
+
+/// What one client may take; defaults as in the limits table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Request head in bytes; 32 KiB, then 431.
+    pub max_request_headers_bytes: u32,
+    /// Header fields; 100, then 431.
+    pub max_request_headers_count: u32,
+    /// From the first byte of a head to its last; 10 s, then 408.
+    pub request_headers_timeout: Duration,
+    /// Without a byte of a body either way; 60 s; not for upgraded and gRPC streams.
+    pub stream_idle_timeout: Duration,
+    /// A downstream connection without a request; 5 min.
+    pub connection_idle_timeout: Duration,
+    /// Streams of one downstream HTTP/2 connection; 100.
+    pub http2_max_concurrent_streams: u32,
+    /// HTTP/2 window of a stream; 256 KiB.
+    pub http2_initial_stream_window: u32,
+    /// HTTP/2 window of a connection; 1 MiB.
+    pub http2_initial_connection_window: u32,
+    /// Bytes kept for a retry or a mirror; 64 KiB. A longer body is not retried once it was sent.
+    pub replay_buffer_bytes: u32,
+    /// Downstream connections; `None`: 0.8 of the file descriptor limit.
+    pub max_connections: Option<u32>,
+    /// A TLS handshake; 5 s.
+    pub tls_handshake_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_request_headers_bytes: 32 << 10,
+            max_request_headers_count: 100,
+            request_headers_timeout: Duration::from_secs(10),
+            stream_idle_timeout: Duration::from_secs(60),
+            connection_idle_timeout: Duration::from_secs(300),
+            http2_max_concurrent_streams: 100,
+            http2_initial_stream_window: 256 << 10,
+            http2_initial_connection_window: 1 << 20,
+            replay_buffer_bytes: 64 << 10,
+            max_connections: None,
+            tls_handshake_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Access log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessLog {
+    /// A file, or `/dev/stdout`, `/dev/stderr`.
+    pub path: PathBuf,
+    /// What a line holds.
+    pub format: AccessLogFormat,
+}
+
+/// What an access log line holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessLogFormat {
+    /// Text with operators, newline included.
+    Text(Format),
+    /// One JSON object, keys in order.
+    Json(Vec<(String, Format)>),
+}

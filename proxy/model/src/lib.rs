@@ -3,6 +3,25 @@
 //! In:  Istio, Kubernetes and `sidle.dev` manifests as text.   Out: an [`ir::Ir`], and [`Diagnostic`]s with positions.
 //! Invariants: nothing here knows tokio, hyper or the clock; what is in the IR cannot be wrong.
 //! Not here: sockets, files being watched (`proxy/src/config`), matching (`sidle-routing`), Envoy's JSON (`sidle-xds`).
-//! Read: `yaml` (text -> positioned tree) -> `istio`, `kubernetes`, `sidle` (tree -> types) -> `lower` (types -> `ir`).
+//! Read: `load` (the line) -> `source` (paths -> text) -> `yaml` (text -> positioned tree) -> `manifest` (tree -> `istio`,
+//! `kubernetes`, `sidle`) -> `check` (rules between fields) -> `lower` (types -> `ir`).
 
+pub mod check;
+pub mod config;
+pub mod diagnostic;
+mod duration;
 pub mod ir;
+pub mod istio;
+pub mod kubernetes;
+mod load;
+pub mod lower;
+mod manifest;
+pub mod sidle;
+pub mod source;
+pub mod yaml;
+
+pub use config::{Config, Metadata, Resource, Step, age_order};
+pub use diagnostic::{Diagnostic, Severity, Span};
+pub use duration::Duration;
+pub use load::{Loaded, load, load_texts};
+pub use manifest::parse;

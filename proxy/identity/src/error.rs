@@ -1,0 +1,78 @@
+//! What can be wrong with a TLS configuration. Every error names the file that has to be mended, and none quotes it.
+
+use std::{io, path::PathBuf};
+
+/// Why a TLS configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is larger than any that makes sense here.
+    #[error("{}: larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// A file is broken PEM.
+    #[error("{}: not valid PEM: {what}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong; never a piece of the file.
+        what: &'static str,
+    },
+    /// A file holds no certificate.
+    #[error("{}: no PEM certificate in it", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file holds no private key.
+    #[error("{}: no PEM private key in it", path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate cannot be used.
+    #[error("{}: unusable certificate: {source}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// A private key cannot be used.
+    #[error("{}: unusable private key; RSA from 2,048 bits, ECDSA P-256, P-384, P-521 and Ed25519 are", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate was not made for its key.
+    #[error("{}: the key is not that of the certificate in {}", key.display(), certificate.display())]
+    Mismatch {
+        /// The chain.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+    /// TLS is to be served without a certificate.
+    #[error("no certificate to serve")]
+    NothingToServe,
+    /// The system trusts nobody.
+    #[error("the system has no trusted roots{reason}; install its CA certificates, or name a file")]
+    SystemRoots {
+        /// `: …`, or empty.
+        reason: String,
+    },
+    /// The parts are good and do not fit together.
+    #[error("TLS settings that do not fit together: {0}")]
+    Settings(rustls::Error),
+}

@@ -1,0 +1,127 @@
+//! Gateways: servers, their ports, hosts and TLS.
+
+use super::{
+    http_match::labels,
+    report::{At, Report},
+    values,
+};
+use crate::{
+    diagnostic::codes,
+    istio::{Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol},
+};
+use std::collections::HashMap;
+
+pub(super) fn check(spec: &Gateway, report: &mut Report<'_>) {
+    let root = At::SPEC;
+    let servers = root.to("servers");
+    labels(&spec.selector, root.to("selector"), report);
+    if spec.servers.is_empty() && report.is_written(servers) {
+        report.error(servers, codes::EMPTY_LIST, "a Gateway needs at least one server");
+    }
+    let mut names = HashMap::new();
+    for (index, server) in spec.servers.iter().enumerate() {
+        let at = servers.to(index);
+        check_server(server, at, report);
+        if let Some(name) = &server.port.name
+            && names.insert(name, index).is_some()
+        {
+            let message = format!("the port name `{name}` stands here twice");
+            report.error(at.to("port").to("name"), codes::DUPLICATE_PORT, message);
+        }
+    }
+    protocols_of_one_port(spec, servers, report);
+}
+
+fn check_server(server: &Server, at: At<'_>, report: &mut Report<'_>) {
+    let hosts = at.to("hosts");
+    if server.hosts.is_empty() && report.is_written(hosts) {
+        report.error_help(hosts, codes::EMPTY_LIST, "a server needs at least one host", "write `\"*\"` for every host");
+    }
+    for (index, host) in server.hosts.iter().enumerate() {
+        report.judge(hosts.to(index), codes::BAD_HOST, values::namespaced_host(host, false));
+    }
+    if let Some(bind) = &server.bind {
+        report.judge(at.to("bind"), codes::BAD_ADDRESS, values::bind_address(bind));
+    }
+    let protocol = server.port.protocol.to_ascii_uppercase();
+    if protocol.is_empty() {
+        return;
+    }
+    report.judge(at.to("port").to("protocol"), codes::BAD_PROTOCOL, values::protocol(&protocol));
+    let secure = matches!(protocol.as_str(), "HTTPS" | "TLS");
+    match &server.tls {
+        None if secure => {
+            let message = format!("a server with `protocol: {protocol}` needs `tls`");
+            report.error_help(at, codes::BAD_TLS, message, "add `tls` with a `mode` and a certificate");
+        }
+        Some(tls) if !secure && !matches!(protocol.as_str(), "TCP" | "MONGO" | "MYSQL" | "REDIS") => {
+            if *tls != (ServerTlsSettings { https_redirect: tls.https_redirect, ..Default::default() }) {
+                let message = format!("with `protocol: {protocol}` only `httpsRedirect` has an effect here");
+                report.error_help(at.to("tls"), codes::BAD_TLS, message, "set `protocol: HTTPS` to use TLS");
+            }
+        }
+        Some(tls) => {
+            if tls.https_redirect && secure {
+                let message = "`httpsRedirect` is for servers with `protocol: HTTP`";
+                report.warn(at.to("tls").to("httpsRedirect"), codes::BAD_TLS, message);
+            }
+            server_tls(tls, at.to("tls"), report);
+        }
+        None => {}
+    }
+}
+
+/// TLS settings of a Gateway's server or a Sidecar's port.
+pub(super) fn server_tls(tls: &ServerTlsSettings, at: At<'_>, report: &mut Report<'_>) {
+    let secret = tls.credential_name.is_some() || !tls.credential_names.is_empty();
+    let files = tls.server_certificate.is_some() && tls.private_key.is_some();
+    let pairs = !tls.tls_certificates.is_empty();
+    match tls.mode {
+        ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
+            if !secret && !pairs && !files {
+                let message = "this mode needs a certificate";
+                let help = "set `serverCertificate` and `privateKey`, or a `credentialName`";
+                report.error_help(at, codes::BAD_TLS, message, help);
+            }
+            let verifies = tls.mode != ServerTlsMode::Simple;
+            let pair_ca = tls.tls_certificates.iter().any(|pair| pair.ca_certificates.is_some());
+            if verifies && !secret && tls.ca_certificates.is_none() && !pair_ca {
+                let message = "this mode needs `caCertificates` to check clients by, or a `credentialName`";
+                report.error(at, codes::BAD_TLS, message);
+            }
+        }
+        ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
+            if secret || files || pairs {
+                report.warn(at, codes::BAD_TLS, "this mode uses no certificate of its own: those here have no effect");
+            }
+        }
+    }
+    if tls.max_protocol_version != TlsProtocol::Auto && tls.min_protocol_version > tls.max_protocol_version {
+        let message = "`minProtocolVersion` is above `maxProtocolVersion`";
+        report.error(at.to("minProtocolVersion"), codes::BAD_TLS, message);
+    }
+    if matches!(tls.max_protocol_version, TlsProtocol::V1_0 | TlsProtocol::V1_1) {
+        report.error(at.to("maxProtocolVersion"), codes::BAD_TLS, "TLS below 1.2 is broken, and not spoken here");
+    } else if matches!(tls.min_protocol_version, TlsProtocol::V1_0 | TlsProtocol::V1_1) {
+        let message = "TLS below 1.2 is broken, and not spoken here: the least is 1.2";
+        report.warn(at.to("minProtocolVersion"), codes::NOT_APPLIED, message);
+    }
+}
+
+/// A port number has one protocol, told by TLS or not.
+fn protocols_of_one_port(spec: &Gateway, servers: At<'_>, report: &mut Report<'_>) {
+    let mut first: HashMap<(u16, &Option<String>), (usize, &str)> = HashMap::new();
+    for (index, server) in spec.servers.iter().enumerate() {
+        let family = match server.port.protocol.to_ascii_uppercase().as_str() {
+            "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => "plain HTTP",
+            "HTTPS" | "TLS" => "TLS",
+            _ => "TCP",
+        };
+        let (before, known) = *first.entry((server.port.number, &server.bind)).or_insert((index, family));
+        if known != family {
+            let line = report.span(servers.to(before)).line;
+            let message = format!("port {} speaks {known} by line {line}, and cannot also speak {family}", server.port.number);
+            report.error(servers.to(index).to("port").to("protocol"), codes::BAD_PROTOCOL, message);
+        }
+    }
+}

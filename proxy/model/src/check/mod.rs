@@ -1,0 +1,56 @@
+//! Rules between fields and between resources: everything that types do not say.
+//!
+//! In:  a [`Config`].   Out: diagnostics, each at the value that is wrong.
+//! Invariants: what passes without an error can be lowered; a field that is accepted and not applied is told, from one table
+//! (`not_applied`); of a resource that is not whole, only values that stand there are judged, not what is missing.
+//! Not here: fields and types (`crate::yaml`), what depends on the proxy's place in the mesh (`crate::lower`).
+//! Read: `report` -> `virtual_service`, `http_route` -> `destination_rule` … -> `references` -> `unreachable`.
+
+mod destination_rule;
+mod gateway;
+mod http_action;
+mod http_match;
+mod http_route;
+mod kubernetes;
+mod l4_route;
+mod metadata;
+mod not_applied;
+mod proxy;
+mod references;
+mod report;
+mod service_entry;
+mod sidecar;
+mod unreachable;
+mod values;
+mod virtual_service;
+
+use crate::{config::Config, diagnostic::Diagnostic, ir::Node};
+use report::Report;
+
+/// Everything that is wrong or surprising in `config`, for the proxy `node`.
+pub fn check(config: &Config, node: &Node) -> Vec<Diagnostic> {
+    let mut out = Vec::new();
+    macro_rules! each {
+        ($list:ident, $check:path) => {
+            for resource in &config.$list {
+                $check(&resource.spec, &mut Report::new(resource, &mut out));
+            }
+        };
+    }
+    each!(virtual_services, virtual_service::check);
+    each!(virtual_services, unreachable::check);
+    each!(destination_rules, destination_rule::check);
+    each!(service_entries, service_entry::check);
+    each!(workload_entries, service_entry::check_workload);
+    each!(gateways, gateway::check);
+    each!(sidecars, sidecar::check);
+    each!(services, kubernetes::check_service);
+    each!(endpoints, kubernetes::check_endpoints);
+    each!(endpoint_slices, kubernetes::check_slice);
+    each!(pods, kubernetes::check_pod);
+    each!(proxies, proxy::check);
+    metadata::check(config, &mut out);
+    not_applied::check(config, &mut out);
+    references::check(config, node, &mut out);
+    out
+}

@@ -1,0 +1,323 @@
+//! References between resources: gateways, delegates, hosts, subsets, ports, selectors.
+//!
+//! Invariant: a resource that is not whole counts as defined, so that one mistake is told once.
+//! Not here: which DestinationRule applies to which client (`crate::lower`): here a subset exists if any rule of its host
+//! has it.
+
+use super::{
+    report::{At, Report},
+    values,
+};
+use crate::{
+    config::Config,
+    diagnostic::{Diagnostic, codes},
+    ir::{HostPattern, Node},
+    istio::{Destination, VirtualService},
+    yaml::nearest,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::IpAddr,
+};
+
+pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
+    let known = Known::new(config, node);
+    let mut called = HashSet::new();
+    for resource in &config.virtual_services {
+        let namespace = resource.metadata.namespace.as_str();
+        let report = &mut Report::new(resource, out);
+        gateways(&resource.spec, namespace, &known, report);
+        delegates(&resource.spec, namespace, &known, report);
+        destinations(&resource.spec, &mut |target, at| {
+            let host = known.complete(&target.host, namespace);
+            destination(target, &host, at, &known, report);
+            called.insert(host);
+        });
+    }
+    for resource in &config.virtual_services {
+        let name = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
+        if resource.spec.hosts.is_empty() && resource.whole && !known.delegated.contains(&name) {
+            let message = "without `hosts` this is a delegate, and no VirtualService delegates to it";
+            Report::new(resource, out).warn(At::SPEC, codes::EMPTY_LIST, message);
+        }
+    }
+    for resource in &config.destination_rules {
+        let host = known.complete(&resource.spec.host, &resource.metadata.namespace);
+        if !host.is_empty() && !host.starts_with('*') && !known.has_host(&host) && !called.contains(&host) {
+            let message = format!("no file defines the host `{host}`, so this rule applies to nothing");
+            let help = known.suggest_host(&host);
+            Report::new(resource, out).warn_help(At::SPEC.to("host"), codes::UNUSED_RULE, message, help);
+        }
+    }
+    selectors(config, node, out);
+}
+
+/// What the files define.
+struct Known<'a> {
+    domain: &'a str,
+    /// Ports by full host name.
+    hosts: BTreeMap<String, BTreeSet<u16>>,
+    wildcards: Vec<HostPattern>,
+    /// Subsets of DestinationRules by host pattern.
+    subsets: HashMap<String, BTreeSet<&'a str>>,
+    /// Namespace and name.
+    gateways: HashSet<(&'a str, &'a str)>,
+    /// Namespace and name; whether it has hosts.
+    virtual_services: HashMap<(&'a str, &'a str), bool>,
+    /// Namespace and name of every delegate that is named somewhere.
+    delegated: HashSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Known<'a> {
+    fn new(config: &'a Config, node: &'a Node) -> Self {
+        let mut known = Known {
+            domain: &node.domain,
+            hosts: BTreeMap::new(),
+            wildcards: Vec::new(),
+            subsets: HashMap::new(),
+            gateways: config.gateways.iter().map(|g| (&*g.metadata.namespace, &*g.metadata.name)).collect(),
+            virtual_services: HashMap::new(),
+            delegated: HashSet::new(),
+        };
+        known.add_hosts(config);
+        for rule in &config.destination_rules {
+            let host = known.complete(&rule.spec.host, &rule.metadata.namespace);
+            let names = rule.spec.subsets.iter().map(|subset| subset.name.as_str());
+            known.subsets.entry(host).or_default().extend(names);
+        }
+        for resource in &config.virtual_services {
+            let namespace = resource.metadata.namespace.as_str();
+            let hosted = !resource.spec.hosts.is_empty() || !resource.whole;
+            known.virtual_services.insert((namespace, &resource.metadata.name), hosted);
+            for delegate in resource.spec.http.iter().filter_map(|route| route.delegate.as_ref()) {
+                known.delegated.insert((delegate.namespace.as_deref().unwrap_or(namespace), &delegate.name));
+            }
+        }
+        known
+    }
+
+    fn add_hosts(&mut self, config: &'a Config) {
+        for service in &config.services {
+            let host = self.complete(&service.metadata.name, &service.metadata.namespace);
+            self.hosts.entry(host).or_default().extend(service.spec.ports.iter().map(|port| port.port));
+        }
+        for entry in &config.service_entries {
+            for host in &entry.spec.hosts {
+                match HostPattern::new(host) {
+                    Some(HostPattern::Exact(host)) => {
+                        let ports = entry.spec.ports.iter().map(|port| port.number);
+                        self.hosts.entry(host.to_string()).or_default().extend(ports);
+                    }
+                    Some(pattern) => self.wildcards.push(pattern),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// The full name: a name without a dot is a Service of the rule's namespace.
+    fn complete(&self, host: &str, namespace: &str) -> String {
+        let host = host.to_ascii_lowercase();
+        let full = host.is_empty() || host.contains(['.', ':']) || host.starts_with('*');
+        if full { host } else { format!("{host}.{namespace}.svc.{}", self.domain) }
+    }
+
+    fn has_host(&self, host: &str) -> bool {
+        self.hosts.contains_key(host) || self.wildcards.iter().any(|pattern| pattern.matches(host))
+    }
+
+    fn suggest_host(&self, host: &str) -> String {
+        let (name, rest) = host.split_once('.').unwrap_or((host, ""));
+        let siblings = || self.hosts.keys().filter_map(|known| known.split_once('.').filter(|(_, r)| *r == rest));
+        let elsewhere = || self.hosts.keys().find(|known| known.split_once('.').is_some_and(|(first, _)| first == name));
+        if let Some(meant) = nearest(name, siblings().map(|(first, _)| first)) {
+            format!("did you mean `{meant}.{rest}`?")
+        } else if let Some(other) = elsewhere().filter(|other| *other != host) {
+            format!("`{other}` is defined; a name without a dot is of the rule's own namespace")
+        } else {
+            "define it with a Service or a ServiceEntry".into()
+        }
+    }
+
+    /// Subsets that any rule of `host` has; `None`: no rule is for that host.
+    fn subsets_of(&self, host: &str) -> Option<BTreeSet<&'a str>> {
+        let covers = |pattern: &str| HostPattern::new(pattern).is_some_and(|pattern| pattern.matches(host));
+        if let Some(exact) = self.subsets.get(host) {
+            let mut all = exact.clone();
+            all.extend(self.subsets.iter().filter(|(p, _)| p.starts_with('*') && covers(p)).flat_map(|(_, s)| s));
+            return Some(all);
+        }
+        let mut wildcards = self.subsets.iter().filter(|(pattern, _)| pattern.starts_with('*') && covers(pattern)).peekable();
+        wildcards.peek()?;
+        Some(wildcards.flat_map(|(_, subsets)| subsets).copied().collect())
+    }
+}
+
+/// Visits every destination of a VirtualService.
+fn destinations(spec: &VirtualService, visit: &mut dyn FnMut(&Destination, At<'_>)) {
+    let root = At::SPEC;
+    for (index, rule) in spec.http.iter().enumerate() {
+        let at = root.to("http");
+        let at = at.to(index);
+        for (index, share) in rule.route.iter().enumerate() {
+            visit(&share.destination, at.to("route").to(index).to("destination"));
+        }
+        if let Some(mirror) = &rule.mirror {
+            visit(mirror, at.to("mirror"));
+        }
+        for (index, mirror) in rule.mirrors.iter().enumerate() {
+            visit(&mirror.destination, at.to("mirrors").to(index).to("destination"));
+        }
+    }
+    let tls = spec.tls.iter().map(|rule| &rule.route).enumerate().map(|(index, route)| ("tls", index, route));
+    let tcp = spec.tcp.iter().map(|rule| &rule.route).enumerate().map(|(index, route)| ("tcp", index, route));
+    for (field, index, route) in tls.chain(tcp) {
+        let at = root.to(field);
+        let at = at.to(index);
+        for (index, share) in route.iter().enumerate() {
+            visit(&share.destination, at.to("route").to(index).to("destination"));
+        }
+    }
+}
+
+fn destination(target: &Destination, host: &str, at: At<'_>, known: &Known<'_>, report: &mut Report<'_>) {
+    if target.host.is_empty() || values::host_name(&target.host).is_err() {
+        return;
+    }
+    if !known.has_host(host) && host.parse::<IpAddr>().is_err() {
+        let message = format!("no file defines the host `{host}`: it will be resolved by DNS");
+        report.warn_help(at.to("host"), codes::UNKNOWN_HOST, message, known.suggest_host(host));
+    }
+    if let (Some(port), Some(ports)) = (&target.port, known.hosts.get(host))
+        && !ports.contains(&port.number)
+        && port.number != 0
+    {
+        let list: Vec<_> = ports.iter().map(u16::to_string).collect();
+        let message = format!("`{host}` has no port {}: requests get 503", port.number);
+        let help = format!("its ports are: {}", list.join(", "));
+        report.warn_help(at.to("port").to("number"), codes::UNKNOWN_PORT, message, help);
+    }
+    let Some(subset) = target.subset.as_deref() else { return };
+    let subsets = known.subsets_of(host);
+    if subsets.as_ref().is_some_and(|subsets| subsets.contains(subset)) {
+        return;
+    }
+    let help = match &subsets {
+        None => format!("write a DestinationRule for `{host}` with this subset"),
+        Some(subsets) => match nearest(subset, subsets.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("its subsets are: {}", subsets.iter().copied().collect::<Vec<_>>().join(", ")),
+        },
+    };
+    let message = format!("no DestinationRule defines the subset `{subset}` of `{host}`");
+    report.error_help(at.to("subset"), codes::UNKNOWN_SUBSET, message, help);
+}
+
+/// Gateways that rules are for, in the VirtualService and in its matches.
+fn gateways(spec: &VirtualService, namespace: &str, known: &Known<'_>, report: &mut Report<'_>) {
+    let root = At::SPEC;
+    let mut check = |names: &[String], at: At<'_>| {
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| *name != "mesh") {
+            let (owner, short) = name.split_once('/').unwrap_or((namespace, name));
+            if known.gateways.contains(&(owner, short)) {
+                continue;
+            }
+            let siblings = || known.gateways.iter().filter(|(other, _)| *other == owner).map(|(_, name)| *name);
+            let elsewhere = known.gateways.iter().filter(|(_, other)| *other == short).min();
+            let help = match (nearest(short, siblings()), elsewhere) {
+                (Some(meant), _) => format!("did you mean `{meant}`?"),
+                (_, Some((other, _))) => format!("did you mean `{other}/{short}`?"),
+                _ => format!("define a Gateway `{short}` in the namespace `{owner}`"),
+            };
+            let message = format!("no file defines the Gateway `{owner}/{short}`: these rules hold nowhere on its behalf");
+            report.warn_help(at.to(index), codes::UNKNOWN_GATEWAY, message, help);
+        }
+    };
+    check(&spec.gateways, root.to("gateways"));
+    for (index, route) in spec.http.iter().enumerate() {
+        for (entry, request) in route.matches.iter().enumerate() {
+            check(&request.gateways, root.to("http").to(index).to("match").to(entry).to("gateways"));
+        }
+    }
+    for (index, route) in spec.tls.iter().enumerate() {
+        for (entry, connection) in route.matches.iter().enumerate() {
+            check(&connection.gateways, root.to("tls").to(index).to("match").to(entry).to("gateways"));
+        }
+    }
+    for (index, route) in spec.tcp.iter().enumerate() {
+        for (entry, connection) in route.matches.iter().enumerate() {
+            check(&connection.gateways, root.to("tcp").to(index).to("match").to(entry).to("gateways"));
+        }
+    }
+}
+
+fn delegates(spec: &VirtualService, namespace: &str, known: &Known<'_>, report: &mut Report<'_>) {
+    let root = At::SPEC;
+    for (index, delegate) in spec.http.iter().enumerate().filter_map(|(at, route)| Some((at, route.delegate.as_ref()?))) {
+        if delegate.name.is_empty() {
+            continue;
+        }
+        let owner = delegate.namespace.as_deref().unwrap_or(namespace);
+        let http = root.to("http");
+        let at = http.to(index);
+        match known.virtual_services.get(&(owner, delegate.name.as_str())) {
+            Some(false) => {}
+            Some(true) => {
+                let message = format!("the VirtualService `{owner}/{}` has `hosts`, so it is no delegate", delegate.name);
+                report.warn(at.to("delegate").to("name"), codes::UNKNOWN_DELEGATE, message);
+            }
+            None => {
+                let names = known.virtual_services.keys().filter(|(other, _)| *other == owner).map(|(_, name)| *name);
+                let help = match nearest(&delegate.name, names) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => "a delegate is a VirtualService without `hosts`".into(),
+                };
+                let message = format!("no file defines the VirtualService `{owner}/{}`", delegate.name);
+                report.error_help(at.to("delegate").to("name"), codes::UNKNOWN_DELEGATE, message, help);
+            }
+        }
+    }
+}
+
+type Labels = BTreeMap<String, String>;
+
+/// Selectors that no workload has the labels for, where the files describe workloads at all.
+fn selectors(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
+    let mut workloads: Vec<(&str, &Labels)> = Vec::new();
+    workloads.extend(config.pods.iter().map(|pod| (&*pod.metadata.namespace, &pod.metadata.labels)));
+    workloads.extend(config.workload_entries.iter().map(|entry| (&*entry.metadata.namespace, &entry.spec.labels)));
+    workloads.extend(config.workloads.iter().map(|w| (&*w.metadata.namespace, &w.spec.pod_template().metadata.labels)));
+    if workloads.is_empty() {
+        return;
+    }
+    workloads.push((&node.namespace, &node.labels));
+    let selects = |namespace: Option<&str>, selector: &Labels| {
+        let has_all = |labels: &Labels| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        let inside = |other: &str| namespace.is_none_or(|namespace| namespace == other);
+        selector.is_empty() || workloads.iter().any(|(other, labels)| inside(other) && has_all(labels))
+    };
+    const MESSAGE: &str = "no workload in the files has these labels";
+    let root = At::SPEC;
+    for resource in &config.sidecars {
+        let selector = resource.spec.workload_selector.as_ref().map(|selector| &selector.labels);
+        if selector.is_some_and(|selector| !selects(Some(&resource.metadata.namespace), selector)) {
+            Report::new(resource, out).info(root.to("workloadSelector"), codes::SELECTS_NOTHING, MESSAGE);
+        }
+    }
+    for resource in &config.destination_rules {
+        let selector = resource.spec.workload_selector.as_ref().map(|selector| &selector.match_labels);
+        if selector.is_some_and(|selector| !selects(Some(&resource.metadata.namespace), selector)) {
+            Report::new(resource, out).info(root.to("workloadSelector"), codes::SELECTS_NOTHING, MESSAGE);
+        }
+    }
+    for resource in &config.gateways {
+        if !selects(None, &resource.spec.selector) {
+            Report::new(resource, out).info(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);
+        }
+    }
+    for resource in &config.proxies {
+        if !selects(Some(&resource.metadata.namespace), &resource.spec.selector) {
+            Report::new(resource, out).info(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Istio's traffic kinds, as users write them.
+//!
+//! In:  a positioned tree (`crate::yaml`).   Out: one type a kind, named as in Istio's protos.
+//! Invariants: every field of the CRDs is here; absent is `None`, an empty list or an empty map; an empty text means absent,
+//! as in protobuf, except where it can be told apart (`StringMatch`). Nothing is checked beyond types and ranges.
+//! Not here: what the fields do (`crate::lower`), rules between fields (`crate::check`).
+//! Read: `virtual_service` -> `destination_rule` -> `service_entry`.
+
+mod destination_rule;
+mod gateway;
+mod l4_route;
+mod load_balancer;
+mod service_entry;
+mod sidecar;
+mod virtual_service;
+mod workload_entry;
+
+pub use destination_rule::*;
+pub use gateway::*;
+pub use l4_route::*;
+pub use load_balancer::*;
+pub use service_entry::*;
+pub use sidecar::*;
+pub use virtual_service::*;
+pub use workload_entry::*;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+
+/// A port by number.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("required" = ["number"]))]
+pub struct PortSelector {
+    /// Number.
+    #[schemars(range(min = 1))]
+    pub number: u16,
+}
+
+/// A percentage.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Percent {
+    /// 0 to 100.
+    #[schemars(range(min = 0, max = 100))]
+    pub value: f64,
+}
+
+/// Changes to request and response headers.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Headers {
+    /// Of the request.
+    pub request: Option<HeaderOperations>,
+    /// Of the response.
+    pub response: Option<HeaderOperations>,
+}
+
+/// Changes to headers.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HeaderOperations {
+    /// Overwrites.
+    pub set: BTreeMap<String, String>,
+    /// Appends.
+    pub add: BTreeMap<String, String>,
+    /// Removes.
+    pub remove: Vec<String>,
+}
+
+/// Labels that a workload must have, of ServiceEntry and Sidecar.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WorkloadSelector {
+    /// All of them.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Labels that a workload must have, of DestinationRule.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MatchLabels {
+    /// All of them.
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// An empty text is an absent one, as in protobuf.
+pub(crate) fn non_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
+}

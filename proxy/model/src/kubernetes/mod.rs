@@ -1,0 +1,27 @@
+//! Kubernetes kinds, as far as a proxy reads them.
+//!
+//! In:  a positioned tree (`crate::yaml`).   Out: one type a kind, with the fields that decide endpoints, ports and names.
+//! Invariants: a field that is not named here is tolerated, since Kubernetes' own schema is large and checked elsewhere.
+//! Not here: what the fields mean for a proxy (`crate::lower`).
+//! Read: `service` -> `endpoints` -> `pod`.
+
+mod endpoints;
+mod pod;
+mod service;
+
+pub use endpoints::*;
+pub use pod::*;
+pub use service::*;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A port by number, or by the name that the workload gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum IntOrString {
+    /// Number.
+    Number(u16),
+    /// Name.
+    Name(String),
+}

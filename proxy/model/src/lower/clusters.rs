@@ -1,0 +1,396 @@
+//! Clusters: a service's port, or a subset of it, under its DestinationRule.
+//!
+//! In:  destinations of routes, services, policies.   Out: [`ir::Cluster`]s by name, each made once.
+//! Invariants: every name that this module hands out stands for a cluster that exists.
+//! Not here: which rule holds (`destination_rules`), what endpoints there are (`registry`).
+//! Source: R7, R14, R15, R17, R21, R24.
+
+use super::{
+    Mesh,
+    destination_rules::{Policy, Rule, Subset},
+    names,
+    notes::Notes,
+    protocol::Protocol,
+    registry::{Labels, Port, Service},
+};
+use crate::{
+    config::{Resource, Step},
+    diagnostic::codes,
+    ir::{self, Cluster, ClusterLimits, Discovery, EndpointAddress, LoadBalancer, ServiceIdentity, UpstreamProtocol},
+    istio::{self, SimpleLoadBalancer},
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// All clusters so far, by name.
+#[derive(Debug)]
+pub(super) struct Clusters<'a> {
+    mesh: &'a Mesh<'a>,
+    by_name: BTreeMap<Arc<str>, Arc<Cluster>>,
+}
+
+/// A cluster as a route sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Target<'a> {
+    pub cluster: Arc<str>,
+    /// What holds for it: hash policies and TCP idle timeouts belong to routes.
+    pub policy: Policy<'a>,
+}
+
+/// Where a rule names a destination, for diagnostics.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'p, T> {
+    pub resource: &'p Resource<T>,
+    pub path: &'p [Step<'p>],
+}
+
+impl<'a> Clusters<'a> {
+    /// With the clusters that are always there.
+    pub fn new(mesh: &'a Mesh<'a>) -> Self {
+        let mut clusters = Clusters { mesh, by_name: BTreeMap::new() };
+        for (name, discovery) in [
+            (ir::BLACK_HOLE_CLUSTER, Discovery::None),
+            (ir::PASSTHROUGH_CLUSTER, Discovery::OriginalDestination),
+            (ir::INBOUND_PASSTHROUGH_CLUSTER, Discovery::OriginalDestination),
+        ] {
+            let identity = ServiceIdentity { host: name.into(), name: name.into(), namespace: "unknown".into() };
+            let cluster = clusters.plain(name.into(), discovery, Protocol::Undeclared, identity);
+            clusters.insert(cluster);
+        }
+        clusters
+    }
+
+    /// All of them, in the order of their names.
+    pub fn into_vec(self) -> Vec<Arc<Cluster>> {
+        self.by_name.into_values().collect()
+    }
+
+    /// Adds one, unless the name is taken.
+    pub fn insert(&mut self, cluster: Cluster) -> Arc<str> {
+        let name = cluster.name.clone();
+        self.by_name.entry(name.clone()).or_insert_with(|| Arc::new(cluster));
+        name
+    }
+
+    /// Every port of a service and every subset of it, whether a route names it or not, as in Istio.
+    pub fn add_service(&mut self, service: &Service<'a>, notes: &mut Notes) {
+        let rule = self.mesh.destination_rules.find(&service.host, Some(service.namespace));
+        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+            self.of_port(service, port, rule, None);
+            for subset in rule.map_or(&[][..], |rule| &rule.subsets) {
+                self.note_empty_subset(service, port, subset, notes);
+                self.of_port(service, port, rule, Some(subset));
+            }
+        }
+    }
+
+    /// The cluster of a service's port.
+    pub fn service(&mut self, service: &Service<'a>, port: &Port<'a>) -> Target<'a> {
+        let rule = self.mesh.destination_rules.find(&service.host, Some(service.namespace));
+        self.of_port(service, port, rule, None)
+    }
+
+    /// The cluster of a route's destination. `listen_port` is the port that the request came for.
+    pub fn destination<T>(
+        &mut self,
+        destination: &istio::Destination,
+        listen_port: u16,
+        place: Place<'_, T>,
+        notes: &mut Notes,
+    ) -> Target<'a> {
+        let mesh = self.mesh;
+        let namespace = &place.resource.metadata.namespace;
+        let host = names::complete(&destination.host, namespace, &mesh.node.domain);
+        let subset = destination.subset.as_deref();
+        let named = destination.port.as_ref().map(|port| port.number);
+        let Some(service) = mesh.registry.find(&host) else {
+            let number = named.unwrap_or(listen_port);
+            return self.undefined(&destination.host, &host, number, subset, place, notes);
+        };
+        let only = match &service.ports[..] {
+            [only] => Some(only.number),
+            _ => None,
+        };
+        let number = named.or(only).unwrap_or(listen_port);
+        let rule = mesh.destination_rules.find(&service.host, Some(service.namespace));
+        let known = subset.map(|name| rule.and_then(|rule| rule.subset(name)));
+        match (service.port(number), known, service.external_name) {
+            (Some(port), None, _) => self.of_port(service, port, rule, None),
+            (Some(port), Some(Some(subset)), _) => self.of_port(service, port, rule, Some(subset)),
+            (None, None, Some(name)) => self.by_name(&host, name, number, None, rule),
+            // Without the port or the subset there is no such cluster: 503, as in Istio.
+            _ => self.nowhere(&host, number, subset, service.identity.clone()),
+        }
+    }
+
+    /// A host that the node does not see: hidden from it, or to be resolved by DNS.
+    fn undefined<T>(
+        &mut self,
+        written: &str,
+        host: &str,
+        number: u16,
+        subset: Option<&str>,
+        place: Place<'_, T>,
+        notes: &mut Notes,
+    ) -> Target<'a> {
+        let mesh = self.mesh;
+        if let Some(hidden) = mesh.registry.find_hidden(host) {
+            let message = format!(
+                "{} exists but is not exported to namespace `{}`: requests get 503",
+                hidden.source.title(),
+                mesh.node.namespace
+            );
+            notes.warn(place.resource, codes::HIDDEN, place.path, message);
+            return self.nowhere(host, number, subset, hidden.identity.clone());
+        }
+        let namespace = names::cluster_local(host, &mesh.node.domain).map(|(_, namespace)| namespace);
+        let rule = mesh.destination_rules.find(host, namespace);
+        match subset.map(|name| rule.and_then(|rule| rule.subset(name))) {
+            _ if host.starts_with('*') => self.nowhere(host, number, subset, self.unknown_identity(host)),
+            None => self.by_name(host, written, number, None, rule),
+            Some(Some(subset)) => self.by_name(host, written, number, Some(subset), rule),
+            Some(None) => self.nowhere(host, number, subset, self.unknown_identity(host)),
+        }
+    }
+
+    fn unknown_identity(&self, host: &str) -> ServiceIdentity {
+        match names::cluster_local(host, &self.mesh.node.domain) {
+            Some((name, namespace)) => {
+                ServiceIdentity { host: host.into(), name: name.into(), namespace: namespace.into() }
+            }
+            None => ServiceIdentity { host: host.into(), name: host.into(), namespace: "unknown".into() },
+        }
+    }
+
+    /// A cluster whose only endpoint is a name to resolve.
+    fn by_name(
+        &mut self,
+        host: &str,
+        written: &str,
+        number: u16,
+        subset: Option<&Subset<'a>>,
+        rule: Option<&'a Rule<'a>>,
+    ) -> Target<'a> {
+        let policy = rule.map(|rule| rule.policy(number, subset)).unwrap_or_default();
+        let name = outbound_name(host, number, subset.map(|subset| &*subset.spec.name));
+        if !self.by_name.contains_key(&name) {
+            let identity = self.unknown_identity(host);
+            let workload = ir::Workload {
+                name: "unknown".into(),
+                namespace: identity.namespace.to_string(),
+                ..Default::default()
+            };
+            let endpoint = ir::Endpoint {
+                address: EndpointAddress::new(written, number),
+                weight: 1,
+                workload: Arc::new(workload),
+                locality: "".into(),
+            };
+            let discovery = match endpoint.address {
+                EndpointAddress::Name(..) => Discovery::StrictDns(vec![endpoint]),
+                _ => Discovery::Static(vec![endpoint]),
+            };
+            let mut cluster = self.plain(name.clone(), discovery, Protocol::Undeclared, identity);
+            apply(&mut cluster, policy, Protocol::Undeclared, &[]);
+            cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
+            cluster.origin = rule.map_or_else(ir::Origin::built_in, |rule| rule.resource().origin(&[]));
+            self.insert(cluster);
+        }
+        Target { cluster: name, policy }
+    }
+
+    /// A cluster that answers 503.
+    fn nowhere(&mut self, host: &str, number: u16, subset: Option<&str>, identity: ServiceIdentity) -> Target<'a> {
+        let name = outbound_name(host, number, subset);
+        let mut cluster = self.plain(name, Discovery::None, Protocol::Undeclared, identity);
+        cluster.subset = subset.unwrap_or_default().into();
+        Target { cluster: self.insert(cluster), policy: Policy::default() }
+    }
+
+    fn of_port(
+        &mut self,
+        service: &Service<'a>,
+        port: &Port<'a>,
+        rule: Option<&'a Rule<'a>>,
+        subset: Option<&Subset<'a>>,
+    ) -> Target<'a> {
+        let policy = rule.map(|rule| rule.policy(port.number, subset)).unwrap_or_default();
+        let name = outbound_name(&service.host, port.number, subset.map(|subset| &*subset.spec.name));
+        if !self.by_name.contains_key(&name) {
+            let passthrough = policy.load_balancer.and_then(|b| b.simple) == Some(SimpleLoadBalancer::Passthrough);
+            let discovery = match (passthrough, subset) {
+                (true, _) => Discovery::OriginalDestination,
+                (false, Some(subset)) => service.discovery(port, &subset.spec.labels),
+                (false, None) => service.discovery(port, &Labels::new()),
+            };
+            let mut cluster = self.plain(name.clone(), discovery, port.protocol, service.identity.clone());
+            apply(&mut cluster, policy, port.protocol, service.subject_alt_names);
+            cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
+            cluster.origin = match (subset, rule) {
+                (Some(subset), _) => subset.resource.origin(&["subsets".into(), subset.at.into()]),
+                (None, Some(rule)) => rule.resource().origin(&[]),
+                (None, None) => service.source.origin(&[]),
+            };
+            self.insert(cluster);
+        }
+        Target { cluster: name, policy }
+    }
+
+    /// A cluster with every default.
+    pub fn plain(
+        &self,
+        name: Arc<str>,
+        discovery: Discovery,
+        protocol: Protocol,
+        service: ServiceIdentity,
+    ) -> Cluster {
+        Cluster {
+            name,
+            discovery,
+            load_balancer: LoadBalancer::LeastRequest,
+            protocol: protocol.upstream(),
+            tls: None,
+            connect_timeout: self.mesh.connect_timeout,
+            limits: ClusterLimits::default(),
+            outlier_detection: None,
+            tcp_keepalive: None,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_connection_duration: None,
+            service,
+            subset: "".into(),
+            origin: ir::Origin::built_in(),
+        }
+    }
+
+    fn note_empty_subset(&self, service: &Service<'a>, port: &Port<'a>, subset: &Subset<'a>, notes: &mut Notes) {
+        let labels = &subset.spec.labels;
+        let chosen = |endpoint: &ir::Endpoint| super::registry::selects(labels, &endpoint.workload.labels);
+        if service.has_endpoints() && !port.endpoints.is_empty() && !port.endpoints.iter().any(chosen) {
+            let message = format!(
+                "no endpoint of `{}` has these labels: requests to subset `{}` get 503",
+                service.host, subset.spec.name
+            );
+            let path = ["subsets".into(), subset.at.into(), "labels".into()];
+            notes.warn(subset.resource, codes::NO_ENDPOINTS, &path, message);
+        }
+    }
+}
+
+/// `outbound|9080|v1|reviews.default.svc.cluster.local`.
+fn outbound_name(host: &str, port: u16, subset: Option<&str>) -> Arc<str> {
+    format!("outbound|{port}|{}|{host}", subset.unwrap_or_default()).into()
+}
+
+/// Puts a policy on a cluster.
+pub(super) fn apply(cluster: &mut Cluster, policy: Policy<'_>, protocol: Protocol, entry_names: &[String]) {
+    if let Some(settings) = policy.load_balancer {
+        cluster.load_balancer = load_balancer(settings);
+    }
+    if let Some(pool) = policy.connection_pool {
+        apply_pool(cluster, pool, protocol);
+    }
+    if let Some(budget) = policy.retry_budget {
+        cluster.limits.retry_budget = Some(ir::RetryBudget {
+            percent: budget.percent.unwrap_or(20.0),
+            min_concurrency: budget.min_retry_concurrency.unwrap_or(3),
+        });
+    }
+    cluster.outlier_detection = policy.outlier_detection.map(outlier_detection);
+    cluster.tls = policy.tls.and_then(|tls| client_tls(tls, entry_names));
+}
+
+fn load_balancer(settings: &istio::LoadBalancerSettings) -> LoadBalancer {
+    if let Some(hash) = &settings.consistent_hash {
+        if let Some(maglev) = &hash.maglev {
+            return LoadBalancer::Maglev { table_size: maglev.table_size.filter(|n| *n > 0).unwrap_or(65_537) };
+        }
+        let ring = hash.ring_hash.as_ref().and_then(|ring| ring.minimum_ring_size).or(hash.minimum_ring_size);
+        return LoadBalancer::RingHash { minimum_ring_size: ring.filter(|n| *n > 0).unwrap_or(1024) };
+    }
+    match settings.simple.unwrap_or_default() {
+        SimpleLoadBalancer::RoundRobin => LoadBalancer::RoundRobin,
+        SimpleLoadBalancer::Random => LoadBalancer::Random,
+        SimpleLoadBalancer::Unspecified
+        | SimpleLoadBalancer::LeastConn
+        | SimpleLoadBalancer::LeastRequest
+        | SimpleLoadBalancer::Passthrough => LoadBalancer::LeastRequest,
+    }
+}
+
+/// Puts bounds on a cluster. Zero means absent, as in protobuf.
+pub(super) fn apply_pool(cluster: &mut Cluster, pool: &istio::ConnectionPoolSettings, protocol: Protocol) {
+    let given = |value: Option<u32>| value.filter(|n| *n > 0);
+    if let Some(tcp) = &pool.tcp {
+        cluster.limits.max_connections = given(tcp.max_connections).unwrap_or(cluster.limits.max_connections);
+        cluster.connect_timeout = tcp.connect_timeout.map_or(cluster.connect_timeout, |timeout| timeout.0);
+        cluster.max_connection_duration = tcp.max_connection_duration.map(|age| age.0).filter(|age| !age.is_zero());
+        cluster.tcp_keepalive = tcp.tcp_keepalive.as_ref().map(|keepalive| ir::TcpKeepalive {
+            probes: given(keepalive.probes),
+            time: keepalive.time.map(|time| time.0),
+            interval: keepalive.interval.map(|interval| interval.0),
+        });
+        if let Some(idle) = tcp.idle_timeout {
+            cluster.idle_timeout = Some(idle.0).filter(|idle| !idle.is_zero());
+        }
+    }
+    let Some(http) = &pool.http else { return };
+    let limits = &mut cluster.limits;
+    limits.max_pending_requests = given(http.http1_max_pending_requests).unwrap_or(limits.max_pending_requests);
+    limits.max_requests = given(http.http2_max_requests).unwrap_or(limits.max_requests);
+    limits.max_requests_per_connection = http.max_requests_per_connection.unwrap_or_default();
+    limits.max_concurrent_streams = given(http.max_concurrent_streams).unwrap_or(limits.max_concurrent_streams);
+    if let Some(retries) = given(http.max_retries) {
+        limits.max_retries = retries;
+        limits.retry_budget = None;
+    }
+    if let Some(idle) = http.idle_timeout {
+        cluster.idle_timeout = Some(idle.0).filter(|idle| !idle.is_zero());
+    }
+    let upgradable = matches!(protocol, Protocol::Http | Protocol::Undeclared);
+    if http.use_client_protocol {
+        cluster.protocol = UpstreamProtocol::AsDownstream;
+    } else if http.h2_upgrade_policy == istio::H2UpgradePolicy::Upgrade && upgradable {
+        cluster.protocol = UpstreamProtocol::Http2;
+    }
+}
+
+/// R15: a detector of 0 is off; other zeros mean the default.
+fn outlier_detection(settings: &istio::OutlierDetection) -> ir::OutlierDetection {
+    let duration = |given: Option<crate::Duration>, default: u64| {
+        given.map(|duration| duration.0).filter(|d| !d.is_zero()).unwrap_or(Duration::from_secs(default))
+    };
+    ir::OutlierDetection {
+        consecutive_5xx: Some(settings.consecutive_5xx_errors.unwrap_or(5)).filter(|n| *n > 0),
+        consecutive_gateway_errors: settings.consecutive_gateway_errors.filter(|n| *n > 0),
+        consecutive_local_origin_failures: settings
+            .split_external_local_origin_errors
+            .then_some(settings.consecutive_local_origin_failures.unwrap_or(5))
+            .filter(|n| *n > 0),
+        split_external_local_origin_errors: settings.split_external_local_origin_errors,
+        interval: duration(settings.interval, 10),
+        base_ejection_time: duration(settings.base_ejection_time, 30),
+        max_ejection_percent: settings.max_ejection_percent.filter(|n| *n > 0).unwrap_or(10),
+        min_health_percent: settings.min_health_percent.unwrap_or(0),
+        error_codes: settings.outlier_detection_http_error_codes.clone(),
+    }
+}
+
+/// R14. `None`: plain text. `check` says where that is not what was asked for (`ISTIO_MUTUAL`, `credentialName`).
+fn client_tls(tls: &istio::ClientTlsSettings, entry_names: &[String]) -> Option<ir::ClientTls> {
+    let certificate = match tls.mode {
+        istio::ClientTlsMode::Disable | istio::ClientTlsMode::IstioMutual => return None,
+        istio::ClientTlsMode::Simple => None,
+        istio::ClientTlsMode::Mutual => tls.client_certificate.as_ref().zip(tls.private_key.as_ref()),
+    };
+    let names = if tls.subject_alt_names.is_empty() { entry_names } else { &tls.subject_alt_names };
+    Some(ir::ClientTls {
+        sni: tls.sni.as_deref().map(Into::into),
+        ca: tls.ca_certificates.as_ref().map(Into::into),
+        subject_alt_names: names.to_vec(),
+        certificate: certificate.map(|(certificate, key)| ir::CertificateFiles {
+            certificate: certificate.into(),
+            key: key.into(),
+        }),
+        insecure_skip_verify: tls.insecure_skip_verify.unwrap_or_default(),
+        min_version: ir::TlsVersion::V1_2,
+    })
+}

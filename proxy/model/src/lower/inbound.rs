@@ -1,0 +1,386 @@
+//! The inbound side: what others call of the application beside the proxy.
+//!
+//! In:  Services and ServiceEntries whose selector picks the node, or the Sidecar's `ingress`.   Out: `virtualInbound`, own
+//! listeners of `ingress` entries, `inbound|PORT||` clusters, and their tables.
+//! Invariants: with `ingress` only its ports are served. A captured connection is told by its destination port. Without
+//! capture the request's Host tells the service in the table `inbound`; when there is one port it gets every Host. Only bytes
+//! to serve: the first such port takes every connection. Nothing known: connections are closed.
+//! Not here: mTLS and authorization.
+//! Source: R8, R20, R24.
+
+use super::{
+    Plan,
+    captured::{Chains, tcp_chain},
+    clusters::{self, apply_pool},
+    domains::Names,
+    egress,
+    matches,
+    protocol::{Class, Protocol},
+    registry::Service,
+    retries,
+    routes::Routes,
+    settings,
+    table::{Forms, Table},
+    tcp,
+};
+use crate::{
+    config::{Resource, Step},
+    diagnostic::codes,
+    ir::{
+        self, ApplicationProtocol, Direction, Discovery, Endpoint, EndpointAddress, FilterChain, FilterChainMatch,
+        HttpConnectionManager, ListenAddress, Listener, NetworkFilter, Origin, Route, RouteAction, ServiceIdentity,
+    },
+    istio::{CaptureMode, ConnectionPoolSettings, IstioIngressListener, Sidecar},
+    kubernetes::IntOrString,
+};
+use http::HeaderValue;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+const INBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15006);
+/// The table of requests that name the service themselves.
+const TABLE: &str = "inbound";
+
+/// A port of the application.
+struct InboundPort<'a> {
+    /// Where connections arrive, and which names the cluster.
+    number: u16,
+    protocol: Protocol,
+    /// Where the application listens.
+    endpoint: EndpointAddress,
+    /// The services that it stands for, with their own port.
+    services: Vec<(&'a Service<'a>, u16)>,
+    pool: Option<&'a ConnectionPoolSettings>,
+    origin: Origin,
+}
+
+/// Adds the inbound listeners.
+pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
+    let mesh = routes.mesh;
+    let ports = match mesh.scope.sidecar {
+        Some(resource) if !resource.spec.ingress.is_empty() => ingress(routes, plan, resource),
+        _ => of_services(routes),
+    };
+    let mut chains = Chains::default();
+    let mut table = Table::of_all_ports(TABLE);
+    for port in &ports {
+        let cluster = cluster(routes, port);
+        captured(&mut chains, plan, port, &cluster);
+        if port.protocol.class().has_http() {
+            named(&mut table, routes, port, &ports, &cluster);
+        }
+    }
+    let default_filter_chain = uncaptured(routes, &mut chains, &ports);
+    if ports.iter().any(|port| port.protocol.class().has_http()) {
+        plan.route_configurations.push(table.finish());
+    }
+    let address = settings::address(mesh.proxy.and_then(|proxy| proxy.spec.inbound.as_ref()), INBOUND);
+    plan.listeners.push(Listener {
+        name: "virtualInbound".into(),
+        address: ListenAddress::Socket(address),
+        direction: Direction::Inbound,
+        detection_timeout: mesh.detection_timeout,
+        filter_chains: chains.list,
+        default_filter_chain,
+        origin: Origin::built_in(),
+    });
+}
+
+/// The ports of all services that pick the node, each once; of two declarations the older service's holds.
+fn of_services<'a>(routes: &mut Routes<'a>) -> Vec<InboundPort<'a>> {
+    let mesh = routes.mesh;
+    let mut ports: Vec<InboundPort<'a>> = Vec::new();
+    let sidecar_pool = mesh.scope.sidecar.and_then(|sidecar| sidecar.spec.inbound_connection_pool.as_ref());
+    for service in mesh.registry.of_workload(&mesh.node.namespace, &mesh.node.labels) {
+        let rule = mesh.destination_rules.find(&service.host, Some(service.namespace));
+        for port in service.ports.iter().filter(|port| port.protocol.class() != Class::Ignored) {
+            let number = match &port.target {
+                None => port.number,
+                Some(IntOrString::Number(number)) => *number,
+                Some(IntOrString::Name(name)) => match mesh.container_port(name) {
+                    Some(number) => number,
+                    None => {
+                        note_port_name(routes, service, name, port.number);
+                        port.number
+                    }
+                },
+            };
+            if let Some(known) = ports.iter_mut().find(|known| known.number == number) {
+                known.services.push((service, port.number));
+                continue;
+            }
+            let pool = rule.and_then(|rule| rule.policy(port.number, None).connection_pool);
+            ports.push(InboundPort {
+                number,
+                protocol: port.protocol,
+                endpoint: EndpointAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, number))),
+                services: vec![(service, port.number)],
+                pool: sidecar_pool.or(pool),
+                origin: service.source.origin(&[]),
+            });
+        }
+    }
+    ports
+}
+
+fn note_port_name(routes: &mut Routes<'_>, service: &Service<'_>, name: &str, number: u16) {
+    if let super::registry::Source::Kubernetes(resource) = service.source {
+        let message = format!(
+            "no Pod or template with this proxy's labels has a port named `{name}`: inbound port {number} is used"
+        );
+        routes.notes.warn(resource, codes::DEFAULTED, &["ports".into()], message);
+    }
+}
+
+/// The ports that a Sidecar lists; those with a socket of their own become listeners.
+fn ingress<'a>(routes: &mut Routes<'a>, plan: &mut Plan, resource: &'a Resource<Sidecar>) -> Vec<InboundPort<'a>> {
+    let mut captured = Vec::new();
+    for (at, entry) in resource.spec.ingress.iter().enumerate() {
+        let path = ["ingress".into(), at.into()];
+        let port = ingress_port(routes, resource, entry, &path);
+        if entry.bind.is_some() || entry.capture_mode == CaptureMode::None {
+            own_listener(routes, plan, resource, entry, &path, port);
+        } else {
+            captured.push(port);
+        }
+    }
+    captured
+}
+
+fn ingress_port<'a>(
+    routes: &mut Routes<'a>,
+    resource: &'a Resource<Sidecar>,
+    entry: &'a IstioIngressListener,
+    path: &[Step<'_>],
+) -> InboundPort<'a> {
+    let mesh = routes.mesh;
+    let number = entry.port.number;
+    let services = mesh.registry.of_workload(&mesh.node.namespace, &mesh.node.labels);
+    let services: Vec<_> = services
+        .filter_map(|service| {
+            let leads_here = |port: &&super::registry::Port<'_>| match &port.target {
+                Some(IntOrString::Number(target)) => *target == number,
+                Some(IntOrString::Name(name)) => mesh.container_port(name) == Some(number),
+                None => port.number == number,
+            };
+            Some((service, service.ports.iter().find(leads_here)?.number))
+        })
+        .collect();
+    let of_rule = services.first().and_then(|(service, port)| {
+        let rule = mesh.destination_rules.find(&service.host, Some(service.namespace))?;
+        rule.policy(*port, None).connection_pool
+    });
+    InboundPort {
+        number,
+        protocol: Protocol::parse(&entry.port.protocol),
+        endpoint: default_endpoint(entry.default_endpoint.as_deref(), number),
+        services,
+        pool: entry.connection_pool.as_ref().or(resource.spec.inbound_connection_pool.as_ref()).or(of_rule),
+        origin: resource.origin(path),
+    }
+}
+
+/// `127.0.0.1:PORT`, `[::1]:PORT`, `0.0.0.0:PORT` (the instance itself, which is this machine), or a Unix socket.
+fn default_endpoint(text: Option<&str>, number: u16) -> EndpointAddress {
+    let local = |port| EndpointAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    match text {
+        None => local(number),
+        Some(text) if text.starts_with("unix://") => EndpointAddress::new(text, number),
+        Some(text) => match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_unspecified() => local(address.port()),
+            Ok(address) => EndpointAddress::Socket(address),
+            Err(_) => local(number), // `check` refuses it
+        },
+    }
+}
+
+fn own_listener(
+    routes: &mut Routes<'_>,
+    plan: &mut Plan,
+    resource: &Resource<Sidecar>,
+    entry: &IstioIngressListener,
+    path: &[Step<'_>],
+    port: InboundPort<'_>,
+) {
+    let Some((name, address)) = egress::address(entry.bind.as_deref(), port.number, Ipv4Addr::UNSPECIFIED) else {
+        let message = "listener dropped: `bind` is neither an IP address nor `unix:///path`";
+        return routes.notes.warn(resource, codes::DROPPED, path, message);
+    };
+    if let (ListenAddress::Socket(listen), EndpointAddress::Socket(endpoint)) = (&address, &port.endpoint)
+        && listen.port() == endpoint.port()
+        && (listen.ip() == endpoint.ip() || listen.ip().is_unspecified())
+    {
+        let message = "the listener would forward to itself: set `defaultEndpoint` to another port or a Unix socket";
+        routes.notes.warn(resource, codes::CONFLICT, path, message);
+    }
+    let cluster = cluster(routes, &port);
+    let class = port.protocol.class();
+    let mut chains = Chains::default();
+    let tcp = || tcp_chain(name.clone(), FilterChainMatch::default(), tcp_proxy(&port, &cluster));
+    let default_filter_chain = match class {
+        Class::Http | Class::Ignored => http_chain(&name, &name, FilterChainMatch::default()),
+        Class::Detected => {
+            chains.push(http_chain(&name, &name, detected()));
+            tcp()
+        }
+        Class::Tls | Class::Tcp => tcp(),
+    };
+    if class.has_http() || class == Class::Ignored {
+        plan.route_configurations.push(everything_table(&name, &port, &cluster));
+    }
+    plan.listeners.push(Listener {
+        name: name.clone().into(),
+        address,
+        direction: Direction::Inbound,
+        detection_timeout: routes.mesh.detection_timeout,
+        filter_chains: chains.list,
+        default_filter_chain: Some(default_filter_chain),
+        origin: resource.origin(path),
+    });
+}
+
+/// `inbound|8080||`.
+fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
+    let node = &routes.mesh.node;
+    let workload = ir::Workload {
+        name: node.workload.clone(),
+        namespace: node.namespace.clone(),
+        labels: node.labels.clone(),
+        service_account: String::new(),
+    };
+    let endpoint =
+        Endpoint { address: port.endpoint.clone(), weight: 1, workload: Arc::new(workload), locality: "".into() };
+    let identity = match port.services.first() {
+        Some((service, _)) => service.identity.clone(),
+        None => ServiceIdentity {
+            host: node.workload.as_str().into(),
+            name: node.workload.as_str().into(),
+            namespace: node.namespace.as_str().into(),
+        },
+    };
+    let name = format!("inbound|{}||", port.number).into();
+    let mut cluster = routes.clusters.plain(name, Discovery::Static(vec![endpoint]), port.protocol, identity);
+    // The application may close an idle connection at any moment; most wait 5 s or longer.
+    cluster.idle_timeout = Some(Duration::from_secs(3));
+    if let Some(pool) = port.pool {
+        apply_pool(&mut cluster, pool, port.protocol);
+    }
+    cluster.origin = port.origin.clone();
+    routes.clusters.insert(cluster)
+}
+
+/// By destination port, for redirected connections.
+fn captured(chains: &mut Chains, plan: &mut Plan, port: &InboundPort<'_>, cluster: &Arc<str>) {
+    let number = port.number;
+    let of_port = |matches: FilterChainMatch| FilterChainMatch { destination_port: Some(number), ..matches };
+    let name = format!("inbound_{number}");
+    let class = port.protocol.class();
+    match class {
+        Class::Http => _ = chains.push(http_chain(&name, cluster, of_port(FilterChainMatch::default()))),
+        Class::Detected => _ = chains.push(http_chain(&name, cluster, of_port(detected()))),
+        Class::Tls | Class::Tcp | Class::Ignored => {}
+    }
+    if class.has_http() {
+        plan.route_configurations.push(everything_table(cluster, port, cluster));
+    }
+    if class != Class::Http {
+        let matches = of_port(FilterChainMatch::default());
+        chains.push(tcp_chain(name, matches, tcp_proxy(port, cluster)));
+    }
+}
+
+/// The names under which others call the port.
+fn named(
+    table: &mut Table,
+    routes: &Routes<'_>,
+    port: &InboundPort<'_>,
+    all: &[InboundPort<'_>],
+    cluster: &Arc<str>,
+) {
+    let node = &routes.mesh.node;
+    let route: Vec<Arc<Route>> = vec![Arc::new(route(port, cluster))];
+    for (service, number) in &port.services {
+        let names = Names::of_service(service, node);
+        let bare = super::outbound::bare_port(service) == Some(*number);
+        let forms = if bare { Forms::Both(*number) } else { Forms::WithPort(*number) };
+        table.add(format!("{}:{number}", service.host), &names, forms, route.clone(), Origin::built_in());
+    }
+    if let [_] = all {
+        table.add_fallback(&format!("inbound|http|{}", port.number), route, Origin::built_in());
+    }
+}
+
+/// Connections without capture.
+fn uncaptured(routes: &mut Routes<'_>, chains: &mut Chains, ports: &[InboundPort<'_>]) -> Option<FilterChain> {
+    let name = "virtualInbound";
+    let bytes = |port: &InboundPort<'_>| {
+        let cluster: Arc<str> = format!("inbound|{}||", port.number).into();
+        tcp_chain(name.into(), FilterChainMatch::default(), tcp_proxy(port, &cluster))
+    };
+    let http = http_chain(name, TABLE, FilterChainMatch::default());
+    if let [only] = ports
+        && only.protocol.class() == Class::Detected
+    {
+        chains.push(http_chain(name, TABLE, detected()));
+        return Some(bytes(only));
+    }
+    if ports.iter().any(|port| port.protocol.class().has_http()) {
+        return Some(http);
+    }
+    let first = ports.first()?;
+    if let ([_, second, ..], Some((service, _))) = (ports, first.services.first())
+        && let super::registry::Source::Kubernetes(resource) = service.source
+    {
+        let message = format!(
+            "without traffic capture every inbound connection goes to port {}, none to {}",
+            first.number, second.number
+        );
+        routes.notes.info(resource, codes::DEFAULTED, &["ports".into()], message);
+    }
+    Some(bytes(first))
+}
+
+fn everything_table(name: &str, port: &InboundPort<'_>, cluster: &Arc<str>) -> ir::RouteConfiguration {
+    let mut table = Table::of_port(name);
+    let routes = vec![Arc::new(route(port, cluster))];
+    table.add_fallback(&format!("inbound|http|{}", port.number), routes, Origin::built_in());
+    table.finish()
+}
+
+fn route(port: &InboundPort<'_>, cluster: &Arc<str>) -> Route {
+    let clusters = vec![tcp::weighted(cluster.clone(), 1)];
+    let mut route = tcp::plain_route("default".into(), matches::everything(), clusters, port.origin.clone());
+    // A stream may have begun although nothing was answered, so gRPC is not tried again (R8).
+    let grpc = matches!(port.protocol, Protocol::Grpc | Protocol::GrpcWeb);
+    if let RouteAction::Forward(forward) = &mut route.action {
+        forward.retry = (!grpc).then(retries::inbound);
+    }
+    route
+}
+
+fn tcp_proxy(port: &InboundPort<'_>, cluster: &Arc<str>) -> ir::TcpProxy {
+    let target = clusters::Target { cluster: cluster.clone(), policy: Default::default() };
+    tcp::to_cluster(target, cluster.clone(), port.origin.clone())
+}
+
+fn detected() -> FilterChainMatch {
+    let application_protocols = vec![ApplicationProtocol::Http1, ApplicationProtocol::Http2];
+    FilterChainMatch { application_protocols, ..Default::default() }
+}
+
+fn http_chain(name: &str, table: &str, matches: FilterChainMatch) -> FilterChain {
+    FilterChain {
+        name: name.into(),
+        matches,
+        tls: None,
+        filter: NetworkFilter::Http(HttpConnectionManager {
+            route_configuration: table.into(),
+            edge: false,
+            server_name: Some(HeaderValue::from_static("istio-envoy")),
+            preserve_header_case: false,
+        }),
+    }
+}

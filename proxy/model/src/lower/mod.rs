@@ -1,0 +1,160 @@
+//! Lowering: what users wrote becomes what one proxy runs.
+//!
+//! In:  a [`Config`] that `check` found no error in, and the [`Node`] that it is for.   Out: an [`Ir`], and notes on everything
+//! that Istio's rules drop or ignore.
+//! Invariants: precedence and defaults (R1 to R9, R17 to R21, R24, R25) are decided here and nowhere else; every cluster that
+//! a route names exists; no two virtual hosts of a table share a domain; the same input gives the same output; it never
+//! fails: what is wrong although `check` let it pass becomes a cluster without endpoints.
+//! Not here: mistakes in single fields and dangling references (`crate::check`), regex compilation for speed, sockets.
+//! Read: `registry` (services and endpoints) -> `destination_rules` -> `clusters` -> `virtual_services` -> `routes` ->
+//! `outbound`, `inbound`, `gateways`.
+
+mod actions;
+mod captured;
+mod clusters;
+mod delegates;
+mod destination_rules;
+mod domains;
+mod egress;
+mod gateways;
+mod headers;
+mod inbound;
+mod matches;
+mod names;
+mod notes;
+mod outbound;
+mod policies;
+mod protocol;
+mod registry;
+mod retries;
+mod routes;
+mod settings;
+mod sidecars;
+mod table;
+mod tcp;
+mod view;
+mod virtual_services;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    config::{Config, Resource},
+    diagnostic::Diagnostic,
+    ir::{Ir, Listener, Node, RetryPolicy, RouteConfiguration},
+    sidle::Proxy,
+};
+use destination_rules::DestinationRules;
+use notes::Notes;
+use registry::Registry;
+use routes::Routes;
+use sidecars::Scope;
+use std::{sync::Arc, time::Duration};
+use virtual_services::VirtualServices;
+
+/// What lowering gives.
+#[derive(Debug, Clone)]
+pub struct Lowered {
+    /// Everything the proxy runs.
+    pub ir: Ir,
+    /// What was dropped or ignored on the way; never an error.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Makes the IR of one proxy.
+pub fn lower(config: &Config, node: &Node) -> Lowered {
+    let mut notes = Notes::default();
+    let mesh = Mesh::new(config, node, &mut notes);
+    let mut routes = Routes::new(&mesh, notes);
+    for service in mesh.registry.visible() {
+        routes.clusters.add_service(service, &mut routes.notes);
+    }
+    let mut plan = Plan::default();
+    outbound::add(&mut routes, &mut plan);
+    inbound::add(&mut routes, &mut plan);
+    gateways::add(&mut routes, &mut plan);
+    mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
+    mesh.destination_rules.note_lost_blocks(&mut routes.notes);
+    let (listeners, route_configurations) = plan.finish();
+    let ir = Ir {
+        node: mesh.node.clone(),
+        settings: settings::lower(mesh.proxy.map(|proxy| &proxy.spec)),
+        listeners,
+        route_configurations,
+        clusters: routes.clusters.into_vec(),
+    };
+    Lowered { ir, diagnostics: routes.notes.into_diagnostics() }
+}
+
+/// All that rules are looked up in: what does not change while routes are made.
+#[derive(Debug)]
+struct Mesh<'a> {
+    config: &'a Config,
+    /// With the root namespace that a Proxy resource may set.
+    node: Node,
+    proxy: Option<&'a Resource<Proxy>>,
+    scope: Scope<'a>,
+    registry: Registry<'a>,
+    destination_rules: DestinationRules<'a>,
+    virtual_services: VirtualServices<'a>,
+    connect_timeout: Duration,
+    detection_timeout: Duration,
+    /// For routes without `retries`.
+    default_retry: Option<RetryPolicy>,
+}
+
+impl<'a> Mesh<'a> {
+    fn new(config: &'a Config, node: &Node, notes: &mut Notes) -> Self {
+        let proxy = settings::choose(config, node);
+        let spec = proxy.map(|proxy| &proxy.spec);
+        let mut node = node.clone();
+        if let Some(root) = spec.and_then(|spec| spec.root_namespace.clone()) {
+            node.root_namespace = root;
+        }
+        let scope = Scope::new(config, &node);
+        let retry = spec.and_then(|spec| spec.default_http_retry_policy.as_ref());
+        Mesh {
+            config,
+            proxy,
+            registry: Registry::new(config, &node, notes),
+            destination_rules: DestinationRules::new(config, &node, notes),
+            virtual_services: VirtualServices::new(config, &node, &scope, notes),
+            scope,
+            connect_timeout: spec.and_then(|s| s.connect_timeout).map_or(Duration::from_secs(10), |timeout| timeout.0),
+            detection_timeout: settings::detection_timeout(spec),
+            default_retry: retry.map_or_else(|| Some(retries::built_in()), retries::lower),
+            node,
+        }
+    }
+
+    /// The number of a port that the node's own containers have under this name: from a Pod with all the node's labels, or
+    /// from the template of one.
+    fn container_port(&self, name: &str) -> Option<u16> {
+        let own = |namespace: &str, labels| namespace == self.node.namespace && registry::selects(&self.node.labels, labels);
+        let pods = self.config.pods.iter().filter(|pod| own(&pod.metadata.namespace, &pod.metadata.labels));
+        let templates = self.config.workloads.iter().map(|workload| (workload, workload.spec.pod_template()));
+        let templates = templates.filter(|(workload, template)| {
+            own(&workload.metadata.namespace, &template.metadata.labels)
+        });
+        let specs = pods.map(|pod| &pod.spec.spec).chain(templates.map(|(_, template)| &template.spec));
+        let mut ports = specs.flat_map(|spec| &spec.containers).flat_map(|container| &container.ports);
+        ports.find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
+    }
+}
+
+/// Listeners and route tables so far.
+#[derive(Debug, Default)]
+struct Plan {
+    listeners: Vec<Listener>,
+    route_configurations: Vec<RouteConfiguration>,
+}
+
+impl Plan {
+    /// Sorted by name, and shared.
+    fn finish(mut self) -> (Vec<Arc<Listener>>, Vec<Arc<RouteConfiguration>>) {
+        self.listeners.sort_by(|a, b| a.name.cmp(&b.name));
+        self.route_configurations.sort_by(|a, b| a.name.cmp(&b.name));
+        let listeners = self.listeners.into_iter().map(Arc::new).collect();
+        (listeners, self.route_configurations.into_iter().map(Arc::new).collect())
+    }
+}

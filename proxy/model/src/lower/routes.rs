@@ -1,0 +1,181 @@
+//! HTTP rules become routes.
+//!
+//! In:  a VirtualService's rules, the port and gateway where they are to hold.   Out: [`Route`]s in the order of the rules.
+//! Invariants: every match entry is a route of its own; nothing follows a route that takes everything; a list is made once
+//! for each rule, port and gateway, and shared.
+//! Not here: which rules hold for a host (`outbound`, `gateways`), conditions (`matches`).
+//! Source: R1, R8, R9, R17.
+
+use super::{
+    Mesh, actions,
+    clusters::Clusters,
+    headers::{self, Changes},
+    matches::{self, Site},
+    notes::Notes,
+    policies,
+    virtual_services::{HttpRule, Rules},
+};
+use crate::{
+    config::Step,
+    diagnostic::codes,
+    ir::{Origin, PathMatch, PathRewrite, Route, RouteAction, RouteMatch},
+    istio,
+};
+use std::{collections::HashMap, sync::Arc};
+
+/// Routes of one rule set at one place, shared.
+pub(super) type RouteList = Arc<[Arc<Route>]>;
+
+/// Makes routes.
+#[derive(Debug)]
+pub(super) struct Routes<'a> {
+    pub mesh: &'a Mesh<'a>,
+    pub clusters: Clusters<'a>,
+    pub notes: Notes,
+    /// By place of the rules, port and gateway.
+    made: HashMap<(usize, u16, String), RouteList>,
+}
+
+impl<'a> Routes<'a> {
+    pub fn new(mesh: &'a Mesh<'a>, notes: Notes) -> Self {
+        Routes { mesh, clusters: Clusters::new(mesh), notes, made: HashMap::new() }
+    }
+
+    /// The routes of the rules at this place of [`super::virtual_services::VirtualServices::list`].
+    pub fn of_rules(&mut self, at: usize, site: Site<'_>) -> RouteList {
+        let key = (at, site.port, site.gateway.to_owned());
+        if let Some(made) = self.made.get(&key) {
+            return made.clone();
+        }
+        let routes: RouteList = self.make(&self.mesh.virtual_services.list[at], site).into();
+        self.made.insert(key, routes.clone());
+        routes
+    }
+
+    fn make(&mut self, rules: &'a Rules<'a>, site: Site<'_>) -> Vec<Arc<Route>> {
+        let mut routes: Vec<Arc<Route>> = Vec::with_capacity(rules.http.len());
+        for rule in &rules.http {
+            let mut action = None;
+            for (condition, place) in rule.matches() {
+                if condition.is_some_and(|c| !site.meets(c, &rule.resource.metadata.namespace, &self.mesh.node)) {
+                    continue;
+                }
+                let Some(matches) = self.conditions(rule, condition, place) else { continue };
+                let action = match &action {
+                    Some(action) => action,
+                    None => match actions::lower(self, rule, site) {
+                        Some(made) => action.insert(made),
+                        None => break, // nothing to do: `check` refuses it
+                    },
+                };
+                let route = assemble(rule, condition, place, matches, action.clone());
+                let last = matches::is_catch_all(&route.matches);
+                routes.push(Arc::new(route));
+                if last {
+                    return routes;
+                }
+            }
+        }
+        routes
+    }
+
+    /// The request's part of a match, with notes on what is not looked at.
+    fn conditions(
+        &mut self,
+        rule: &HttpRule<'a>,
+        condition: Option<&istio::HttpMatchRequest>,
+        place: Option<usize>,
+    ) -> Option<RouteMatch> {
+        let Some(condition) = condition else { return Some(matches::everything()) };
+        let path = path_of(rule, place);
+        if !condition.gateways.is_empty() && !condition.source_labels.is_empty() {
+            let message = "`sourceLabels` is not looked at in a match that has `gateways`";
+            self.notes.warn(rule.resource, codes::DROPPED, &path, message);
+        }
+        for name in matches::IGNORED_HEADERS {
+            if condition.headers.contains_key(name) {
+                let message = format!("a header named `{name}` is not looked at; use the field `{name}` of the match");
+                self.notes.warn(rule.resource, codes::DROPPED, &path, message);
+            }
+        }
+        let lowered = matches::lower(condition);
+        if lowered.is_none() {
+            let message = "no request can meet these conditions, so the rule never applies";
+            self.notes.warn(rule.resource, codes::NEVER_MATCHES, &path, message);
+        }
+        lowered
+    }
+}
+
+/// Where a match was written: its entry, or the rule's that has none.
+fn path_of(rule: &HttpRule<'_>, place: Option<usize>) -> Vec<Step<'static>> {
+    let mut path = vec!["http".into(), rule.at.into()];
+    if let Some(place) = place {
+        path.extend([Step::Key("match"), place.into()]);
+    }
+    path
+}
+
+fn assemble(
+    rule: &HttpRule<'_>,
+    condition: Option<&istio::HttpMatchRequest>,
+    place: Option<usize>,
+    mut matches: RouteMatch,
+    mut action: RouteAction,
+) -> Route {
+    fit_rewrite(&mut matches, &mut action);
+    let forwards = matches!(action, RouteAction::Forward(_));
+    let Changes { request, response, .. } = Changes::new(rule.route.headers.as_ref());
+    Route {
+        name: route_name(rule.route.name.as_deref(), condition.and_then(|condition| condition.name.as_deref())),
+        matches,
+        action,
+        request_headers: request,
+        response_headers: response,
+        fault: rule.route.fault.as_ref().filter(|_| forwards).and_then(policies::fault),
+        cors: rule.route.cors_policy.as_ref().map(policies::cors),
+        origin: origin(rule, place),
+    }
+}
+
+fn origin(rule: &HttpRule<'_>, place: Option<usize>) -> Origin {
+    rule.resource.origin_titled(rule.title.clone(), &path_of(rule, place))
+}
+
+/// `rule`, `rule.match`, or nothing for rules without a name.
+fn route_name(rule: Option<&str>, condition: Option<&str>) -> Arc<str> {
+    match (rule, condition) {
+        (Some(rule), Some(condition)) => format!("{rule}.{condition}").into(),
+        (name, other) => name.or(other).unwrap_or_default().into(),
+    }
+}
+
+/// A prefix is replaced where one is matched; the whole path where it is matched whole. No condition on the path is the
+/// prefix `/`.
+fn fit_rewrite(matches: &mut RouteMatch, action: &mut RouteAction) {
+    let rewrite = match action {
+        RouteAction::Forward(forward) => &mut forward.path_rewrite,
+        RouteAction::Redirect(redirect) => &mut redirect.path,
+        RouteAction::Direct(_) => return,
+    };
+    if let Some(PathRewrite::Prefix(text)) = rewrite {
+        match matches.path {
+            PathMatch::Any => matches.path = PathMatch::Prefix("/".into()),
+            PathMatch::Prefix(_) => {}
+            PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Connect => {
+                *rewrite = Some(PathRewrite::Full(text.clone()));
+            }
+        }
+    }
+}
+
+/// Says what a rule's headers ask for in vain.
+pub(super) fn note_headers(notes: &mut Notes, rule: &HttpRule<'_>) {
+    let Some(request) = rule.route.headers.as_ref().and_then(|headers| headers.request.as_ref()) else { return };
+    let vain = |name: &&String| name.starts_with(':') || headers::is_authority(name);
+    let add = request.add.keys().find(vain).map(|name| (name, "add"));
+    if let Some((name, list)) = add.or_else(|| request.remove.iter().find(vain).map(|name| (name, "remove"))) {
+        let path = ["http".into(), rule.at.into(), "headers".into(), "request".into(), list.into()];
+        notes.warn(rule.resource, codes::DROPPED, &path, format!("`{name}` is dropped here; it can only be `set`"));
+    }
+}

@@ -1,0 +1,168 @@
+//! Process settings.
+//!
+//! In:  the Proxy resource that holds for the node.   Out: [`ir::Settings`].
+//! Invariants: what the resource leaves out has the default of [`ir::Settings`].
+//! Not here: the command line, which overrides these.
+
+use super::registry::selects;
+use crate::{
+    config::{Config, Resource, age_order},
+    ir::{AccessLog, AccessLogFormat, Drain, Format, Limits, Node, Settings},
+    sidle::{self, AccessLogEncoding, Proxy},
+};
+use std::{net::SocketAddr, time::Duration};
+
+/// Where a protocol is not declared, how long its first bytes are waited for. Istio waits for ever, so that a server that
+/// speaks first hangs.
+const DETECTION_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// The Proxy resource of the node: one that selects it, then one for its namespace, then one for the root namespace; the
+/// oldest of each.
+pub(super) fn choose<'a>(config: &'a Config, node: &Node) -> Option<&'a Resource<Proxy>> {
+    let mut proxies: Vec<_> = config.proxies.iter().collect();
+    proxies.sort_by(|a, b| age_order(a, b));
+    let of = |namespace: &str, by_label: bool| {
+        proxies.iter().copied().find(|proxy| {
+            proxy.metadata.namespace == namespace
+                && proxy.spec.selector.is_empty() != by_label
+                && selects(&proxy.spec.selector, &node.labels)
+        })
+    };
+    of(&node.namespace, true).or_else(|| of(&node.namespace, false)).or_else(|| of(&node.root_namespace, false))
+}
+
+/// How long to wait for the bytes that tell the protocol.
+pub(super) fn detection_timeout(proxy: Option<&Proxy>) -> Duration {
+    proxy.and_then(|proxy| proxy.protocol_detection_timeout).map_or(DETECTION_TIMEOUT, |timeout| timeout.0)
+}
+
+/// An address, or the default where there is none. `check` refuses what does not parse.
+pub(super) fn address(text: Option<&String>, default: SocketAddr) -> SocketAddr {
+    text.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Process settings.
+pub(super) fn lower(proxy: Option<&Proxy>) -> Settings {
+    let defaults = Settings::default();
+    let Some(proxy) = proxy else { return defaults };
+    Settings {
+        admin: address(proxy.admin.as_ref(), defaults.admin),
+        metrics: address(proxy.metrics.as_ref(), defaults.metrics),
+        health: address(proxy.health.as_ref(), defaults.health),
+        workers: proxy.concurrency.filter(|workers| *workers > 0),
+        drain: proxy.drain.as_ref().map_or(defaults.drain, drain),
+        limits: proxy.limits.as_ref().map_or(defaults.limits, limits),
+        access_log: access_log(proxy),
+    }
+}
+
+fn drain(drain: &sidle::Drain) -> Drain {
+    let defaults = Drain::default();
+    Drain {
+        deadline: drain.deadline.map_or(defaults.deadline, |duration| duration.0),
+        minimum: drain.minimum.map_or(defaults.minimum, |duration| duration.0),
+    }
+}
+
+fn limits(limits: &sidle::Limits) -> Limits {
+    let defaults = Limits::default();
+    let or = |given: Option<u32>, default: u32| given.unwrap_or(default);
+    let duration = |given: Option<crate::Duration>, default: Duration| given.map_or(default, |duration| duration.0);
+    Limits {
+        max_request_headers_bytes: or(limits.max_request_headers_bytes, defaults.max_request_headers_bytes),
+        max_request_headers_count: or(limits.max_request_headers_count, defaults.max_request_headers_count),
+        request_headers_timeout: duration(limits.request_headers_timeout, defaults.request_headers_timeout),
+        stream_idle_timeout: duration(limits.stream_idle_timeout, defaults.stream_idle_timeout),
+        connection_idle_timeout: duration(limits.connection_idle_timeout, defaults.connection_idle_timeout),
+        http2_max_concurrent_streams: or(limits.http2_max_concurrent_streams, defaults.http2_max_concurrent_streams),
+        http2_initial_stream_window: or(limits.http2_initial_stream_window, defaults.http2_initial_stream_window),
+        http2_initial_connection_window: or(
+            limits.http2_initial_connection_window,
+            defaults.http2_initial_connection_window,
+        ),
+        replay_buffer_bytes: or(limits.replay_buffer_bytes, defaults.replay_buffer_bytes),
+        max_connections: limits.max_connections.or(defaults.max_connections),
+        tls_handshake_timeout: duration(limits.tls_handshake_timeout, defaults.tls_handshake_timeout),
+    }
+}
+
+fn access_log(proxy: &Proxy) -> Option<AccessLog> {
+    let path = proxy.access_log_file.as_ref()?.into();
+    let given = proxy.access_log_format.as_deref();
+    let format = match proxy.access_log_encoding {
+        AccessLogEncoding::Text => {
+            let text = given.unwrap_or(Format::ISTIO_TEXT);
+            // Envoy adds no line end of its own; one that was forgotten would make a log of one line.
+            let text = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
+            AccessLogFormat::Text(Format::parse(&text).unwrap_or_else(|_| Format::literal(&text)))
+        }
+        AccessLogEncoding::Json => AccessLogFormat::Json(given.and_then(json_format).unwrap_or_else(istio_json)),
+    };
+    Some(AccessLog { path, format })
+}
+
+/// An object from key to format. `None`: it is not one, which `check` refuses.
+fn json_format(text: &str) -> Option<Vec<(String, Format)>> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+    object.into_iter().map(|(key, format)| Some((key, Format::parse(format.as_str()?).ok()?))).collect()
+}
+
+/// Keys and values of Istio's JSON access log.
+const ISTIO_JSON: [(&str, &str); 24] = [
+    ("start_time", "%START_TIME%"),
+    ("route_name", "%ROUTE_NAME%"),
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("protocol", "%PROTOCOL%"),
+    ("response_code", "%RESPONSE_CODE%"),
+    ("response_flags", "%RESPONSE_FLAGS%"),
+    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+    ("connection_termination_details", "%CONNECTION_TERMINATION_DETAILS%"),
+    ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+    ("bytes_received", "%BYTES_RECEIVED%"),
+    ("bytes_sent", "%BYTES_SENT%"),
+    ("duration", "%DURATION%"),
+    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+    ("user_agent", "%REQ(USER-AGENT)%"),
+    ("request_id", "%REQ(X-REQUEST-ID)%"),
+    ("authority", "%REQ(:AUTHORITY)%"),
+    ("upstream_host", "%UPSTREAM_HOST%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER_RAW%"),
+    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
+];
+
+fn istio_json() -> Vec<(String, Format)> {
+    let entries = ISTIO_JSON.into_iter();
+    entries.filter_map(|(key, format)| Some((key.to_owned(), Format::parse(format).ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_kept_where_nothing_is_said() {
+        assert_eq!(lower(None), Settings::default());
+        assert_eq!(lower(Some(&Proxy::default())), Settings::default());
+    }
+
+    #[test]
+    fn access_logs() {
+        let mut proxy = Proxy { access_log_file: Some("/dev/stdout".into()), ..Default::default() };
+        let text = |format: &str| Some(AccessLogFormat::Text(Format::parse(format).unwrap()));
+        assert_eq!(access_log(&proxy).map(|log| log.format), text(Format::ISTIO_TEXT));
+        proxy.access_log_format = Some("%RESPONSE_CODE%".into());
+        assert_eq!(access_log(&proxy).map(|log| log.format), text("%RESPONSE_CODE%\n"));
+        proxy.access_log_encoding = AccessLogEncoding::Json;
+        proxy.access_log_format = Some(r#"{"b":"%DURATION%","a":"x"}"#.into());
+        let Some(AccessLogFormat::Json(fields)) = access_log(&proxy).map(|log| log.format) else { panic!() };
+        assert_eq!(fields.len(), 2);
+        proxy.access_log_format = None;
+        let Some(AccessLogFormat::Json(fields)) = access_log(&proxy).map(|log| log.format) else { panic!() };
+        assert_eq!(fields.len(), 24);
+    }
+}

@@ -1,0 +1,96 @@
+//! Route tables: who gets which domain.
+//!
+//! In:  virtual hosts with the names that they would like.   Out: a [`RouteConfiguration`].
+//! Invariants: no two virtual hosts share a domain; a name of one's own beats a short name, the earlier beats the later; a
+//! virtual host that is left without a domain is left out.
+//! Not here: which names a service has (`domains`).
+//! Source: R2.
+
+use super::{domains::{self, Names}, routes::RouteList};
+use crate::ir::{HostPattern, Origin, Route, RouteConfiguration, VirtualHost};
+use std::{collections::HashSet, sync::Arc};
+
+/// A table in the making.
+#[derive(Debug)]
+pub(super) struct Table {
+    name: Arc<str>,
+    ignore_port: bool,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    own: Vec<HostPattern>,
+    short: Vec<HostPattern>,
+    host: VirtualHost,
+}
+
+/// Which forms of a name are domains.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Forms {
+    /// `name`: the table ignores ports.
+    Bare,
+    /// `name:port`.
+    WithPort(u16),
+    /// `name:port` and `name`.
+    Both(u16),
+}
+
+impl Table {
+    /// Where the port of the request's authority does not matter, because it is known from the connection.
+    pub fn of_port(name: impl Into<Arc<str>>) -> Self {
+        Table { name: name.into(), ignore_port: true, entries: Vec::new() }
+    }
+
+    /// Where the port of the request's authority tells the service's port.
+    pub fn of_all_ports(name: impl Into<Arc<str>>) -> Self {
+        Table { name: name.into(), ignore_port: false, entries: Vec::new() }
+    }
+
+    /// Adds a virtual host.
+    pub fn add(&mut self, name: String, names: &Names, forms: Forms, routes: Vec<Arc<Route>>, origin: Origin) {
+        let host = VirtualHost { name: name.into(), domains: Vec::new(), routes, origin };
+        let (own, short) = (patterns(&names.own, forms), patterns(&names.short, forms));
+        self.entries.push(Entry { own, short, host });
+    }
+
+    /// Adds the virtual host for every other name.
+    pub fn add_fallback(&mut self, name: &str, routes: Vec<Arc<Route>>, origin: Origin) {
+        let host = VirtualHost { name: name.into(), domains: Vec::new(), routes, origin };
+        self.entries.push(Entry { own: vec![HostPattern::Any], short: Vec::new(), host });
+    }
+
+    /// Gives each domain to the first that asks for it.
+    pub fn finish(mut self) -> RouteConfiguration {
+        let mut taken = HashSet::new();
+        for entry in &mut self.entries {
+            entry.host.domains.extend(entry.own.drain(..).filter(|domain| taken.insert(domain.clone())));
+        }
+        for entry in &mut self.entries {
+            entry.host.domains.extend(entry.short.drain(..).filter(|domain| taken.insert(domain.clone())));
+        }
+        let hosts = self.entries.into_iter().map(|entry| entry.host).filter(|host| !host.domains.is_empty());
+        RouteConfiguration {
+            name: self.name,
+            virtual_hosts: hosts.map(Arc::new).collect(),
+            ignore_port_in_host: self.ignore_port,
+        }
+    }
+}
+
+fn patterns(names: &[String], forms: Forms) -> Vec<HostPattern> {
+    let (bare, port) = match forms {
+        Forms::Bare => (true, None),
+        Forms::WithPort(port) => (false, Some(port)),
+        Forms::Both(port) => (true, Some(port)),
+    };
+    let bare = names.iter().filter(|_| bare).filter_map(|name| HostPattern::new(name));
+    let with_port =
+        port.into_iter().flat_map(|port| names.iter().filter_map(move |name| HostPattern::new(&domains::with_port(name, port))));
+    bare.chain(with_port).collect()
+}
+
+/// A list of routes with more at its end.
+pub(super) fn extended(routes: &RouteList, more: impl IntoIterator<Item = Route>) -> Vec<Arc<Route>> {
+    routes.iter().cloned().chain(more.into_iter().map(Arc::new)).collect()
+}

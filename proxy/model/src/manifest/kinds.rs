@@ -1,0 +1,218 @@
+//! Every kind that may stand in a file, and what is done with it.
+
+use crate::{
+    config::{Config, Metadata, Resource},
+    yaml::{
+        Document, NodeId,
+        serde::from_node,
+        shape::{ObjectShape, Shape},
+    },
+};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, LazyLock},
+};
+
+/// What is done with a kind.
+pub(super) enum Handling {
+    /// It is read.
+    Read(&'static Reader),
+    /// It asks for protection that is not given.
+    NotEnforced,
+    /// It changes what a proxy does, and is not applied.
+    NotApplied,
+    /// A proxy has no use for it.
+    Ignored,
+    /// Its group is known and has no such kind or version; what was probably meant.
+    Unknown(Option<String>),
+}
+
+/// How a kind is read.
+pub(super) struct Reader {
+    group: &'static str,
+    versions: &'static [&'static str],
+    pub kind: &'static str,
+    /// Whether the content stands in `spec`, or beside `metadata`.
+    pub in_spec: bool,
+    /// Of the whole manifest.
+    pub shape: Shape,
+    pub add: Box<dyn Fn(&mut Config, Manifest<'_>) -> Result<(), String> + Send + Sync>,
+}
+
+/// A manifest whose kind and metadata are known.
+pub(super) struct Manifest<'a> {
+    pub document: &'a Arc<Document>,
+    pub root: NodeId,
+    /// What the type is read from; `None`: an absent `spec`.
+    pub body: Option<NodeId>,
+    pub metadata: Metadata,
+    pub order: usize,
+    pub unusable: &'a HashMap<NodeId, Option<&'a Shape>>,
+    pub whole: bool,
+}
+
+static READERS: LazyLock<Vec<Reader>> = LazyLock::new(readers);
+
+const ISTIO: &str = "networking.istio.io";
+const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+
+fn readers() -> Vec<Reader> {
+    let istio = (ISTIO, ISTIO_VERSIONS);
+    let core = ("", &["v1"][..]);
+    let mut readers = vec![
+        in_spec(istio, "VirtualService", |c| &mut c.virtual_services),
+        in_spec(istio, "DestinationRule", |c| &mut c.destination_rules),
+        in_spec(istio, "ServiceEntry", |c| &mut c.service_entries),
+        in_spec(istio, "WorkloadEntry", |c| &mut c.workload_entries),
+        in_spec(istio, "WorkloadGroup", |c| &mut c.workload_groups),
+        in_spec(istio, "Gateway", |c| &mut c.gateways),
+        in_spec(istio, "Sidecar", |c| &mut c.sidecars),
+        in_spec(("sidle.dev", &["v1"]), "Proxy", |c| &mut c.proxies),
+        in_spec(core, "Service", |c| &mut c.services),
+        beside_metadata(core, "Endpoints", |c| &mut c.endpoints),
+        beside_metadata(core, "Pod", |c| &mut c.pods),
+        beside_metadata(("discovery.k8s.io", &["v1", "v1beta1"]), "EndpointSlice", |c| &mut c.endpoint_slices),
+    ];
+    for (api, kind) in [
+        ("apps", "Deployment"),
+        ("apps", "StatefulSet"),
+        ("apps", "DaemonSet"),
+        ("apps", "ReplicaSet"),
+        ("batch", "Job"),
+        ("batch", "CronJob"),
+    ] {
+        readers.push(in_spec((api, &["v1", "v1beta1", "v1beta2"]), kind, |c| &mut c.workloads));
+    }
+    readers
+}
+
+type List<T> = fn(&mut Config) -> &mut Vec<Resource<T>>;
+type Api = (&'static str, &'static [&'static str]);
+
+fn in_spec<T: DeserializeOwned + JsonSchema + Default + 'static>(
+    (group, versions): Api,
+    kind: &'static str,
+    list: List<T>,
+) -> Reader {
+    let spec = Shape::of::<T>();
+    let open = spec.object().is_none_or(|object| object.open);
+    let mut required = vec!["metadata".to_owned()];
+    if !open {
+        required.push("spec".to_owned());
+    }
+    let fields = [("spec", spec), ("status", Shape::Any)];
+    let shape = envelope(fields.map(|(name, shape)| (name.to_owned(), shape)).into(), required, open);
+    Reader { group, versions, kind, in_spec: true, shape, add: Box::new(move |c, m| add(c, m, kind, list)) }
+}
+
+fn beside_metadata<T: DeserializeOwned + JsonSchema + Default + 'static>(
+    (group, versions): Api,
+    kind: &'static str,
+    list: List<T>,
+) -> Reader {
+    let fields = match Shape::of::<T>() {
+        Shape::Object(object) => object.fields,
+        _ => BTreeMap::new(),
+    };
+    let shape = envelope(fields, vec!["metadata".to_owned()], true);
+    Reader { group, versions, kind, in_spec: false, shape, add: Box::new(move |c, m| add(c, m, kind, list)) }
+}
+
+fn add<T: DeserializeOwned + Default>(
+    config: &mut Config,
+    manifest: Manifest<'_>,
+    kind: &'static str,
+    list: List<T>,
+) -> Result<(), String> {
+    let Manifest { document, root, body, metadata, order, unusable, whole } = manifest;
+    let spec = match body {
+        Some(body) => from_node(document, body, unusable)?,
+        None => T::default(),
+    };
+    let body = body.unwrap_or(root);
+    list(config).push(Resource { kind, metadata, spec, order, document: document.clone(), root, body, whole });
+    Ok(())
+}
+
+/// The shape of a whole manifest.
+fn envelope(mut fields: BTreeMap<String, Shape>, required: Vec<String>, open: bool) -> Shape {
+    fields.insert("apiVersion".into(), Shape::Text);
+    fields.insert("kind".into(), Shape::Text);
+    fields.insert("metadata".into(), metadata(open));
+    Shape::Object(ObjectShape { fields, required, open, ..ObjectShape::default() })
+}
+
+/// `ObjectMeta`; what a proxy does not read may be anything.
+fn metadata(open: bool) -> Shape {
+    let texts = || Shape::Map(Box::new(Shape::Text));
+    let mut fields: BTreeMap<String, Shape> = [
+        ("name", Shape::Text),
+        ("namespace", Shape::Text),
+        ("labels", texts()),
+        ("annotations", texts()),
+    ]
+    .map(|(name, shape)| (name.to_owned(), shape))
+    .into();
+    for unread in [
+        "generateName",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "finalizers",
+        "generation",
+        "managedFields",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ] {
+        fields.insert(unread.into(), Shape::Any);
+    }
+    let required = if open { Vec::new() } else { vec!["name".to_owned()] };
+    Shape::Object(ObjectShape { fields, required, open, ..ObjectShape::default() })
+}
+
+/// What is done with `kind` of `api_version`.
+pub(super) fn handling(api_version: &str, kind: &str) -> Handling {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    if let Some(reader) = READERS.iter().find(|r| r.group == group && r.kind == kind) {
+        return match reader.versions.contains(&version) {
+            true => Handling::Read(reader),
+            false => Handling::Unknown(Some(meant(reader))),
+        };
+    }
+    match (group, kind) {
+        ("security.istio.io", "AuthorizationPolicy" | "PeerAuthentication" | "RequestAuthentication") => {
+            Handling::NotEnforced
+        }
+        (ISTIO, "EnvoyFilter" | "ProxyConfig")
+        | ("telemetry.istio.io", "Telemetry")
+        | ("extensions.istio.io", "WasmPlugin" | "TrafficExtension") => Handling::NotApplied,
+        ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Handling::NotApplied,
+        (ISTIO | "security.istio.io" | "telemetry.istio.io" | "extensions.istio.io" | "sidle.dev", _) => {
+            Handling::Unknown(nearest_kind(kind))
+        }
+        _ => elsewhere(group, kind),
+    }
+}
+
+/// A kind of Istio's under an API that is not Istio's is most likely a typing error; other kinds are somebody else's.
+fn elsewhere(group: &str, kind: &str) -> Handling {
+    let strange_group = group.is_empty() || crate::yaml::nearest(group, [ISTIO]).is_some();
+    match READERS.iter().find(|r| r.group == ISTIO && r.kind == kind) {
+        Some(reader) if strange_group => Handling::Unknown(Some(meant(reader))),
+        _ => Handling::Ignored,
+    }
+}
+
+fn meant(reader: &Reader) -> String {
+    format!("did you mean `apiVersion: {}/{}`, `kind: {}`?", reader.group, reader.versions[0], reader.kind)
+}
+
+fn nearest_kind(kind: &str) -> Option<String> {
+    let own = || READERS.iter().filter(|reader| !reader.group.is_empty());
+    let name = crate::yaml::nearest(kind, own().map(|reader| reader.kind))?;
+    own().find(|reader| reader.kind == name).map(meant)
+}

@@ -1,0 +1,213 @@
+//! From documents to typed resources.
+//!
+//! In:  documents (`crate::yaml`).   Out: a [`Config`], and every mistake of every document.
+//! Invariants: a resource with a mistake is in the configuration without its wrong parts and marked as not whole, so that
+//! what refers to it is not told to be dangling.
+//! Not here: rules between fields and between resources (`crate::check`).
+//! Read: [`parse`] -> `kinds`.
+
+mod kinds;
+
+use crate::{
+    config::{Config, Metadata, Step},
+    diagnostic::{Code, Diagnostic, Severity, codes},
+    source::Text,
+    yaml::{self, Budget, Document, Kind, NodeId, Part, serde::from_node, walk::walk},
+};
+use kinds::{Handling, Manifest, Reader, handling};
+use serde::Deserialize;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Reads the resources of `texts`; those without a namespace are in `default_namespace`. Mistakes of form and type are told,
+/// rules between fields are left to [`crate::check`].
+pub fn parse(texts: &[Text], default_namespace: &str) -> (Config, Vec<Diagnostic>) {
+    let mut config = Config::default();
+    let mut diagnostics = Vec::new();
+    let mut order = 0;
+    let mut empty = true;
+    for text in texts {
+        let (documents, mistakes) = yaml::parse(text, Budget::default());
+        empty &= documents.is_empty() && mistakes.is_empty();
+        diagnostics.extend(mistakes);
+        for document in &documents {
+            diagnostics.extend(read(document, default_namespace, &mut order, &mut config));
+        }
+    }
+    if empty {
+        let message = "no manifest was found; files end in .yaml, .yml or .json";
+        diagnostics.push(Diagnostic::new(Severity::Warning, codes::NOTHING_READ, message));
+    }
+    (config, diagnostics)
+}
+
+/// Adds the resources of `document` to `config`; those without a namespace are in `namespace`.
+fn read(document: &Arc<Document>, namespace: &str, order: &mut usize, config: &mut Config) -> Vec<Diagnostic> {
+    let mut reading = Reading { document, namespace, order, config, diagnostics: Vec::new() };
+    reading.manifest(document.root(), None);
+    reading.diagnostics
+}
+
+struct Reading<'a> {
+    document: &'a Arc<Document>,
+    namespace: &'a str,
+    order: &'a mut usize,
+    config: &'a mut Config,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Reading<'_> {
+    /// Reads the manifest at `root`. An item of a typed list has the list's `inherited` API version and kind.
+    fn manifest(&mut self, root: NodeId, inherited: Option<(&str, &str)>) {
+        match self.document.kind(root) {
+            Kind::Mapping => {}
+            Kind::Null => return,
+            _ => {
+                let message = "not a manifest: expected an object with `apiVersion`, `kind` and `metadata`";
+                return self.report(Severity::Error, codes::NOT_A_MANIFEST, root, &[], message.into(), None);
+            }
+        }
+        let document = self.document.clone();
+        let text = |name| {
+            let value = document.value(root, name)?;
+            (document.kind(value) == Kind::Text).then(|| document.text(value))
+        };
+        let version = text("apiVersion").or(inherited.map(|(version, _)| version));
+        let kind = text("kind").or(inherited.map(|(_, kind)| kind));
+        let (Some(version), Some(kind)) = (version, kind) else {
+            return self.untyped(root, version.is_none(), kind.is_none());
+        };
+        if let (Some(item_kind), Some(items)) = (kind.strip_suffix("List"), document.value(root, "items")) {
+            let inherited = (!item_kind.is_empty()).then_some((version, item_kind));
+            for item in document.items(items) {
+                self.manifest(item, inherited);
+            }
+            return;
+        }
+        self.typed(root, version, kind);
+    }
+
+    /// A document that does not say what it is.
+    fn untyped(&mut self, root: NodeId, no_version: bool, no_kind: bool) {
+        let name = self.document.file().rsplit('/').next().unwrap_or_default();
+        if matches!(name, "kustomization.yaml" | "kustomization.yml" | "Chart.yaml") {
+            return;
+        }
+        let missing = match (no_version, no_kind) {
+            (true, true) => "`apiVersion` and `kind`",
+            (true, false) => "`apiVersion`",
+            _ => "`kind`",
+        };
+        let help = "each document needs both, as texts: `apiVersion: networking.istio.io/v1`, `kind: VirtualService`";
+        let message = format!("not a manifest: it lacks {missing}");
+        self.report(Severity::Error, codes::NOT_A_MANIFEST, root, &[], message, Some(help.into()));
+    }
+
+    fn typed(&mut self, root: NodeId, version: &str, kind: &str) {
+        let at = &[Step::Key("kind")];
+        match handling(version, kind) {
+            Handling::Read(reader) => self.resource(root, reader),
+            Handling::NotEnforced => {
+                let message = format!("{kind} is NOT ENFORCED: requests that it forbids are let through");
+                let help = "keep another enforcement point in front of this workload, or remove the policy from its files";
+                self.report(Severity::Warning, codes::NOT_ENFORCED, root, at, message, Some(help.into()));
+            }
+            Handling::NotApplied => {
+                let message = format!("{kind} is accepted and not applied");
+                self.report(Severity::Warning, codes::KIND_NOT_APPLIED, root, at, message, None);
+            }
+            Handling::Ignored => {
+                if !version.contains('/') || version.contains(".k8s.io/") || version.starts_with("apps/") {
+                    return;
+                }
+                let message = format!("{kind} of {version} is not for a proxy, and is passed over");
+                self.report(Severity::Info, codes::KIND_IGNORED, root, at, message, None);
+            }
+            Handling::Unknown(help) => {
+                let message = format!("there is no kind {kind} in {version}");
+                self.report(Severity::Error, codes::UNKNOWN_KIND, root, at, message, help);
+            }
+        }
+    }
+
+    fn resource(&mut self, root: NodeId, reader: &'static Reader) {
+        let document = self.document;
+        let mut findings = walk(document, root, &reader.shape);
+        let mistakes = findings.diagnostics.len();
+        self.diagnostics.append(&mut findings.diagnostics);
+        let metadata = document.value(root, "metadata").filter(|node| !findings.unusable.contains_key(node));
+        let metadata = match metadata.map(|node| from_node::<RawMetadata>(document, node, &findings.unusable)) {
+            Some(Ok(metadata)) => metadata,
+            Some(Err(error)) => return self.not_convertible(root, reader, &error),
+            None => RawMetadata::default(),
+        };
+        let body = match reader.in_spec {
+            true => document.value(root, "spec").filter(|node| {
+                document.kind(*node) != Kind::Null && !findings.unusable.contains_key(node)
+            }),
+            false => Some(root),
+        };
+        let metadata = self.metadata(root, metadata);
+        let manifest = Manifest {
+            document,
+            root,
+            body,
+            metadata,
+            order: *self.order,
+            unusable: &findings.unusable,
+            whole: mistakes == 0,
+        };
+        *self.order += 1;
+        if let Err(error) = (reader.add)(self.config, manifest) {
+            self.not_convertible(root, reader, &error);
+        }
+    }
+
+    fn metadata(&mut self, root: NodeId, raw: RawMetadata) -> Metadata {
+        let creation_timestamp = raw.creation_timestamp.and_then(|text| match humantime::parse_rfc3339(&text) {
+            Ok(time) => Some(time),
+            Err(_) => {
+                let path = [Step::Key("metadata"), Step::Key("creationTimestamp")];
+                let message = format!("`{text}` is not a time such as 2026-01-31T12:00:00Z");
+                self.report(Severity::Error, codes::BAD_VALUE, root, &path, message, None);
+                None
+            }
+        });
+        Metadata {
+            name: raw.name,
+            namespace: raw.namespace.filter(|name| !name.is_empty()).unwrap_or_else(|| self.namespace.to_owned()),
+            labels: raw.labels,
+            annotations: raw.annotations,
+            creation_timestamp,
+        }
+    }
+
+    fn not_convertible(&mut self, root: NodeId, reader: &Reader, error: &str) {
+        let message = format!("cannot be read as {}: {error}", reader.kind);
+        self.report(Severity::Error, codes::NOT_CONVERTIBLE, root, &[Step::Key("kind")], message, None);
+    }
+
+    fn report(
+        &mut self,
+        severity: Severity,
+        code: Code,
+        root: NodeId,
+        path: &[Step<'_>],
+        message: String,
+        help: Option<String>,
+    ) {
+        let span = self.document.span_at(root, path, Part::Value);
+        let diagnostic = Diagnostic::new(severity, code, message).at(self.document.file().clone(), span);
+        self.diagnostics.push(diagnostic.maybe_help(help));
+    }
+}
+
+/// `ObjectMeta`, as far as it is read.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawMetadata {
+    name: String,
+    namespace: Option<String>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    creation_timestamp: Option<String>,
+}

@@ -1,0 +1,117 @@
+//! Sidle's own kinds, under `sidle.dev/v1`: only what Istio has no kind for.
+//!
+//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`].
+//! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
+//! Not here: the defaults themselves (`crate::ir::Settings`).
+
+use crate::{
+    Duration,
+    istio::{HttpRetry, OutboundTrafficPolicy, non_empty},
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Settings of the proxy process. Of several that select a proxy, the oldest holds.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Proxy {
+    /// Labels of the proxies; empty: all of the namespace.
+    pub selector: BTreeMap<String, String>,
+    /// Address of admin; `127.0.0.1:15000`.
+    #[serde(deserialize_with = "non_empty")]
+    pub admin: Option<String>,
+    /// Address of `/stats/prometheus`; `0.0.0.0:15090`.
+    #[serde(deserialize_with = "non_empty")]
+    pub metrics: Option<String>,
+    /// Address of `/healthz/ready`; `0.0.0.0:15021`.
+    #[serde(deserialize_with = "non_empty")]
+    pub health: Option<String>,
+    /// Address of the outbound listener; `127.0.0.1:15001`.
+    #[serde(deserialize_with = "non_empty")]
+    pub outbound: Option<String>,
+    /// Address of the inbound listener; `0.0.0.0:15006`.
+    #[serde(deserialize_with = "non_empty")]
+    pub inbound: Option<String>,
+    /// Worker threads; 0 or absent: one for each core.
+    #[schemars(range(max = 1024))]
+    pub concurrency: Option<u16>,
+    /// How the process ends.
+    pub drain: Option<Drain>,
+    /// What one client may take.
+    pub limits: Option<Limits>,
+    /// A file, `/dev/stdout` or `/dev/stderr`; absent: no access log.
+    #[serde(deserialize_with = "non_empty")]
+    pub access_log_file: Option<String>,
+    /// Text or JSON.
+    pub access_log_encoding: AccessLogEncoding,
+    /// For `TEXT`, Envoy's format; for `JSON`, an object from key to format, as JSON text. Absent: Istio's default.
+    #[serde(deserialize_with = "non_empty")]
+    pub access_log_format: Option<String>,
+    /// What happens to unknown destinations, unless a Sidecar says.
+    pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
+    /// To upstreams, unless a DestinationRule says; 10 s.
+    pub connect_timeout: Option<Duration>,
+    /// Namespace of mesh-wide rules; `istio-system`.
+    #[serde(deserialize_with = "non_empty")]
+    pub root_namespace: Option<String>,
+    /// How long to wait for the bytes that tell the protocol.
+    pub protocol_detection_timeout: Option<Duration>,
+    /// For routes without `retries`.
+    pub default_http_retry_policy: Option<HttpRetry>,
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Drain {
+    /// From SIGTERM to exit at the latest; 30 s.
+    pub deadline: Option<Duration>,
+    /// From SIGTERM to the earliest exit; 0.
+    pub minimum: Option<Duration>,
+}
+
+/// What one client may take. Defaults: [`crate::ir::Limits`].
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Request head in bytes.
+    #[schemars(range(min = 1024))]
+    pub max_request_headers_bytes: Option<u32>,
+    /// Header fields.
+    #[schemars(range(min = 1))]
+    pub max_request_headers_count: Option<u32>,
+    /// From the first byte of a head to its last.
+    pub request_headers_timeout: Option<Duration>,
+    /// Without a byte of a body either way.
+    pub stream_idle_timeout: Option<Duration>,
+    /// A downstream connection without a request.
+    pub connection_idle_timeout: Option<Duration>,
+    /// Streams of one downstream HTTP/2 connection.
+    #[schemars(range(min = 1))]
+    pub http2_max_concurrent_streams: Option<u32>,
+    /// HTTP/2 window of a stream.
+    #[schemars(range(min = 65535, max = 2147483647))]
+    pub http2_initial_stream_window: Option<u32>,
+    /// HTTP/2 window of a connection.
+    #[schemars(range(min = 65535, max = 2147483647))]
+    pub http2_initial_connection_window: Option<u32>,
+    /// Bytes kept for a retry or a mirror.
+    pub replay_buffer_bytes: Option<u32>,
+    /// Downstream connections.
+    #[schemars(range(min = 1))]
+    pub max_connections: Option<u32>,
+    /// A TLS handshake.
+    pub tls_handshake_timeout: Option<Duration>,
+}
+
+/// Text or JSON.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AccessLogEncoding {
+    /// A line.
+    #[default]
+    Text,
+    /// An object.
+    Json,
+}

@@ -1,0 +1,178 @@
+//! Reads files, folders, globs and standard input as text, within a size limit.
+//!
+//! In:  paths as users give them.   Out: [`Text`]s in the order of the paths, a folder's sorted by name.
+//! Invariants: a file above the limit is refused by its length, unread; a source without a length is read to the limit.
+//! Not here: watching (`proxy/src/config`), what the text says (`crate::yaml`).
+
+use crate::diagnostic::{Diagnostic, codes};
+use globset::GlobBuilder;
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A file's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// Path as the user gave it or as it was found below that; `-` for standard input.
+    pub name: Arc<str>,
+    /// Content.
+    pub content: Arc<str>,
+}
+
+/// Sizes in bytes above which nothing is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeLimit {
+    /// One file.
+    pub file: u64,
+    /// All files together.
+    pub total: u64,
+}
+
+impl Default for SizeLimit {
+    fn default() -> Self {
+        SizeLimit { file: 64 << 20, total: 256 << 20 }
+    }
+}
+
+/// Folders inside one another that are searched: a symlink to a parent ends there.
+const MAX_FOLDER_DEPTH: usize = 32;
+
+/// Reads all of `paths`, and says which could not be read.
+pub fn read(paths: &[PathBuf], limit: SizeLimit) -> (Vec<Text>, Vec<Diagnostic>) {
+    let mut reader = Reader { limit, left: limit.total, texts: Vec::new(), diagnostics: Vec::new() };
+    for path in paths {
+        reader.path(path);
+    }
+    (reader.texts, reader.diagnostics)
+}
+
+struct Reader {
+    limit: SizeLimit,
+    left: u64,
+    texts: Vec<Text>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Reader {
+    fn path(&mut self, path: &Path) {
+        if path == Path::new("-") {
+            return self.stream("-", io::stdin().lock());
+        }
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => self.folder(path),
+            Ok(_) => self.file(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_glob(path) => self.glob(path),
+            Err(error) => self.unreadable(path, &error.to_string()),
+        }
+    }
+
+    fn folder(&mut self, path: &Path) {
+        let mut files = Vec::new();
+        self.list(path, 0, &mut files);
+        files.retain(|file| is_manifest(file));
+        for file in files {
+            self.file(&file);
+        }
+    }
+
+    /// All files below `folder`, sorted by path. Names that start with a dot are left out: that is where a mounted ConfigMap
+    /// keeps its older versions.
+    fn list(&mut self, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+        if depth > MAX_FOLDER_DEPTH {
+            return self.unreadable(folder, "folders are nested too deep");
+        }
+        let entries = match fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
+            Ok(entries) => entries,
+            Err(error) => return self.unreadable(folder, &error.to_string()),
+        };
+        let hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(|p| !hidden(p)).collect();
+        paths.sort();
+        for path in paths {
+            if path.is_dir() {
+                self.list(&path, depth + 1, files);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+
+    fn glob(&mut self, pattern: &Path) {
+        let text = pattern.to_string_lossy();
+        let matcher = match GlobBuilder::new(&text).literal_separator(true).build() {
+            Ok(glob) => glob.compile_matcher(),
+            Err(error) => return self.unreadable(pattern, &error.to_string()),
+        };
+        let base: PathBuf = pattern.components().take_while(|part| !is_glob(Path::new(part))).collect();
+        let mut files = Vec::new();
+        let folder = if base.as_os_str().is_empty() { Path::new(".") } else { &base };
+        self.list(folder, 0, &mut files);
+        let mut found = false;
+        for file in files {
+            let file = file.strip_prefix("./").map(Path::to_path_buf).unwrap_or(file);
+            if matcher.is_match(&file) {
+                found = true;
+                self.file(&file);
+            }
+        }
+        if !found {
+            self.unreadable(pattern, "no file matches");
+        }
+    }
+
+    fn file(&mut self, path: &Path) {
+        let name = path.to_string_lossy();
+        match File::open(path).and_then(|file| Ok((file.metadata()?, file))) {
+            Ok((metadata, _)) if metadata.is_file() && metadata.len() > self.allowed() => self.too_large(&name),
+            Ok((_, file)) => self.stream(&name, file),
+            Err(error) => self.unreadable(path, &error.to_string()),
+        }
+    }
+
+    fn allowed(&self) -> u64 {
+        self.limit.file.min(self.left)
+    }
+
+    fn stream(&mut self, name: &str, source: impl Read) {
+        let mut bytes = Vec::new();
+        // One byte more than allowed tells a source that has more from one that ends there.
+        if let Err(error) = source.take(self.allowed() + 1).read_to_end(&mut bytes) {
+            return self.unreadable(Path::new(name), &error.to_string());
+        }
+        if bytes.len() as u64 > self.allowed() {
+            return self.too_large(name);
+        }
+        self.left -= bytes.len() as u64;
+        match String::from_utf8(bytes) {
+            Ok(content) => self.texts.push(Text { name: name.into(), content: content.into() }),
+            Err(error) => {
+                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+                let message = format!("not UTF-8 text: line {line} holds a byte that is not");
+                self.diagnostics.push(Diagnostic::error(codes::NOT_TEXT, message).in_file(name.into()));
+            }
+        }
+    }
+
+    fn too_large(&mut self, name: &str) {
+        let SizeLimit { file, total } = self.limit;
+        let message = format!("larger than {file} bytes, or all files are larger than {total} bytes together");
+        self.diagnostics.push(Diagnostic::error(codes::TOO_LARGE, message).in_file(name.into()));
+    }
+
+    fn unreadable(&mut self, path: &Path, reason: &str) {
+        let file = path.to_string_lossy().as_ref().into();
+        self.diagnostics.push(Diagnostic::error(codes::UNREADABLE, format!("cannot read: {reason}")).in_file(file));
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+}
+
+fn is_glob(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte))
+}

@@ -1,0 +1,411 @@
+//! Events of the YAML parser to a positioned tree, within a budget.
+//!
+//! Aliases are copied in place, which is what makes bombs, so copies have a budget of their own. `<<` merges are resolved
+//! here. The positions of a copy are those of the anchored value: that is the text to change.
+
+use super::{
+    Kind,
+    scalar::plain_kind,
+    split,
+    syntax::{Explained, explain},
+    tree::{Document, Node},
+};
+use crate::{
+    diagnostic::{Code, Diagnostic, Severity, Span, codes},
+    source::Text,
+};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as EventSpan, StrInput, Tag};
+use std::collections::{HashMap, hash_map::Entry};
+use std::{borrow::Cow, sync::Arc};
+
+/// How much one file may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Lists and objects inside one another.
+    pub depth: usize,
+    /// Keys and values in one file.
+    pub nodes: usize,
+    /// Keys and values that aliases and merges add to one document.
+    pub copies: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget { depth: 64, nodes: 4_000_000, copies: 100_000 }
+    }
+}
+
+/// All documents of `text` that are well-formed, and what is wrong with the others.
+pub(crate) fn parse(text: &Text, budget: Budget) -> (Vec<Arc<Document>>, Vec<Diagnostic>) {
+    let mut documents = Vec::new();
+    let mut diagnostics = Vec::new();
+    let mut left = budget;
+    for (content, first_line) in split::documents(&text.content) {
+        let mut builder = Builder::new(text.name.clone(), first_line, left);
+        let outcome = builder.run(content, &mut documents);
+        left.nodes = builder.budget.nodes;
+        diagnostics.append(&mut builder.diagnostics);
+        if let Err(stop) = outcome {
+            let exhausted = stop.code == codes::BUDGET && left.nodes == 0;
+            diagnostics.push(stop);
+            if exhausted {
+                break;
+            }
+        }
+    }
+    (documents, diagnostics)
+}
+
+/// A list or an object whose end was not seen yet.
+struct Open {
+    index: usize,
+    anchor: usize,
+    mapping: bool,
+    /// Children so far.
+    children: usize,
+}
+
+struct Builder {
+    file: Arc<str>,
+    first_line: usize,
+    budget: Budget,
+    copies_left: usize,
+    nodes: Vec<Node>,
+    strings: String,
+    open: Vec<Open>,
+    anchors: HashMap<usize, usize>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Builder {
+    fn new(file: Arc<str>, first_line: usize, budget: Budget) -> Self {
+        Builder {
+            file,
+            first_line,
+            budget,
+            copies_left: budget.copies,
+            nodes: Vec::new(),
+            strings: String::new(),
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// Reads `content`, which holds one document, or several that `...` separates. A mistake that leaves the tree whole is
+    /// noted; one that does not ends the reading.
+    fn run(&mut self, content: &str, documents: &mut Vec<Arc<Document>>) -> Result<(), Diagnostic> {
+        let mut parser = Parser::new(StrInput::new(content));
+        while let Some(event) = parser.next_event() {
+            let (event, span) = event.map_err(|error| self.syntax(&error, content))?;
+            match event {
+                Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), &span)?,
+                Event::SequenceStart(anchor, tag) => self.start(Kind::Sequence, anchor, tag, &span)?,
+                Event::MappingStart(anchor, tag) => self.start(Kind::Mapping, anchor, tag, &span)?,
+                Event::SequenceEnd | Event::MappingEnd => self.end(&span)?,
+                Event::Alias(anchor) => self.alias(anchor, &span)?,
+                Event::DocumentEnd => self.finish(documents),
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, documents: &mut Vec<Arc<Document>>) {
+        self.nodes.shrink_to_fit();
+        self.strings.shrink_to_fit();
+        let document = Document {
+            file: self.file.clone(),
+            nodes: std::mem::take(&mut self.nodes),
+            strings: std::mem::take(&mut self.strings),
+        };
+        self.anchors.clear();
+        self.copies_left = self.budget.copies;
+        if !document.nodes.is_empty() {
+            documents.push(Arc::new(document));
+        }
+    }
+
+    fn scalar(
+        &mut self,
+        text: &str,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+        span: &EventSpan,
+    ) -> Result<(), Diagnostic> {
+        let mut kind = if style == ScalarStyle::Plain { plain_kind(text) } else { Kind::Text };
+        if let Some(tag) = tag {
+            kind = self.tagged(kind, tag, text, span)?;
+        }
+        if self.is_key() {
+            kind = if kind != Kind::Text || text != "<<" || style != ScalarStyle::Plain { Kind::Text } else { Kind::Merge };
+        }
+        let text_start = self.strings.len() as u32;
+        self.strings.push_str(text);
+        self.push(kind, text_start, text.len() as u32, span)?;
+        self.anchor(anchor, self.nodes.len() - 1);
+        Ok(())
+    }
+
+    /// The kind that `tag` makes of a scalar.
+    fn tagged(&self, kind: Kind, tag: &Tag, text: &str, span: &EventSpan) -> Result<Kind, Diagnostic> {
+        let core = tag.handle == "tag:yaml.org,2002:";
+        match (core, tag.suffix.as_str()) {
+            (true, "str") => Ok(Kind::Text),
+            (true, "int") if plain_kind(text) == Kind::Integer => Ok(Kind::Integer),
+            (true, "float") if matches!(plain_kind(text), Kind::Integer | Kind::Float) => Ok(Kind::Float),
+            (true, "bool") if plain_kind(text) == Kind::Boolean => Ok(Kind::Boolean),
+            (true, "null") if plain_kind(text) == Kind::Null => Ok(Kind::Null),
+            _ if tag.handle.is_empty() && tag.suffix == "!" => Ok(kind),
+            _ => Err(self.refused_tag(tag, span)),
+        }
+    }
+
+    fn refused_tag(&self, tag: &Tag, span: &EventSpan) -> Diagnostic {
+        let name = match tag.handle.as_str() {
+            "tag:yaml.org,2002:" => format!("!!{}", tag.suffix),
+            handle => format!("{handle}{}", tag.suffix),
+        };
+        self.error(codes::TAG, span, format!("the tag `{name}` is refused here"))
+            .help("only the tags of JSON's types are read, where the value is of that type: !!str !!int !!float !!bool !!null !!seq !!map")
+    }
+
+    fn start(
+        &mut self,
+        kind: Kind,
+        anchor: usize,
+        tag: Option<Cow<'_, Tag>>,
+        span: &EventSpan,
+    ) -> Result<(), Diagnostic> {
+        let expected = if kind == Kind::Sequence { "seq" } else { "map" };
+        if let Some(tag) = tag.as_deref()
+            && !(tag.handle == "tag:yaml.org,2002:" && tag.suffix == expected)
+            && !(tag.handle.is_empty() && tag.suffix == "!")
+        {
+            return Err(self.refused_tag(tag, span));
+        }
+        if self.is_key() {
+            return Err(self
+                .error(codes::KEY, span, "a list or an object cannot be a key")
+                .help("a template's `{{ … }}` that was not filled in looks like this; so does a missing quote"));
+        }
+        if self.open.len() >= self.budget.depth {
+            return Err(self.too_deep(span));
+        }
+        self.push(kind, 0, 0, span)?;
+        self.open.push(Open { index: self.nodes.len() - 1, anchor, mapping: kind == Kind::Mapping, children: 0 });
+        Ok(())
+    }
+
+    fn end(&mut self, span: &EventSpan) -> Result<(), Diagnostic> {
+        let Some(open) = self.open.pop() else { return Ok(()) };
+        if open.mapping {
+            self.refuse_duplicates(open.index);
+            self.merge(open.index, span)?;
+        }
+        self.nodes[open.index].size = (self.nodes.len() - open.index) as u32;
+        self.borrow_place(open.index);
+        self.anchor(open.anchor, open.index);
+        Ok(())
+    }
+
+    /// A list or object without brackets begins at its first child, and is as long as that.
+    fn borrow_place(&mut self, index: usize) {
+        let Some(child) = self.nodes.get(index + 1).copied() else { return };
+        let node = &mut self.nodes[index];
+        if (node.line, node.column) == (child.line, child.column) {
+            node.length = child.length;
+        }
+    }
+
+    fn alias(&mut self, anchor: usize, span: &EventSpan) -> Result<(), Diagnostic> {
+        let Some(&index) = self.anchors.get(&anchor) else {
+            return Err(self.error(codes::SYNTAX, span, "an alias to the very value that it stands in"));
+        };
+        let is_key = self.is_key();
+        if is_key && matches!(self.nodes[index].kind, Kind::Sequence | Kind::Mapping) {
+            return Err(self.error(codes::KEY, span, "a list or an object cannot be a key"));
+        }
+        if self.open.len() + self.height(index) > self.budget.depth {
+            return Err(self.too_deep(span));
+        }
+        self.count_child();
+        let copy = self.nodes.len();
+        self.copy(index, span)?;
+        if is_key {
+            self.nodes[copy].kind = Kind::Text;
+        }
+        Ok(())
+    }
+
+    /// Lists and objects inside one another in the subtree at `index`.
+    fn height(&self, index: usize) -> usize {
+        let mut ends = Vec::new();
+        let mut height = 0;
+        for at in index..index + self.nodes[index].size as usize {
+            while ends.last().is_some_and(|end| *end <= at) {
+                ends.pop();
+            }
+            if matches!(self.nodes[at].kind, Kind::Sequence | Kind::Mapping) {
+                ends.push(at + self.nodes[at].size as usize);
+                height = height.max(ends.len());
+            }
+        }
+        height
+    }
+
+    fn too_deep(&self, span: &EventSpan) -> Diagnostic {
+        let message = format!("more than {} lists and objects inside one another", self.budget.depth);
+        self.error(codes::BUDGET, span, message)
+    }
+
+    /// Appends a copy of the subtree at `index`.
+    fn copy(&mut self, index: usize, span: &EventSpan) -> Result<(), Diagnostic> {
+        let size = self.nodes[index].size as usize;
+        if size > self.copies_left {
+            let message = format!("the aliases of this document stand for more than {} values", self.budget.copies);
+            return Err(self.error(codes::BUDGET, span, message));
+        }
+        self.copies_left -= size;
+        self.spend(size, span)?;
+        self.nodes.extend_from_within(index..index + size);
+        Ok(())
+    }
+
+    fn anchor(&mut self, anchor: usize, index: usize) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, index);
+        }
+    }
+
+    fn push(&mut self, kind: Kind, text_start: u32, text_length: u32, span: &EventSpan) -> Result<(), Diagnostic> {
+        self.spend(1, span)?;
+        self.count_child();
+        let Span { line, column, length } = self.place(span);
+        self.nodes.push(Node { kind, line, column, length, size: 1, text_start, text_length });
+        Ok(())
+    }
+
+    fn spend(&mut self, nodes: usize, span: &EventSpan) -> Result<(), Diagnostic> {
+        match self.budget.nodes.checked_sub(nodes) {
+            Some(left) => self.budget.nodes = left,
+            None => {
+                self.budget.nodes = 0;
+                return Err(self.error(codes::BUDGET, span, "the file holds too many keys and values"));
+            }
+        }
+        Ok(())
+    }
+    /// Whether the next event is a key.
+    fn is_key(&self) -> bool {
+        self.open.last().is_some_and(|open| open.mapping && open.children % 2 == 0)
+    }
+
+    fn count_child(&mut self) {
+        if let Some(open) = self.open.last_mut() {
+            open.children += 1;
+        }
+    }
+
+    /// Key and value indices of the mapping at `index`, which ends where the nodes end or where its size says.
+    fn pairs(&self, index: usize, end: usize) -> Vec<(usize, usize)> {
+        let mut pairs = Vec::new();
+        let mut at = index + 1;
+        while at < end {
+            let value = at + self.nodes[at].size as usize;
+            pairs.push((at, value));
+            at = value + self.nodes[value].size as usize;
+        }
+        pairs
+    }
+
+    fn key_text(&self, key: usize) -> &str {
+        self.text_of(&self.nodes[key])
+    }
+
+    fn refuse_duplicates(&mut self, index: usize) {
+        let pairs = self.pairs(index, self.nodes.len());
+        let mut seen: HashMap<&str, usize> = HashMap::with_capacity(pairs.len());
+        let mut twice = Vec::new();
+        for (key, _) in pairs {
+            match seen.entry(self.key_text(key)) {
+                Entry::Occupied(first) => twice.push((*first.get(), key)),
+                Entry::Vacant(place) => {
+                    place.insert(key);
+                }
+            }
+        }
+        for (first, second) in twice {
+            let (first, second) = (&self.nodes[first], &self.nodes[second]);
+            let at = Span { line: second.line, column: second.column, length: second.length };
+            let message = format!("the key `{}` stands here a second time", self.text_of(second));
+            let diagnostic = Diagnostic::error(codes::DUPLICATE_KEY, message)
+            .at(self.file.clone(), at)
+            .help(format!("it first stands at line {}, column {}; keep one of the two", first.line, first.column));
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    fn text_of(&self, node: &Node) -> &str {
+        &self.strings[node.text_start as usize..(node.text_start + node.text_length) as usize]
+    }
+
+    /// Appends to the mapping at `index` what its `<<` entries bring and it does not have itself.
+    fn merge(&mut self, index: usize, span: &EventSpan) -> Result<(), Diagnostic> {
+        let pairs = self.pairs(index, self.nodes.len());
+        let Some(&(_, source)) = pairs.iter().find(|(key, _)| self.nodes[*key].kind == Kind::Merge) else {
+            return Ok(());
+        };
+        let mut keys: Vec<String> = pairs.iter().map(|(key, _)| self.key_text(*key).to_owned()).collect();
+        for mapping in self.merge_sources(source, span)? {
+            let end = mapping + self.nodes[mapping].size as usize;
+            for (key, value) in self.pairs(mapping, end) {
+                if self.nodes[key].kind != Kind::Merge && !keys.iter().any(|k| k == self.key_text(key)) {
+                    keys.push(self.key_text(key).to_owned());
+                    self.copy(key, span)?;
+                    self.copy(value, span)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The mappings that the value of `<<` at `source` names: one, or a list.
+    fn merge_sources(&self, source: usize, span: &EventSpan) -> Result<Vec<usize>, Diagnostic> {
+        let sources = match self.nodes[source].kind {
+            Kind::Mapping => vec![source],
+            Kind::Sequence => {
+                let end = source + self.nodes[source].size as usize;
+                let next = |at: &usize| Some(at + self.nodes[*at].size as usize).filter(|at| *at < end);
+                std::iter::successors(Some(source + 1).filter(|at| *at < end), next).collect()
+            }
+            _ => Vec::new(),
+        };
+        if sources.is_empty() || sources.iter().any(|at| self.nodes[*at].kind != Kind::Mapping) {
+            return Err(self.error(codes::SYNTAX, span, "`<<` merges an object or a list of objects, and nothing else"));
+        }
+        Ok(sources)
+    }
+
+    fn place(&self, span: &EventSpan) -> Span {
+        let one_line = span.start.line() == span.end.line();
+        Span {
+            line: (self.first_line + span.start.line()) as u32,
+            column: span.start.col() as u32 + 1,
+            length: if one_line { span.len() as u32 } else { 1 },
+        }
+    }
+
+    fn error(&self, code: Code, span: &EventSpan, message: impl Into<String>) -> Diagnostic {
+        let mut place = self.place(span);
+        place.length = place.length.max(1);
+        Diagnostic::new(Severity::Error, code, message).at(self.file.clone(), place)
+    }
+
+    fn syntax(&self, error: &ScanError, content: &str) -> Diagnostic {
+        let Explained { code, message, help, line, column } = explain(error, content);
+        let place = Span { line: (self.first_line + line) as u32, column: column as u32 + 1, length: 1 };
+        Diagnostic::error(code, message).at(self.file.clone(), place).maybe_help(help.map(Into::into))
+    }
+}

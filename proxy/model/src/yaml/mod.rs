@@ -1,0 +1,23 @@
+//! YAML and JSON with positions.
+//!
+//! In:  text.   Out: [`Document`]s, in which every key and value has its line and column; and typed values of them.
+//! Invariants: time and memory are bounded by the text's length and by [`Budget`]; nothing here panics on any input.
+//! Not here: which kinds there are (`crate::manifest`).
+//! Read: `split` (text -> documents) -> `build` (events -> tree) -> `tree` -> `shape`, `walk` (every mistake) -> `serde`.
+
+mod build;
+mod scalar;
+pub(crate) mod serde;
+pub(crate) mod shape;
+mod split;
+mod suggest;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod tree;
+pub(crate) mod walk;
+
+pub use build::Budget;
+pub(crate) use build::parse;
+pub(crate) use suggest::nearest;
+pub use tree::{Document, Kind, NodeId, Part};

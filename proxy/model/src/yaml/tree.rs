@@ -1,0 +1,166 @@
+//! The positioned tree of one document.
+//!
+//! Invariants: nodes stand in the order of the text, each followed by its descendants, so that a subtree is one slice; a
+//! mapping's children are key, value, key, value.
+
+use crate::{config::Step, diagnostic::Span};
+use std::sync::Arc;
+
+/// One YAML document.
+#[derive(Debug)]
+pub struct Document {
+    pub(super) file: Arc<str>,
+    pub(super) nodes: Vec<Node>,
+    /// The text of all scalars, escapes decoded.
+    pub(super) strings: String,
+}
+
+/// A node of a [`Document`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NodeId(pub(super) u32);
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `null`, `~` or nothing.
+    Null,
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number.
+    Integer,
+    /// Any other number.
+    Float,
+    /// Text.
+    Text,
+    /// The key `<<`, whose value was merged into the mapping.
+    Merge,
+    /// A list.
+    Sequence,
+    /// An object.
+    Mapping,
+}
+
+/// Which part of an entry a place is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Its value; the key if the value is an object, a list or nothing.
+    Value,
+    /// Its key.
+    Key,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node {
+    pub kind: Kind,
+    pub line: u32,
+    pub column: u32,
+    pub length: u32,
+    /// Nodes of the subtree, itself included.
+    pub size: u32,
+    /// In [`Document::strings`].
+    pub text_start: u32,
+    pub text_length: u32,
+}
+
+impl Document {
+    /// The file, as the user named it.
+    pub fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    /// The outermost value.
+    pub fn root(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// What `id` is.
+    pub fn kind(&self, id: NodeId) -> Kind {
+        self.node(id).kind
+    }
+
+    /// The text of a scalar, as written but for quotes and escapes; empty for lists and objects.
+    pub fn text(&self, id: NodeId) -> &str {
+        let node = self.node(id);
+        &self.strings[node.text_start as usize..(node.text_start + node.text_length) as usize]
+    }
+
+    /// Where `id` was written.
+    pub fn span(&self, id: NodeId) -> Span {
+        let node = self.node(id);
+        Span { line: node.line, column: node.column, length: node.length }
+    }
+
+    /// The direct children, keys included.
+    fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let end = id.0 + self.node(id).size;
+        let mut next = id.0 + 1;
+        std::iter::from_fn(move || {
+            let child = (next < end).then_some(NodeId(next))?;
+            next += self.node(child).size;
+            Some(child)
+        })
+    }
+
+    /// The items of a list; nothing for anything else.
+    pub fn items(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let is_list = self.kind(id) == Kind::Sequence;
+        self.children(id).filter(move |_| is_list)
+    }
+
+    /// Keys and values of an object, merged ones last; nothing for anything else.
+    pub fn entries(&self, id: NodeId) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
+        let is_object = self.kind(id) == Kind::Mapping;
+        let mut children = self.children(id).filter(move |_| is_object);
+        std::iter::from_fn(move || {
+            loop {
+                let entry = (children.next()?, children.next()?);
+                if self.kind(entry.0) != Kind::Merge {
+                    return Some(entry);
+                }
+            }
+        })
+    }
+
+    /// Key and value of the entry `key` of an object.
+    pub fn entry(&self, id: NodeId, key: &str) -> Option<(NodeId, NodeId)> {
+        self.entries(id).find(|(name, _)| self.text(*name) == key)
+    }
+
+    /// The value of the entry `key` of an object.
+    pub fn value(&self, id: NodeId, key: &str) -> Option<NodeId> {
+        self.entry(id, key).map(|(_, value)| value)
+    }
+
+    /// Follows `path` from `id` as far as it exists: the key (if the last step has one) and the value.
+    pub fn follow(&self, id: NodeId, path: &[Step<'_>]) -> (Option<NodeId>, NodeId) {
+        let mut reached = (None, id);
+        for step in path {
+            let next = match step {
+                Step::Key(key) => self.entry(reached.1, key).map(|(key, value)| (Some(key), value)),
+                Step::Index(index) => self.items(reached.1).nth(*index).map(|item| (None, item)),
+            };
+            let Some(next) = next else { break };
+            reached = next;
+        }
+        reached
+    }
+
+    /// Where the part at `path` below `id` was written, or its nearest ancestor that was.
+    pub fn span_at(&self, id: NodeId, path: &[Step<'_>], part: Part) -> Span {
+        let (key, value) = self.follow(id, path);
+        self.entry_span(key, value, part)
+    }
+
+    /// Where an entry was written.
+    pub fn entry_span(&self, key: Option<NodeId>, value: NodeId, part: Part) -> Span {
+        let has_place = !matches!(self.kind(value), Kind::Mapping | Kind::Sequence) && self.node(value).length > 0;
+        match key {
+            Some(key) if part == Part::Key || !has_place => self.span(key),
+            _ => self.span(value),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The compiled conditions of one route.
+//!
+//! In:  [`ir::RouteMatch`] and a request.   Out: the first condition that does not hold, if there is one.
+//! Invariants: all conditions must hold, and are asked in one fixed order, cheapest first. A [`Mismatch`] is two words and is
+//! made without formatting, so the fast path and `explain` share this code.
+//! Not here: words for a mismatch (`explain`), the order of routes (`table`).
+
+use crate::{RequestView, StringMatcher};
+use http::{HeaderName, header::HOST};
+use regex::bytes::Regex;
+use sidle_model::ir;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// The condition that does not hold. Indexes are those of the [`ir::RouteMatch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    /// The route is for CONNECT and the request is not, or the other way about.
+    Connect,
+    Path,
+    Method,
+    Scheme,
+    Authority,
+    Header(usize),
+    Query(usize),
+}
+
+/// The compiled conditions of one route.
+#[derive(Debug)]
+pub(crate) struct RouteMatcher {
+    path: PathMatcher,
+    method: Option<StringMatcher>,
+    scheme: Option<StringMatcher>,
+    authority: Option<StringMatcher>,
+    headers: Box<[HeaderMatcher]>,
+    query: Box<[QueryMatcher]>,
+}
+
+impl RouteMatcher {
+    pub(crate) fn new(source: &ir::RouteMatch) -> Self {
+        RouteMatcher {
+            path: PathMatcher::new(&source.path, source.ignore_case),
+            method: source.method.as_ref().map(StringMatcher::new),
+            scheme: source.scheme.as_ref().map(StringMatcher::new),
+            authority: source.authority.as_ref().map(StringMatcher::new),
+            headers: source.headers.iter().map(HeaderMatcher::new).collect(),
+            query: source.query.iter().map(QueryMatcher::new).collect(),
+        }
+    }
+
+    /// The first condition that does not hold; `None`: the request matches.
+    #[inline]
+    pub(crate) fn mismatch(&self, request: &impl RequestView) -> Option<Mismatch> {
+        if request.is_connect() != matches!(self.path, PathMatcher::Connect) {
+            return Some(Mismatch::Connect);
+        }
+        if !self.path.matches(request.path()) {
+            return Some(Mismatch::Path);
+        }
+        let fails = |matcher: &Option<StringMatcher>, value: &str| {
+            matcher.as_ref().is_some_and(|matcher| !matcher.matches(value.as_bytes()))
+        };
+        if fails(&self.method, request.method()) {
+            return Some(Mismatch::Method);
+        }
+        if fails(&self.scheme, request.scheme()) {
+            return Some(Mismatch::Scheme);
+        }
+        if fails(&self.authority, request.authority()) {
+            return Some(Mismatch::Authority);
+        }
+        if let Some(at) = self.headers.iter().position(|header| !header.matches(request)) {
+            return Some(Mismatch::Header(at));
+        }
+        self.query.iter().position(|query| !query.matches(request.query())).map(Mismatch::Query)
+    }
+}
+
+#[derive(Debug)]
+enum PathMatcher {
+    Any,
+    Exact(Arc<str>),
+    ExactIgnoreCase(Arc<str>),
+    Prefix(Arc<str>),
+    PrefixIgnoreCase(Arc<str>),
+    Regex(Regex),
+    Connect,
+}
+
+impl PathMatcher {
+    fn new(source: &ir::PathMatch, ignore_case: bool) -> Self {
+        match source {
+            ir::PathMatch::Any => PathMatcher::Any,
+            ir::PathMatch::Exact(path) if ignore_case => PathMatcher::ExactIgnoreCase(path.clone()),
+            ir::PathMatch::Exact(path) => PathMatcher::Exact(path.clone()),
+            ir::PathMatch::Prefix(prefix) if ignore_case => PathMatcher::PrefixIgnoreCase(prefix.clone()),
+            ir::PathMatch::Prefix(prefix) => PathMatcher::Prefix(prefix.clone()),
+            ir::PathMatch::Regex(pattern) => PathMatcher::Regex(pattern.full_match()),
+            ir::PathMatch::Connect => PathMatcher::Connect,
+        }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let bytes = path.as_bytes();
+        match self {
+            PathMatcher::Any | PathMatcher::Connect => true,
+            PathMatcher::Exact(wanted) => **wanted == *path,
+            PathMatcher::ExactIgnoreCase(wanted) => wanted.eq_ignore_ascii_case(path),
+            PathMatcher::Prefix(prefix) => bytes.starts_with(prefix.as_bytes()),
+            PathMatcher::PrefixIgnoreCase(prefix) => {
+                bytes.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+            }
+            PathMatcher::Regex(regex) => regex.is_match(bytes),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct HeaderMatcher {
+    name: HeaderName,
+    value: StringMatcher,
+    invert: bool,
+}
+
+impl HeaderMatcher {
+    fn new(source: &ir::HeaderMatch) -> Self {
+        HeaderMatcher {
+            name: source.name.clone(),
+            value: StringMatcher::new(&source.value),
+            invert: source.invert,
+        }
+    }
+
+    fn matches(&self, request: &impl RequestView) -> bool {
+        let matched = with_header(request, &self.name, |value| match value {
+            Some(value) => self.value.matches(value),
+            // Only for `withoutHeaders` does a missing header count as an empty one.
+            None => self.invert && !self.value.is_presence() && self.value.matches(b""),
+        });
+        matched != self.invert
+    }
+}
+
+/// Calls `judge` with the value of a header, the values of a repeated one joined with `,`. Only a repeated one is copied.
+/// `host` is the authority, whichever way the client sent it.
+pub(crate) fn with_header<T>(
+    request: &impl RequestView,
+    name: &HeaderName,
+    judge: impl FnOnce(Option<&[u8]>) -> T,
+) -> T {
+    if *name == HOST {
+        let authority = request.authority().as_bytes();
+        return judge((!authority.is_empty()).then_some(authority));
+    }
+    let mut values = request.header(name);
+    let first = values.next();
+    let (Some(first), Some(second)) = (first, values.next()) else {
+        return judge(first);
+    };
+    let mut joined: SmallVec<[u8; 256]> = SmallVec::from_slice(first);
+    for value in std::iter::once(second).chain(values) {
+        joined.push(b',');
+        joined.extend_from_slice(value);
+    }
+    judge(Some(&joined))
+}
+
+#[derive(Debug)]
+struct QueryMatcher {
+    name: Arc<str>,
+    value: StringMatcher,
+}
+
+impl QueryMatcher {
+    fn new(source: &ir::QueryMatch) -> Self {
+        QueryMatcher { name: source.name.clone(), value: StringMatcher::new(&source.value) }
+    }
+
+    fn matches(&self, query: Option<&str>) -> bool {
+        query_value(query, &self.name).is_some_and(|value| self.value.matches(value.as_bytes()))
+    }
+}
+
+/// The first value of a query parameter, as sent; a parameter without `=` is empty.
+pub(crate) fn query_value<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
+    query?
+        .split('&')
+        .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
+        .find_map(|(key, value)| (key == name).then_some(value))
+}

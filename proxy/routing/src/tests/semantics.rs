@@ -1,0 +1,193 @@
+//! What each condition means, case by case, and how a host is chosen.
+
+use super::{TestRequest, configuration, route, route_match, virtual_host};
+use crate::{Difference, RouteTable, Verdict};
+use http::HeaderName;
+use sidle_model::ir::{HeaderMatch, PathMatch, Pattern, QueryMatch, RouteMatch, StringMatch};
+use std::convert::Infallible;
+
+fn exact(value: &str) -> StringMatch {
+    StringMatch::Exact(value.into())
+}
+
+fn regex(value: &str) -> StringMatch {
+    StringMatch::Regex(Pattern::new(value).unwrap())
+}
+
+fn header(name: &'static str, value: StringMatch, invert: bool) -> RouteMatch {
+    let name = HeaderName::from_static(name);
+    RouteMatch { headers: vec![HeaderMatch { name, value, invert }], ..route_match(PathMatch::Any) }
+}
+
+fn table(matches: RouteMatch) -> RouteTable<()> {
+    let config = configuration(true, vec![virtual_host(&["*"], vec![route("only", matches)])]);
+    RouteTable::build(&config, |_, _| Ok::<_, Infallible>(())).unwrap()
+}
+
+fn takes(matches: &RouteMatch, request: &TestRequest) -> bool {
+    table(matches.clone()).select(request).is_some()
+}
+
+fn get(url: &str) -> TestRequest {
+    TestRequest::new("GET", url)
+}
+
+#[test]
+fn repeated_headers_are_joined() {
+    let twice = get("http://h/").with("x-a", "1").with("x-a", "2");
+    assert!(takes(&header("x-a", exact("1,2"), false), &twice));
+    assert!(!takes(&header("x-a", exact("1"), false), &twice));
+    assert!(takes(&header("x-a", regex("1,."), false), &twice));
+}
+
+#[test]
+fn without_headers_takes_a_missing_header_for_an_empty_one() {
+    let (missing, empty) = (get("http://h/"), get("http://h/").with("x-a", ""));
+    for (value, when_missing, when_empty) in [
+        (exact(""), false, false),
+        (exact("1"), true, true),
+        (regex(".*"), false, false),
+        (StringMatch::Present, true, false),
+    ] {
+        assert_eq!(takes(&header("x-a", value.clone(), true), &missing), when_missing, "{value:?}");
+        assert_eq!(takes(&header("x-a", value.clone(), true), &empty), when_empty, "{value:?}");
+    }
+    assert!(!takes(&header("x-a", exact(""), false), &missing), "a header that is asked for must be there");
+    assert!(!takes(&header("x-a", regex(".*"), false), &missing));
+}
+
+#[test]
+fn the_host_header_is_the_authority() {
+    assert!(takes(&header("host", exact("h:80"), false), &get("http://h:80/")));
+    assert!(!takes(&header("host", StringMatch::Present, true), &get("http://h/")));
+}
+
+#[test]
+fn values_that_are_not_utf8_still_match_or_fail() {
+    let mut request = get("http://h/");
+    request.headers.insert("x-a", http::HeaderValue::from_bytes(b"admin\xff").unwrap());
+    assert!(takes(&header("x-a", StringMatch::Prefix("admin".into()), false), &request));
+    assert!(takes(&header("x-a", regex("admin(?-u:.)"), false), &request));
+    assert!(!takes(&header("x-a", regex("admin"), false), &request));
+}
+
+#[test]
+fn query_parameters_count_once_and_raw() {
+    let with = |value| RouteMatch {
+        query: vec![QueryMatch { name: "q".into(), value }],
+        ..route_match(PathMatch::Any)
+    };
+    for (query, value, wanted) in [
+        ("q=1", exact("1"), true),
+        ("a=0&q=1&q=2", exact("1"), true),
+        ("a=0&q=1&q=2", exact("2"), false),
+        ("q", exact(""), true),
+        ("q=", StringMatch::Present, true),
+        ("q=a=b", exact("a=b"), true),
+        ("q=%31", exact("1"), false),
+        ("Q=1", exact("1"), false),
+        ("", StringMatch::Present, false),
+    ] {
+        assert_eq!(takes(&with(value), &get(&format!("http://h/?{query}"))), wanted, "{query}");
+    }
+    assert!(!takes(&with(StringMatch::Present), &get("http://h/")));
+}
+
+#[test]
+fn ignoring_case_does_not_reach_regexes() {
+    let path = |path| RouteMatch { ignore_case: true, ..route_match(path) };
+    assert!(takes(&path(PathMatch::Prefix("/Api".into())), &get("http://h/aPI/x")));
+    assert!(takes(&path(PathMatch::Exact("/Api".into())), &get("http://h/aPI")));
+    assert!(!takes(&path(PathMatch::Regex(Pattern::new("/api").unwrap())), &get("http://h/API")));
+}
+
+#[test]
+fn connect_takes_connect_and_nothing_else() {
+    let tunnel = TestRequest::new("CONNECT", "http://h:443");
+    assert!(takes(&route_match(PathMatch::Connect), &tunnel));
+    assert!(!takes(&route_match(PathMatch::Any), &tunnel));
+    assert!(!takes(&route_match(PathMatch::Prefix("".into())), &tunnel));
+    assert!(!takes(&route_match(PathMatch::Connect), &get("http://h/")));
+}
+
+#[test]
+fn one_host_is_chosen_and_no_other_is_asked() {
+    let only_a = || vec![route("a", route_match(PathMatch::Exact("/a".into())))];
+    let hosts = |ignore_port| {
+        let hosts = vec![
+            virtual_host(&["reviews.default", "*.io"], only_a()),
+            virtual_host(&["web:8080"], only_a()),
+            virtual_host(&["*"], vec![route("any", route_match(PathMatch::Any))]),
+        ];
+        RouteTable::build(&configuration(ignore_port, hosts), |host, _| {
+            Ok::<_, Infallible>(host.name.to_string())
+        })
+        .unwrap()
+    };
+    let chosen = |ignore_port, url: &str| {
+        hosts(ignore_port).select(&get(url)).map(|route| route.action.clone()).unwrap_or("none".into())
+    };
+    assert_eq!(chosen(true, "http://Reviews.Default.:9080/a"), "reviews.default");
+    assert_eq!(chosen(true, "http://x.y.io/a"), "reviews.default");
+    assert_eq!(chosen(true, "http://reviews.default/b"), "none", "never the routes of a less specific host");
+    assert_eq!(chosen(false, "http://reviews.default:9080/a"), "*");
+    assert_eq!(chosen(false, "http://web:8080/a"), "web:8080");
+    assert_eq!(chosen(false, "http://web/a"), "*");
+    assert_eq!(chosen(true, "http:///a"), "*", "no authority");
+}
+
+#[test]
+fn an_error_of_the_caller_stops_the_build() {
+    let hosts = vec![virtual_host(&["*"], vec![route("any", route_match(PathMatch::Any))])];
+    let table = RouteTable::<()>::build(&configuration(true, hosts), |_, route| Err(route.name.clone()));
+    assert_eq!(&*table.unwrap_err(), "any");
+}
+
+fn difference(matches: RouteMatch, request: &TestRequest) -> Difference {
+    let table = table(matches);
+    let Verdict::Differs(difference) = table.explain(request).rules[0].verdict.clone() else { panic!() };
+    difference
+}
+
+#[test]
+fn explain_names_the_first_condition_that_does_not_hold() {
+    let request = get("http://h/a?q=2").with("x-a", "1").with("x-a", "2");
+    let any = || route_match(PathMatch::Any);
+    for (matches, field, wanted, found) in [
+        (route_match(PathMatch::Prefix("/b".into())), "uri", "prefix \"/b\"", Some("/a")),
+        (RouteMatch { method: Some(exact("PUT")), ..any() }, "method", "exact \"PUT\"", Some("GET")),
+        (RouteMatch { scheme: Some(exact("https")), ..any() }, "scheme", "exact \"https\"", Some("http")),
+        (RouteMatch { authority: Some(regex("x+")), ..any() }, "authority", "regex \"x+\"", Some("h")),
+        (header("x-a", exact("1"), false), "headers[x-a]", "exact \"1\"", Some("1,2")),
+        (header("x-b", StringMatch::Present, false), "headers[x-b]", "present", None),
+        (header("x-a", StringMatch::Present, true), "withoutHeaders[x-a]", "not present", Some("1,2")),
+        (route_match(PathMatch::Connect), "method", "exact \"CONNECT\"", Some("GET")),
+        (
+            RouteMatch { query: vec![QueryMatch { name: "q".into(), value: exact("1") }], ..any() },
+            "queryParams[q]",
+            "exact \"1\"",
+            Some("2"),
+        ),
+    ] {
+        let wanted = Difference { field: field.into(), wanted: wanted.into(), found: found.map(Into::into) };
+        assert_eq!(difference(matches, &request), wanted);
+    }
+}
+
+#[test]
+fn explain_lists_the_hosts_that_were_considered() {
+    let any = || vec![route("any", route_match(PathMatch::Any))];
+    let hosts = vec![
+        virtual_host(&["*"], any()),
+        virtual_host(&["x", "*.io"], any()),
+        virtual_host(&["a.io"], any()),
+    ];
+    let table = RouteTable::build(&configuration(true, hosts), |_, _| Ok::<_, Infallible>(())).unwrap();
+    let explanation = table.explain(&get("http://A.io:80/"));
+    assert_eq!(explanation.host, "a.io");
+    let considered: Vec<_> = explanation.candidates.iter().map(|host| host.pattern.to_string()).collect();
+    assert_eq!(considered, ["a.io", "*.io", "*"]);
+    assert_eq!(&*explanation.winner.unwrap().virtual_host.name, "a.io");
+    assert_eq!(table.virtual_hosts().count(), 3);
+    assert_eq!(table.routes().count(), 3);
+}

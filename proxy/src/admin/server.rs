@@ -1,0 +1,171 @@
+//! HTTP/1.1 for one surface: accept, bound, answer.
+//!
+//! In:  a bound socket, a source.   Out: answers until told to stop.
+//! Invariants: at most [`CONNECTIONS`] connections and [`REQUESTS`] answers at a time; a head takes at most
+//! [`HEAD_TIMEOUT`], an answer [`ANSWER_TIMEOUT`], a connection little more than [`CONNECTION_AGE`]; a failed accept never
+//! ends the server.
+
+use super::{
+    AdminSource, Surface,
+    answer::{Answer, Query, TEXT, answer},
+    guard, index,
+    table::Ask,
+};
+use http::{Request, StatusCode, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+};
+use tower::{BoxError, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+
+const CONNECTIONS: usize = 128;
+pub(super) const REQUESTS: usize = 32;
+const HEAD_BYTES: usize = 16 << 10;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that keeps a connection longer, or reads this slowly, makes room for others.
+const CONNECTION_AGE: Duration = Duration::from_secs(300);
+/// How long answers under way may take when the server stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// After a failed accept; it fails at once again when descriptors have run out.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound server.
+pub struct Server {
+    listener: TcpListener,
+    surface: Surface,
+}
+
+impl Server {
+    /// Binds. Connections wait until [`Self::serve`].
+    ///
+    /// # Errors
+    /// The address is taken or not ours.
+    pub async fn bind(address: SocketAddr, surface: Surface) -> io::Result<Self> {
+        Ok(Server { listener: TcpListener::bind(address).await?, surface })
+    }
+
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// The system does not know.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`, then lets answers under way end.
+    pub async fn serve(self, source: Arc<dyn AdminSource>, stop: impl Future<Output = ()>) {
+        let service = service(self.surface, source);
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let (stopping, stopped) = watch::channel(());
+        let mut connections = JoinSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                Some(_) = connections.join_next() => {}
+                (stream, local, permit) = accept(&self.listener, &permits) => {
+                    connections.spawn(connection(stream, local, service.clone(), stopped.clone(), permit));
+                }
+            }
+        }
+        drop((self.listener, stopping));
+        // What is left is aborted with the set.
+        let _ =
+            tokio::time::timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} })
+                .await;
+    }
+}
+
+/// The next connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+    let permit = Arc::clone(permits).acquire_owned().await.ok();
+    loop {
+        let accepted = listener.accept().await.and_then(|(stream, _)| Ok((stream.local_addr()?, stream)));
+        match accepted {
+            Ok((local, stream)) => return (stream, local, permit),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// What came, and to which address.
+struct Arrival {
+    request: Request<Incoming>,
+    local: SocketAddr,
+}
+
+type Answers = BoxCloneSyncService<Arrival, Answer, BoxError>;
+
+/// Answers within the bounds. What is beyond them is refused at once, never queued.
+fn service(surface: Surface, source: Arc<dyn AdminSource>) -> Answers {
+    let respond = tower::service_fn(move |arrival| respond(surface, Arc::clone(&source), arrival));
+    BoxCloneSyncService::new(
+        ServiceBuilder::new()
+            .load_shed()
+            .concurrency_limit(REQUESTS)
+            .timeout(ANSWER_TIMEOUT)
+            .service(respond),
+    )
+}
+
+/// The answer when a bound was reached.
+fn refused(bound: BoxError) -> Answer {
+    answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{bound}\n"))
+}
+
+async fn connection(
+    stream: TcpStream,
+    local: SocketAddr,
+    service: Answers,
+    mut stopped: watch::Receiver<()>,
+    _permit: Option<OwnedSemaphorePermit>,
+) {
+    // An answer is written at once; a failure here only costs latency.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let answered = service.clone().oneshot(Arrival { request, local });
+        async { Ok::<_, Infallible>(answered.await.unwrap_or_else(refused)) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    // Errors are the client's: it left, or did not speak HTTP.
+    tokio::select! {
+        _ = &mut connection => return,
+        _ = stopped.changed() => {}
+        () = tokio::time::sleep(CONNECTION_AGE) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(ANSWER_TIMEOUT, connection).await;
+}
+
+/// One request.
+async fn respond(
+    surface: Surface,
+    source: Arc<dyn AdminSource>,
+    Arrival { request, local }: Arrival,
+) -> Result<Answer, Infallible> {
+    // Metrics and health are for everyone who can reach them, by whatever name.
+    if surface == Surface::Admin
+        && let Some(why) = guard::refusal(&request, local)
+    {
+        return Ok(answer(StatusCode::FORBIDDEN, TEXT, format!("{why}\n")));
+    }
+    let Some(endpoint) = surface.find(request.uri().path()) else {
+        return Ok(index::not_found(surface));
+    };
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let ask = Ask { source, query: Query::parse(request.uri().query()), accept: accept.map(str::to_owned) };
+    Ok(endpoint.call(request.method(), ask).await)
+}

@@ -1,0 +1,179 @@
+//! A configuration takes effect: sockets bound, snapshot swapped, workers told.
+//!
+//! Invariants: everything that can fail comes before anything that shows; a listener that did not change is not touched.
+
+use super::state::AppState;
+use crate::{
+    config::{self, AttemptResult, ConfigStatus, ConfigVersion, Publish, Snapshot},
+    listener::{BoundSocket, bind},
+    upstream::{Cluster, dns::Dns},
+    worker::{Command, Shared, Worker},
+};
+use arc_swap::ArcSwap;
+use sidle_model::ir::{Ir, ListenAddress, Settings};
+use sidle_telemetry::Reload;
+use std::{collections::BTreeMap, io, sync::Arc, thread};
+use tokio::{sync::mpsc, task::LocalSet};
+
+/// Makes configurations run.
+pub struct Publisher {
+    state: Arc<AppState>,
+    dns: Dns,
+    to_resolve: mpsc::UnboundedSender<Arc<Cluster>>,
+    running: Option<Running>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    listeners: BTreeMap<Arc<str>, ListenAddress>,
+    settings: Settings,
+}
+
+impl Publisher {
+    /// Nothing runs yet.
+    pub fn new(state: Arc<AppState>, dns: Dns, to_resolve: mpsc::UnboundedSender<Arc<Cluster>>) -> Self {
+        Publisher { state, dns, to_resolve, running: None }
+    }
+
+    fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), String> {
+        let previous = self.running.as_ref().map(|running| running.shared.snapshot.load_full());
+        let built = config::build(ir, &version.to_string(), previous.as_deref(), self.state.telemetry())
+            .map_err(|error| error.to_string())?;
+        let workers = match &self.running {
+            Some(running) => running.workers.len(),
+            None => worker_count(ir),
+        };
+        let wanted: BTreeMap<_, _> = ir.listeners.iter().map(|l| (l.name.clone(), l.address.clone())).collect();
+        let bound = self.bind_new(&wanted, workers)?;
+        let snapshot = Arc::new(built.snapshot);
+        let running = match &mut self.running {
+            Some(running) => running,
+            None => self.running.insert(start(&self.state, &self.dns, snapshot.clone(), workers)?),
+        };
+
+        // Nothing below can fail.
+        for (cluster, endpoints) in built.endpoint_updates {
+            cluster.update_endpoints(endpoints);
+        }
+        running.shared.snapshot.store(snapshot);
+        for cluster in built.to_resolve {
+            let _ = self.to_resolve.send(cluster);
+        }
+        let gone: Vec<_> = (running.listeners.iter())
+            .filter(|(name, address)| wanted.get(*name) != Some(address))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let addresses = bound.iter().filter_map(|(name, sockets)| Some((name.clone(), sockets.first()?.local_addr())));
+        self.state.rebound(&gone, addresses.collect(), &wanted);
+        for name in &gone {
+            running.tell(|| Command::Drain(name.clone()));
+        }
+        for (_, sockets) in bound {
+            for (worker, socket) in running.workers.iter().zip(sockets) {
+                let _ = worker.send(Command::Serve(socket));
+            }
+        }
+        running.tell(|| Command::Published);
+        running.listeners = wanted;
+        warn_of_restart(&running.settings, &ir.settings);
+        Ok(())
+    }
+
+    fn bind_new(
+        &self,
+        wanted: &BTreeMap<Arc<str>, ListenAddress>,
+        workers: usize,
+    ) -> Result<Vec<(Arc<str>, Vec<BoundSocket>)>, String> {
+        let known = self.running.as_ref().map(|running| &running.listeners);
+        let new = wanted.iter().filter(|(name, address)| known.and_then(|known| known.get(*name)) != Some(address));
+        new.map(|(name, address)| {
+            let sockets = bind(name, address, workers)
+                .map_err(|error| format!("cannot bind listener {name} to {address}: {}", explain(&error)))?;
+            Ok((name.clone(), sockets))
+        })
+        .collect()
+    }
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}; ports below 1024 need CAP_NET_BIND_SERVICE, or a Service that maps them to a targetPort")
+        }
+        _ => error.to_string(),
+    }
+}
+
+impl Running {
+    fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            let _ = worker.send(command());
+        }
+    }
+}
+
+fn worker_count(ir: &Ir) -> usize {
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    ir.settings.workers.map_or_else(cores, usize::from).max(1)
+}
+
+fn start(state: &Arc<AppState>, dns: &Dns, snapshot: Arc<Snapshot>, workers: usize) -> Result<Running, String> {
+    let settings = snapshot.ir.settings.clone();
+    let shared = Arc::new(Shared {
+        snapshot: Arc::new(ArcSwap::new(snapshot)),
+        telemetry: state.telemetry().clone(),
+        dns: dns.clone(),
+        max_connections: super::descriptors::max_connections(),
+        activity: Default::default(),
+    });
+    let mut senders = Vec::with_capacity(workers);
+    for number in 0..workers {
+        let (sender, commands) = mpsc::unbounded_channel();
+        spawn_worker(number, shared.clone(), commands).map_err(|error| format!("cannot start a worker: {error}"))?;
+        senders.push(sender);
+    }
+    state.telemetry().set_workers(workers);
+    state.set_running(shared.clone(), senders.clone());
+    Ok(Running { shared, workers: senders, listeners: BTreeMap::new(), settings })
+}
+
+fn spawn_worker(
+    number: usize,
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedReceiver<Command>,
+) -> io::Result<thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name(format!("sidle-worker-{number}")).spawn(move || {
+        let local = LocalSet::new();
+        local.block_on(&runtime, Worker::new(shared).run(commands));
+    })
+}
+
+fn warn_of_restart(before: &Settings, after: &Settings) {
+    let changed = [
+        ("admin", before.admin != after.admin),
+        ("metrics", before.metrics != after.metrics),
+        ("health", before.health != after.health),
+        ("workers", before.workers != after.workers),
+    ];
+    for (name, _) in changed.into_iter().filter(|(_, changed)| *changed) {
+        tracing::warn!("a change of `{name}` takes effect after a restart");
+    }
+}
+
+impl Publish for Publisher {
+    async fn publish(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), String> {
+        self.apply(ir, version)
+    }
+
+    fn attempted(&mut self, status: &ConfigStatus) {
+        let Some(attempt) = &status.last_attempt else { return };
+        let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.state.telemetry().reloaded(match attempt.result {
+            AttemptResult::Applied => Reload::Applied(&version),
+            AttemptResult::Unchanged => Reload::Unchanged,
+            AttemptResult::Rejected => Reload::Rejected,
+        });
+    }
+}

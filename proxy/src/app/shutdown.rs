@@ -1,0 +1,92 @@
+//! The end of the process: readiness off, clients sent elsewhere, out when nothing is under way or time is up.
+
+use super::state::AppState;
+use crate::child::Application;
+use std::{
+    ffi::OsString,
+    io,
+    process::ExitCode,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How often the draining process looks whether it may end.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What may end the process.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes SIGTERM and SIGINT over.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn either(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Starts the application, if there is a command, and waits for it to end, for a signal, or for admin's quit; then drains. A
+/// second signal ends at once.
+///
+/// # Errors
+/// The application cannot be started.
+pub async fn until_the_end(state: &AppState, mut signals: Signals, command: &[OsString]) -> io::Result<ExitCode> {
+    let mut application = if command.is_empty() { None } else { Some(Application::start(command)?) };
+    let mut code = None;
+    tokio::select! {
+        () = signals.either() => {}
+        () = state.quit.notified() => {}
+        ended = ended(&mut application) => code = Some(ended),
+    }
+    tracing::info!("draining");
+    let began = Instant::now();
+    let settings = state.drain_settings();
+    state.begin_draining();
+    if let Some(application) = &application {
+        application.terminate();
+    }
+    let drained = async {
+        while began.elapsed() < settings.minimum || !is_quiet(state) {
+            tokio::time::sleep(LOOK).await;
+        }
+        if code.is_none() && application.is_some() {
+            code = Some(ended(&mut application).await);
+        }
+    };
+    tokio::select! {
+        () = drained => tracing::info!(took = ?began.elapsed(), "drained"),
+        () = tokio::time::sleep(settings.deadline) => tracing::warn!("the drain deadline cuts what is left"),
+        () = signals.either() => tracing::warn!("asked again; ending now"),
+    }
+    if let Some(application) = &mut application {
+        application.kill_if_alive();
+    }
+    Ok(ExitCode::from(code.unwrap_or(0)))
+}
+
+async fn ended(application: &mut Option<Application>) -> u8 {
+    match application {
+        Some(application) => application.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_quiet(state: &AppState) -> bool {
+    state.activity().is_none_or(|activity| {
+        activity.inbound.load(Relaxed) == 0
+            && activity.outbound.load(Relaxed) == 0
+            && activity.inbound_connections.load(Relaxed) == 0
+    })
+}

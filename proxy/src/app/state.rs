@@ -1,0 +1,225 @@
+//! What admin sees and may ask for.
+
+use super::log::Handle;
+use crate::{
+    admin::{AdminSource, ClusterView, DrainRequest, ListenerView, Readiness, State},
+    config::{ConfigStatus, ReloadRequest, Snapshot, StatusCell},
+    worker::{Activity, Command, Shared},
+};
+use futures_util::future::BoxFuture;
+use sidle_model::ir::{self, Direction, ListenAddress};
+use sidle_telemetry::Telemetry;
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// How long log lines may take to reach their file when the process ends.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// The process, as admin and the end of it see it.
+pub struct AppState {
+    telemetry: Arc<Telemetry>,
+    log: Handle,
+    reload: mpsc::Sender<ReloadRequest>,
+    status: OnceLock<StatusCell>,
+    running: OnceLock<(Arc<Shared>, Vec<mpsc::UnboundedSender<Command>>)>,
+    /// Where listeners are bound, with real ports.
+    bound: Mutex<BTreeMap<Arc<str>, ListenAddress>>,
+    started: AtomicBool,
+    unhealthy: AtomicBool,
+    draining: AtomicBool,
+    /// Somebody asked for the end.
+    pub(super) quit: Notify,
+}
+
+impl AppState {
+    /// A process that has not started.
+    pub fn new(telemetry: Arc<Telemetry>, log: Handle, reload: mpsc::Sender<ReloadRequest>) -> Arc<Self> {
+        Arc::new(AppState {
+            telemetry,
+            log,
+            reload,
+            status: OnceLock::new(),
+            running: OnceLock::new(),
+            bound: Mutex::default(),
+            started: AtomicBool::new(false),
+            unhealthy: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            quit: Notify::new(),
+        })
+    }
+
+    pub(super) fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
+    pub(super) fn set_status(&self, status: StatusCell) {
+        let _ = self.status.set(status);
+    }
+
+    pub(super) fn set_running(&self, shared: Arc<Shared>, workers: Vec<mpsc::UnboundedSender<Command>>) {
+        let _ = self.running.set((shared, workers));
+    }
+
+    pub(super) fn set_started(&self) {
+        self.started.store(true, SeqCst);
+        self.telemetry.set_ready(true);
+    }
+
+    /// Notes which listeners went, and where new ones are bound.
+    pub(super) fn rebound(
+        &self,
+        gone: &[Arc<str>],
+        new: Vec<(Arc<str>, Option<SocketAddr>)>,
+        wanted: &BTreeMap<Arc<str>, ListenAddress>,
+    ) {
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in gone {
+            bound.remove(name);
+        }
+        for (name, address) in new {
+            if let Some(address) = address.map(ListenAddress::Socket).or_else(|| wanted.get(&name).cloned()) {
+                tracing::info!(listener = %name, %address, "listening");
+                bound.insert(name, address);
+            }
+        }
+    }
+
+    /// Ends what takes connections from others: readiness off, clients told to go elsewhere.
+    pub(super) fn begin_draining(&self) {
+        self.draining.store(true, SeqCst);
+        self.telemetry.set_draining(true);
+        self.telemetry.set_ready(false);
+        self.tell_listeners(|direction| direction != Direction::Outbound, Command::Close);
+    }
+
+    pub(super) fn activity(&self) -> Option<&Activity> {
+        self.running.get().map(|(shared, _)| &shared.activity)
+    }
+
+    pub(super) fn drain_settings(&self) -> ir::Drain {
+        self.snapshot().map(|snapshot| snapshot.ir.settings.drain.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn flush_logs(&self) {
+        if let Some((log, _)) = self.snapshot().as_ref().and_then(|snapshot| snapshot.access_log.as_ref())
+            && !log.flush(LAST_LINES)
+        {
+            tracing::warn!("the access log could not be written to its end");
+        }
+    }
+
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.running.get().map(|(shared, _)| shared.snapshot.load_full())
+    }
+
+    fn tell_listeners(&self, which: impl Fn(Direction) -> bool, command: impl Fn(Arc<str>) -> Command) {
+        let (Some(snapshot), Some((_, workers))) = (self.snapshot(), self.running.get()) else { return };
+        for listener in snapshot.ir.listeners.iter().filter(|listener| which(listener.direction)) {
+            for worker in workers {
+                let _ = worker.send(command(listener.name.clone()));
+            }
+        }
+    }
+}
+
+impl AdminSource for AppState {
+    fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    fn readiness(&self) -> Readiness {
+        let mut unmet = Vec::new();
+        let state = if self.draining.load(SeqCst) {
+            unmet.push("the process is draining".to_owned());
+            State::Draining
+        } else if self.started.load(SeqCst) {
+            State::Live
+        } else {
+            unmet.push("the first configuration is not in".to_owned());
+            State::Initializing
+        };
+        if self.unhealthy.load(SeqCst) {
+            unmet.push("POST /healthcheck/fail was asked for".to_owned());
+        }
+        Readiness { state, unmet }
+    }
+
+    fn config_status(&self) -> Arc<ConfigStatus> {
+        self.status.get().map(StatusCell::load).unwrap_or_default()
+    }
+
+    fn ir(&self) -> Option<Arc<ir::Ir>> {
+        self.snapshot().map(|snapshot| snapshot.ir.clone())
+    }
+
+    fn clusters(&self) -> Vec<ClusterView> {
+        let Some(snapshot) = self.snapshot() else { return Vec::new() };
+        let views = snapshot.ir.clusters.iter().filter_map(|config| {
+            let (_, cluster) = snapshot.clusters.get(&config.name)?;
+            Some(ClusterView {
+                config: config.clone(),
+                endpoints: cluster.endpoints.load_full(),
+                usage: cluster.usage.clone(),
+            })
+        });
+        views.collect()
+    }
+
+    fn listeners(&self) -> Vec<ListenerView> {
+        let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = bound.iter().map(|(name, address)| ListenerView {
+            name: name.clone(),
+            address: address.clone(),
+            active: self.telemetry.listener_metrics(name).active(),
+        });
+        views.collect()
+    }
+
+    fn log_level(&self) -> String {
+        self.log.level()
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<(), String> {
+        self.log.set(level)
+    }
+
+    fn reload(&self) -> BoxFuture<'static, Option<Arc<ConfigStatus>>> {
+        let requests = self.reload.clone();
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            requests.send(reply).await.ok()?;
+            answer.await.ok()
+        })
+    }
+
+    fn reopen_logs(&self) {
+        if let Some((log, _)) = self.snapshot().as_ref().and_then(|snapshot| snapshot.access_log.as_ref()) {
+            log.reopen();
+        }
+    }
+
+    fn drain(&self, drain: DrainRequest) {
+        let which = |direction| !drain.inbound_only || direction != Direction::Outbound;
+        if drain.graceful {
+            self.tell_listeners(which, Command::Close);
+        } else {
+            self.tell_listeners(which, Command::Drain);
+        }
+    }
+
+    fn set_healthy(&self, healthy: bool) {
+        self.unhealthy.store(!healthy, SeqCst);
+    }
+
+    fn quit(&self) {
+        self.quit.notify_one();
+    }
+}

@@ -1,0 +1,103 @@
+//! `sidle check`: what is wrong with configuration files, without running anything.
+//!
+//! In:  files, folders, globs, `-`.   Out: every diagnostic with its line, or all as JSON; failure if one is an error.
+//! Not here: the checks (`sidle-model`).
+
+use super::{
+    CliError,
+    node::{NodeArgs, environment},
+    output::{self, Format, Style, Terminal},
+};
+use serde::Serialize;
+use sidle_model::{
+    Loaded,
+    diagnostic::{self, Diagnostic, Severity},
+    ir::{Ir, Node},
+    load,
+};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+
+/// Arguments of `sidle check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Files, folders, globs, or - for standard input
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What `-o json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    files: usize,
+    errors: usize,
+    warnings: usize,
+    diagnostics: &'a [Diagnostic],
+}
+
+/// Checks the paths. Exit code 1 if there is an error.
+pub fn run(args: &CheckArgs, terminal: Terminal) -> Result<ExitCode, CliError> {
+    let loaded = load(&args.paths, &args.node.node(&environment)?);
+    let count = |severity| loaded.diagnostics.iter().filter(|one| one.severity == severity).count();
+    let report = Report {
+        files: loaded.texts.len(),
+        errors: count(Severity::Error),
+        warnings: count(Severity::Warning),
+        diagnostics: &loaded.diagnostics,
+    };
+    match args.output {
+        Format::Json => output::print_json(&report)?,
+        Format::Table => {
+            let text = diagnostic::render_all(&loaded.diagnostics, &loaded.texts, terminal.color);
+            output::print(&(text + &summary(&report, terminal)))?;
+        }
+    }
+    Ok(if report.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn summary(report: &Report<'_>, terminal: Terminal) -> String {
+    let style = match (report.errors, report.warnings) {
+        (0, 0) => Style::Good,
+        (0, _) => Style::Caution,
+        _ => Style::Bad,
+    };
+    let Report { files, errors, warnings, .. } = report;
+    let text = format!(
+        "{}: {}, {}",
+        counted(*files, "file"),
+        counted(*errors, "error"),
+        counted(*warnings, "warning")
+    );
+    terminal.paint(style, text) + "\n"
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The IR of `paths`, for commands that need one; prints the errors on standard error when there is none.
+pub fn load_or_report(paths: &[PathBuf], node: &Node) -> Result<Ir, CliError> {
+    let Loaded { texts, ir, mut diagnostics, .. } = load(paths, node);
+    if let Some(ir) = ir {
+        return Ok(ir);
+    }
+    diagnostics.retain(Diagnostic::is_error);
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    eprint!("{}", diagnostic::render_all(&diagnostics, &texts, color));
+    Err(CliError::Failed(format!("the configuration has {}", counted(diagnostics.len(), "error"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_counts() {
+        let report = Report { files: 1, errors: 0, warnings: 2, diagnostics: &[] };
+        assert_eq!(summary(&report, Terminal::default()), "1 file: 0 errors, 2 warnings\n");
+    }
+}

@@ -1,0 +1,75 @@
+//! `sidle explain`: which rule takes a request, why the ones before it do not, and what happens then.
+//!
+//! In:  configuration files, a request.   Out: a [`report::Report`] as text or JSON; success if somebody takes the request.
+//! Invariants: the answer comes from the tables that the proxy routes by.
+//! Read: [`run`] -> `place` (listener) -> `report` (rules) -> `outcome` (action) -> `print`.
+
+mod outcome;
+mod place;
+mod print;
+mod report;
+mod request;
+
+use super::{
+    CliError, check,
+    node::{NodeArgs, config_paths, environment},
+    output::{self, Format, Terminal},
+};
+use report::Report;
+use request::Request;
+use std::{path::PathBuf, process::ExitCode};
+
+/// Arguments of `sidle explain`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "sidle explain -c <PATH>… [OPTIONS] <METHOD> <URL>")]
+pub struct ExplainArgs {
+    /// Files, folders, globs, or - for standard input [env: SIDLE_CONFIG, separated by `:`]
+    #[arg(short, long, value_name = "PATH", num_args = 1..)]
+    config: Vec<PathBuf>,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Where the request arrives: outbound, inbound, a listener's name, or a Gateway's
+    #[arg(long, value_name = "LISTENER", default_value = "outbound")]
+    listener: String,
+    /// A header of the request: `-H 'end-user: jason'`
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    /// Method and URL
+    #[arg(value_names = ["METHOD", "URL"], num_args = 0..=2)]
+    request: Vec<String>,
+}
+
+/// Explains one request. Exit code 1 also when nobody takes it.
+pub fn run(args: ExplainArgs, terminal: Terminal) -> Result<ExitCode, CliError> {
+    let (config, method, url) = split(args.config, args.request)?;
+    let request = Request::parse(&method, &url, &args.headers)?;
+    let paths = config_paths(config, &environment)?;
+    let ir = check::load_or_report(&paths, &args.node.node(&environment)?)?;
+    let report = Report::new(&ir, place::listener(&ir, &args.listener, &request)?, &request);
+    match args.output {
+        Format::Table => output::print(&print::text(&report, terminal))?,
+        Format::Json => output::print_json(&report)?,
+    }
+    Ok(if report.outcome.is_taken() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `-c a b GET URL`: `-c` takes all it is given, so the request may stand at its end.
+fn split(
+    mut config: Vec<PathBuf>,
+    mut request: Vec<String>,
+) -> Result<(Vec<PathBuf>, String, String), CliError> {
+    while request.len() < 2 && config.len() > 1 {
+        let Some(last) = config.pop() else { break };
+        request.insert(0, last.to_string_lossy().into_owned());
+    }
+    match <[String; 2]>::try_from(request) {
+        Ok([method, url]) => Ok((config, method, url)),
+        Err(_) => Err(CliError::Usage("give a method and a URL: `sidle explain -c PATH GET http://host/path`".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! What happens to a request once its rule is known.
+//!
+//! In:  the rule, the clusters it names.   Out: an [`Outcome`].
+//! Invariants: paths and locations are computed by the code that the proxy runs.
+//! Not here: chance: shares are told, none is drawn.
+
+use super::request::Request;
+use serde::Serialize;
+use sidle_model::ir::{
+    self, Cluster, Discovery, FaultAbort, Forward, HeaderOperations, Ir, Piece, Route, RouteAction, TcpProxy,
+    WeightedCluster,
+};
+use sidle_routing::{PathRewriter, Redirect};
+use std::time::Duration;
+
+/// What happens to the request.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase", tag = "action")]
+pub enum Outcome {
+    /// It goes to an endpoint of one of the clusters.
+    Forward(Box<Forwarded>),
+    /// Its bytes go to an endpoint of one of the clusters.
+    Tcp {
+        /// Where.
+        destinations: Vec<Destination>,
+    },
+    /// The client is sent elsewhere.
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+        /// Where.
+        location: String,
+        /// Changes to the response's headers.
+        headers: Vec<String>,
+    },
+    /// The proxy answers.
+    Direct {
+        /// The status.
+        status: u16,
+        /// The body, if it is text.
+        body: String,
+        /// Changes to the response's headers.
+        headers: Vec<String>,
+    },
+    /// No rule takes it.
+    NoRoute {
+        /// 404.
+        status: u16,
+        /// `NR`.
+        flag: &'static str,
+    },
+    /// No filter chain takes the connection.
+    Closed,
+}
+
+/// A request that is forwarded.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forwarded {
+    /// Chosen by share.
+    pub destinations: Vec<Destination>,
+    /// Path and query as the upstream sees them.
+    pub path: String,
+    /// `:authority` as the upstream sees it; a destination may have its own.
+    pub authority: String,
+    /// Whether one of the two is not what the client sent.
+    pub rewritten: bool,
+    /// For all tries.
+    pub timeout: Option<String>,
+    /// `2 tries after the first on …`.
+    pub retries: Option<String>,
+    /// Changes to headers.
+    pub headers: Vec<String>,
+    /// What consistent hashing hashes.
+    pub hash: Vec<String>,
+    /// Copies.
+    pub mirrors: Vec<String>,
+    /// Injected faults.
+    pub faults: Vec<String>,
+    /// Whether cross-origin requests are judged.
+    pub cors: Option<String>,
+}
+
+/// A cluster with its share.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Destination {
+    /// Its name.
+    pub cluster: String,
+    /// In percent of the requests.
+    pub percent: f64,
+    /// The subset, or empty.
+    pub subset: String,
+    /// How an endpoint is chosen.
+    pub load_balancer: String,
+    /// Endpoints: `127.0.0.1:18081 v1`; for names `dns reviews:9080`.
+    pub endpoints: Vec<String>,
+    /// Whether TLS is spoken to them.
+    pub tls: bool,
+    /// Where the cluster was made.
+    pub origin: String,
+    /// Changes to headers for this destination alone.
+    pub headers: Vec<String>,
+    /// `:authority` for this destination alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+}
+
+impl Outcome {
+    /// What `route` does with `request`, which came in on `listener_port`.
+    pub fn of(ir: &Ir, route: &Route, request: &Request, listener_port: u16) -> Outcome {
+        let response_headers = || changes("response", &route.response_headers);
+        match &route.action {
+            RouteAction::Forward(forward) => {
+                Outcome::Forward(Box::new(Forwarded::new(ir, route, forward, request)))
+            }
+            RouteAction::Redirect(redirect) => Outcome::Redirect {
+                status: redirect.status.as_u16(),
+                location: Redirect::new(redirect, &route.matches).location(request, listener_port),
+                headers: response_headers(),
+            },
+            RouteAction::Direct(direct) => Outcome::Direct {
+                status: direct.status.as_u16(),
+                body: String::from_utf8_lossy(&direct.body).into_owned(),
+                headers: response_headers(),
+            },
+        }
+    }
+
+    /// What a TCP proxy does.
+    pub fn tcp(ir: &Ir, proxy: &TcpProxy) -> Outcome {
+        Outcome::Tcp { destinations: destinations(ir, &proxy.clusters) }
+    }
+
+    /// No virtual host, or no rule.
+    pub fn no_route() -> Outcome {
+        Outcome::NoRoute { status: 404, flag: "NR" }
+    }
+
+    /// Whether somebody takes the request.
+    pub fn is_taken(&self) -> bool {
+        !matches!(self, Outcome::NoRoute { .. } | Outcome::Closed)
+    }
+}
+
+impl Forwarded {
+    fn new(ir: &Ir, route: &Route, forward: &Forward, request: &Request) -> Forwarded {
+        let path = match &forward.path_rewrite {
+            Some(rewrite) if !request.path.is_empty() => {
+                PathRewriter::new(rewrite, &route.matches).rewrite(&request.path, request.query.as_deref())
+            }
+            _ => request.target(),
+        };
+        let authority = forward.authority_rewrite.as_deref().unwrap_or(&request.authority).to_owned();
+        let mut headers = changes("request", &route.request_headers);
+        headers.extend(changes("response", &route.response_headers));
+        Forwarded {
+            rewritten: path != request.target() || authority != request.authority,
+            destinations: destinations(ir, &forward.clusters),
+            path,
+            authority,
+            timeout: forward.timeout.map(time),
+            retries: forward.retry.as_ref().map(retries),
+            headers,
+            hash: forward.hash_policies.iter().map(hash).collect(),
+            mirrors: forward
+                .mirrors
+                .iter()
+                .map(|mirror| format!("{} to {}", percent(mirror.percent), mirror.cluster))
+                .collect(),
+            faults: route.fault.as_ref().map(faults).unwrap_or_default(),
+            cors: route.cors.as_ref().map(cors),
+        }
+    }
+}
+
+fn destinations(ir: &Ir, clusters: &[WeightedCluster]) -> Vec<Destination> {
+    let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
+    clusters
+        .iter()
+        .map(|weighted| {
+            let cluster = ir.clusters.iter().find(|cluster| cluster.name == weighted.cluster).map(|cluster| &**cluster);
+            let mut headers = changes("request", &weighted.request_headers);
+            headers.extend(changes("response", &weighted.response_headers));
+            Destination {
+                cluster: weighted.cluster.to_string(),
+                percent: f64::from(weighted.weight) * 100.0 / total.max(1) as f64,
+                subset: cluster.map(|cluster| cluster.subset.to_string()).unwrap_or_default(),
+                load_balancer: cluster.map(load_balancer).unwrap_or_default(),
+                endpoints: cluster.map(endpoints).unwrap_or_default(),
+                tls: cluster.is_some_and(|cluster| cluster.tls.is_some()),
+                origin: cluster.map(|cluster| cluster.origin.to_string()).unwrap_or_default(),
+                headers,
+                authority: weighted.authority.as_ref().map(|authority| authority.to_string()),
+            }
+        })
+        .collect()
+}
+
+fn load_balancer(cluster: &Cluster) -> String {
+    match &cluster.load_balancer {
+        ir::LoadBalancer::LeastRequest => "least request".into(),
+        ir::LoadBalancer::RoundRobin => "round robin".into(),
+        ir::LoadBalancer::Random => "random".into(),
+        ir::LoadBalancer::RingHash { minimum_ring_size } => format!("ring hash of {minimum_ring_size}"),
+        ir::LoadBalancer::Maglev { table_size } => format!("maglev of {table_size}"),
+    }
+}
+
+fn endpoints(cluster: &Cluster) -> Vec<String> {
+    let named = |how: &str, endpoint: &ir::Endpoint| {
+        let version = endpoint.workload.labels.get("version").map(|version| format!(" {version}"));
+        let weight = if endpoint.weight == 1 { String::new() } else { format!(" weight {}", endpoint.weight) };
+        format!("{how}{}{}{weight}", endpoint.address, version.unwrap_or_default())
+    };
+    match &cluster.discovery {
+        Discovery::Static(endpoints) => endpoints.iter().map(|endpoint| named("", endpoint)).collect(),
+        Discovery::StrictDns(endpoints) => endpoints.iter().map(|endpoint| named("dns ", endpoint)).collect(),
+        Discovery::LogicalDns(endpoint) => vec![named("dns, one address ", endpoint)],
+        Discovery::OriginalDestination => vec!["where the client wanted to go".into()],
+        Discovery::DynamicForwardProxy => vec!["the request's host, by DNS".into()],
+        Discovery::None => Vec::new(),
+    }
+}
+
+/// `request set x-a: 1`.
+fn changes(side: &str, operations: &HeaderOperations) -> Vec<String> {
+    let value = |format: &ir::HeaderFormat| -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Literal(text) => text.to_string(),
+            Piece::Operator(..) => "%…%".to_owned(),
+        };
+        format.0.pieces().iter().map(piece).collect()
+    };
+    let removed = operations.remove.iter().map(|name| format!("{side} remove {name}"));
+    let set = operations.set.iter().map(|(name, format)| format!("{side} set {name}: {}", value(format)));
+    let added = operations.add.iter().map(|(name, format)| format!("{side} add {name}: {}", value(format)));
+    removed.chain(set).chain(added).collect()
+}
+
+fn time(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+fn percent(percent: ir::Percent) -> String {
+    format!("{} %", f64::from(percent.parts_per_million()) / 10_000.0)
+}
+
+fn retries(policy: &ir::RetryPolicy) -> String {
+    let ir::RetryOn {
+        server_error,
+        gateway_error,
+        reset,
+        reset_before_request,
+        connect_failure,
+        retriable_4xx,
+        refused_stream,
+        envoy_ratelimited,
+        status_codes,
+        grpc_statuses,
+    } = &policy.on;
+    let named = [
+        (server_error, "5xx"),
+        (gateway_error, "gateway-error"),
+        (reset, "reset"),
+        (reset_before_request, "reset-before-request"),
+        (connect_failure, "connect-failure"),
+        (retriable_4xx, "retriable-4xx"),
+        (refused_stream, "refused-stream"),
+        (envoy_ratelimited, "envoy-ratelimited"),
+    ];
+    let mut on: Vec<String> =
+        named.iter().filter(|(is_on, _)| **is_on).map(|(_, name)| name.to_string()).collect();
+    on.extend(status_codes.iter().map(|status| status.as_u16().to_string()));
+    on.extend(grpc_statuses.iter().map(|status| grpc_status(*status)));
+    let per_try = policy.per_try_timeout.map(|timeout| format!(", {} each", time(timeout)));
+    format!("{} more on {}{}", policy.attempts, on.join(", "), per_try.unwrap_or_default())
+}
+
+/// As in `retryOn`.
+fn grpc_status(status: u8) -> String {
+    match status {
+        1 => "cancelled".into(),
+        4 => "deadline-exceeded".into(),
+        8 => "resource-exhausted".into(),
+        13 => "internal".into(),
+        14 => "unavailable".into(),
+        other => format!("grpc-status {other}"),
+    }
+}
+
+fn hash(policy: &ir::HashPolicy) -> String {
+    match policy {
+        ir::HashPolicy::Header(name) => format!("header {name}"),
+        ir::HashPolicy::Cookie { name, .. } => format!("cookie {name}"),
+        ir::HashPolicy::SourceIp => "the client's address".into(),
+        ir::HashPolicy::QueryParameter(name) => format!("query parameter {name}"),
+    }
+}
+
+fn faults(fault: &ir::Fault) -> Vec<String> {
+    let delay = fault.delay.map(|(length, share)| format!("{} waits {}", percent(share), time(length)));
+    let abort = fault.abort.map(|(abort, share)| match abort {
+        FaultAbort::Http(status) => format!("{} is answered {}", percent(share), status.as_u16()),
+        FaultAbort::Grpc(status) => format!("{} is answered grpc-status {status}", percent(share)),
+    });
+    delay.into_iter().chain(abort).collect()
+}
+
+fn cors(cors: &ir::Cors) -> String {
+    let credentials = if cors.allow_credentials { ", with credentials" } else { "" };
+    let methods = if cors.allow_methods.is_empty() { "" } else { ", methods " };
+    format!("{} allowed origin patterns{methods}{}{credentials}", cors.allow_origins.len(), cors.allow_methods)
+}

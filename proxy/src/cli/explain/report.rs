@@ -1,0 +1,182 @@
+//! What `sidle explain` found, as data: `-o json` prints it, `print` tells it.
+//!
+//! In:  the IR, a listener, a request.   Out: a [`Report`].
+//! Not here: the choice itself (`sidle-routing`).
+
+use super::{outcome::Outcome, place, request::Request};
+use serde::Serialize;
+use sidle_model::ir::{Direction, Ir, Listener, NetworkFilter};
+use sidle_routing::{Explanation, RouteTable, Verdict};
+use std::convert::Infallible;
+
+/// Why a request goes where it goes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// `GET http://reviews:9080/x`.
+    pub request: String,
+    /// What was assumed.
+    pub notes: Vec<String>,
+    /// The listener's name.
+    pub listener: String,
+    /// Its address.
+    pub address: String,
+    /// The filter chain; `None`: the connection is closed.
+    pub filter_chain: Option<String>,
+    /// The route table; `None`: it is not HTTP.
+    pub route_configuration: Option<String>,
+    /// The virtual host; `None`: none covers the request's host.
+    pub virtual_host: Option<Host>,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+    /// What happens to the request.
+    pub outcome: Outcome,
+}
+
+/// A virtual host.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Host {
+    /// What the request's host was looked up as.
+    pub host: String,
+    /// The domain that covers it best.
+    pub domain: String,
+    /// Whose domain it is.
+    pub name: String,
+    /// The resource that made it.
+    pub resource: String,
+    /// Where that is written.
+    pub origin: String,
+    /// Less specific domains that cover the host too: `*.shop (name)`.
+    pub others: Vec<String>,
+}
+
+/// A rule and what became of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Where it is written.
+    pub origin: String,
+    /// What became of it.
+    pub verdict: RuleVerdict,
+    /// The first condition that did not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
+}
+
+/// What became of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RuleVerdict {
+    /// The first that matches.
+    Wins,
+    /// It does not match.
+    Differs,
+    /// A rule before it won.
+    NotReached,
+}
+
+/// A condition that did not hold.
+#[derive(Debug, Serialize)]
+pub struct Difference {
+    /// `headers[x-user]`.
+    pub field: String,
+    /// `exact "jason"`.
+    pub wanted: String,
+    /// What the request has.
+    pub found: Option<String>,
+}
+
+impl Report {
+    /// Explains what `listener` does with `request`.
+    pub fn new(ir: &Ir, listener: &Listener, request: &Request) -> Report {
+        let mut notes = Vec::new();
+        let tunnel;
+        let request = if listener.direction == Direction::Outbound && request.scheme == "https" {
+            notes.push("an https client of a proxy asks for a tunnel; what is inside stays unseen".to_owned());
+            tunnel = request.tunnel();
+            &tunnel
+        } else {
+            request
+        };
+        let chain = place::filter_chain(listener, request);
+        let mut report = Report {
+            request: request.to_string(),
+            notes,
+            listener: listener.name.to_string(),
+            address: listener.address.to_string(),
+            filter_chain: chain.map(|chain| chain.name.to_string()),
+            route_configuration: None,
+            virtual_host: None,
+            rules: Vec::new(),
+            outcome: Outcome::Closed,
+        };
+        match chain.map(|chain| &chain.filter) {
+            None => {}
+            Some(NetworkFilter::Tcp(proxy)) => report.outcome = Outcome::tcp(ir, proxy),
+            Some(NetworkFilter::Http(manager)) => {
+                report.route_configuration = Some(manager.route_configuration.to_string());
+                report.explain_http(ir, &manager.route_configuration, listener, request);
+            }
+        }
+        report
+    }
+
+    fn explain_http(&mut self, ir: &Ir, table: &str, listener: &Listener, request: &Request) {
+        let Some(config) = ir.route_configurations.iter().find(|config| &*config.name == table) else {
+            self.outcome = Outcome::no_route();
+            return;
+        };
+        let Ok(table) = RouteTable::build(config, |_, _| Ok::<_, Infallible>(()));
+        let explanation = table.explain(request);
+        self.virtual_host = host(&explanation);
+        self.rules = explanation.rules.iter().map(rule).collect();
+        let port = place::listener_port(listener).unwrap_or_default();
+        self.outcome = match explanation.winner {
+            Some(winner) => Outcome::of(ir, &winner.route, request, port),
+            None => Outcome::no_route(),
+        };
+    }
+}
+
+fn host(explanation: &Explanation<'_, ()>) -> Option<Host> {
+    let (chosen, others) = explanation.candidates.split_first()?;
+    let others = others.iter().map(|other| format!("{} ({})", other.pattern, other.virtual_host.name));
+    Some(Host {
+        host: explanation.host.clone(),
+        domain: chosen.pattern.to_string(),
+        name: chosen.virtual_host.name.to_string(),
+        resource: chosen.virtual_host.origin.resource.to_string(),
+        origin: chosen.virtual_host.origin.to_string(),
+        others: others.collect(),
+    })
+}
+
+fn rule(rule: &sidle_routing::Rule<'_, ()>) -> Rule {
+    let (verdict, difference) = match &rule.verdict {
+        Verdict::Wins => (RuleVerdict::Wins, None),
+        Verdict::NotReached => (RuleVerdict::NotReached, None),
+        Verdict::Differs(sidle_routing::Difference { field, wanted, found }) => {
+            let difference =
+                Difference { field: field.clone(), wanted: wanted.clone(), found: found.clone() };
+            (RuleVerdict::Differs, Some(difference))
+        }
+    };
+    Rule {
+        name: rule.route.route.name.to_string(),
+        origin: rule.route.route.origin.to_string(),
+        verdict,
+        difference,
+    }
+}
+
+impl std::fmt::Display for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.method[..] {
+            "CONNECT" => write!(f, "CONNECT {}", self.authority),
+            method => write!(f, "{method} {}://{}{}", self.scheme, self.authority, self.target()),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The request of `sidle explain`, as a client would send it.
+//!
+//! In:  METHOD, URL and `-H` as `curl` takes them.   Out: a [`RequestView`] for the route table.
+//! Not here: routing.
+
+use super::super::CliError;
+use http::{HeaderName, Uri};
+use sidle_routing::RequestView;
+
+/// A request without a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// As given.
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// The URL's host, or the Host header.
+    pub authority: String,
+    /// Empty for CONNECT.
+    pub path: String,
+    /// After the `?`.
+    pub query: Option<String>,
+    /// In order; no host.
+    pub headers: Vec<(HeaderName, String)>,
+}
+
+impl Request {
+    /// Reads `METHOD URL` and headers (`key: value`).
+    ///
+    /// # Errors
+    /// Usage errors that name the part.
+    pub fn parse(method: &str, url: &str, headers: &[String]) -> Result<Request, CliError> {
+        let wrong = |why: String| CliError::Usage(format!("`{url}`: {why}"));
+        http::Method::from_bytes(method.as_bytes())
+            .map_err(|_| CliError::Usage(format!("`{method}` is not a method")))?;
+        let uri: Uri = url.parse().map_err(|error| wrong(format!("not a URL: {error}")))?;
+        let scheme = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
+            None | Some("http" | "ws" | "grpc") => "http",
+            Some("https" | "wss" | "grpcs") => "https",
+            Some(other) => return Err(wrong(format!("scheme `{other}`; expected http or https"))),
+        };
+        let connect = method == "CONNECT";
+        let mut request = Request {
+            method: method.to_owned(),
+            scheme: scheme.to_owned(),
+            authority: uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default(),
+            path: if connect { String::new() } else { path(&uri) },
+            query: uri.query().filter(|_| !connect).map(str::to_owned),
+            headers: Vec::new(),
+        };
+        for header in headers {
+            request.add(header)?;
+        }
+        if request.authority.is_empty() {
+            return Err(wrong("no host; give http://HOST/PATH, or `-H 'Host: HOST'`".into()));
+        }
+        Ok(request)
+    }
+
+    fn add(&mut self, header: &str) -> Result<(), CliError> {
+        let wrong = || CliError::Usage(format!("`-H {header}`: expected `name: value`"));
+        let (name, value) = header.split_once(':').ok_or_else(wrong)?;
+        let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
+        let value = value.trim();
+        if name == http::header::HOST {
+            self.authority = value.to_owned();
+        } else {
+            self.headers.push((name, value.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The tunnel through which a client of a proxy reaches an https URL.
+    pub fn tunnel(&self) -> Request {
+        let with_port = match sidle_routing::host::split_host_port(&self.authority) {
+            (_, Some(_)) => self.authority.clone(),
+            (host, None) => format!("{host}:443"),
+        };
+        Request {
+            method: "CONNECT".into(),
+            authority: with_port,
+            path: String::new(),
+            query: None,
+            headers: Vec::new(),
+            scheme: "http".into(),
+        }
+    }
+
+    /// Path and query.
+    pub fn target(&self) -> String {
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        }
+    }
+}
+
+fn path(uri: &Uri) -> String {
+    match uri.path() {
+        "" => "/".to_owned(),
+        path => path.to_owned(),
+    }
+}
+
+impl RequestView for Request {
+    fn method(&self) -> &str {
+        &self.method
+    }
+
+    fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let values = self.headers.iter().filter(move |(key, _)| key == name);
+        // Collected, because the iterator may outlive `name`.
+        values.map(|(_, value)| value.as_bytes()).collect::<Vec<_>>().into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str, headers: &[&str]) -> Result<Request, CliError> {
+        let (method, url) = line.split_once(' ').unwrap();
+        let headers: Vec<String> = headers.iter().map(|header| header.to_string()).collect();
+        Request::parse(method, url, &headers)
+    }
+
+    #[test]
+    fn urls_are_read_as_clients_send_them() {
+        let request = parse("GET http://Reviews:9080/a/b?x=1", &["end-user: jason", "X-A:1"]).unwrap();
+        assert_eq!((&request.authority[..], &request.path[..]), ("Reviews:9080", "/a/b"));
+        assert_eq!(request.target(), "/a/b?x=1");
+        assert_eq!(request.header(&HeaderName::from_static("end-user")).next(), Some(&b"jason"[..]));
+        assert_eq!(request.header(&HeaderName::from_static("x-a")).next(), Some(&b"1"[..]));
+        assert_eq!(parse("GET http://a", &[]).unwrap().path, "/");
+        assert_eq!(parse("GET /x", &["Host: a.b"]).unwrap().authority, "a.b");
+        assert_eq!(parse("GET http://ip/", &["host: a.b"]).unwrap().authority, "a.b");
+    }
+
+    #[test]
+    fn connect_has_no_path_and_https_goes_through_it() {
+        let connect = parse("CONNECT db:5432", &[]).unwrap();
+        assert_eq!((&connect.authority[..], &connect.path[..]), ("db:5432", ""));
+        assert!(connect.is_connect());
+        assert_eq!(parse("GET https://a.b/x", &[]).unwrap().tunnel().authority, "a.b:443");
+        assert_eq!(parse("GET https://a.b:8443/x", &[]).unwrap().tunnel().authority, "a.b:8443");
+    }
+
+    #[test]
+    fn mistakes_are_usage_errors() {
+        for (line, headers) in [
+            ("GET /x", &[][..]),
+            ("GET ftp://a/", &[][..]),
+            ("G@T http://a/", &[][..]),
+            ("GET http://a b/", &[][..]),
+            ("GET http://a/", &["nocolon"][..]),
+            ("GET http://a/", &["b@d name: 1"][..]),
+        ] {
+            assert!(matches!(parse(line, headers), Err(CliError::Usage(_))), "{line} {headers:?}");
+        }
+    }
+}

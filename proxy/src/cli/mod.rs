@@ -1,0 +1,157 @@
+//! The command line: one file a command.
+//!
+//! In:  arguments and environment.   Out: an exit code.
+//! Invariants: results go to standard output, errors to standard error; 0 is success, 1 failure, 2 usage.
+//! Not here: the proxy itself (`app`), the meaning of configuration (`sidle-model`).
+//! Read: [`Command`], then the file of the command.
+
+mod admin;
+mod check;
+mod completions;
+mod demo;
+mod explain;
+mod export;
+mod inspect;
+mod node;
+mod output;
+mod run;
+mod version;
+
+use clap::{Parser, Subcommand};
+use output::Terminal;
+use std::process::ExitCode;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the configuration has errors, or the command failed
+  2  the command line is wrong
+  `sidle run … -- CMD` exits with CMD's own code.
+
+Flags beat environment variables, which beat files (`kind: Proxy`), which beat defaults.";
+
+/// A sidecar proxy that runs Istio manifests from plain files.
+#[derive(Debug, Parser)]
+#[command(name = "sidle", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Cli {
+    /// No escape sequences, also not on a terminal [env: NO_COLOR]
+    #[arg(long, global = true)]
+    no_color: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy
+    Run(run::RunArgs),
+    /// Check configuration files without running anything
+    Check(check::CheckArgs),
+    /// Say which route a request takes, and why not the others
+    Explain(explain::ExplainArgs),
+    /// Write the configuration for another proxy
+    #[command(subcommand)]
+    Export(export::ExportCommand),
+    /// Show the routes of a running proxy
+    Routes(inspect::InspectArgs),
+    /// Show the clusters of a running proxy
+    Clusters(inspect::InspectArgs),
+    /// Show the endpoints of a running proxy
+    Endpoints(inspect::InspectArgs),
+    /// Show the listeners of a running proxy
+    Listeners(inspect::InspectArgs),
+    /// Show which configuration a running proxy applied, and how its last reload went
+    Config(inspect::ConfigArgs),
+    /// Show the proxy at work on this machine: a split, a change, a mistake
+    Demo(demo::DemoArgs),
+    /// Write a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Show what this binary is
+    Version(version::VersionArgs),
+}
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The command line or the environment is wrong: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Anything else: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = Terminal::of_stdout(cli.no_color);
+    match cli.command.run(terminal) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            match error {
+                CliError::Usage(_) => ExitCode::from(2),
+                CliError::Failed(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+impl Command {
+    fn run(self, terminal: Terminal) -> Result<ExitCode, CliError> {
+        match self {
+            Command::Run(args) => run::run(args),
+            Command::Check(args) => check::run(&args, terminal),
+            Command::Explain(args) => explain::run(args, terminal),
+            Command::Export(command) => export::run(command),
+            Command::Routes(args) => inspect::routes(&args, terminal),
+            Command::Clusters(args) => inspect::clusters(&args, terminal),
+            Command::Endpoints(args) => inspect::endpoints(&args, terminal),
+            Command::Listeners(args) => inspect::listeners(&args, terminal),
+            Command::Config(args) => inspect::config(&args, terminal),
+            Command::Demo(args) => demo::run(&args, terminal),
+            Command::Completions(args) => completions::run(&args),
+            Command::Version(args) => version::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_of_the_readme_parse() {
+        for line in [
+            "sidle run -c a.yaml b.yaml --namespace shop --labels app=a,version=v1 --admin 127.0.0.1:0 --workers 2",
+            "sidle run -c a.yaml -- server --port 80",
+            "sidle check config-examples -o json",
+            "sidle check -",
+            "sidle explain -c a b GET http://x/ -H k:v --listener inbound",
+            "sidle explain -c a POST http://x/ --namespace shop -o json",
+            "sidle export envoy -c a -o out.json",
+            "sidle routes --admin 127.0.0.1:15000 -o json",
+            "sidle clusters --no-color",
+            "sidle config --dump",
+            "sidle completions bash",
+            "sidle demo --seconds 20",
+            "sidle version -o json",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_wrong_line_is_a_usage_error() {
+        for line in ["sidle", "sidle run --workers 0 -c a", "sidle check", "sidle completions cmd.exe"] {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `sidle run`: the proxy.
+//!
+//! In:  arguments, environment.   Out: [`RunOptions`] for [`crate::app::run`], whose exit code is ours.
+
+use super::{
+    CliError,
+    node::{NodeArgs, config_paths, environment},
+};
+use crate::{app::RunOptions, config::Overrides};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
+
+/// Arguments of `sidle run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Files, folders, globs, or - for standard input [env: SIDLE_CONFIG, separated by `:`]
+    #[arg(short, long, value_name = "PATH", num_args = 1..)]
+    config: Vec<PathBuf>,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Address of the admin server [default: 127.0.0.1:15000]
+    #[arg(long, value_name = "ADDRESS", env = "SIDLE_ADMIN")]
+    admin: Option<SocketAddr>,
+    /// Worker threads [default: one for each core]
+    #[arg(long, value_name = "N", env = "SIDLE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// The application: started once the proxy is ready; the proxy ends with it, and with its exit code
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Runs the proxy until it is told to stop, or its application ends.
+pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    let options = RunOptions {
+        paths: config_paths(args.config, &environment)?,
+        node: args.node.node(&environment)?,
+        overrides: Overrides { admin: args.admin, workers: args.workers },
+        command: args.command,
+    };
+    crate::app::run(options).map_err(|error| CliError::Failed(error.to_string()))
+}

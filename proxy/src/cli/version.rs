@@ -1,0 +1,29 @@
+//! `sidle version`.
+
+use super::{
+    CliError,
+    output::{self, Format},
+};
+use std::process::ExitCode;
+
+/// Arguments of `sidle version`.
+#[derive(Debug, clap::Args)]
+pub struct VersionArgs {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// Prints what this binary is.
+pub fn run(args: &VersionArgs) -> Result<ExitCode, CliError> {
+    let version = env!("CARGO_PKG_VERSION");
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+    match args.output {
+        Format::Table => output::print(&format!("sidle {version} ({build}, {arch}-{os})\n"))?,
+        Format::Json => output::print_json(&serde_json::json!({
+            "version": version, "build": build, "os": os, "arch": arch,
+        }))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

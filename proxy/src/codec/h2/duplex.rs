@@ -1,0 +1,80 @@
+//! An HTTP/2 stream as a pair of byte streams, for CONNECT and upgrades.
+
+use crate::codec::body::Http2Body;
+use bytes::{Buf, Bytes};
+use h2::SendStream;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Both halves of a stream.
+pub struct StreamDuplex {
+    sending: SendStream<Bytes>,
+    receiving: Http2Body,
+    left: Bytes,
+}
+
+impl StreamDuplex {
+    /// Joins the halves.
+    pub fn new(sending: SendStream<Bytes>, receiving: Http2Body) -> Self {
+        StreamDuplex { sending, receiving, left: Bytes::new() }
+    }
+}
+
+fn broken<E>(_: E) -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
+}
+
+impl AsyncRead for StreamDuplex {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.left.is_empty() {
+            match ready!(self.receiving.poll_data_only(cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Ok(data)) => self.left = data,
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+            }
+        }
+        let length = self.left.len().min(buf.remaining());
+        buf.put_slice(&self.left[..length]);
+        self.left.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for StreamDuplex {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.sending.reserve_capacity(buf.len());
+        while self.sending.capacity() == 0 {
+            match ready!(self.sending.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Err(broken(()))),
+            }
+        }
+        let length = self.sending.capacity().min(buf.len());
+        self.sending.send_data(Bytes::copy_from_slice(&buf[..length]), false).map_err(broken)?;
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.sending.send_data(Bytes::new(), true).map_err(broken))
+    }
+}

@@ -1,0 +1,116 @@
+//! Sending a body on an HTTP/2 stream, at the pace of the peer's window.
+
+use super::reset_reason;
+use crate::codec::{Body, BodyError};
+use bytes::{Buf, Bytes};
+use h2::SendStream;
+use http_body::Body as _;
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+/// A body being sent by a task of its own; dropping this stops it and resets the stream.
+#[derive(Debug)]
+pub struct SendingBody(tokio::task::AbortHandle);
+
+impl SendingBody {
+    /// Sends `body` from a task of its own.
+    pub fn spawn(sending: SendStream<Bytes>, body: Body) -> Self {
+        SendingBody(tokio::task::spawn_local(async move { self::body(sending, body).await }).abort_handle())
+    }
+}
+
+impl Drop for SendingBody {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Sends `body` with its trailers, and END_STREAM.
+///
+/// # Errors
+/// When the peer reset the stream, or `body` failed, and the stream was reset for it.
+pub async fn body(mut sending: SendStream<Bytes>, mut body: Body) -> Result<(), BodyError> {
+    loop {
+        let frame = poll_fn(|cx| poll_frame(&mut sending, &mut body, cx)).await?;
+        match frame.map(http_body::Frame::into_data) {
+            None => return end(sending.send_data(Bytes::new(), true)),
+            Some(Ok(data)) => {
+                let last = body.is_end_stream();
+                if data.is_empty() && !last {
+                    continue;
+                }
+                data_frames(&mut sending, data, last).await?;
+                if last {
+                    return Ok(());
+                }
+            }
+            Some(Err(frame)) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    return end(sending.send_trailers(trailers));
+                }
+            }
+        }
+    }
+}
+
+fn end(sent: Result<(), h2::Error>) -> Result<(), BodyError> {
+    sent.map_err(|_| BodyError::Closed)
+}
+
+/// The next frame of `body`, unless the peer resets the stream first.
+fn poll_frame(
+    sending: &mut SendStream<Bytes>,
+    body: &mut Body,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Option<http_body::Frame<Bytes>>, BodyError>> {
+    match Pin::new(&mut *body).poll_frame(cx) {
+        Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
+        Poll::Ready(None) => Poll::Ready(Ok(None)),
+        Poll::Ready(Some(Err(error))) => {
+            sending.send_reset(reset_reason(error));
+            Poll::Ready(Err(error))
+        }
+        Poll::Pending => poll_reset(sending, cx),
+    }
+}
+
+fn poll_reset<T>(sending: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<T, BodyError>> {
+    match ready!(sending.poll_reset(cx)) {
+        Ok(reason) => Poll::Ready(Err(BodyError::Reset(reason.into()))),
+        Err(_) => Poll::Ready(Err(BodyError::Closed)),
+    }
+}
+
+async fn data_frames(sending: &mut SendStream<Bytes>, mut data: Bytes, last: bool) -> Result<(), BodyError> {
+    if data.is_empty() {
+        return end(sending.send_data(data, last));
+    }
+    while data.has_remaining() {
+        sending.reserve_capacity(data.len());
+        let room = poll_fn(|cx| poll_room(sending, cx)).await?;
+        let chunk = data.split_to(room.min(data.len()));
+        let ends = last && data.is_empty();
+        sending.send_data(chunk, ends).map_err(|_| BodyError::Closed)?;
+    }
+    Ok(())
+}
+
+fn poll_room(sending: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {
+    loop {
+        if sending.capacity() > 0 {
+            return Poll::Ready(Ok(sending.capacity()));
+        }
+        match sending.poll_capacity(cx) {
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(Some(Err(error))) => {
+                let reason = error.reason().map_or(BodyError::Closed, |reason| BodyError::Reset(reason.into()));
+                return Poll::Ready(Err(reason));
+            }
+            Poll::Ready(None) => return Poll::Ready(Err(BodyError::Closed)),
+            Poll::Pending => return poll_reset(sending, cx),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Request and response heads as the corridor sees them: no engine's types, only `http`'s.
+//!
+//! Invariants: `authority` is the one truth about the host; the `host` header, if there is one, is only its place in the
+//! header order and is rewritten by the codec that sends. Hop-by-hop fields are gone.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
+use sidle_routing::RequestView;
+
+/// `http` or `https`, as the client meant it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// `http` or `https`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+
+    /// 80 or 443.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+}
+
+/// A host, perhaps with a port, that is safe to send; see [`Authority::new`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority(HeaderValue);
+
+impl Authority {
+    /// Checks that `value` is a host with an optional port and nothing else (RFC 9110 section 7.2).
+    pub fn new(value: HeaderValue) -> Option<Self> {
+        let bytes = value.as_bytes();
+        let plain = |byte: u8| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
+        };
+        (!bytes.is_empty() && bytes.iter().all(|&byte| plain(byte))).then_some(Authority(value))
+    }
+
+    /// From text that the configuration gives.
+    pub fn from_config(text: &str) -> Option<Self> {
+        HeaderValue::from_str(text).ok().and_then(Self::new)
+    }
+
+    /// As sent.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// For a `host` header.
+    pub fn to_header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+/// A request's head.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    /// Case-sensitive.
+    pub method: Method,
+    /// As the client meant it.
+    pub scheme: Scheme,
+    /// Always there, but for HTTP/1.0 without `host`.
+    pub authority: Option<Authority>,
+    /// Normalised; `/` for CONNECT, which has none.
+    pub target: PathAndQuery,
+    /// What the client spoke.
+    pub version: Version,
+    /// In order; names lower-case.
+    pub headers: HeaderMap,
+    /// The protocol that the client wants to switch to: an HTTP/1 `upgrade` token, or HTTP/2 `:protocol`.
+    pub upgrade: Option<HeaderValue>,
+    /// Header names as the client wrote them, where HTTP/1 keeps case; opaque to all but the HTTP/1 codec.
+    pub original_case: http::Extensions,
+}
+
+impl RequestHead {
+    /// Whether this is gRPC (`content-type: application/grpc`, with any suffix but gRPC-Web's).
+    pub fn is_grpc(&self) -> bool {
+        is_grpc(&self.headers)
+    }
+
+    /// Whether this asks for a tunnel: CONNECT without `:protocol`.
+    pub fn is_connect(&self) -> bool {
+        self.method == Method::CONNECT && self.upgrade.is_none()
+    }
+}
+
+/// Whether `content-type` says gRPC.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
+        value
+            .as_bytes()
+            .strip_prefix(b"application/grpc")
+            .is_some_and(|rest| rest.is_empty() || matches!(rest[0], b'+' | b';'))
+    })
+}
+
+impl RequestView for RequestHead {
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn scheme(&self) -> &str {
+        self.scheme.as_str()
+    }
+
+    fn authority(&self) -> &str {
+        self.authority.as_ref().map_or("", Authority::as_str)
+    }
+
+    fn path(&self) -> &str {
+        self.target.path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.target.query()
+    }
+
+    fn is_connect(&self) -> bool {
+        self.is_connect()
+    }
+
+    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
+    }
+}
+
+/// A response's head.
+#[derive(Debug, Clone)]
+pub struct ResponseHead {
+    /// 100 to 599.
+    pub status: StatusCode,
+    /// In order; names lower-case.
+    pub headers: HeaderMap,
+    /// As in [`RequestHead::original_case`].
+    pub original_case: http::Extensions,
+}
+
+impl ResponseHead {
+    /// A head with no headers.
+    pub fn new(status: StatusCode) -> Self {
+        ResponseHead { status, headers: HeaderMap::new(), original_case: http::Extensions::new() }
+    }
+}

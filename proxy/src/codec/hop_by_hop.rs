@@ -1,0 +1,83 @@
+//! Fields that belong to one connection. Source: RFC 9110 section 7.6.1.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Removes hop-by-hop fields and those that `connection` lists; keeps `te: trailers`.
+///
+/// Returns the `upgrade` token if `connection` asks for it.
+pub fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let mut upgrade = None;
+    if headers.contains_key(header::CONNECTION) {
+        let mut listed: smallvec::SmallVec<[HeaderName; 4]> = smallvec::SmallVec::new();
+        for value in headers.get_all(header::CONNECTION) {
+            for token in value.as_bytes().split(|&byte| byte == b',') {
+                if let Ok(name) = HeaderName::from_bytes(token.trim_ascii()) {
+                    listed.push(name);
+                }
+            }
+        }
+        if listed.contains(&header::UPGRADE) {
+            upgrade = headers.get(header::UPGRADE).cloned();
+        }
+        headers.remove(header::CONNECTION);
+        // `te` is dealt with below; a client that lists it only follows RFC 9110. Never let a client name away a field
+        // that decides where the request goes.
+        for name in listed {
+            if name != header::TE && name != header::HOST && name != header::CONTENT_LENGTH {
+                headers.remove(name);
+            }
+        }
+    }
+    let trailers = headers.get_all(header::TE).iter().any(|value| {
+        value.as_bytes().split(|&byte| byte == b',').any(|token| token.trim_ascii() == b"trailers")
+    });
+    if headers.contains_key(header::TE) {
+        headers.remove(header::TE);
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+    }
+    for name in [header::UPGRADE, header::TRANSFER_ENCODING, KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS] {
+        headers.remove(name);
+    }
+    upgrade
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listed_fields_go_and_trailers_stay() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Hop, TE, Host"),
+            ("x-hop", "1"),
+            ("te", "gzip, trailers"),
+            ("host", "a"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("x-end", "2"),
+        ] {
+            headers.append(name, value.parse().unwrap());
+        }
+        assert_eq!(strip(&mut headers), None);
+        let mut left: Vec<_> = headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
+        left.sort();
+        assert_eq!(left, ["host=a", "te=trailers", "x-end=2"]);
+    }
+
+    #[test]
+    fn upgrade_only_when_connection_says_so() {
+        let mut headers = HeaderMap::new();
+        headers.insert("upgrade", HeaderValue::from_static("websocket"));
+        assert_eq!(strip(&mut headers.clone()), None);
+        headers.insert("connection", HeaderValue::from_static("keep-alive, Upgrade"));
+        assert_eq!(strip(&mut headers).unwrap(), "websocket");
+        assert!(headers.is_empty());
+    }
+}

@@ -1,0 +1,33 @@
+//! Bytes to HTTP and back: the only rooms, with `upstream`, that name an engine (hyper, h2).
+//!
+//! In:  a [`Stream`] from `listener`.   Out: [`RequestHead`] and [`Body`] for `exchange`, whose [`Answer`] goes back as bytes.
+//! Invariants: what reaches the corridor has one authority, no hop-by-hop fields, a path; a connection that breaks its
+//! protocol is closed; memory per stream is bounded.
+//! Not here: routes, policies, upstream connections.
+//! Read: `detect` -> `head` -> `body` -> `h1` -> `h2` -> `tunnel`.
+
+pub mod body;
+pub mod detect;
+pub mod grpc;
+pub mod h1;
+pub mod h2;
+pub mod head;
+pub mod hop_by_hop;
+pub mod stream;
+pub mod tunnel;
+
+pub use body::{Body, BodyError};
+pub use h2::send::SendingBody;
+pub use head::{Authority, RequestHead, ResponseHead, Scheme};
+pub use stream::Stream;
+pub use tunnel::{Duplex, Tunnel};
+
+/// What the corridor gives back for one request.
+pub struct Answer {
+    /// Status and headers, hop-by-hop fields already gone.
+    pub head: ResponseHead,
+    /// Body and trailers.
+    pub body: Body,
+    /// Takes the connection over after the head was sent (101, or 2xx to CONNECT).
+    pub tunnel: Option<Tunnel>,
+}

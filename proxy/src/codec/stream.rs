@@ -1,0 +1,148 @@
+//! A connection's bytes, whatever carries them.
+//!
+//! Invariant: bytes that were read to detect the protocol are read again first.
+//! Not here: handshakes (`listener::tls`, `upstream::connector`).
+
+use bytes::{Buf, Bytes};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+
+/// A connected byte stream.
+#[derive(Debug)]
+pub struct Stream {
+    read_first: Bytes,
+    transport: Transport,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    ServerTls(Box<tokio_rustls::server::TlsStream<Stream>>),
+    ClientTls(Box<tokio_rustls::client::TlsStream<Stream>>),
+}
+
+impl Stream {
+    /// Puts `bytes` in front of what is read next.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.read_first = if self.read_first.is_empty() {
+            bytes
+        } else {
+            [&bytes[..], &self.read_first[..]].concat().into()
+        };
+    }
+
+    /// The TLS session of a terminated connection.
+    pub fn server_session(&self) -> Option<&rustls::ServerConnection> {
+        match &self.transport {
+            Transport::ServerTls(tls) => Some(tls.get_ref().1),
+            _ => None,
+        }
+    }
+
+    /// The TLS session of an upstream connection.
+    pub fn client_session(&self) -> Option<&rustls::ClientConnection> {
+        match &self.transport {
+            Transport::ClientTls(tls) => Some(tls.get_ref().1),
+            _ => None,
+        }
+    }
+
+    /// The TCP socket at the bottom.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match &self.transport {
+            Transport::Tcp(tcp) => Some(tcp),
+            Transport::Unix(_) => None,
+            Transport::ServerTls(tls) => tls.get_ref().0.tcp(),
+            Transport::ClientTls(tls) => tls.get_ref().0.tcp(),
+        }
+    }
+
+    /// This side's address; `None` for Unix sockets.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.tcp().and_then(|tcp| tcp.local_addr().ok())
+    }
+}
+
+macro_rules! from_transport {
+    ($($variant:ident($ty:ty) = $wrap:expr),* $(,)?) => {$(
+        impl From<$ty> for Stream {
+            fn from(transport: $ty) -> Self {
+                Stream { read_first: Bytes::new(), transport: Transport::$variant($wrap(transport)) }
+            }
+        }
+    )*};
+}
+
+from_transport! {
+    Tcp(TcpStream) = std::convert::identity,
+    Unix(UnixStream) = std::convert::identity,
+    ServerTls(tokio_rustls::server::TlsStream<Stream>) = Box::new,
+    ClientTls(tokio_rustls::client::TlsStream<Stream>) = Box::new,
+}
+
+macro_rules! each_transport {
+    ($self:ident, $io:ident => $call:expr) => {
+        match &mut $self.get_mut().transport {
+            Transport::Tcp($io) => $call,
+            Transport::Unix($io) => $call,
+            Transport::ServerTls($io) => $call,
+            Transport::ClientTls($io) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.read_first.is_empty() {
+            let length = self.read_first.len().min(buf.remaining());
+            buf.put_slice(&self.read_first[..length]);
+            self.read_first.advance(length);
+            return Poll::Ready(Ok(()));
+        }
+        each_transport!(self, io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each_transport!(self, io => Pin::new(io).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each_transport!(self, io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Tcp(io) => io.is_write_vectored(),
+            Transport::Unix(io) => io.is_write_vectored(),
+            Transport::ServerTls(io) => io.is_write_vectored(),
+            Transport::ClientTls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each_transport!(self, io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each_transport!(self, io => Pin::new(io).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,263 @@
+//! IR to snapshot: names resolved, expressions compiled, handles taken, unchanged clusters carried over.
+//!
+//! Invariant: building changes nothing that runs. What has to change within carried clusters is returned, to be done when
+//! the snapshot is published.
+
+use super::snapshot::{
+    ActionPlan, Chain, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot, TcpPlan, WeightedPlan,
+};
+use crate::{
+    codec::Authority,
+    exchange::Wanted,
+    policy::{RoutePolicy, headers::HeaderRules},
+    upstream::Cluster,
+};
+use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt};
+use sidle_balance::EndpointSpec;
+use sidle_model::ir;
+use sidle_routing::{FilterChainTable, PathRewriter, RouteTable, WeightedIndex};
+use sidle_telemetry::{Telemetry, WorkloadLabels, log::AccessLog};
+use std::sync::Arc;
+
+/// Why a configuration that was lowered cannot run here.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// TLS files.
+    #[error("{place}: {source}")]
+    Tls {
+        /// A cluster or listener.
+        place: String,
+        /// What is wrong with them.
+        source: sidle_identity::TlsError,
+    },
+    /// The access log cannot be opened.
+    #[error("access log {path}: {source}")]
+    AccessLog {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A defect of the lowering: the IR names what it does not hold.
+    #[error("{0}")]
+    Inconsistent(String),
+}
+
+/// A snapshot, and what to do when it is published.
+pub struct Built {
+    /// To be swapped in.
+    pub snapshot: Snapshot,
+    /// New endpoints of carried clusters.
+    pub endpoint_updates: Vec<(Arc<Cluster>, Vec<EndpointSpec>)>,
+    /// Clusters whose names have to be resolved from now on.
+    pub to_resolve: Vec<Arc<Cluster>>,
+}
+
+/// Builds the snapshot that follows `previous`.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn build(
+    ir: &Arc<ir::Ir>,
+    version: &str,
+    previous: Option<&Snapshot>,
+    telemetry: &Arc<Telemetry>,
+) -> Result<Built, BuildError> {
+    let mut clusters = Clusters { previous, telemetry, endpoint_updates: Vec::new(), to_resolve: Vec::new() };
+    let mut by_name = HashMap::with_capacity(ir.clusters.len());
+    for config in &ir.clusters {
+        by_name.insert(config.name.clone(), (config.clone(), clusters.carry_or_build(config)?));
+    }
+    let mut compile = Compiler { clusters: &by_name, tables: HashMap::new(), ir, previous };
+    let mut listeners = HashMap::with_capacity(ir.listeners.len());
+    for listener in &ir.listeners {
+        listeners.insert(listener.name.clone(), Arc::new(compile.listener(listener)?));
+    }
+    let Clusters { endpoint_updates, to_resolve, .. } = clusters;
+    let snapshot = Snapshot {
+        generation: previous.map_or(1, |snapshot| snapshot.generation + 1),
+        version: version.into(),
+        listeners,
+        access_log: access_log(ir, previous, telemetry)?,
+        node: Arc::new(WorkloadLabels::of_node(&ir.node)),
+        clusters: by_name,
+        ir: ir.clone(),
+    };
+    Ok(Built { snapshot, endpoint_updates, to_resolve })
+}
+
+fn access_log(
+    ir: &ir::Ir,
+    previous: Option<&Snapshot>,
+    telemetry: &Telemetry,
+) -> Result<Option<(AccessLog, Wanted)>, BuildError> {
+    let Some(settings) = &ir.settings.access_log else { return Ok(None) };
+    let before = previous.and_then(|snapshot| snapshot.access_log.as_ref()).map(|(log, _)| log);
+    let log = AccessLog::open(settings, telemetry, before)
+        .map_err(|source| BuildError::AccessLog { path: settings.path.display().to_string(), source })?;
+    Ok(Some((log, Wanted::by(settings))))
+}
+
+struct Clusters<'a> {
+    previous: Option<&'a Snapshot>,
+    telemetry: &'a Arc<Telemetry>,
+    endpoint_updates: Vec<(Arc<Cluster>, Vec<EndpointSpec>)>,
+    to_resolve: Vec<Arc<Cluster>>,
+}
+
+impl Clusters<'_> {
+    /// The cluster as it runs if it is the same or differs in given endpoints only; else a new one.
+    fn carry_or_build(&mut self, config: &Arc<ir::Cluster>) -> Result<Arc<Cluster>, BuildError> {
+        let before = self.previous.and_then(|snapshot| snapshot.clusters.get(&config.name));
+        if let Some((known, cluster)) = before {
+            if known == config {
+                return Ok(cluster.clone());
+            }
+            if let (ir::Discovery::Static(_), ir::Discovery::Static(endpoints)) = (&known.discovery, &config.discovery)
+                && differs_in_discovery_only(known, config)
+            {
+                let specs = endpoints.iter().filter_map(EndpointSpec::literal).collect();
+                self.endpoint_updates.push((cluster.clone(), specs));
+                return Ok(cluster.clone());
+            }
+        }
+        let cluster = Cluster::build(config.clone(), before.map(|(_, cluster)| &**cluster), self.telemetry)
+            .map_err(|source| BuildError::Tls { place: format!("cluster {}", config.name), source })?;
+        let cluster = Arc::new(cluster);
+        if matches!(config.discovery, ir::Discovery::StrictDns(_) | ir::Discovery::LogicalDns(_)) {
+            self.to_resolve.push(cluster.clone());
+        }
+        Ok(cluster)
+    }
+}
+
+fn differs_in_discovery_only(known: &ir::Cluster, config: &ir::Cluster) -> bool {
+    ir::Cluster { discovery: config.discovery.clone(), ..known.clone() } == *config
+}
+
+struct Compiler<'a> {
+    clusters: &'a HashMap<Arc<str>, (Arc<ir::Cluster>, Arc<Cluster>)>,
+    tables: HashMap<Arc<str>, Arc<RouteTable<RoutePlan>>>,
+    ir: &'a ir::Ir,
+    previous: Option<&'a Snapshot>,
+}
+
+impl Compiler<'_> {
+    fn listener(&mut self, listener: &Arc<ir::Listener>) -> Result<ListenerPlan, BuildError> {
+        let previous = self.previous.and_then(|snapshot| snapshot.listeners.get(&listener.name)).cloned();
+        let chains = FilterChainTable::build(listener, |chain| {
+            self.chain(listener, chain, previous.as_deref()).map(Arc::new)
+        })?;
+        Ok(ListenerPlan { config: listener.clone(), chains })
+    }
+
+    fn chain(
+        &mut self,
+        listener: &ir::Listener,
+        chain: &ir::FilterChain,
+        previous: Option<&ListenerPlan>,
+    ) -> Result<Chain, BuildError> {
+        let tls = chain.tls.as_ref().map(|tls| {
+            let known = previous.into_iter().flat_map(|plan| plan.chains.chains());
+            // An equal configuration keeps its session tickets.
+            match known.filter_map(|known| known.tls.as_ref()).find(|(known, _)| known == tls) {
+                Some(known) => Ok(known.clone()),
+                None => sidle_identity::server_config(tls).map(|config| (tls.clone(), config)).map_err(|source| {
+                    BuildError::Tls { place: format!("listener {}", listener.name), source }
+                }),
+            }
+        });
+        let filter = match &chain.filter {
+            ir::NetworkFilter::Http(http) => Filter::Http(Arc::new(self.http(listener, http)?)),
+            ir::NetworkFilter::Tcp(tcp) => Filter::Tcp(Arc::new(self.tcp(tcp)?)),
+        };
+        Ok(Chain { name: chain.name.clone(), tls: tls.transpose()?, filter })
+    }
+
+    fn http(&mut self, listener: &ir::Listener, http: &ir::HttpConnectionManager) -> Result<HttpPlan, BuildError> {
+        Ok(HttpPlan {
+            routes: self.table(&http.route_configuration)?,
+            direction: listener.direction,
+            edge: http.edge,
+            server_name: http.server_name.clone(),
+            preserve_header_case: http.preserve_header_case,
+        })
+    }
+
+    fn tcp(&self, tcp: &ir::TcpProxy) -> Result<TcpPlan, BuildError> {
+        Ok(TcpPlan {
+            clusters: tcp.clusters.iter().map(|w| self.cluster(&w.cluster)).collect::<Result<_, _>>()?,
+            index: weights(&tcp.clusters)?,
+            idle_timeout: tcp.idle_timeout,
+            route_name: tcp.route_name.clone(),
+            origin: tcp.origin.clone(),
+        })
+    }
+
+    fn table(&mut self, name: &Arc<str>) -> Result<Arc<RouteTable<RoutePlan>>, BuildError> {
+        if let Some(table) = self.tables.get(name) {
+            return Ok(table.clone());
+        }
+        let config = self.ir.route_configurations.iter().find(|config| config.name == *name);
+        let config = config.ok_or_else(|| BuildError::Inconsistent(format!("no route configuration {name}")))?;
+        let table = Arc::new(RouteTable::build(config, |_, route| self.route(route))?);
+        self.tables.insert(name.clone(), table.clone());
+        Ok(table)
+    }
+
+    fn route(&self, route: &ir::Route) -> Result<RoutePlan, BuildError> {
+        let policy = RoutePolicy::build(route)
+            .map_err(|error| BuildError::Inconsistent(format!("{}: {error}", route.origin)))?;
+        let action = match &route.action {
+            ir::RouteAction::Forward(forward) => ActionPlan::Forward(Box::new(self.forward(route, forward)?)),
+            ir::RouteAction::Redirect(redirect) => {
+                ActionPlan::Redirect(sidle_routing::Redirect::new(redirect, &route.matches))
+            }
+            ir::RouteAction::Direct(direct) => {
+                ActionPlan::Direct(direct.status, Bytes::copy_from_slice(&direct.body))
+            }
+        };
+        Ok(RoutePlan { policy, action })
+    }
+
+    fn forward(&self, route: &ir::Route, forward: &ir::Forward) -> Result<ForwardPlan, BuildError> {
+        let mirrors = forward.mirrors.iter().map(|mirror| Ok((self.cluster(&mirror.cluster)?, mirror.percent)));
+        Ok(ForwardPlan {
+            clusters: forward.clusters.iter().map(|w| self.weighted(w)).collect::<Result<_, _>>()?,
+            index: weights(&forward.clusters)?,
+            path_rewrite: forward.path_rewrite.as_ref().map(|rewrite| PathRewriter::new(rewrite, &route.matches)),
+            authority_rewrite: authority(forward.authority_rewrite.as_ref())?,
+            timeout: forward.timeout,
+            retry: forward.retry.clone(),
+            hash_policies: forward.hash_policies.clone(),
+            mirrors: mirrors.collect::<Result<_, BuildError>>()?,
+        })
+    }
+
+    fn weighted(&self, weighted: &ir::WeightedCluster) -> Result<WeightedPlan, BuildError> {
+        Ok(WeightedPlan {
+            cluster: self.cluster(&weighted.cluster)?,
+            request_headers: HeaderRules::build(&weighted.request_headers),
+            response_headers: HeaderRules::build(&weighted.response_headers),
+            authority: authority(weighted.authority.as_ref())?,
+        })
+    }
+
+    fn cluster(&self, name: &Arc<str>) -> Result<Arc<Cluster>, BuildError> {
+        let found = self.clusters.get(name).map(|(_, cluster)| cluster.clone());
+        found.ok_or_else(|| BuildError::Inconsistent(format!("no cluster {name}")))
+    }
+}
+
+fn weights(clusters: &[ir::WeightedCluster]) -> Result<WeightedIndex, BuildError> {
+    WeightedIndex::new(clusters.iter().map(|cluster| cluster.weight))
+        .ok_or_else(|| BuildError::Inconsistent("weights sum to 0".into()))
+}
+
+fn authority(text: Option<&Arc<str>>) -> Result<Option<Authority>, BuildError> {
+    text.map(|text| {
+        Authority::from_config(text).ok_or_else(|| BuildError::Inconsistent(format!("`{text}` is not an authority")))
+    })
+    .transpose()
+}

@@ -1,0 +1,23 @@
+//! Configuration: from files that change to a snapshot that workers follow.
+//!
+//! In:  paths.   Out: a [`Snapshot`], and a [`ConfigStatus`] that says what came of the last change.
+//! Invariants: build, then swap; a bad file changes nothing; live connections, pools and balancer state are carried over.
+//! Not here: parsing and lowering (`sidle-model`), sockets (`app::publish`).
+//! Read: `source` (changes) -> `input` (text) -> `reload` (attempts) -> `build` -> `snapshot`; `status` tells.
+
+mod build;
+mod input;
+mod reload;
+mod settle;
+mod snapshot;
+mod source;
+mod status;
+mod survey;
+
+pub use build::{BuildError, Built, build};
+pub use reload::{Overrides, Publish, ReloadRequest, Reloader};
+pub use snapshot::{
+    ActionPlan, Chain, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot, TcpPlan, WeightedPlan,
+};
+pub use source::{FileSource, WatchOptions};
+pub use status::{Attempt, AttemptResult, Cause, ConfigStatus, ConfigVersion, FileStatus, StatusCell};

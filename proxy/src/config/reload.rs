@@ -1,0 +1,239 @@
+//! From changed files to a published configuration, or to a status that says why not.
+//!
+//! In:  ticks of the [`FileSource`], SIGHUP, requests of admin.   Out: calls of [`Publish`], a [`ConfigStatus`].
+//! Invariants: all or nothing: while one file has an error, what ran before goes on untouched; equal configuration is not
+//! published again; a tick that comes during an attempt leads to another one.
+//! Not here: watching (`source`), parsing and lowering (`sidle-model`), building snapshots ([`Publish`]'s work).
+//! Read: `run` -> `attempt` -> `judge`.
+
+use super::{
+    input::{self, Input},
+    source::{FileSource, WatchOptions},
+    status::{Attempt, AttemptResult, Cause, ConfigStatus, ConfigVersion, FileStatus, StatusCell},
+};
+use sidle_model::{
+    diagnostic::{self, Diagnostic, Severity},
+    ir::{Ir, Node},
+    load_texts,
+};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// What takes a new configuration and makes it run.
+pub trait Publish: Send {
+    /// Builds `ir` and swaps it in.
+    ///
+    /// # Errors
+    /// Says why it cannot be built. Then nothing may have changed.
+    fn publish(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Hears of every attempt, for metrics.
+    fn attempted(&mut self, status: &ConfigStatus);
+}
+
+/// What the command line decides over the files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--admin`.
+    pub admin: Option<SocketAddr>,
+    /// `--workers`.
+    pub workers: Option<u16>,
+}
+
+impl Overrides {
+    fn apply(&self, ir: &mut Ir) {
+        if let Some(admin) = self.admin {
+            ir.settings.admin = admin;
+        }
+        if self.workers.is_some() {
+            ir.settings.workers = self.workers;
+        }
+    }
+}
+
+/// `POST /reload`: answered with the status after the attempt.
+pub type ReloadRequest = oneshot::Sender<Arc<ConfigStatus>>;
+
+/// The reload loop.
+#[derive(Debug)]
+pub struct Reloader<P> {
+    input: Arc<Input>,
+    node: Node,
+    overrides: Overrides,
+    publish: P,
+    status: StatusCell,
+    running: Option<Arc<Ir>>,
+    /// Of the text of the last attempt, whatever came of it.
+    seen: Option<u64>,
+}
+
+impl<P: Publish> Reloader<P> {
+    /// A loop that reads `paths` as `node`.
+    pub fn new(paths: Vec<PathBuf>, node: Node, overrides: Overrides, publish: P) -> Self {
+        let status = StatusCell::default();
+        status.store(ConfigStatus { paths: paths.clone(), ..ConfigStatus::default() });
+        Reloader { input: Arc::new(Input::new(paths)), node, overrides, publish, status, running: None, seen: None }
+    }
+
+    /// Where the status can be read, now and later.
+    pub fn status(&self) -> StatusCell {
+        self.status.clone()
+    }
+
+    /// Watches the files. Do so before the first attempt, so that no change falls between the two.
+    pub async fn watch(&self, options: WatchOptions) -> FileSource {
+        FileSource::watch(self.input.paths().to_vec(), options).await
+    }
+
+    /// The running configuration; `None` until the first attempt that was applied.
+    pub fn running(&self) -> Option<&Arc<Ir>> {
+        self.running.as_ref()
+    }
+
+    /// Attempts again at every change, signal and request, for ever; ends when `requests` is closed.
+    pub async fn run(mut self, source: FileSource, mut requests: mpsc::Receiver<ReloadRequest>) {
+        let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+            .inspect_err(|error| tracing::warn!(%error, "SIGHUP does not reload"))
+            .ok();
+        loop {
+            let signal = async {
+                match &mut hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = source.changed() => { self.attempt(Cause::Files).await; }
+                _ = signal => { self.attempt(Cause::Signal).await; }
+                request = requests.recv() => {
+                    let Some(reply) = request else { return };
+                    let status = self.attempt(Cause::Request).await;
+                    // The asker may have gone; the attempt was made all the same.
+                    let _ = reply.send(status);
+                }
+            }
+        }
+    }
+
+    /// Reads the files once and applies what they say, if it is good and new.
+    ///
+    /// When the files are the cause and turn out to hold the text of the last attempt, nothing was attempted.
+    pub async fn attempt(&mut self, cause: Cause) -> Arc<ConfigStatus> {
+        let began = Instant::now();
+        let (input, node, overrides) = (self.input.clone(), self.node.clone(), self.overrides.clone());
+        let seen = self.seen.filter(|_| cause == Cause::Files);
+        let read = tokio::task::spawn_blocking(move || read(&input, &node, &overrides, seen)).await;
+        let mut status = (*self.status.load()).clone();
+        let (result, diagnostics, failure) = match read {
+            Ok(None) => return self.status.load(),
+            Ok(Some(read)) => {
+                self.seen = Some(read.hash);
+                status.files = read.files;
+                let (result, failure) = self.judge(read.hash, read.ir, &mut status).await;
+                (result, read.diagnostics, failure)
+            }
+            // A panic in the parser is a defect, yet no reason to stop serving.
+            Err(error) => (AttemptResult::Rejected, Vec::new(), Some(format!("the files could not be read: {error}"))),
+        };
+        match result {
+            AttemptResult::Rejected => status.rejected += 1,
+            AttemptResult::Applied | AttemptResult::Unchanged => status.accepted += 1,
+        }
+        let at = SystemTime::now();
+        let attempt = Attempt { at, duration: began.elapsed(), cause, result, diagnostics, failure };
+        log(&attempt, &status);
+        status.last_attempt = Some(attempt);
+        self.status.store(status);
+        let status = self.status.load();
+        self.publish.attempted(&status);
+        status
+    }
+
+    async fn judge(
+        &mut self,
+        hash: u64,
+        ir: Option<Ir>,
+        status: &mut ConfigStatus,
+    ) -> (AttemptResult, Option<String>) {
+        let Some(ir) = ir else { return (AttemptResult::Rejected, None) };
+        if self.running.as_deref() == Some(&ir) {
+            return (AttemptResult::Unchanged, None);
+        }
+        let ir = Arc::new(ir);
+        let generation = status.version.as_ref().map_or(0, |version| version.generation) + 1;
+        let version = ConfigVersion { hash, generation };
+        match self.publish.publish(&ir, &version).await {
+            Ok(()) => {
+                self.running = Some(ir);
+                status.version = Some(version);
+                status.applied_at = Some(SystemTime::now());
+                (AttemptResult::Applied, None)
+            }
+            Err(why) => (AttemptResult::Rejected, Some(why)),
+        }
+    }
+}
+
+/// What the files say now.
+struct Read {
+    hash: u64,
+    files: Vec<FileStatus>,
+    /// `None` when there are errors.
+    ir: Option<Ir>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads, checks and lowers; `None` when the text is what was `seen` already.
+fn read(input: &Input, node: &Node, overrides: &Overrides, seen: Option<u64>) -> Option<Read> {
+    let (texts, unreadable) = input.read();
+    // What cannot be read is part of what was seen: a file that becomes readable is a change.
+    let hash = input::hash(&texts) ^ unreadable.len() as u64;
+    if seen == Some(hash) {
+        return None;
+    }
+    let mut loaded = load_texts(texts, node);
+    if !unreadable.is_empty() {
+        loaded.ir = None;
+        loaded.diagnostics.extend(unreadable);
+        diagnostic::sort(&mut loaded.diagnostics);
+    }
+    let file = |text: &sidle_model::source::Text| FileStatus { name: text.name.clone(), bytes: text.content.len() };
+    let mut ir = loaded.ir;
+    if let Some(ir) = &mut ir {
+        overrides.apply(ir);
+    }
+    Some(Read { hash, files: loaded.texts.iter().map(file).collect(), ir, diagnostics: loaded.diagnostics })
+}
+
+/// One line for each error and warning, one for the outcome.
+fn log(attempt: &Attempt, status: &ConfigStatus) {
+    for diagnostic in &attempt.diagnostics {
+        let help = diagnostic.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        match diagnostic.severity {
+            Severity::Error => tracing::error!("{diagnostic}{help}"),
+            Severity::Warning => tracing::warn!("{diagnostic}{help}"),
+            Severity::Info => tracing::debug!("{diagnostic}{help}"),
+        }
+    }
+    let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
+    let took = format_args!("{:.1} ms", attempt.duration.as_secs_f64() * 1e3).to_string();
+    match (attempt.result, &attempt.failure) {
+        (AttemptResult::Applied, _) => tracing::info!(version, took, "configuration applied"),
+        (AttemptResult::Unchanged, _) => tracing::info!(version, took, "configuration unchanged"),
+        (AttemptResult::Rejected, Some(why)) => tracing::error!(running = version, "configuration refused: {why}"),
+        (AttemptResult::Rejected, None) => {
+            let errors = attempt.diagnostics.iter().filter(|one| one.is_error()).count();
+            tracing::error!(running = version, errors, "configuration refused");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "reload_tests.rs"]
+mod tests;

@@ -1,0 +1,169 @@
+//! Real files, the real parser, a publisher that records.
+
+use super::*;
+use std::{fs, sync::Mutex, time::Duration};
+
+const GOOD: &str = "\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: a }
+spec:
+  hosts: [a.test]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{ number: 80, name: http, protocol: HTTP }]
+  endpoints: [{ address: 127.0.0.1, ports: { http: 1 } }]
+";
+
+/// Records what is published; refuses while told to.
+#[derive(Debug, Clone, Default)]
+struct Recorder(Arc<Mutex<Recorded>>);
+
+#[derive(Debug, Default)]
+struct Recorded {
+    published: Vec<String>,
+    attempts: usize,
+    refuse: bool,
+}
+
+impl Publish for Recorder {
+    async fn publish(&mut self, _: &Arc<Ir>, version: &ConfigVersion) -> Result<(), String> {
+        let mut recorded = self.0.lock().unwrap();
+        if recorded.refuse {
+            return Err("a certificate is missing".into());
+        }
+        recorded.published.push(version.to_string());
+        Ok(())
+    }
+
+    fn attempted(&mut self, _: &ConfigStatus) {
+        self.0.lock().unwrap().attempts += 1;
+    }
+}
+
+struct Setup {
+    dir: tempfile::TempDir,
+    recorder: Recorder,
+    reloader: Reloader<Recorder>,
+}
+
+fn setup() -> Setup {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.yaml"), GOOD).unwrap();
+    let recorder = Recorder::default();
+    let paths = vec![dir.path().to_path_buf()];
+    let reloader = Reloader::new(paths, Node::default(), Overrides::default(), recorder.clone());
+    Setup { dir, recorder, reloader }
+}
+
+impl Setup {
+    fn write(&self, text: &str) {
+        fs::write(self.dir.path().join("a.yaml"), text).unwrap();
+    }
+
+    async fn attempt(&mut self, cause: Cause) -> AttemptResult {
+        self.reloader.attempt(cause).await.last_attempt.as_ref().unwrap().result
+    }
+
+    fn published(&self) -> usize {
+        self.recorder.0.lock().unwrap().published.len()
+    }
+}
+
+#[tokio::test]
+async fn good_is_applied_and_the_same_again_is_nothing() {
+    let mut setup = setup();
+    assert_eq!(setup.attempt(Cause::Start).await, AttemptResult::Applied);
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied, "the last attempt is still the first");
+    assert_eq!(setup.recorder.0.lock().unwrap().attempts, 1);
+    assert_eq!(setup.attempt(Cause::Signal).await, AttemptResult::Unchanged);
+    setup.write(&format!("# A comment changes nothing.\n{GOOD}"));
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Unchanged);
+    assert_eq!(setup.published(), 1);
+    setup.write(&GOOD.replace("http: 1 ", "http: 2 "));
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
+    let status = setup.reloader.status().load();
+    assert_eq!(status.version.as_ref().unwrap().generation, 2);
+    assert_eq!((status.accepted, status.rejected), (4, 0));
+}
+
+#[tokio::test]
+async fn a_mistake_keeps_what_runs_and_the_repair_is_applied() {
+    let mut setup = setup();
+    setup.attempt(Cause::Start).await;
+    let before = setup.reloader.status().load();
+    setup.write(&GOOD.replace("hosts:", "hots:"));
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Rejected);
+    let status = setup.reloader.status().load();
+    assert_eq!(status.version, before.version);
+    assert!(!status.is_current());
+    let diagnostics = &status.last_attempt.as_ref().unwrap().diagnostics;
+    let unknown = diagnostics.iter().find(|one| one.message.contains("hots")).unwrap();
+    assert_eq!(unknown.span.unwrap().line, 5);
+    assert!(unknown.file.ends_with("a.yaml"));
+    assert_eq!(setup.published(), 1);
+    setup.write(&GOOD.replace("http: 1 ", "http: 2 "));
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
+    assert!(setup.reloader.status().load().is_current());
+}
+
+#[tokio::test]
+async fn what_cannot_be_built_is_refused_with_its_reason() {
+    let mut setup = setup();
+    setup.attempt(Cause::Start).await;
+    setup.recorder.0.lock().unwrap().refuse = true;
+    setup.write(&GOOD.replace("http: 1 ", "http: 2 "));
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Rejected);
+    let status = setup.reloader.status().load();
+    assert_eq!(status.last_attempt.as_ref().unwrap().failure.as_deref(), Some("a certificate is missing"));
+    setup.recorder.0.lock().unwrap().refuse = false;
+    assert_eq!(setup.attempt(Cause::Request).await, AttemptResult::Applied);
+}
+
+#[tokio::test]
+async fn an_unreadable_path_is_refused() {
+    let recorder = Recorder::default();
+    let paths = vec![PathBuf::from("/nowhere/at/all.yaml")];
+    let mut reloader = Reloader::new(paths, Node::default(), Overrides::default(), recorder);
+    let status = reloader.attempt(Cause::Start).await;
+    assert_eq!(status.last_attempt.as_ref().unwrap().result, AttemptResult::Rejected);
+    assert!(reloader.running().is_none());
+}
+
+#[tokio::test]
+async fn the_command_line_beats_the_files() {
+    let mut setup = setup();
+    setup.write(&format!(
+        "{GOOD}---\napiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{ name: p }}\n\
+         spec: {{ admin: \"127.0.0.1:1\", concurrency: 3 }}\n"
+    ));
+    let admin = "127.0.0.1:9".parse().unwrap();
+    setup.reloader.overrides = Overrides { admin: Some(admin), workers: None };
+    setup.attempt(Cause::Start).await;
+    let settings = &setup.reloader.running().unwrap().settings;
+    assert_eq!((settings.admin, settings.workers), (admin, Some(3)));
+}
+
+#[tokio::test]
+async fn the_loop_follows_files_and_requests() {
+    let mut setup = setup();
+    let source = setup.reloader.watch(WatchOptions::default()).await;
+    setup.attempt(Cause::Start).await;
+    let status = setup.reloader.status();
+    let (requests, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(setup.reloader.run(source, receiver));
+    fs::write(setup.dir.path().join("a.yaml"), GOOD.replace("http: 1 ", "http: 2 ")).unwrap();
+    let applied = async {
+        while status.load().version.as_ref().unwrap().generation < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), applied).await.expect("the change is applied");
+    let (reply, answer) = oneshot::channel();
+    requests.send(reply).await.unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.last_attempt.as_ref().unwrap().cause, Cause::Request);
+    assert_eq!(answer.last_attempt.as_ref().unwrap().result, AttemptResult::Unchanged);
+    drop(requests);
+    running.await.unwrap();
+}

@@ -1,0 +1,138 @@
+//! What workers follow: everything resolved, nothing looked up by name on a request's way.
+
+use crate::{
+    codec::Authority,
+    exchange::Wanted,
+    policy::{RoutePolicy, headers::HeaderRules},
+    upstream::Cluster,
+};
+use bytes::Bytes;
+use foldhash::HashMap;
+use http::{HeaderValue, StatusCode};
+use sidle_model::ir;
+use sidle_routing::{FilterChainTable, PathRewriter, RouteTable, WeightedIndex};
+use sidle_telemetry::{WorkloadLabels, log::AccessLog};
+use std::{sync::Arc, time::Duration};
+
+/// One configuration, ready to serve.
+pub struct Snapshot {
+    /// Grows with each; lets a connection see that its plan is of another one.
+    pub generation: u64,
+    /// For people.
+    pub version: Arc<str>,
+    /// What it was built from.
+    pub ir: Arc<ir::Ir>,
+    /// By name.
+    pub listeners: HashMap<Arc<str>, Arc<ListenerPlan>>,
+    /// By name, beside the configuration that each was last given.
+    pub clusters: HashMap<Arc<str>, (Arc<ir::Cluster>, Arc<Cluster>)>,
+    /// The access log, and what it wants to know.
+    pub access_log: Option<(AccessLog, Wanted)>,
+    /// This workload in metrics.
+    pub node: Arc<WorkloadLabels>,
+}
+
+/// A listener.
+pub struct ListenerPlan {
+    /// What it was built from.
+    pub config: Arc<ir::Listener>,
+    /// Which connections are treated how.
+    pub chains: FilterChainTable<Arc<Chain>>,
+}
+
+/// How the connections of one kind are treated.
+pub struct Chain {
+    /// Unique in its listener.
+    pub name: Arc<str>,
+    /// Terminates TLS.
+    pub tls: Option<(ir::ServerTls, Arc<rustls::ServerConfig>)>,
+    /// What reads the bytes.
+    pub filter: Filter,
+}
+
+/// What reads the bytes.
+#[derive(Clone)]
+pub enum Filter {
+    /// HTTP.
+    Http(Arc<HttpPlan>),
+    /// Bytes.
+    Tcp(Arc<TcpPlan>),
+}
+
+/// How HTTP connections are served.
+pub struct HttpPlan {
+    /// Which route.
+    pub routes: Arc<RouteTable<RoutePlan>>,
+    /// Outbound, inbound or gateway.
+    pub direction: ir::Direction,
+    /// Gateways.
+    pub edge: bool,
+    /// `server` of responses; `None`: the upstream's.
+    pub server_name: Option<HeaderValue>,
+    /// Whether HTTP/1 header names keep their case.
+    pub preserve_header_case: bool,
+}
+
+/// How TCP connections are served.
+pub struct TcpPlan {
+    /// Where to.
+    pub clusters: Box<[Arc<Cluster>]>,
+    /// Chooses among them.
+    pub index: WeightedIndex,
+    /// Closes a silent connection.
+    pub idle_timeout: Option<Duration>,
+    /// For logs.
+    pub route_name: Arc<str>,
+    /// The rule.
+    pub origin: ir::Origin,
+}
+
+/// One route.
+pub struct RoutePlan {
+    /// Besides the action.
+    pub policy: RoutePolicy,
+    /// What to do.
+    pub action: ActionPlan,
+}
+
+/// What to do.
+pub enum ActionPlan {
+    /// Send it on.
+    Forward(Box<ForwardPlan>),
+    /// Answer with a redirect.
+    Redirect(sidle_routing::Redirect),
+    /// Answer with this.
+    Direct(StatusCode, Bytes),
+}
+
+/// Send it on.
+pub struct ForwardPlan {
+    /// Where to.
+    pub clusters: Box<[WeightedPlan]>,
+    /// Chooses among them.
+    pub index: WeightedIndex,
+    /// Changes the path.
+    pub path_rewrite: Option<PathRewriter>,
+    /// Changes the authority.
+    pub authority_rewrite: Option<Authority>,
+    /// Covers all tries.
+    pub timeout: Option<Duration>,
+    /// When to try again.
+    pub retry: Option<ir::RetryPolicy>,
+    /// What to hash.
+    pub hash_policies: Vec<ir::HashPolicy>,
+    /// Copies.
+    pub mirrors: Vec<(Arc<Cluster>, ir::Percent)>,
+}
+
+/// A share of a route's traffic.
+pub struct WeightedPlan {
+    /// Where to.
+    pub cluster: Arc<Cluster>,
+    /// After the route's.
+    pub request_headers: HeaderRules,
+    /// Before the route's.
+    pub response_headers: HeaderRules,
+    /// Changes the authority, unless the route does.
+    pub authority: Option<Authority>,
+}

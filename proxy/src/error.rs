@@ -1,0 +1,200 @@
+//! What can go wrong with a request, and what the client, the log and the metrics are told: one table.
+//!
+//! Source: Envoy's response flags, details and local replies; gRPC's HTTP to status mapping.
+
+use http::StatusCode;
+use sidle_telemetry::ResponseFlags;
+use std::borrow::Cow;
+
+/// Why the proxy answered in place of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// The request's head cannot be served.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// No virtual host or route matches.
+    #[error("no route")]
+    NoRoute,
+    /// The route's cluster is [`sidle_model::ir::BLACK_HOLE_CLUSTER`].
+    #[error("destination is not registered")]
+    BlackHole,
+    /// The route's cluster cannot take part: an unknown subset.
+    #[error("no cluster")]
+    NoCluster,
+    /// The cluster has no endpoint to send to.
+    #[error("no healthy upstream")]
+    NoHealthyUpstream,
+    /// The name of the destination could not be resolved.
+    #[error("DNS resolution failed")]
+    DnsFailure,
+    /// A bound of the cluster is reached.
+    #[error("upstream overflow")]
+    Overflow,
+    /// The endpoint could not be connected to; holds the reason.
+    #[error("connection failure: {0}")]
+    ConnectFailure(Cow<'static, str>),
+    /// The endpoint could not be connected to in time.
+    #[error("connection timeout")]
+    ConnectTimeout,
+    /// The connection ended before a response; `true`: after some of the request was written.
+    #[error("connection termination")]
+    ConnectionTermination(bool),
+    /// The endpoint reset the stream before a response; REFUSED_STREAM if `true`.
+    #[error("remote reset")]
+    RemoteReset(bool),
+    /// The endpoint broke the protocol.
+    #[error("upstream protocol error")]
+    UpstreamProtocol,
+    /// The route's timeout, or the client's deadline, ran out.
+    #[error("response timeout")]
+    ResponseTimeout,
+    /// A try's timeout ran out.
+    #[error("per try timeout")]
+    PerTryTimeout,
+    /// An injected abort.
+    #[error("fault injected")]
+    FaultAbort(StatusCode),
+    /// An injected gRPC abort.
+    #[error("fault injected")]
+    FaultGrpc(u8),
+    /// The request would come back to this proxy.
+    #[error("destination is this proxy itself")]
+    Loop,
+    /// The client went away.
+    #[error("downstream disconnected")]
+    ClientGone,
+    /// The client's body stopped coming.
+    #[error("request body timeout")]
+    ClientTooSlow,
+    /// The client's body broke off or broke the protocol.
+    #[error("downstream body failed")]
+    ClientBody,
+}
+
+/// Why a request's head cannot be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// HTTP/1.0.
+    #[error("HTTP/1.0 is not spoken here")]
+    Http10,
+    /// No host.
+    #[error("missing host")]
+    NoHost,
+    /// Several hosts, or one that is not a host.
+    #[error("invalid host")]
+    BadHost,
+    /// A target that is not a path.
+    #[error("invalid path")]
+    BadTarget,
+}
+
+impl ProxyError {
+    /// The status of the local reply.
+    pub fn status(&self) -> StatusCode {
+        use ProxyError::*;
+        match self {
+            Refused(Refusal::Http10) => StatusCode::UPGRADE_REQUIRED,
+            Refused(_) | ClientBody => StatusCode::BAD_REQUEST,
+            NoRoute => StatusCode::NOT_FOUND,
+            BlackHole | UpstreamProtocol => StatusCode::BAD_GATEWAY,
+            NoCluster | NoHealthyUpstream | DnsFailure | Overflow | ConnectFailure(_) | ConnectTimeout
+            | ConnectionTermination(_) | RemoteReset(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ResponseTimeout | PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
+            FaultAbort(status) => *status,
+            FaultGrpc(_) => StatusCode::OK,
+            Loop => StatusCode::LOOP_DETECTED,
+            ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
+            ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        }
+    }
+
+    /// Envoy's response flag.
+    pub fn flags(&self) -> ResponseFlags {
+        use ProxyError::*;
+        match self {
+            Refused(_) | ClientBody => ResponseFlags::DPE,
+            NoRoute => ResponseFlags::NR,
+            BlackHole => ResponseFlags::NONE,
+            NoCluster => ResponseFlags::NC,
+            NoHealthyUpstream => ResponseFlags::UH,
+            DnsFailure => ResponseFlags::DF,
+            Overflow => ResponseFlags::UO,
+            ConnectFailure(_) | ConnectTimeout => ResponseFlags::UF,
+            ConnectionTermination(_) => ResponseFlags::UC,
+            RemoteReset(_) => ResponseFlags::UR,
+            UpstreamProtocol => ResponseFlags::UPE,
+            ResponseTimeout | PerTryTimeout => ResponseFlags::UT,
+            FaultAbort(_) | FaultGrpc(_) => ResponseFlags::FI,
+            Loop => ResponseFlags::NONE,
+            ClientTooSlow => ResponseFlags::SI,
+            ClientGone => ResponseFlags::DC,
+        }
+    }
+
+    /// Envoy's response code details.
+    pub fn details(&self) -> Cow<'static, str> {
+        use ProxyError::*;
+        Cow::Borrowed(match self {
+            Refused(Refusal::Http10) => "low_version",
+            Refused(Refusal::NoHost) => "missing_host_header",
+            Refused(Refusal::BadHost) => "http1.invalid_host",
+            Refused(Refusal::BadTarget) => "path_normalization_failed",
+            NoRoute => "route_not_found",
+            BlackHole => "direct_response",
+            NoCluster => "cluster_not_found",
+            NoHealthyUpstream => "no_healthy_upstream",
+            DnsFailure => "dns_resolution_failure",
+            Overflow => "upstream_reset_before_response_started{overflow}",
+            ConnectFailure(_) => "upstream_reset_before_response_started{remote_connection_failure}",
+            ConnectTimeout => "upstream_reset_before_response_started{connection_timeout}",
+            ConnectionTermination(_) => "upstream_reset_before_response_started{connection_termination}",
+            RemoteReset(_) => "upstream_reset_before_response_started{remote_reset}",
+            UpstreamProtocol => "upstream_reset_before_response_started{protocol_error}",
+            ResponseTimeout => "response_timeout",
+            PerTryTimeout => "upstream_per_try_timeout",
+            FaultAbort(_) | FaultGrpc(_) => "fault_filter_abort",
+            Loop => "loop_detected",
+            ClientTooSlow => "stream_idle_timeout",
+            ClientGone => "downstream_remote_disconnect",
+            ClientBody => "http.downstream_body_error",
+        })
+    }
+
+    /// The body of the local reply; those that people search for are Envoy's, word for word.
+    pub fn body(&self) -> Cow<'static, str> {
+        use ProxyError::*;
+        const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
+        match self {
+            NoRoute | ClientGone | NoCluster => Cow::Borrowed(""),
+            NoHealthyUpstream => Cow::Borrowed("no healthy upstream"),
+            Overflow => format!("{RESET}overflow").into(),
+            ConnectFailure(reason) => {
+                format!("{RESET}remote connection failure, transport failure reason: {reason}").into()
+            }
+            ConnectTimeout => format!("{RESET}connection timeout").into(),
+            ConnectionTermination(_) => format!("{RESET}connection termination").into(),
+            RemoteReset(_) => format!("{RESET}remote reset").into(),
+            UpstreamProtocol => format!("{RESET}protocol error").into(),
+            ResponseTimeout | PerTryTimeout => Cow::Borrowed("upstream request timeout"),
+            FaultAbort(_) | FaultGrpc(_) => Cow::Borrowed("fault filter abort"),
+            other => other.to_string().into(),
+        }
+    }
+
+    /// `grpc-status` of the local reply.
+    pub fn grpc_status(&self) -> u8 {
+        match self {
+            ProxyError::ResponseTimeout | ProxyError::PerTryTimeout => 4,
+            ProxyError::FaultGrpc(status) => *status,
+            other => sidle_telemetry::grpc_status_from_http(other.status().as_u16()),
+        }
+    }
+
+    /// Why the transport failed, for `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
+    pub fn transport_failure(&self) -> Option<&str> {
+        match self {
+            ProxyError::ConnectFailure(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Forwarding: a cluster by weight, then tries until one is good enough or the policy is used up.
+//!
+//! Invariants: a request that may have been acted on is sent again only if its method is idempotent or the upstream's own
+//! answer asks for it; a keep-alive race is no try; retries hold a permit of the cluster's budget.
+//! Not here: a single try (`send`), conditions and back-off (`sidle-balance`).
+//! Read: [`Exchange::attempts`] -> `tries` -> `once`.
+
+use super::{
+    Exchange, Moment,
+    destination::Wish,
+    outgoing,
+    replay::Replay,
+    reply::{self, GRPC_STATUS},
+    send::{self, Failure, Lease, Sent},
+    tcp,
+};
+use crate::{
+    codec::{Authority, Body, Duplex, RequestHead, ResponseHead},
+    config::{ForwardPlan, RoutePlan, WeightedPlan},
+    error::ProxyError,
+    upstream::Cluster,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use sidle_balance::{ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, RequestResult, should_retry};
+use sidle_model::ir::RetryPolicy;
+use sidle_routing::CompiledRoute;
+use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags};
+use smallvec::SmallVec;
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A response on its way down, with all that it holds.
+pub struct Response {
+    /// Changed by the route.
+    pub head: ResponseHead,
+    /// As the upstream sends it.
+    pub body: Body,
+    /// The connection.
+    pub lease: Lease,
+    /// The connection itself, after 101 or to CONNECT.
+    pub upgraded: Option<Duplex>,
+    /// The client's side of an HTTP/2 tunnel.
+    pub client: Body,
+    /// What is left of the route's timeout, if it has one.
+    pub timeout: Option<Duration>,
+    /// Given back at the end.
+    pub hold: Hold,
+}
+
+/// Load that a request is, until its last byte.
+pub struct Hold {
+    _counted: Option<CountedRequest>,
+    _request: Option<Permit>,
+    _active: Option<ActiveRequest>,
+    _retry: Option<Permit>,
+}
+
+/// A request in the cluster's figures.
+struct CountedRequest(Arc<ClusterMetrics>);
+
+impl CountedRequest {
+    fn begin(cluster: &Cluster) -> Self {
+        cluster.metrics.request_started();
+        CountedRequest(cluster.metrics.clone())
+    }
+}
+
+impl Drop for CountedRequest {
+    fn drop(&mut self) {
+        self.0.request_ended();
+    }
+}
+
+impl Exchange {
+    /// Forwards the request.
+    pub(super) async fn attempts(
+        &mut self,
+        route: &CompiledRoute<RoutePlan>,
+        forward: &ForwardPlan,
+        head: &mut RequestHead,
+        body: Body,
+    ) -> Result<Response, ProxyError> {
+        let weighted = &forward.clusters[forward.index.pick(self.random())];
+        let cluster = &weighted.cluster;
+        self.record.cluster = Some(cluster.config.name.clone());
+        self.destination = Some((cluster.clone(), None));
+        if head.is_connect() {
+            return self.connect(cluster, head, body).await;
+        }
+        let timeout = effective_timeout(forward.timeout, head);
+        let hashed = sidle_balance::hash(&forward.hash_policies, &Facts(self, head), &mut || self.random());
+        outgoing::prepare(self, route, forward, weighted, head, timeout);
+        let limits = &cluster.config.limits;
+        let Some(permit) = cluster.usage.try_acquire_request(limits) else {
+            cluster.metrics.overflowed(Overflow::Requests);
+            return Err(ProxyError::Overflow);
+        };
+        let counted = CountedRequest::begin(cluster);
+        let upgrade = head.upgrade.is_some();
+        let (body, client) = if upgrade { (Body::Empty, body) } else { (self.mirror(forward, head, body), Body::Empty) };
+        let replay = Replay::new(body, self.snapshot.ir.settings.limits.replay_buffer_bytes as usize);
+        let progress = self.request_body.clone();
+        let tries = self.tries(cluster, forward.retry.as_ref(), hashed.hash, head, replay);
+        let done = match timeout {
+            None => tries.await,
+            Some(timeout) => tokio::select! {
+                biased;
+                done = tries => done,
+                () = progress.deadline(timeout) => {
+                    cluster.metrics.timed_out();
+                    Err(ProxyError::ResponseTimeout)
+                }
+            },
+        };
+        let Done { sent, active, retry } = done.map_err(|error| self.blame(error))?;
+        let mut response = Response {
+            head: sent.head,
+            body: sent.body,
+            lease: sent.lease,
+            upgraded: sent.upgraded,
+            client,
+            timeout,
+            hold: Hold { _counted: Some(counted), _request: Some(permit), _active: Some(active), _retry: retry },
+        };
+        for cookie in hashed.set_cookies {
+            response.head.headers.append(header::SET_COOKIE, cookie);
+        }
+        self.amend(route, weighted, head, &mut response.head);
+        Ok(response)
+    }
+
+    /// A try that failed because the client did is the client's.
+    fn blame(&self, error: ProxyError) -> ProxyError {
+        self.request_body.failed().map_or(error, send::client_failure)
+    }
+
+    /// Tries until one is good enough, or the policy is used up.
+    async fn tries(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        policy: Option<&RetryPolicy>,
+        hash: Option<u64>,
+        head: &mut RequestHead,
+        replay: Replay,
+    ) -> Result<Done, ProxyError> {
+        let mut tried: SmallVec<[Arc<Endpoint>; 2]> = SmallVec::new();
+        let mut back_off = policy.map(|policy| BackOff::new(policy.back_off));
+        let mut left = policy.map_or(0, |policy| policy.attempts);
+        let mut retry: Option<Permit> = None;
+        let mut fresh = false;
+        loop {
+            let endpoint = self.pick(cluster, &Wish::of(head, hash, &tried)).await?;
+            self.record.attempts += u32::from(!fresh);
+            outgoing::count_attempt(head, self.record.attempts);
+            let body = replay.reader().ok_or(ProxyError::ConnectionTermination(true))?;
+            let active = ActiveRequest::start(endpoint.clone());
+            let (result, outcome) = self.once(cluster, &endpoint, policy, head, body, fresh).await;
+            if let Err(failure) = &result
+                && !std::mem::replace(&mut fresh, false)
+                && is_stale(failure, head)
+                && replay.is_whole()
+            {
+                // The endpoint closed an idle connection as this request was sent on it: nobody need know.
+                fresh = true;
+                continue;
+            }
+            let again = policy.is_some_and(|policy| should_retry(&policy.on, outcome))
+                && may_repeat(outcome, head)
+                && replay.is_whole()
+                && self.request_body.failed().is_none();
+            if again && left > 0 {
+                let permit = retry.take().or_else(|| cluster.usage.try_acquire_retry(&cluster.config.limits));
+                if let (Some(permit), Some(back_off)) = (permit, &mut back_off) {
+                    retry = Some(permit);
+                    left -= 1;
+                    cluster.metrics.retried();
+                    drop((result, active));
+                    if policy.is_some_and(|policy| policy.avoid_previous_hosts) {
+                        tried.push(endpoint);
+                    }
+                    tokio::time::sleep(back_off.next(self.random())).await;
+                    continue;
+                }
+                cluster.metrics.overflowed(Overflow::Retries);
+                self.record.flags |= ResponseFlags::UO;
+            } else if again {
+                self.record.flags |= ResponseFlags::URX;
+            }
+            return Ok(Done { sent: result.map_err(|failure| failure.error)?, active, retry });
+        }
+    }
+
+    /// One try.
+    async fn once(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        endpoint: &Arc<Endpoint>,
+        policy: Option<&RetryPolicy>,
+        head: &RequestHead,
+        body: Body,
+        fresh: bool,
+    ) -> (Result<Sent, Failure>, Outcome) {
+        self.record.upstream = Some(endpoint.address.clone());
+        self.destination = Some((cluster.clone(), Some(endpoint.clone())));
+        let began = Instant::now();
+        let connection = self.connection.clone();
+        let to = send::To { connection: &connection, cluster, endpoint, fresh };
+        let sending = send::send(to, head, body);
+        let result = match policy.and_then(|policy| policy.per_try_timeout) {
+            None => sending.await,
+            Some(limit) => tokio::time::timeout(limit, sending).await.unwrap_or_else(|_| {
+                endpoint.state.record(RequestResult::Timeout);
+                Err(Failure { error: ProxyError::PerTryTimeout, outcome: Outcome::PerTryTimeout, reused: false })
+            }),
+        };
+        match result {
+            Ok(mut sent) => {
+                self.record.response_began = Some(Instant::now());
+                self.record.upstream_local = sent.lease.info().and_then(|info| info.local);
+                let elapsed = began.elapsed().as_millis() as u64;
+                sent.head.headers.insert(SERVICE_TIME, HeaderValue::from(elapsed));
+                let status = sent.head.status;
+                let bad = status.is_server_error();
+                endpoint.state.record(if bad { RequestResult::Error } else { RequestResult::Success });
+                let outcome = Outcome::Response {
+                    status,
+                    grpc_status: sent.head.headers.contains_key(GRPC_STATUS).then(|| reply::grpc_status(&sent.head.headers)).flatten(),
+                    ratelimited: sent.head.headers.contains_key(RATE_LIMITED),
+                };
+                (Ok(sent), outcome)
+            }
+            Err(failure) => {
+                if failure.outcome != Outcome::Overflow {
+                    endpoint.state.record(RequestResult::Error);
+                }
+                let outcome = failure.outcome;
+                (Err(failure), outcome)
+            }
+        }
+    }
+
+    /// Applies the cluster's response headers, then the route's.
+    fn amend(
+        &mut self,
+        route: &CompiledRoute<RoutePlan>,
+        weighted: &WeightedPlan,
+        request: &RequestHead,
+        head: &mut ResponseHead,
+    ) {
+        for rules in [&weighted.response_headers, &route.action.policy.response_headers] {
+            if !rules.is_empty() {
+                let moment = Moment { record: &self.record, request: Some(request), response: Some(head) };
+                let changes = rules.evaluate(&moment);
+                changes.apply(&mut head.headers);
+            }
+        }
+    }
+
+    /// CONNECT: bytes to an endpoint.
+    async fn connect(&mut self, cluster: &Arc<Cluster>, head: &RequestHead, client: Body) -> Result<Response, ProxyError> {
+        self.record.attempts = 1;
+        let wish = Wish::of(head, None, &[]);
+        let endpoint = self.pick(cluster, &wish).await?;
+        self.record.upstream = Some(endpoint.address.clone());
+        self.destination = Some((cluster.clone(), Some(endpoint.clone())));
+        let host = head.authority.as_ref().map(Authority::as_str);
+        let stream = tcp::open(cluster, &endpoint, host).await?;
+        self.record.upstream_local = stream.local_addr();
+        Ok(Response {
+            head: ResponseHead::new(StatusCode::OK),
+            body: Body::Empty,
+            lease: Lease::None,
+            upgraded: Some(Duplex::Stream(stream)),
+            client,
+            timeout: None,
+            hold: Hold { _counted: None, _request: None, _active: Some(ActiveRequest::start(endpoint)), _retry: None },
+        })
+    }
+}
+
+/// A try that will be answered with.
+struct Done {
+    sent: Sent,
+    active: ActiveRequest,
+    retry: Option<Permit>,
+}
+
+/// Whether a pooled connection was closed as the request was sent on it, and the request can simply go again.
+fn is_stale(failure: &Failure, head: &RequestHead) -> bool {
+    match failure.outcome {
+        Outcome::ResetBeforeRequest => true,
+        Outcome::Reset => {
+            failure.reused
+                && failure.error == ProxyError::ConnectionTermination(true)
+                && is_idempotent(head)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a request may be sent again although the endpoint may have acted on it.
+fn may_repeat(outcome: Outcome, head: &RequestHead) -> bool {
+    match outcome {
+        // The endpoint said itself that it did not do it, and the policy lists what it said.
+        Outcome::Response { .. } => true,
+        outcome if outcome.is_untouched() => true,
+        _ => is_idempotent(head),
+    }
+}
+
+fn is_idempotent(head: &RequestHead) -> bool {
+    let method = &head.method;
+    method.is_idempotent() || *method == Method::CONNECT || head.headers.contains_key(IDEMPOTENCY_KEY)
+}
+
+/// The route's timeout, or for gRPC the client's own where that is shorter.
+fn effective_timeout(timeout: Option<Duration>, head: &RequestHead) -> Option<Duration> {
+    if head.upgrade.is_some() {
+        return None;
+    }
+    let asked = head.headers.get(GRPC_TIMEOUT).filter(|_| head.is_grpc()).and_then(grpc_timeout);
+    match (timeout, asked) {
+        (Some(timeout), Some(asked)) => Some(timeout.min(asked)),
+        (timeout, asked) => asked.or(timeout),
+    }
+}
+
+/// `grpc-timeout`: up to eight digits and a unit. Source: "gRPC over HTTP2".
+fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
+    let text = value.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+/// What hashing may ask of a request.
+struct Facts<'a>(&'a Exchange, &'a RequestHead);
+
+impl HashFacts for Facts<'_> {
+    fn header_values(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.1.headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.1.target.query()
+    }
+
+    fn source_ip(&self) -> Option<IpAddr> {
+        self.0.connection.downstream.peer.map(|peer| peer.ip())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts_as_the_protocol_writes_them() {
+        let parse = |text: &'static str| grpc_timeout(&HeaderValue::from_static(text));
+        assert_eq!(parse("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(parse("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(parse("99999999n"), Some(Duration::from_nanos(99_999_999)));
+        for bad in ["", "m", "1", "-1S", "123456789S", "1s", "1.5S", "é"] {
+            assert_eq!(HeaderValue::from_str(bad).ok().as_ref().and_then(grpc_timeout), None, "{bad}");
+        }
+    }
+}

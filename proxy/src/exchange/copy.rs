@@ -1,0 +1,140 @@
+//! A request's body copied for mirrors, which must never slow the request down.
+
+use super::piece::Piece;
+use crate::codec::{Body, BodyError};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+/// A copy of a body for a mirror, as it is being sent; given up when the mirror falls too far behind.
+#[derive(Clone, Default)]
+pub struct Copy(Rc<RefCell<Behind>>);
+
+#[derive(Default)]
+struct Behind {
+    frames: VecDeque<Piece>,
+    bytes: usize,
+    ended: Option<Result<(), BodyError>>,
+    reader: Option<std::task::Waker>,
+}
+
+/// How far a mirror may fall behind.
+const MAX_BEHIND: usize = 1 << 20;
+
+impl Copy {
+    /// A body that also goes to `copies`.
+    pub fn tee(body: Body, copies: Vec<Copy>) -> Body {
+        if body.is_end_stream() {
+            copies.iter().for_each(|copy| copy.end(Ok(())));
+            return body;
+        }
+        Body::Watched(Box::pin(Tee { body, copies }))
+    }
+
+    /// The mirror's side.
+    pub fn reader(self) -> Body {
+        Body::Watched(Box::pin(CopyReader(self)))
+    }
+
+    fn push(&self, piece: Piece) {
+        let mut behind = self.0.borrow_mut();
+        if behind.ended.is_some() {
+            return;
+        }
+        behind.bytes += piece.len();
+        if behind.bytes > MAX_BEHIND {
+            drop(behind);
+            return self.end(Err(BodyError::Closed));
+        }
+        behind.frames.push_back(piece);
+        if let Some(waker) = behind.reader.take() {
+            waker.wake();
+        }
+    }
+
+    fn end(&self, end: Result<(), BodyError>) {
+        let mut behind = self.0.borrow_mut();
+        behind.ended.get_or_insert(end);
+        if let Some(waker) = behind.reader.take() {
+            waker.wake();
+        }
+    }
+}
+
+struct Tee {
+    body: Body,
+    copies: Vec<Copy>,
+}
+
+impl HttpBody for Tee {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = match frame {
+            Some(Ok(frame)) => {
+                let piece = Piece::new(frame);
+                this.copies.iter().for_each(|copy| copy.push(piece.clone()));
+                Some(Ok(piece.frame()))
+            }
+            other => other,
+        };
+        let end = match &frame {
+            Some(Err(error)) => Some(Err(*error)),
+            None => Some(Ok(())),
+            Some(Ok(_)) => this.body.is_end_stream().then_some(Ok(())),
+        };
+        if let Some(end) = end {
+            this.copies.iter().for_each(|copy| copy.end(end));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Tee {
+    fn drop(&mut self) {
+        self.copies.iter().for_each(|copy| copy.end(Err(BodyError::Closed)));
+    }
+}
+
+struct CopyReader(Copy);
+
+impl HttpBody for CopyReader {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut behind = self.0.0.borrow_mut();
+        if let Some(piece) = behind.frames.pop_front() {
+            behind.bytes -= piece.len();
+            return Poll::Ready(Some(Ok(piece.frame())));
+        }
+        match behind.ended {
+            Some(Ok(())) => Poll::Ready(None),
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                behind.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! From a cluster to an endpoint.
+
+use super::Exchange;
+use crate::{
+    codec::{Authority, RequestHead, Scheme},
+    config::Snapshot,
+    error::ProxyError,
+    listener::Connection,
+    upstream::Cluster,
+};
+use sidle_balance::{Endpoint, EndpointAddr, PickContext};
+use sidle_model::ir;
+use std::{net::SocketAddr, sync::Arc};
+
+/// What is known of where a client wants to go.
+pub struct Wish<'a> {
+    /// The request's authority.
+    pub authority: Option<&'a str>,
+    /// Where the authority names no port.
+    pub default_port: u16,
+    /// For consistent hashing.
+    pub hash: Option<u64>,
+    /// Endpoints that were tried.
+    pub tried: &'a [Arc<Endpoint>],
+}
+
+impl<'a> Wish<'a> {
+    /// Of a request.
+    pub fn of(head: &'a RequestHead, hash: Option<u64>, tried: &'a [Arc<Endpoint>]) -> Self {
+        let port = if head.is_connect() { Scheme::Https.default_port() } else { head.scheme.default_port() };
+        Wish { authority: head.authority.as_ref().map(Authority::as_str), default_port: port, hash, tried }
+    }
+}
+
+impl Exchange {
+    pub(super) async fn pick(&self, cluster: &Cluster, wish: &Wish<'_>) -> Result<Arc<Endpoint>, ProxyError> {
+        pick(&self.connection, &self.snapshot, cluster, wish).await
+    }
+}
+
+/// Chooses an endpoint of `cluster`.
+///
+/// # Errors
+/// Why there is none.
+pub async fn pick(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    cluster: &Cluster,
+    wish: &Wish<'_>,
+) -> Result<Arc<Endpoint>, ProxyError> {
+    match &cluster.config.discovery {
+        ir::Discovery::Static(_) => balance(connection, cluster, wish).ok_or(ProxyError::NoHealthyUpstream),
+        ir::Discovery::StrictDns(_) | ir::Discovery::LogicalDns(_) => {
+            if !cluster.is_resolved() {
+                let limit = cluster.config.connect_timeout;
+                tokio::time::timeout(limit, cluster.resolved()).await.map_err(|_| ProxyError::DnsFailure)?;
+            }
+            balance(connection, cluster, wish).ok_or(ProxyError::NoHealthyUpstream)
+        }
+        ir::Discovery::OriginalDestination => {
+            let address = match connection.original_destination() {
+                Some(address) => address,
+                None => named(connection, snapshot, wish).await?,
+            };
+            connection.worker.named_endpoint(cluster, address.into()).ok_or(ProxyError::NoHealthyUpstream)
+        }
+        ir::Discovery::DynamicForwardProxy => {
+            let address = named(connection, snapshot, wish).await?;
+            connection.worker.named_endpoint(cluster, address.into()).ok_or(ProxyError::NoHealthyUpstream)
+        }
+        ir::Discovery::None if *cluster.config.name == *ir::BLACK_HOLE_CLUSTER => Err(ProxyError::BlackHole),
+        ir::Discovery::None => Err(ProxyError::NoCluster),
+    }
+}
+
+fn balance(connection: &Connection, cluster: &Cluster, wish: &Wish<'_>) -> Option<Arc<Endpoint>> {
+    let mut random = || connection.worker.random();
+    let mut context = PickContext { hash: wish.hash, random: &mut random, tried: wish.tried };
+    cluster.endpoints.load().pick(&mut context).cloned()
+}
+
+/// The address that the authority names; never one of our own listeners.
+async fn named(connection: &Connection, snapshot: &Snapshot, wish: &Wish<'_>) -> Result<SocketAddr, ProxyError> {
+    let authority = wish.authority.ok_or(ProxyError::NoHealthyUpstream)?;
+    let (host, port) = sidle_routing::host::split_host_port(authority);
+    let port = port.unwrap_or(wish.default_port);
+    let addresses = connection.worker.shared.dns.resolve(host).await?;
+    let ip = *addresses.first().ok_or(ProxyError::DnsFailure)?;
+    let address = SocketAddr::new(ip, port);
+    if is_own(snapshot, address) { Err(ProxyError::Loop) } else { Ok(address) }
+}
+
+fn is_own(snapshot: &Snapshot, address: SocketAddr) -> bool {
+    snapshot.ir.listeners.iter().any(|listener| match listener.address {
+        ir::ListenAddress::Socket(own) => {
+            own.port() == address.port()
+                && (own.ip() == address.ip() || (own.ip().is_unspecified() && address.ip().is_loopback()))
+        }
+        ir::ListenAddress::Unix(_) => false,
+    })
+}
+
+/// The text of an endpoint's address without its port, for SNI where nothing better is known.
+pub fn host_of(authority: Option<&Authority>, address: &EndpointAddr) -> String {
+    match (authority, address) {
+        (Some(authority), _) => sidle_routing::host::split_host_port(authority.as_str()).0.to_owned(),
+        (None, EndpointAddr::Socket(socket)) => socket.ip().to_string(),
+        (None, EndpointAddr::Unix(_)) => String::new(),
+    }
+}

@@ -1,0 +1,69 @@
+//! Copies of requests: sent beside the request, their answers thrown away. Nothing that happens to a copy touches the
+//! request; a mirror is not retried, and gives up after a while.
+
+use super::{Exchange, copy::Copy, destination::Wish, send};
+use crate::{
+    codec::{Body, RequestHead},
+    config::ForwardPlan,
+    listener::Connection,
+    upstream::Cluster,
+};
+use http_body::Body as _;
+use std::{future::poll_fn, pin::Pin, rc::Rc, sync::Arc, time::Duration};
+
+/// A copy's whole life, where the route has no timeout.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+impl Exchange {
+    /// Starts the copies that the coins select; gives the body that feeds them too.
+    pub(super) fn mirror(&self, forward: &ForwardPlan, head: &RequestHead, body: Body) -> Body {
+        if forward.mirrors.is_empty() {
+            return body;
+        }
+        let mut copies = Vec::new();
+        for (cluster, percent) in &forward.mirrors {
+            if !percent.hit(self.random()) {
+                continue;
+            }
+            let copied = if body.is_end_stream() {
+                Body::Empty
+            } else {
+                let copy = Copy::default();
+                copies.push(copy.clone());
+                copy.reader()
+            };
+            let sending = mirror(self.connection.clone(), self.snapshot.clone(), cluster.clone(), head.clone(), copied);
+            let patience = forward.timeout.unwrap_or(PATIENCE);
+            tokio::task::spawn_local(async move {
+                if tokio::time::timeout(patience, sending).await.is_err() {
+                    tracing::debug!("a mirrored request took too long");
+                }
+            });
+        }
+        if copies.is_empty() { body } else { Copy::tee(body, copies) }
+    }
+}
+
+async fn mirror(
+    connection: Rc<Connection>,
+    snapshot: Arc<crate::config::Snapshot>,
+    cluster: Arc<Cluster>,
+    head: RequestHead,
+    body: Body,
+) {
+    let wish = Wish::of(&head, None, &[]);
+    let sent = async {
+        let endpoint = super::destination::pick(&connection, &snapshot, &cluster, &wish).await?;
+        let limits = &cluster.config.limits;
+        let _permit = cluster.usage.try_acquire_request(limits).ok_or(crate::error::ProxyError::Overflow)?;
+        let to = send::To { connection: &connection, cluster: &cluster, endpoint: &endpoint, fresh: false };
+        let mut sent = send::send(to, &head, body).await.map_err(|failure| failure.error)?;
+        // Read to its end, so that the connection can be used again.
+        while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut sent.body).poll_frame(cx)).await {}
+        sent.lease.give_back();
+        Ok::<_, crate::error::ProxyError>(())
+    };
+    if let Err(error) = sent.await {
+        tracing::debug!(cluster = %cluster.config.name, %error, "a mirrored request failed");
+    }
+}

@@ -1,0 +1,286 @@
+//! One request from its head to the last byte of its answer.
+//!
+//! In:  a [`RequestHead`] and its body.   Out: an [`Answer`]; one log line, one count in each metric.
+//! Invariants: one configuration per request; accounted for exactly once, by [`Exchange::finish`] or, when the client
+//! goes away, by `Drop`; nothing here knows an engine.
+//! Not here: matching (`sidle-routing`), pools (`upstream`), bytes (`codec`).
+//! Read: [`serve`] -> `attempt` -> `body` -> `record`.
+
+mod attempt;
+mod body;
+mod copy;
+mod destination;
+mod mirror;
+mod outgoing;
+mod piece;
+mod record;
+mod replay;
+mod reply;
+mod request_body;
+mod send;
+pub mod tcp;
+
+pub use record::{Downstream, Moment, Record, Wanted};
+pub use tcp::TcpExchange;
+
+use crate::{
+    codec::{Answer, Body, RequestHead, ResponseHead},
+    config::{ActionPlan, HttpPlan, RoutePlan, Snapshot},
+    error::{ProxyError, Refusal},
+    listener::{ActiveRequest, Connection},
+    policy::Verdict,
+    upstream::Cluster,
+};
+use record::Captured;
+use sidle_balance::Endpoint;
+use sidle_routing::{CompiledRoute, cors};
+use sidle_telemetry::{RequestRecord, ResponseFlags};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+/// One request.
+pub struct Exchange {
+    /// What is known of it.
+    pub record: Record,
+    connection: Rc<Connection>,
+    snapshot: Arc<Snapshot>,
+    plan: Arc<HttpPlan>,
+    cors_headers: cors::Headers,
+    destination: Option<(Arc<Cluster>, Option<Arc<Endpoint>>)>,
+    request_body: Rc<request_body::Progress>,
+    finished: bool,
+    _active: ActiveRequest,
+}
+
+/// Serves one request. Read this first: everything else is a room off this corridor.
+pub async fn serve(connection: &Rc<Connection>, mut head: RequestHead, body: Body) -> Answer {
+    let snapshot = connection.worker.snapshot(); // one configuration per request
+    let Some(plan) = connection.http_plan(&snapshot) else {
+        return refuse(connection, Refusal::BadTarget); // a connection of TCP cannot bring a request
+    };
+    let mut exchange = Exchange::begin(connection, snapshot, plan, &head);
+    let body = exchange.watch_request(body, &head);
+    outgoing::identify(&mut head, &exchange.plan, connection);
+    let result = exchange.forward(&mut head, body).await;
+    exchange.answer(&head, result)
+}
+
+/// Answers a request whose head cannot be served.
+pub fn refuse(connection: &Rc<Connection>, refusal: Refusal) -> Answer {
+    tracing::debug!(peer = %connection.peer(), %refusal, "request refused");
+    connection.count_protocol_error(true);
+    reply::plain(&ProxyError::Refused(refusal))
+}
+
+/// What an action comes to.
+pub enum Outcome {
+    /// The upstream's response.
+    Upstream(Box<attempt::Response>),
+    /// Made here, with these details.
+    Local(ResponseHead, Body, &'static str),
+}
+
+impl Exchange {
+    fn begin(connection: &Rc<Connection>, snapshot: Arc<Snapshot>, plan: Arc<HttpPlan>, head: &RequestHead) -> Self {
+        let began = Instant::now();
+        Exchange {
+            record: Record {
+                began,
+                began_at: SystemTime::now(),
+                method: head.method.clone(),
+                target: head.target.clone(),
+                authority: head.authority.clone(),
+                scheme: head.scheme.as_str(),
+                protocol: Some(head.version),
+                grpc: head.is_grpc(),
+                route_name: None,
+                origin: None,
+                cluster: None,
+                upstream: None,
+                upstream_local: None,
+                attempts: 0,
+                flags: ResponseFlags::NONE,
+                details: "".into(),
+                transport_failure: None,
+                status: None,
+                grpc_status: None,
+                bytes_received: 0,
+                bytes_sent: 0,
+                response_messages: Default::default(),
+                request_complete: None,
+                response_began: None,
+                ended: None,
+                captured: Captured::default(),
+                version: snapshot.version.clone(),
+                downstream: connection.downstream.clone(),
+            },
+            connection: connection.clone(),
+            snapshot,
+            plan,
+            cors_headers: Vec::new(),
+            destination: None,
+            request_body: Rc::new(request_body::Progress::default()),
+            finished: false,
+            _active: connection.begin_request(),
+        }
+    }
+
+    async fn forward(&mut self, head: &mut RequestHead, body: Body) -> Result<Outcome, ProxyError> {
+        let plan = self.plan.clone();
+        let route = plan.routes.select(head).ok_or(ProxyError::NoRoute)?;
+        self.record.route_name = Some(route.route.name.clone());
+        self.record.origin = Some(route.route.origin.clone());
+        if matches!(route.action.action, ActionPlan::Forward(_))
+            && let Verdict::Respond(head, details) = route.action.policy.admit(self, head).await?
+        {
+            return Ok(Outcome::Local(head, Body::Empty, details));
+        }
+        match &route.action.action {
+            ActionPlan::Forward(forward) => {
+                let response = self.attempts(route, forward, head, body).await?;
+                Ok(Outcome::Upstream(Box::new(response)))
+            }
+            ActionPlan::Redirect(redirect) => {
+                Ok(self.amend_local(route, head, reply::redirect(redirect, head, self.connection.port())?, "direct_response"))
+            }
+            ActionPlan::Direct(status, body) => {
+                Ok(self.amend_local(route, head, reply::direct(*status, body.clone()), "direct_response"))
+            }
+        }
+    }
+
+    /// Applies the route's response headers to an answer made here on its behalf.
+    fn amend_local(
+        &mut self,
+        route: &CompiledRoute<RoutePlan>,
+        request: &RequestHead,
+        (mut head, body): (ResponseHead, Body),
+        details: &'static str,
+    ) -> Outcome {
+        let rules = &route.action.policy.response_headers;
+        if !rules.is_empty() {
+            let moment = Moment { record: &self.record, request: Some(request), response: Some(&head) };
+            rules.evaluate(&moment).apply(&mut head.headers);
+        }
+        Outcome::Local(head, body, details)
+    }
+
+    /// Turns the outcome into the answer; accounts when the last byte of it is gone.
+    fn answer(mut self, request: &RequestHead, result: Result<Outcome, ProxyError>) -> Answer {
+        if let Some((_, wanted)) = &self.snapshot.access_log {
+            wanted.capture_request(&request.headers, &mut self.record.captured);
+        }
+        match result {
+            Ok(Outcome::Upstream(response)) => self.answer_upstream(*response),
+            Ok(Outcome::Local(head, body, details)) => {
+                self.record.details = details.into();
+                self.answer_local(head, body)
+            }
+            Err(error) => {
+                self.note(&error);
+                let (head, body) = reply::error(&error, request);
+                self.answer_local(head, body)
+            }
+        }
+    }
+
+    fn answer_local(mut self, mut head: ResponseHead, body: Body) -> Answer {
+        reply::date(&mut head.headers);
+        self.finish_head(&mut head);
+        self.record.bytes_sent = http_body::Body::size_hint(&body).exact().unwrap_or(0);
+        self.record.grpc_status = reply::grpc_status(&head.headers);
+        self.finish();
+        Answer { head, body, tunnel: None }
+    }
+
+    fn answer_upstream(mut self, mut response: attempt::Response) -> Answer {
+        if self.record.details.is_empty() {
+            self.record.details = "via_upstream".into();
+        }
+        self.finish_head(&mut response.head);
+        body::answer(self, response)
+    }
+
+    /// What every answer gets, wherever it was made.
+    fn finish_head(&mut self, head: &mut ResponseHead) {
+        for (name, value) in std::mem::take(&mut self.cors_headers) {
+            head.headers.insert(name, value);
+        }
+        if let Some(server) = &self.plan.server_name {
+            head.headers.insert(http::header::SERVER, server.clone());
+        }
+        self.record.status = Some(head.status);
+        if let Some((_, wanted)) = &self.snapshot.access_log {
+            wanted.capture_response(&head.headers, &mut self.record.captured);
+        }
+    }
+
+    fn watch_request(&mut self, body: Body, head: &RequestHead) -> Body {
+        request_body::watch(body, head, &self.request_body, self.connection.limits())
+    }
+
+    /// Remembers what cross-origin policy adds to the response.
+    pub fn set_cors_headers(&mut self, headers: cors::Headers) {
+        self.cors_headers = headers;
+    }
+
+    /// A uniform random number.
+    pub fn random(&self) -> u64 {
+        self.connection.worker.random()
+    }
+
+    fn note(&mut self, error: &ProxyError) {
+        self.record.flags |= error.flags();
+        self.record.details = error.details();
+        self.record.transport_failure = error.transport_failure().map(str::to_owned);
+    }
+
+    /// Logs and counts, once.
+    pub fn finish(mut self) {
+        self.account();
+    }
+
+    fn account(&mut self) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let record = &mut self.record;
+        let now = Instant::now();
+        record.ended = Some(now);
+        record.bytes_received = self.request_body.received();
+        record.request_complete = self.request_body.completed_at().map(Into::into);
+        let destination = self.destination.as_ref().map(|(cluster, endpoint)| (cluster, endpoint.as_ref()));
+        let worker = &self.connection.worker;
+        worker.request_metrics(&self.snapshot, self.connection.direction, destination, record.grpc).record(
+            &RequestRecord {
+                response_code: record.status.map_or(0, |status| status.as_u16()),
+                grpc_status: record.grpc_status,
+                flags: record.flags,
+                duration: now - record.began,
+                request_bytes: record.bytes_received,
+                response_bytes: record.bytes_sent,
+                request_messages: self.request_body.messages(),
+                response_messages: record.response_messages.count(),
+            },
+        );
+        if let Some((log, _)) = &self.snapshot.access_log {
+            log.write(&Moment { record, request: None, response: None });
+        }
+    }
+}
+
+impl Drop for Exchange {
+    /// The net: a client that went away before its answer was whole.
+    fn drop(&mut self) {
+        if !self.finished {
+            self.record.flags |= ResponseFlags::DC;
+            if self.record.status.is_none() {
+                self.record.details = "downstream_remote_disconnect".into();
+            }
+            self.account();
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What is known of an exchange, for its log line, its metrics and header values with operators.
+
+use crate::codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
+use sidle_balance::EndpointAddr;
+use sidle_model::ir::{AccessLog, AccessLogFormat, Format, HeaderField, Operator, Origin, Piece};
+use sidle_telemetry::{
+    ResponseFlags,
+    log::{Address, AddressValue, DurationValue, LogContext, Message, NumberValue, TextValue},
+};
+use smallvec::SmallVec;
+use std::{
+    borrow::Cow,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+/// What is known of an exchange.
+pub struct Record {
+    /// Monotonic.
+    pub began: Instant,
+    /// Wall clock; the same moment.
+    pub began_at: SystemTime,
+    /// As sent.
+    pub method: Method,
+    /// As the log shows it: rewritten if the route does so.
+    pub target: PathAndQuery,
+    /// As the log shows it.
+    pub authority: Option<Authority>,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// What the client spoke; `None` for TCP.
+    pub protocol: Option<Version>,
+    /// Whether the metrics say gRPC.
+    pub grpc: bool,
+    /// Name of the route.
+    pub route_name: Option<Arc<str>>,
+    /// The rule that decided.
+    pub origin: Option<Origin>,
+    /// Name of the cluster.
+    pub cluster: Option<Arc<str>>,
+    /// The endpoint.
+    pub upstream: Option<EndpointAddr>,
+    /// Our end of the upstream connection.
+    pub upstream_local: Option<SocketAddr>,
+    /// Tries so far.
+    pub attempts: u32,
+    /// What went wrong.
+    pub flags: ResponseFlags,
+    /// `via_upstream`, …
+    pub details: Cow<'static, str>,
+    /// Why no upstream connection stood.
+    pub transport_failure: Option<String>,
+    /// What was sent.
+    pub status: Option<StatusCode>,
+    /// `grpc-status` of headers or trailers.
+    pub grpc_status: Option<u8>,
+    /// Of the request's body.
+    pub bytes_received: u64,
+    /// Of the response's body.
+    pub bytes_sent: u64,
+    /// gRPC messages of the response.
+    pub response_messages: MessageCounter,
+    /// When the request was received whole.
+    pub request_complete: Option<Instant>,
+    /// When the upstream's response began.
+    pub response_began: Option<Instant>,
+    /// When all was over.
+    pub ended: Option<Instant>,
+    /// Headers that the access log wants.
+    pub captured: Captured,
+    /// Configuration version.
+    pub version: Arc<str>,
+    /// The downstream connection.
+    pub downstream: Downstream,
+}
+
+/// The downstream connection, as far as logs show it.
+#[derive(Debug, Clone, Default)]
+pub struct Downstream {
+    /// Unique in this process.
+    pub id: u64,
+    /// The client.
+    pub peer: Option<SocketAddr>,
+    /// Our end, or the original destination.
+    pub local: Option<SocketAddr>,
+    /// SNI.
+    pub server_name: Option<Arc<str>>,
+    /// `TLSv1.3`.
+    pub tls_version: Option<&'static str>,
+}
+
+/// Values that outlive the heads they were in.
+#[derive(Default)]
+pub struct Captured {
+    request: SmallVec<[(HeaderName, HeaderValue); 4]>,
+    response: SmallVec<[(HeaderName, HeaderValue); 2]>,
+    trailers: SmallVec<[(HeaderName, HeaderValue); 1]>,
+}
+
+/// Which headers an access log wants.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    request: Vec<HeaderName>,
+    response: Vec<HeaderName>,
+    trailers: Vec<HeaderName>,
+}
+
+impl Wanted {
+    /// By the formats of an access log.
+    pub fn by(log: &AccessLog) -> Self {
+        let mut wanted = Wanted::default();
+        match &log.format {
+            AccessLogFormat::Text(format) => wanted.add(format),
+            AccessLogFormat::Json(fields) => fields.iter().for_each(|(_, format)| wanted.add(format)),
+        }
+        wanted
+    }
+
+    fn add(&mut self, format: &Format) {
+        for piece in format.pieces() {
+            let Piece::Operator(operator, _) = piece else { continue };
+            let (list, first, second) = match operator {
+                Operator::RequestHeader(first, second) => (&mut self.request, first, second),
+                Operator::ResponseHeader(first, second) => (&mut self.response, first, second),
+                Operator::Trailer(first, second) => (&mut self.trailers, first, second),
+                _ => continue,
+            };
+            for field in [Some(first), second.as_ref()].into_iter().flatten() {
+                if let HeaderField::Named(name) = field
+                    && !list.contains(name)
+                {
+                    list.push(name.clone());
+                }
+            }
+        }
+    }
+
+    /// Keeps what is wanted of a request.
+    pub fn capture_request(&self, headers: &http::HeaderMap, into: &mut Captured) {
+        into.request = pick(&self.request, headers).collect();
+    }
+
+    /// Keeps what is wanted of a response.
+    pub fn capture_response(&self, headers: &http::HeaderMap, into: &mut Captured) {
+        into.response = pick(&self.response, headers).collect();
+    }
+
+    /// Keeps what is wanted of trailers.
+    pub fn capture_trailers(&self, headers: &http::HeaderMap, into: &mut Captured) {
+        into.trailers = pick(&self.trailers, headers).collect();
+    }
+}
+
+fn pick<'a>(
+    names: &'a [HeaderName],
+    headers: &'a http::HeaderMap,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> + 'a {
+    names.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone())))
+}
+
+fn find<'a>(captured: &'a [(HeaderName, HeaderValue)], name: &HeaderName) -> Option<&'a [u8]> {
+    captured.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_bytes())
+}
+
+/// A record at a moment when heads are at hand.
+pub struct Moment<'a> {
+    /// What is known.
+    pub record: &'a Record,
+    /// The request, while it is here.
+    pub request: Option<&'a RequestHead>,
+    /// The response, while it is here.
+    pub response: Option<&'a ResponseHead>,
+}
+
+impl LogContext for Moment<'_> {
+    fn start_time(&self) -> SystemTime {
+        self.record.began_at
+    }
+
+    fn header(&self, message: Message, name: &HeaderField) -> Option<&[u8]> {
+        let record = self.record;
+        match (message, name) {
+            (Message::Request, HeaderField::Method) => record.protocol.map(|_| record.method.as_str().as_bytes()),
+            (Message::Request, HeaderField::Path) => record.protocol.map(|_| record.target.as_str().as_bytes()),
+            (Message::Request, HeaderField::Authority) => {
+                record.authority.as_ref().map(|authority| authority.as_str().as_bytes())
+            }
+            (Message::Request, HeaderField::Scheme) => record.protocol.map(|_| record.scheme.as_bytes()),
+            (Message::Response, HeaderField::Status) => None, // RESPONSE_CODE says it
+            (Message::Request, HeaderField::Named(name)) => match self.request {
+                Some(head) => head.headers.get(name).map(HeaderValue::as_bytes),
+                None => find(&record.captured.request, name),
+            },
+            (Message::Response, HeaderField::Named(name)) => match self.response {
+                Some(head) => head.headers.get(name).map(HeaderValue::as_bytes),
+                None => find(&record.captured.response, name),
+            },
+            (Message::Trailers, HeaderField::Named(name)) => find(&record.captured.trailers, name),
+            _ => None,
+        }
+    }
+
+    fn text(&self, value: TextValue) -> Option<&str> {
+        let record = self.record;
+        match value {
+            TextValue::Protocol => record.protocol.map(|version| match version {
+                Version::HTTP_2 => "HTTP/2",
+                Version::HTTP_10 => "HTTP/1.0",
+                _ => "HTTP/1.1",
+            }),
+            TextValue::ResponseCodeDetails => Some(&*record.details),
+            TextValue::ConnectionTerminationDetails | TextValue::DownstreamPeerUriSan => None,
+            TextValue::UpstreamTransportFailureReason => record.transport_failure.as_deref(),
+            TextValue::UpstreamCluster => record.cluster.as_deref(),
+            TextValue::RequestedServerName => record.downstream.server_name.as_deref(),
+            TextValue::DownstreamTlsVersion => record.downstream.tls_version,
+            TextValue::RouteName => record.route_name.as_deref(),
+            TextValue::StreamId => find(&record.captured.request, &HeaderName::from_static("x-request-id"))
+                .and_then(|id| std::str::from_utf8(id).ok()),
+            TextValue::ConfigVersion => Some(&*record.version),
+        }
+        .filter(|text| !text.is_empty())
+    }
+
+    fn number(&self, value: NumberValue) -> Option<u64> {
+        let record = self.record;
+        Some(match value {
+            NumberValue::ResponseCode => record.status.map_or(0, |status| status.as_u16().into()),
+            NumberValue::BytesReceived => record.bytes_received,
+            NumberValue::BytesSent => record.bytes_sent,
+            NumberValue::UpstreamRequestAttemptCount => record.attempts.into(),
+            NumberValue::ConnectionId => record.downstream.id,
+            NumberValue::GrpcStatus => return record.grpc_status.map(u64::from),
+        })
+    }
+
+    fn duration(&self, value: DurationValue) -> Option<Duration> {
+        let record = self.record;
+        let ended = || record.ended.unwrap_or_else(Instant::now);
+        match value {
+            DurationValue::Total => Some(ended() - record.began),
+            DurationValue::Request => record.request_complete.map(|at| at - record.began),
+            DurationValue::Response => record.response_began.map(|at| at - record.began),
+            DurationValue::ResponseTx => record.response_began.map(|at| ended() - at),
+        }
+    }
+
+    fn address(&self, value: AddressValue) -> Option<Address<'_>> {
+        let record = self.record;
+        match value {
+            AddressValue::UpstreamHost | AddressValue::UpstreamRemote => record.upstream.as_ref().map(|address| {
+                match address {
+                    EndpointAddr::Socket(socket) => Address::Socket(*socket),
+                    EndpointAddr::Unix(path) => Address::Unix(path),
+                }
+            }),
+            AddressValue::UpstreamLocal => record.upstream_local.map(Address::Socket),
+            AddressValue::DownstreamLocal => record.downstream.local.map(Address::Socket),
+            AddressValue::DownstreamRemote | AddressValue::DownstreamDirectRemote => {
+                record.downstream.peer.map(Address::Socket)
+            }
+        }
+    }
+
+    fn flags(&self) -> ResponseFlags {
+        self.record.flags
+    }
+
+    fn route_origin(&self) -> Option<&Origin> {
+        self.record.origin.as_ref()
+    }
+}

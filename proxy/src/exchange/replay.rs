@@ -1,0 +1,133 @@
+//! A request's body kept for another try, within a bound.
+//!
+//! Not here: whether there is to be another try (`attempt`).
+
+use super::piece::Piece;
+use crate::codec::{Body, BodyError};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+/// A body that can be sent more than once, as long as what was sent fits a bound.
+#[derive(Clone)]
+pub struct Replay(Rc<RefCell<Kept>>);
+
+struct Kept {
+    source: Body,
+    frames: VecDeque<Piece>,
+    bytes: usize,
+    limit: usize,
+    /// Too much came to keep: what was sent is gone.
+    overflowed: bool,
+    ended: bool,
+    /// The source's own length, before anything was read.
+    size: SizeHint,
+}
+
+impl Replay {
+    /// Keeps up to `limit` bytes.
+    pub fn new(source: Body, limit: usize) -> Self {
+        let (size, ended) = (source.size_hint(), source.is_end_stream());
+        Replay(Rc::new(RefCell::new(Kept {
+            source,
+            frames: VecDeque::new(),
+            bytes: 0,
+            limit,
+            overflowed: false,
+            ended,
+            size,
+        })))
+    }
+
+    /// The body from its first byte; `None` once too much has been sent.
+    ///
+    /// Only the newest reader may be read: one try at a time.
+    pub fn reader(&self) -> Option<Body> {
+        let kept = self.0.borrow();
+        if kept.overflowed {
+            return None;
+        }
+        Some(if kept.ended && kept.frames.is_empty() {
+            Body::Empty
+        } else {
+            Body::Watched(Box::pin(Reader { kept: self.0.clone(), next: 0 }))
+        })
+    }
+
+    /// Whether [`Self::reader`] would give one.
+    pub fn is_whole(&self) -> bool {
+        !self.0.borrow().overflowed
+    }
+}
+
+struct Reader {
+    kept: Rc<RefCell<Kept>>,
+    next: usize,
+}
+
+impl HttpBody for Reader {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let mut kept = this.kept.borrow_mut();
+        if !kept.overflowed
+            && let Some(piece) = kept.frames.get(this.next)
+        {
+            this.next += 1;
+            return Poll::Ready(Some(Ok(piece.frame())));
+        }
+        if kept.ended {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut kept.source).poll_frame(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => {
+                this.next += 1;
+                Poll::Ready(Some(Ok(kept.keep(frame))))
+            }
+            Poll::Ready(end) => {
+                kept.ended = true;
+                Poll::Ready(end)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let kept = self.kept.borrow();
+        (kept.overflowed || self.next >= kept.frames.len()) && (kept.ended || kept.source.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.next {
+            0 => self.kept.borrow().size.clone(),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let piece = Piece::new(frame);
+        self.bytes += piece.len();
+        if self.bytes > self.limit {
+            self.overflowed = true;
+            self.frames = VecDeque::new();
+        }
+        let frame = piece.frame();
+        if !self.overflowed {
+            self.frames.push_back(piece);
+        }
+        frame
+    }
+}

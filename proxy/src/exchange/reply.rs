@@ -1,0 +1,112 @@
+//! Answers made here: errors, redirects, fixed content.
+
+use crate::{
+    codec::{Answer, Body, RequestHead, ResponseHead},
+    error::ProxyError,
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use std::{cell::RefCell, time::SystemTime};
+
+/// `grpc-status`.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
+
+/// The answer to a request that failed: its status and Envoy's words, or to gRPC a trailers-only response.
+pub fn error(error: &ProxyError, request: &RequestHead) -> (ResponseHead, Body) {
+    let text = error.body();
+    let (mut head, body) = if request.is_grpc() {
+        let mut head = ResponseHead::new(StatusCode::OK);
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        head.headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(error.grpc_status())));
+        if !text.is_empty()
+            && let Ok(message) = HeaderValue::from_str(&percent_encode(&text))
+        {
+            head.headers.insert(GRPC_MESSAGE, message);
+        }
+        (head, Body::Empty)
+    } else {
+        content(error.status(), Bytes::copy_from_slice(text.as_bytes()))
+    };
+    if *error == ProxyError::Overflow {
+        head.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
+    }
+    (head, body)
+}
+
+/// The answer to a request that did not become an exchange.
+pub fn plain(error: &ProxyError) -> Answer {
+    let (mut head, body) = content(error.status(), Bytes::copy_from_slice(error.body().as_bytes()));
+    date(&mut head.headers);
+    head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Answer { head, body, tunnel: None }
+}
+
+/// Fixed content.
+pub fn direct(status: StatusCode, body: Bytes) -> (ResponseHead, Body) {
+    content(status, body)
+}
+
+/// A redirect.
+///
+/// # Errors
+/// When the request's own text cannot stand in a `location`.
+pub fn redirect(
+    redirect: &sidle_routing::Redirect,
+    request: &RequestHead,
+    listener_port: u16,
+) -> Result<(ResponseHead, Body), ProxyError> {
+    let location = HeaderValue::from_str(&redirect.location(request, listener_port))
+        .map_err(|_| ProxyError::Refused(crate::error::Refusal::BadTarget))?;
+    let mut head = ResponseHead::new(redirect.status);
+    head.headers.insert(header::LOCATION, location);
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    Ok((head, Body::Empty))
+}
+
+fn content(status: StatusCode, body: Bytes) -> (ResponseHead, Body) {
+    let mut head = ResponseHead::new(status);
+    if !body.is_empty() {
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    if !status.is_informational() && status != StatusCode::NO_CONTENT {
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    (head, body.into())
+}
+
+/// `grpc-status` of headers or trailers.
+pub fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    std::str::from_utf8(headers.get(GRPC_STATUS)?.as_bytes()).ok()?.parse().ok()
+}
+
+/// Adds the date, made once a second for each thread.
+pub fn date(headers: &mut HeaderMap) {
+    thread_local! {
+        static DATE: RefCell<(u64, HeaderValue)> = const { RefCell::new((0, HeaderValue::from_static(""))) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let value = DATE.with_borrow_mut(|(made, value)| {
+        if *made != second
+            && let Ok(fresh) = HeaderValue::from_str(&httpdate::fmt_http_date(now))
+        {
+            (*made, *value) = (second, fresh);
+        }
+        value.clone()
+    });
+    headers.insert(header::DATE, value);
+}
+
+/// As `grpc-message` wants it: printable ASCII but for `%`.
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}

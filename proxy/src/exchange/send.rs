@@ -1,0 +1,282 @@
+//! One try: a connection, the request on it, the head of the response.
+
+use super::destination::host_of;
+use crate::{
+    codec::{Body, BodyError, Duplex, RequestHead, ResponseHead, Scheme, SendingBody, Stream, body::Http2Body, hop_by_hop},
+    error::ProxyError,
+    listener::Connection,
+    upstream::{
+        Cluster,
+        pool::{Checkout, ConnectionInfo, Http1Lease, Http2Lease},
+    },
+};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http_body::Body as _;
+use hyper_util::rt::TokioIo;
+use sidle_balance::{Endpoint, Outcome};
+use sidle_model::ir::UpstreamProtocol;
+use std::{rc::Rc, sync::Arc};
+
+/// Where a try goes.
+#[derive(Clone, Copy)]
+pub struct To<'a> {
+    /// Whose request it is.
+    pub connection: &'a Connection,
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// Its endpoint.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// Whether a pooled connection will not do.
+    pub fresh: bool,
+}
+
+/// A response's head, with what holds its connection.
+pub struct Sent {
+    /// Status and headers, hop-by-hop fields gone.
+    pub head: ResponseHead,
+    /// The body.
+    pub body: Body,
+    /// The connection.
+    pub lease: Lease,
+    /// The connection itself, after 101.
+    pub upgraded: Option<Duplex>,
+}
+
+/// A connection that carries a response.
+pub enum Lease {
+    /// Alone.
+    Http1(Http1Lease),
+    /// Among others.
+    Http2(Http2Lease),
+    /// Not pooled.
+    None,
+}
+
+impl Lease {
+    /// To be called when the response has been read to its end.
+    pub fn give_back(self) {
+        if let Lease::Http1(lease) = self {
+            lease.give_back();
+        }
+    }
+
+    /// About the connection.
+    pub fn info(&self) -> Option<&Rc<ConnectionInfo>> {
+        match self {
+            Lease::Http1(lease) => Some(&lease.info),
+            Lease::Http2(lease) => Some(lease.info()),
+            Lease::None => None,
+        }
+    }
+}
+
+/// A try without a response.
+#[derive(Debug)]
+pub struct Failure {
+    /// What to tell.
+    pub error: ProxyError,
+    /// For the retry policy.
+    pub outcome: Outcome,
+    /// Whether the connection had carried requests before, and so may have been closed as this one was sent.
+    pub reused: bool,
+}
+
+impl Failure {
+    /// A try that found no connection.
+    pub fn unconnected(error: ProxyError) -> Self {
+        let outcome = match error {
+            ProxyError::Overflow => Outcome::Overflow,
+            ProxyError::ConnectionTermination(_) => Outcome::ResetBeforeRequest,
+            _ => Outcome::ConnectFailure,
+        };
+        Failure { error, outcome, reused: false }
+    }
+}
+
+/// Sends `head` and `body`, and waits for the response's head.
+///
+/// # Errors
+/// [`Failure`]; then the body may have been read in part.
+pub async fn send(to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Failure> {
+    let http2 = match to.cluster.connector.protocol {
+        UpstreamProtocol::Http1 => false,
+        UpstreamProtocol::Http2 => head.upgrade.is_none(),
+        UpstreamProtocol::AsDownstream => head.version == Version::HTTP_2 && head.upgrade.is_none(),
+    };
+    let host = if to.cluster.connector.is_tls() {
+        host_of(head.authority.as_ref(), &to.endpoint.address)
+    } else {
+        String::new()
+    };
+    let checkout = Checkout {
+        cluster: to.cluster,
+        endpoint: to.endpoint,
+        host: &host,
+        fresh: to.fresh,
+        preserve_case: to.connection.preserve_header_case(),
+    };
+    let pool = to.connection.worker.pools.pool(to.cluster, to.endpoint);
+    if http2 {
+        let lease = pool.http2(checkout).await.map_err(Failure::unconnected)?;
+        send_http2(lease, to, head, body).await
+    } else {
+        let lease = pool.http1(checkout).await.map_err(Failure::unconnected)?;
+        send_http1(lease, head, body).await
+    }
+}
+
+async fn send_http1(mut lease: Http1Lease, head: &RequestHead, body: Body) -> Result<Sent, Failure> {
+    let reused = lease.reused;
+    let request = http1_request(head, body);
+    match lease.sender.try_send_request(request).await {
+        Ok(mut response) => {
+            let upgraded = match response.status() {
+                StatusCode::SWITCHING_PROTOCOLS => Some(upgraded(&mut response, reused).await?),
+                _ => None,
+            };
+            let (mut parts, incoming) = response.into_parts();
+            let token = hop_by_hop::strip(&mut parts.headers);
+            let mut response = ResponseHead { status: parts.status, headers: parts.headers, original_case: parts.extensions };
+            if upgraded.is_some() {
+                announce_upgrade(&mut response, head, token);
+            }
+            let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http1(incoming) };
+            Ok(Sent { head: response, body, lease: Lease::Http1(lease), upgraded })
+        }
+        Err(mut failed) => {
+            let unsent = failed.take_message().is_some();
+            let error = failed.into_error();
+            let (error, outcome) = if unsent {
+                (ProxyError::ConnectionTermination(false), Outcome::ResetBeforeRequest)
+            } else if error.is_parse() || error.is_parse_too_large() {
+                (ProxyError::UpstreamProtocol, Outcome::Reset)
+            } else {
+                (ProxyError::ConnectionTermination(true), Outcome::Reset)
+            };
+            Err(Failure { error, outcome, reused })
+        }
+    }
+}
+
+fn http1_request(head: &RequestHead, body: Body) -> Request<Body> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = Uri::from(head.target.clone());
+    *request.headers_mut() = head.headers.clone();
+    *request.extensions_mut() = head.original_case.clone();
+    let headers = request.headers_mut();
+    if let Some(authority) = &head.authority {
+        headers.insert(header::HOST, authority.to_header());
+    }
+    if let Some(protocol) = &head.upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol.clone());
+        if head.version == Version::HTTP_2 {
+            // RFC 8441 has no key; HTTP/1.1 needs one.
+            let key: String = format!("{:022}", fastrand::u64(..)) + "==";
+            if let Ok(key) = HeaderValue::from_str(&key) {
+                headers.insert(header::SEC_WEBSOCKET_KEY, key);
+            }
+            *request.method_mut() = Method::GET;
+        }
+    }
+    request
+}
+
+async fn upgraded(response: &mut http::Response<hyper::body::Incoming>, reused: bool) -> Result<Duplex, Failure> {
+    let failure = |_| Failure { error: ProxyError::UpstreamProtocol, outcome: Outcome::Reset, reused };
+    let upgraded = hyper::upgrade::on(response).await.map_err(|_| failure(()))?;
+    let parts = upgraded.downcast::<TokioIo<Stream>>().map_err(|_| failure(()))?;
+    let mut stream = parts.io.into_inner();
+    stream.unread(parts.read_buf);
+    Ok(Duplex::Stream(stream))
+}
+
+/// Puts back what makes a 101 one; to an HTTP/2 client it is a 200.
+fn announce_upgrade(response: &mut ResponseHead, request: &RequestHead, token: Option<HeaderValue>) {
+    if request.version == Version::HTTP_2 {
+        response.status = StatusCode::OK;
+        response.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+        return;
+    }
+    let token = token.or_else(|| request.upgrade.clone());
+    response.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(token) = token {
+        response.headers.insert(header::UPGRADE, token);
+    }
+}
+
+async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Failure> {
+    let reused = lease.reused;
+    let failed = |error: &h2::Error, lease: &Http2Lease| {
+        if !error.is_reset() {
+            lease.retire();
+        }
+        let (error, outcome) = classify(error);
+        Failure { error, outcome, reused }
+    };
+    let request = http2_request(head, to.cluster.connector.is_tls());
+    let request = request.ok_or(Failure::unconnected(ProxyError::UpstreamProtocol))?;
+    let mut sender = match lease.sender().ready().await {
+        Ok(sender) => sender,
+        Err(error) => {
+            lease.retire();
+            tracing::debug!(%error, "pooled HTTP/2 connection had ended");
+            let error = ProxyError::ConnectionTermination(false);
+            return Err(Failure { error, outcome: Outcome::ResetBeforeRequest, reused });
+        }
+    };
+    let ends = body.is_end_stream();
+    let (response, stream) = sender.send_request(request, ends).map_err(|error| failed(&error, &lease))?;
+    drop(sender);
+    let sending = (!ends).then(|| SendingBody::spawn(stream, body));
+    let response = response.await.map_err(|error| failed(&error, &lease))?;
+    let (mut parts, stream) = response.into_parts();
+    hop_by_hop::strip(&mut parts.headers);
+    let body = if stream.is_end_stream() {
+        Body::Empty
+    } else {
+        Body::Http2(Http2Body::new(stream).with_sending(sending))
+    };
+    let head = ResponseHead { status: parts.status, headers: parts.headers, original_case: http::Extensions::new() };
+    Ok(Sent { head, body, lease: Lease::Http2(lease), upgraded: None })
+}
+
+fn http2_request(head: &RequestHead, tls: bool) -> Option<Request<()>> {
+    let scheme = if tls || head.scheme == Scheme::Https { "https" } else { "http" };
+    let authority = head.authority.as_ref()?.as_str();
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(head.target.clone()).build().ok()?;
+    let mut request = Request::new(());
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = uri;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = head.headers.clone();
+    request.headers_mut().remove(header::HOST);
+    Some(request)
+}
+
+fn classify(error: &h2::Error) -> (ProxyError, Outcome) {
+    if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+        return (ProxyError::RemoteReset(true), Outcome::RefusedStream);
+    }
+    if error.is_go_away() && error.is_remote() {
+        // Streams above GOAWAY's last one were not looked at.
+        return (ProxyError::ConnectionTermination(false), Outcome::ResetBeforeRequest);
+    }
+    if error.is_reset() && error.is_remote() {
+        return (ProxyError::RemoteReset(false), Outcome::Reset);
+    }
+    if error.is_io() || error.is_go_away() {
+        return (ProxyError::ConnectionTermination(true), Outcome::Reset);
+    }
+    (ProxyError::UpstreamProtocol, Outcome::Reset)
+}
+
+/// What a failed request body means for the exchange.
+pub fn client_failure(error: BodyError) -> ProxyError {
+    match error {
+        BodyError::Idle => ProxyError::ClientTooSlow,
+        BodyError::Malformed => ProxyError::ClientBody,
+        BodyError::Closed | BodyError::Reset(_) | BodyError::Deadline => ProxyError::ClientGone,
+    }
+}

@@ -1,0 +1,17 @@
+//! Sidle's data plane and its command line.
+//!
+//! Read: `main.rs` -> [`app`] (what runs where) -> [`listener`] -> [`codec`] -> [`exchange`] -> [`policy`] -> [`upstream`];
+//! [`config`] is the other straight line, from files to what workers follow. Rooms use rooms later on the line, never earlier.
+
+pub mod admin;
+pub mod app;
+pub mod child;
+pub mod cli;
+pub mod codec;
+pub mod config;
+pub mod error;
+pub mod exchange;
+pub mod listener;
+pub mod policy;
+pub mod upstream;
+pub mod worker;

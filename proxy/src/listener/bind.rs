@@ -1,0 +1,136 @@
+//! Binding: one socket for each worker, sharing the port, so that the kernel spreads connections and no worker waits for
+//! another.
+
+use super::Origin;
+use crate::codec::Stream;
+use sidle_model::ir::ListenAddress;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::{
+    io,
+    net::SocketAddr,
+    os::unix::fs::FileTypeExt,
+    path::Path,
+    sync::Arc,
+};
+use tokio::net::{TcpListener, UnixListener};
+
+/// Connections that the kernel holds for a worker that is busy.
+const BACKLOG: i32 = 1024;
+
+/// A socket that is bound and listens, on its way to its worker.
+#[derive(Debug)]
+pub struct BoundSocket {
+    name: Arc<str>,
+    socket: Bound,
+}
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// A socket that accepts.
+pub(super) enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Binds `address` once for each of `workers`.
+///
+/// # Errors
+/// The system's, when the address is taken or not ours to take.
+pub fn bind(name: &Arc<str>, address: &ListenAddress, workers: usize) -> io::Result<Vec<BoundSocket>> {
+    match address {
+        ListenAddress::Socket(address) => {
+            let mut address = *address;
+            let mut sockets = Vec::with_capacity(workers);
+            for _ in 0..workers.max(1) {
+                let socket = tcp(address)?;
+                address = socket.local_addr()?; // port 0: the others follow the first
+                sockets.push(BoundSocket { name: name.clone(), socket: Bound::Tcp(socket) });
+            }
+            Ok(sockets)
+        }
+        ListenAddress::Unix(path) => {
+            let first = unix(path)?;
+            let mut sockets = Vec::with_capacity(workers);
+            for _ in 1..workers {
+                sockets.push(BoundSocket { name: name.clone(), socket: Bound::Unix(first.try_clone()?) });
+            }
+            sockets.push(BoundSocket { name: name.clone(), socket: Bound::Unix(first) });
+            Ok(sockets)
+        }
+    }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    // A socket file that a process left behind refuses connections, and may be replaced; any other file may not.
+    if std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(path).is_err()
+    {
+        std::fs::remove_file(path)?;
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+impl BoundSocket {
+    /// The listener's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Where it is bound; `None` for Unix sockets.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Bound::Tcp(socket) => socket.local_addr().ok(),
+            Bound::Unix(_) => None,
+        }
+    }
+
+    /// Hands the socket to the runtime of this thread.
+    pub(super) fn listen(self) -> io::Result<Listening> {
+        Ok(match self.socket {
+            Bound::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
+            Bound::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
+        })
+    }
+}
+
+impl Listening {
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Origin)> {
+        match self {
+            Listening::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                stream.set_nodelay(true)?;
+                let local = stream.local_addr()?;
+                let destination = original_destination(&stream, local);
+                let redirected = destination != local;
+                Ok((stream.into(), Origin { peer: Some(peer), local: Some(destination), redirected }))
+            }
+            Listening::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                Ok((stream.into(), Origin { peer: None, local: None, redirected: false }))
+            }
+        }
+    }
+}
+
+/// Where the client meant to connect, before a REDIRECT rule; the local address when there was none.
+fn original_destination(stream: &tokio::net::TcpStream, local: SocketAddr) -> SocketAddr {
+    let socket = socket2::SockRef::from(stream);
+    let found = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+    found.ok().and_then(|address| address.as_socket()).unwrap_or(local)
+}

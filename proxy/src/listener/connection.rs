@@ -1,0 +1,198 @@
+//! One downstream connection.
+
+use super::{Drain, inspect::Seen};
+use crate::{
+    codec::Scheme,
+    config::{Chain, Filter, HttpPlan, ListenerPlan, Snapshot},
+    exchange::Downstream,
+    worker::Worker,
+};
+use sidle_model::ir::{Direction, Limits};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Where a connection came from, and where it meant to go.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The client; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The original destination; the listener's own address if the connection was not redirected.
+    pub local: Option<SocketAddr>,
+    /// Whether it was.
+    pub redirected: bool,
+}
+
+/// One downstream connection.
+pub struct Connection {
+    /// Whose it is.
+    pub worker: Rc<Worker>,
+    /// Outbound, inbound or gateway.
+    pub direction: Direction,
+    /// For logs.
+    pub downstream: Downstream,
+    origin: Origin,
+    tls: bool,
+    listener: Arc<str>,
+    chain: Arc<str>,
+    drain: Rc<Drain>,
+    limits: Limits,
+    preserve_header_case: bool,
+    /// The plan of the last request's snapshot.
+    plan: RefCell<(u64, Option<Arc<HttpPlan>>)>,
+    active: Cell<usize>,
+    last_active: Cell<Instant>,
+}
+
+/// How long a connection must have been idle before draining closes it: a client that is about to send another request has
+/// by then done so, and was told to close.
+const IDLE_BEFORE_CLOSE: Duration = Duration::from_millis(1000);
+
+impl Connection {
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        listener: Arc<str>,
+        drain: Rc<Drain>,
+        chain: &Chain,
+        plan: &ListenerPlan,
+        origin: Origin,
+        seen: Seen,
+    ) -> Self {
+        let http = match &chain.filter {
+            Filter::Http(http) => Some(http.clone()),
+            Filter::Tcp(_) => None,
+        };
+        let snapshot = worker.snapshot();
+        let downstream = Downstream {
+            id: worker.shared.activity.connection_id(),
+            peer: origin.peer,
+            local: origin.local,
+            server_name: seen.server_name,
+            tls_version: seen.tls_version,
+        };
+        Connection {
+            direction: plan.config.direction,
+            downstream,
+            origin,
+            tls: chain.tls.is_some(),
+            listener,
+            chain: chain.name.clone(),
+            drain,
+            limits: snapshot.ir.settings.limits.clone(),
+            preserve_header_case: http.as_ref().is_some_and(|plan| plan.preserve_header_case),
+            plan: RefCell::new((snapshot.generation, http)),
+            active: Cell::new(0),
+            last_active: Cell::new(Instant::now()),
+            worker,
+        }
+    }
+
+    /// The plan for a request that arrives now. A listener or chain that has left the configuration serves its last plan
+    /// until its connections have ended.
+    pub fn http_plan(&self, snapshot: &Snapshot) -> Option<Arc<HttpPlan>> {
+        let mut plan = self.plan.borrow_mut();
+        if plan.0 != snapshot.generation {
+            plan.0 = snapshot.generation;
+            let listener = snapshot.listeners.get(&self.listener);
+            let chain = listener.and_then(|l| l.chains.chains().find(|chain| chain.name == self.chain));
+            if let Some(Filter::Http(http)) = chain.map(|chain| &chain.filter) {
+                plan.1 = Some(http.clone());
+            }
+        }
+        plan.1.clone()
+    }
+
+    /// What one client may take.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The client, for logs.
+    pub fn peer(&self) -> impl std::fmt::Display {
+        match self.downstream.peer {
+            Some(peer) => peer.to_string(),
+            None => "unix".to_owned(),
+        }
+    }
+
+    /// Where a redirected connection meant to go.
+    pub fn original_destination(&self) -> Option<SocketAddr> {
+        self.origin.local.filter(|_| self.origin.redirected)
+    }
+
+    /// The listener's own port, or the one that a redirected connection meant.
+    pub fn port(&self) -> u16 {
+        self.origin.local.map_or(0, |local| local.port())
+    }
+
+    /// The scheme of requests that do not name one.
+    pub fn scheme(&self) -> Scheme {
+        if self.tls { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// Whether HTTP/1 header names keep their case.
+    pub fn preserve_header_case(&self) -> bool {
+        self.preserve_header_case
+    }
+
+    /// Whether clients are to be sent elsewhere.
+    pub fn is_draining(&self) -> bool {
+        self.drain.has_begun()
+    }
+
+    /// Waits until they are.
+    pub async fn draining(&self) {
+        self.drain.begun().await;
+    }
+
+    /// Waits until they are, and this connection has been idle for a while since.
+    pub async fn drained(&self) {
+        self.drain.begun().await;
+        let begun = Instant::now();
+        loop {
+            let idle_since = self.last_active.get().max(begun);
+            if self.active.get() == 0 && idle_since.elapsed() >= IDLE_BEFORE_CLOSE {
+                return;
+            }
+            let wait = if self.active.get() == 0 { idle_since + IDLE_BEFORE_CLOSE } else { Instant::now() + IDLE_BEFORE_CLOSE };
+            tokio::time::sleep_until(wait).await;
+        }
+    }
+
+    /// Requests under way on this connection.
+    pub fn active_requests(&self) -> usize {
+        self.active.get()
+    }
+
+    /// Counts a request for as long as the guard lives.
+    pub fn begin_request(self: &Rc<Self>) -> ActiveRequest {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.active.set(self.active.get() + 1);
+        self.worker.shared.activity.of(self.direction).fetch_add(1, Relaxed);
+        ActiveRequest(self.clone())
+    }
+
+    /// Counts a connection that ended by an error of the client's.
+    pub fn count_protocol_error(&self, is_protocol: bool) {
+        if is_protocol {
+            self.worker.shared.telemetry.listener_metrics(&self.listener).protocol_error();
+        }
+    }
+}
+
+/// A request, or a TCP connection, that is under way.
+pub struct ActiveRequest(Rc<Connection>);
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.0.active.set(self.0.active.get() - 1);
+        self.0.last_active.set(Instant::now());
+        self.0.worker.shared.activity.of(self.0.direction).fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,25 @@
+//! Connections that are only bytes: a cluster, an endpoint, a relay.
+
+use super::Connection;
+use crate::{
+    codec::{Duplex, Stream, tunnel},
+    config::TcpPlan,
+    exchange::{self, TcpExchange},
+};
+use std::{rc::Rc, sync::Arc};
+
+/// Carries one connection until it ends.
+pub async fn serve(stream: Stream, connection: Rc<Connection>, plan: Arc<TcpPlan>) {
+    let cluster = plan.clusters[plan.index.pick(connection.worker.random())].clone();
+    let mut exchange = TcpExchange::begin(&connection, &plan);
+    match exchange::tcp::connect(&mut exchange, &cluster).await {
+        Ok(upstream) => {
+            let (mut client, mut upstream) = (Duplex::Stream(stream), Duplex::Stream(upstream));
+            let relayed = tokio::select! {
+                relayed = tunnel::relay(&mut client, &mut upstream, plan.idle_timeout) => relayed,
+            };
+            exchange.finish(Ok(relayed));
+        }
+        Err(error) => exchange.finish(Err(error)),
+    }
+}

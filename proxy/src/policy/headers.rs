@@ -1,0 +1,92 @@
+//! Header operations: remove, then set, then add.
+
+use crate::exchange::Moment;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sidle_model::ir::{HeaderFormat, HeaderOperations, Piece};
+use sidle_telemetry::log::write_header_value;
+
+/// Compiled [`HeaderOperations`]: values without operators are ready.
+#[derive(Default)]
+pub struct HeaderRules {
+    set: Box<[(HeaderName, Value)]>,
+    add: Box<[(HeaderName, Value)]>,
+    remove: Box<[HeaderName]>,
+}
+
+enum Value {
+    Ready(HeaderValue),
+    Formatted(HeaderFormat),
+}
+
+/// Values of a request or response, worked out while its head may still be read.
+pub struct Changes<'a> {
+    rules: &'a HeaderRules,
+    values: smallvec::SmallVec<[Option<HeaderValue>; 4]>,
+}
+
+impl HeaderRules {
+    /// Compiles.
+    pub fn build(operations: &HeaderOperations) -> Self {
+        let compile = |list: &[(HeaderName, HeaderFormat)]| {
+            list.iter().map(|(name, format)| (name.clone(), Value::build(format))).collect()
+        };
+        HeaderRules {
+            set: compile(&operations.set),
+            add: compile(&operations.add),
+            remove: operations.remove.clone().into(),
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+
+    /// Works the values out.
+    pub fn evaluate(&self, moment: &Moment<'_>) -> Changes<'_> {
+        let values = self.set.iter().chain(&self.add).map(|(_, value)| value.evaluate(moment)).collect();
+        Changes { rules: self, values }
+    }
+}
+
+impl Changes<'_> {
+    /// Makes the changes. An operator without a value sets nothing, as in Envoy.
+    pub fn apply(self, headers: &mut HeaderMap) {
+        for name in &self.rules.remove {
+            headers.remove(name);
+        }
+        let mut values = self.values.into_iter();
+        for ((name, _), value) in self.rules.set.iter().zip(&mut values) {
+            if let Some(value) = value {
+                headers.insert(name.clone(), value);
+            }
+        }
+        for ((name, _), value) in self.rules.add.iter().zip(values) {
+            if let Some(value) = value {
+                headers.append(name.clone(), value);
+            }
+        }
+    }
+}
+
+impl Value {
+    fn build(format: &HeaderFormat) -> Self {
+        let ready = match format.0.pieces() {
+            [] => Some(HeaderValue::from_static("")),
+            [Piece::Literal(text)] => HeaderValue::from_str(text).ok(),
+            _ => None,
+        };
+        ready.map_or_else(|| Value::Formatted(format.clone()), Value::Ready)
+    }
+
+    fn evaluate(&self, moment: &Moment<'_>) -> Option<HeaderValue> {
+        match self {
+            Value::Ready(value) => Some(value.clone()),
+            Value::Formatted(format) => {
+                let mut value = Vec::new();
+                write_header_value(format, moment, &mut value);
+                HeaderValue::from_bytes(&value).ok().filter(|value| !value.is_empty())
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Connections to endpoints: TCP, then TLS if the cluster says so, within the cluster's connect timeout.
+//!
+//! A `tower` stack, because composition per connection is the point here: [`Tcp`] does the socket, [`Tls`] the handshake,
+//! tower's `Timeout` the time. Not here: pooling.
+
+use crate::{codec::Stream, error::ProxyError};
+use rustls::pki_types::ServerName;
+use sidle_balance::EndpointAddr;
+use sidle_model::ir;
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::net::{TcpStream, UnixStream};
+use tower::{Service, ServiceBuilder, ServiceExt};
+
+/// How a cluster's connections are made. Two clusters share one only if it is the same cluster before and after a reload.
+pub struct Connector {
+    /// Unique in this process; pools are keyed by it.
+    pub id: u64,
+    /// What is spoken.
+    pub protocol: ir::UpstreamProtocol,
+    /// Idle HTTP connections close after this.
+    pub idle_timeout: Option<Duration>,
+    /// Connections close at this age.
+    pub max_age: Option<Duration>,
+    /// Requests on one connection; 0: no bound.
+    pub max_requests: u32,
+    /// Streams on one HTTP/2 connection.
+    pub max_streams: u32,
+    tls: Option<TlsPlan>,
+    tls_config: Option<ir::ClientTls>,
+    keepalive: Option<ir::TcpKeepalive>,
+    timeout: Duration,
+}
+
+/// What the cluster offers in TLS, by what is to be spoken inside.
+struct TlsPlan {
+    http1: Arc<rustls::ClientConfig>,
+    http2: Arc<rustls::ClientConfig>,
+    bytes: Arc<rustls::ClientConfig>,
+    sni: Option<Arc<str>>,
+}
+
+/// What will be spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// Bytes: no ALPN.
+    Bytes,
+}
+
+impl Connector {
+    /// Reads TLS files.
+    ///
+    /// # Errors
+    /// Files that are missing or hold no usable PEM.
+    pub fn build(config: &ir::Cluster) -> Result<Self, sidle_identity::TlsError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let tls = config.tls.as_ref().map(|tls| {
+            let bytes = sidle_identity::client_config(tls, &[])?; // files are read once, sessions kept together
+            let with_alpn = |protocol: &[u8]| {
+                let mut config = rustls::ClientConfig::clone(&bytes);
+                config.alpn_protocols = vec![protocol.to_vec()];
+                Arc::new(config)
+            };
+            Ok(TlsPlan { http1: with_alpn(b"http/1.1"), http2: with_alpn(b"h2"), bytes, sni: tls.sni.clone() })
+        });
+        Ok(Connector {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            protocol: config.protocol,
+            idle_timeout: config.idle_timeout,
+            max_age: config.max_connection_duration,
+            max_requests: config.limits.max_requests_per_connection,
+            max_streams: config.limits.max_concurrent_streams,
+            tls: tls.transpose()?,
+            tls_config: config.tls.clone(),
+            keepalive: config.tcp_keepalive.clone(),
+            timeout: config.connect_timeout,
+        })
+    }
+
+    /// Whether it makes connections as `config` wants them.
+    pub fn fits(&self, config: &ir::Cluster) -> bool {
+        self.protocol == config.protocol
+            && self.idle_timeout == config.idle_timeout
+            && self.max_age == config.max_connection_duration
+            && self.max_requests == config.limits.max_requests_per_connection
+            && self.max_streams == config.limits.max_concurrent_streams
+            && self.tls_config == config.tls
+            && self.keepalive == config.tcp_keepalive
+            && self.timeout == config.connect_timeout
+    }
+
+    /// Whether connections are over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Connects to `address`. `host` is the request's, for SNI where the cluster names none.
+    ///
+    /// # Errors
+    /// [`ProxyError::ConnectTimeout`] or [`ProxyError::ConnectFailure`].
+    pub async fn connect(&self, address: &EndpointAddr, host: &str, target: Target) -> Result<Stream, ProxyError> {
+        let connect = Connect { address: address.clone(), keepalive: self.keepalive.clone() };
+        let made = match &self.tls {
+            None => ServiceBuilder::new().timeout(self.timeout).service(Tcp).oneshot(connect).await,
+            Some(plan) => {
+                let tls = Tls { inner: Tcp, config: plan.config(target), name: plan.name(host)? };
+                ServiceBuilder::new().timeout(self.timeout).service(tls).oneshot(connect).await
+            }
+        };
+        made.map_err(|error| match error.downcast::<io::Error>() {
+            Ok(error) => ProxyError::ConnectFailure(reason(&error).into()),
+            Err(_) => ProxyError::ConnectTimeout,
+        })
+    }
+}
+
+/// Short and without addresses, which the log has anyway.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::InvalidData => format!("TLS: {error}"),
+        _ => error.to_string(),
+    }
+}
+
+impl TlsPlan {
+    fn config(&self, target: Target) -> Arc<rustls::ClientConfig> {
+        match target {
+            Target::Http1 => &self.http1,
+            Target::Http2 => &self.http2,
+            Target::Bytes => &self.bytes,
+        }
+        .clone()
+    }
+
+    fn name(&self, host: &str) -> Result<ServerName<'static>, ProxyError> {
+        let name = self.sni.as_deref().unwrap_or(host);
+        ServerName::try_from(name.to_owned())
+            .map_err(|_| ProxyError::ConnectFailure(format!("TLS: `{name}` is not a server name").into()))
+    }
+}
+
+/// What to connect to.
+struct Connect {
+    address: EndpointAddr,
+    keepalive: Option<ir::TcpKeepalive>,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<Stream>>>>;
+
+/// The socket.
+#[derive(Clone)]
+struct Tcp;
+
+impl Service<Connect> for Tcp {
+    type Response = Stream;
+    type Error = io::Error;
+    type Future = Connecting;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, connect: Connect) -> Connecting {
+        Box::pin(async move {
+            match &connect.address {
+                EndpointAddr::Socket(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    if let Some(keepalive) = &connect.keepalive {
+                        set_keepalive(&stream, keepalive)?;
+                    }
+                    Ok(stream.into())
+                }
+                EndpointAddr::Unix(path) => Ok(UnixStream::connect(path).await?.into()),
+            }
+        })
+    }
+}
+
+fn set_keepalive(stream: &TcpStream, keepalive: &ir::TcpKeepalive) -> io::Result<()> {
+    let mut options = socket2::TcpKeepalive::new();
+    if let Some(time) = keepalive.time {
+        options = options.with_time(time);
+    }
+    if let Some(interval) = keepalive.interval {
+        options = options.with_interval(interval);
+    }
+    if let Some(probes) = keepalive.probes {
+        options = options.with_retries(probes);
+    }
+    socket2::SockRef::from(stream).set_tcp_keepalive(&options)
+}
+
+/// TLS over what `inner` connects.
+struct Tls<S> {
+    inner: S,
+    config: Arc<rustls::ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl<S> Service<Connect> for Tls<S>
+where
+    S: Service<Connect, Response = Stream, Error = io::Error, Future = Connecting>,
+{
+    type Response = Stream;
+    type Error = io::Error;
+    type Future = Connecting;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, connect: Connect) -> Connecting {
+        let (connecting, name) = (self.inner.call(connect), self.name.clone());
+        let connector = tokio_rustls::TlsConnector::from(self.config.clone());
+        Box::pin(async move { Ok(connector.connect(name, connecting.await?).await?.into()) })
+    }
+}

@@ -1,0 +1,272 @@
+//! A worker: one thread, one runtime, its own sockets, connections and pools.
+//!
+//! Invariants: nothing on a request's way takes a lock or wakes another thread; what workers share is atomic or swapped.
+//! Not here: binding sockets (`listener::bind`), deciding what to bind (`app`).
+
+use crate::{
+    config::Snapshot,
+    listener::{self, BoundSocket, Drain},
+    upstream::{Cluster, dns::Dns, pool::Pools},
+};
+use arc_swap::ArcSwap;
+use foldhash::{HashMap, HashMapExt};
+use sidle_balance::{Endpoint, EndpointAddr, EndpointSet, EndpointSpec};
+use sidle_model::ir;
+use sidle_telemetry::{
+    ConnectionSecurityPolicy, Reporter, RequestLabels, RequestMetrics, RequestProtocol, TcpLabels, TcpMetrics, Telemetry,
+    WorkloadLabels,
+};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+use tokio::sync::mpsc;
+
+/// What all workers share.
+pub struct Shared {
+    /// The configuration in force.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// Looks names up.
+    pub dns: Dns,
+    /// Downstream connections, unless the configuration says how many.
+    pub max_connections: usize,
+    /// What is under way.
+    pub activity: Activity,
+}
+
+/// What is under way in the whole process.
+#[derive(Debug, Default)]
+pub struct Activity {
+    /// Requests and TCP connections from the mesh and from outside (inbound, gateway).
+    pub inbound: AtomicUsize,
+    /// Requests and TCP connections of the application.
+    pub outbound: AtomicUsize,
+    /// Open connections from the mesh and from outside, idle ones too.
+    pub inbound_connections: AtomicUsize,
+    /// Open downstream connections.
+    pub connections: AtomicUsize,
+    next_connection: AtomicU64,
+}
+
+impl Activity {
+    /// The counter of a direction.
+    pub fn of(&self, direction: ir::Direction) -> &AtomicUsize {
+        match direction {
+            ir::Direction::Outbound => &self.outbound,
+            ir::Direction::Inbound | ir::Direction::Gateway => &self.inbound,
+        }
+    }
+
+    /// A number that no other connection has.
+    pub fn connection_id(&self) -> u64 {
+        self.next_connection.fetch_add(1, Relaxed) + 1
+    }
+}
+
+/// What a worker is told.
+pub enum Command {
+    /// Serve this socket.
+    Serve(BoundSocket),
+    /// A new snapshot is in force.
+    Published,
+    /// Tell the clients of the listener of this name to go elsewhere; whoever comes all the same is served.
+    Close(Arc<str>),
+    /// Stop accepting on the listener of this name, too.
+    Drain(Arc<str>),
+}
+
+/// One worker.
+pub struct Worker {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// Connections to endpoints.
+    pub pools: Pools,
+    snapshot: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    random: RefCell<fastrand::Rng>,
+    metrics: RefCell<HashMap<MetricsKey, Arc<RequestMetrics>>>,
+    tcp_metrics: RefCell<HashMap<MetricsKey, Arc<TcpMetrics>>>,
+    metrics_generation: Cell<u64>,
+    /// Endpoints that clients named, for as long as they are used.
+    named: RefCell<HashMap<(u64, EndpointAddr), Arc<Endpoint>>>,
+}
+
+/// Addresses of a cluster and a workload that the snapshot of `metrics_generation` keeps alive; whether gRPC.
+type MetricsKey = (usize, usize, bool);
+
+/// Destinations that clients named and a worker remembers.
+const MAX_NAMED: usize = 1024;
+
+impl Worker {
+    /// A worker without sockets.
+    pub fn new(shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Worker {
+            pools: Pools::new(),
+            snapshot: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
+            random: RefCell::new(fastrand::Rng::new()),
+            metrics: RefCell::new(HashMap::new()),
+            tcp_metrics: RefCell::new(HashMap::new()),
+            metrics_generation: Cell::new(0),
+            named: RefCell::new(HashMap::new()),
+            shared,
+        })
+    }
+
+    /// Serves until `commands` is closed.
+    pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut drains: HashMap<Arc<str>, Vec<Rc<Drain>>> = HashMap::new();
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Serve(socket) => {
+                    let drain = Rc::new(Drain::default());
+                    drains.entry(socket.name().clone()).or_default().push(drain.clone());
+                    tokio::task::spawn_local(listener::accept(self.clone(), socket, drain));
+                }
+                Command::Close(name) => drains.get(&name).into_iter().flatten().for_each(|drain| drain.begin()),
+                Command::Drain(name) => drains.remove(&name).into_iter().flatten().for_each(|drain| drain.stop()),
+                Command::Published => self.published(),
+            }
+        }
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow_mut().load().clone()
+    }
+
+    /// A uniform random number.
+    pub fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    fn published(&self) {
+        let snapshot = self.snapshot();
+        let live: foldhash::HashSet<u64> =
+            snapshot.clusters.values().map(|(_, cluster)| cluster.connector.id).collect();
+        self.pools.retain(|connector| live.contains(&connector));
+        self.named.borrow_mut().retain(|(connector, _), _| live.contains(connector));
+    }
+
+    /// An endpoint at an address that the client named; the same while it is remembered, so that its pool is found.
+    pub fn named_endpoint(&self, cluster: &Cluster, address: EndpointAddr) -> Option<Arc<Endpoint>> {
+        let mut named = self.named.borrow_mut();
+        if named.len() >= MAX_NAMED {
+            named.clear(); // pools of endpoints in use live on with their requests
+        }
+        let key = (cluster.connector.id, address);
+        if let Some(endpoint) = named.get(&key) {
+            return Some(endpoint.clone());
+        }
+        let spec = EndpointSpec {
+            address: key.1.clone(),
+            hostname: "".into(),
+            weight: 1,
+            workload: Arc::default(),
+            locality: "".into(),
+        };
+        let endpoint = EndpointSet::build(&ir::LoadBalancer::Random, vec![spec], None).endpoints().first()?.clone();
+        named.insert(key, endpoint.clone());
+        Some(endpoint)
+    }
+
+    /// The metrics of requests of `direction` to an endpoint of a cluster, or to none.
+    pub fn request_metrics(
+        &self,
+        snapshot: &Snapshot,
+        direction: ir::Direction,
+        destination: Option<(&Arc<Cluster>, Option<&Arc<Endpoint>>)>,
+        grpc: bool,
+    ) -> Arc<RequestMetrics> {
+        self.follow(snapshot);
+        let key = key(direction, destination, grpc);
+        if let Some(metrics) = self.metrics.borrow().get(&key) {
+            return metrics.clone();
+        }
+        let (source, target, reporter) = ends(snapshot, direction, destination.and_then(|(_, endpoint)| endpoint));
+        let metrics = self.shared.telemetry.request_metrics(&RequestLabels {
+            reporter,
+            source,
+            destination: target,
+            service: service(destination),
+            request_protocol: if grpc { RequestProtocol::Grpc } else { RequestProtocol::Http },
+            connection_security_policy: security(direction),
+        });
+        self.metrics.borrow_mut().insert(key, metrics.clone());
+        metrics
+    }
+
+    /// The metrics of TCP connections, as [`Self::request_metrics`].
+    pub fn tcp_metrics(
+        &self,
+        snapshot: &Snapshot,
+        direction: ir::Direction,
+        destination: Option<(&Arc<Cluster>, Option<&Arc<Endpoint>>)>,
+    ) -> Arc<TcpMetrics> {
+        self.follow(snapshot);
+        let key = key(direction, destination, false);
+        if let Some(metrics) = self.tcp_metrics.borrow().get(&key) {
+            return metrics.clone();
+        }
+        let (source, target, reporter) = ends(snapshot, direction, destination.and_then(|(_, endpoint)| endpoint));
+        let metrics = self.shared.telemetry.tcp_metrics(&TcpLabels {
+            reporter,
+            source,
+            destination: target,
+            service: service(destination),
+            connection_security_policy: security(direction),
+        });
+        self.tcp_metrics.borrow_mut().insert(key, metrics.clone());
+        metrics
+    }
+
+    /// Forgets handles of another snapshot: their addresses may come to mean something else.
+    fn follow(&self, snapshot: &Snapshot) {
+        if self.metrics_generation.replace(snapshot.generation) != snapshot.generation {
+            self.metrics.borrow_mut().clear();
+            self.tcp_metrics.borrow_mut().clear();
+        }
+    }
+}
+
+fn key(
+    direction: ir::Direction,
+    destination: Option<(&Arc<Cluster>, Option<&Arc<Endpoint>>)>,
+    grpc: bool,
+) -> MetricsKey {
+    let cluster = destination.map_or(direction as usize, |(cluster, _)| Arc::as_ptr(cluster) as usize);
+    let workload = destination.and_then(|(_, e)| e).map_or(0, |endpoint| Arc::as_ptr(&endpoint.workload) as usize);
+    (cluster, workload, grpc)
+}
+
+fn service(destination: Option<(&Arc<Cluster>, Option<&Arc<Endpoint>>)>) -> ir::ServiceIdentity {
+    destination.map(|(cluster, _)| cluster.config.service.clone()).unwrap_or_default()
+}
+
+fn ends(
+    snapshot: &Snapshot,
+    direction: ir::Direction,
+    endpoint: Option<&Arc<Endpoint>>,
+) -> (Arc<WorkloadLabels>, Arc<WorkloadLabels>, Reporter) {
+    match direction {
+        ir::Direction::Outbound | ir::Direction::Gateway => {
+            let target = endpoint.map_or_else(WorkloadLabels::unknown, |e| WorkloadLabels::of_workload(&e.workload));
+            (snapshot.node.clone(), Arc::new(target), Reporter::Source)
+        }
+        ir::Direction::Inbound => {
+            (Arc::new(WorkloadLabels::unknown()), snapshot.node.clone(), Reporter::Destination)
+        }
+    }
+}
+
+fn security(direction: ir::Direction) -> ConnectionSecurityPolicy {
+    match direction {
+        // The client's side cannot know what the server's proxy made of the connection.
+        ir::Direction::Outbound | ir::Direction::Gateway => ConnectionSecurityPolicy::Unknown,
+        ir::Direction::Inbound => ConnectionSecurityPolicy::None,
+    }
+}

@@ -1,0 +1,70 @@
+//! gRPC status codes: numbers, names, and the status of a local reply.
+//!
+//! Source: the gRPC status code list; Envoy's table of local replies to gRPC requests.
+
+/// Names of the statuses 0 to 16 as access logs show them.
+const NAMES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// `NotFound` for 5; `None` above 16.
+pub fn grpc_status_name(status: u8) -> Option<&'static str> {
+    NAMES.get(usize::from(status)).copied()
+}
+
+/// The `grpc-status` with which the proxy itself answers a gRPC request that would get this HTTP status.
+///
+/// A timeout of the proxy's own is not in this table: it is 4 (deadline exceeded), whatever the HTTP status.
+pub fn grpc_status_from_http(status: u16) -> u8 {
+    match status {
+        200 => 0,
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_replies() {
+        let expected = [
+            (200, 0),
+            (400, 13),
+            (401, 16),
+            (403, 7),
+            (404, 12),
+            (429, 14),
+            (503, 14),
+            (504, 14),
+            (500, 2),
+            (408, 2),
+        ];
+        for (http, grpc) in expected {
+            assert_eq!(grpc_status_from_http(http), grpc, "{http}");
+        }
+        assert_eq!(grpc_status_name(5), Some("NotFound"));
+        assert_eq!(grpc_status_name(17), None);
+    }
+}

@@ -1,0 +1,300 @@
+//! Metrics: what is counted, by whom, and the text that Prometheus reads.
+//!
+//! In:  labels when a snapshot is built, measurements while requests are served.   Out: Prometheus text format 0.0.4.
+//! Invariants: handles are taken from a table under a lock, once; counting through a handle takes none. Series leave with
+//! the configuration that made them: when nobody holds a handle any more, its series go five minutes later.
+//! Not here: names (`crate::names`), serving over HTTP.
+//! Read: `labels` -> `requests` -> `series` (one for each outcome) -> `sharded` (cells) -> `table` (life) -> `export`.
+
+mod export;
+mod histogram;
+mod labels;
+mod owned;
+mod process;
+mod requests;
+mod series;
+mod sharded;
+mod table;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+pub use labels::{
+    ConnectionSecurityPolicy, Reporter, RequestLabels, RequestProtocol, TcpLabels, WorkloadLabels,
+};
+pub use owned::{ClusterMetrics, ListenerMetrics, Overflow};
+pub use process::ProcessUsage;
+pub use requests::{RequestMetrics, RequestRecord};
+pub(crate) use sharded::own_shard;
+pub use tcp::TcpMetrics;
+
+use crate::names::{self, Family};
+use owned::Owned;
+use prometheus::{
+    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+use requests::Requests;
+use series::Budget;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tcp::Tcp;
+
+/// `Content-Type` of [`Telemetry::encode`].
+pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Label sets of `istio_*` metrics unless said otherwise.
+pub const DEFAULT_SERIES_LIMIT: usize = 20_000;
+
+/// All metrics of the process.
+pub struct Telemetry {
+    registry: Registry,
+    hops: Arc<Hops>,
+    started: Instant,
+    process: ProcessWide,
+}
+
+/// Metrics that come and go with the configuration.
+struct Hops {
+    budget: Arc<Budget>,
+    requests: Requests,
+    tcp: Tcp,
+    owned: Owned,
+    descs: Vec<Desc>,
+}
+
+/// Metrics that are always there.
+struct ProcessWide {
+    uptime: IntGauge,
+    workers: IntGauge,
+    ready: IntGauge,
+    draining: IntGauge,
+    panics: IntCounter,
+    dns_failures: IntCounter,
+    config_successful: IntGauge,
+    config_success_time: IntGauge,
+    config_reloads: IntCounterVec,
+    config_info: IntGaugeVec,
+    log_lines: IntCounter,
+    log_dropped: IntCounter,
+}
+
+/// How an attempt to load the configuration ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload<'a> {
+    /// This version is now in force.
+    Applied(&'a str),
+    /// It is what was in force already.
+    Unchanged,
+    /// It has errors; what was in force stays.
+    Rejected,
+}
+
+impl Telemetry {
+    /// With the usual bound on series.
+    pub fn new() -> Arc<Self> {
+        Self::with_series_limit(DEFAULT_SERIES_LIMIT)
+    }
+
+    /// With another bound on the label sets of `istio_*` metrics; a histogram counts as one.
+    pub fn with_series_limit(limit: usize) -> Arc<Self> {
+        let registry = Registry::new();
+        let budget = Budget::new(limit);
+        let hops = Arc::new(Hops::new(Arc::clone(&budget)));
+        let process = ProcessWide::new(&registry);
+        register(&registry, process::Process);
+        register(&registry, Shared(Arc::clone(&hops)));
+        Arc::new(Telemetry { registry, hops, started: Instant::now(), process })
+    }
+
+    /// Everything as text, and its content type. Whatever the client would like, it gets text 0.0.4, which every
+    /// Prometheus reads.
+    pub fn encode(&self, _accept: Option<&str>) -> (&'static str, Vec<u8>) {
+        self.sweep(Instant::now());
+        self.process.uptime.set(self.uptime().as_secs() as i64);
+        let mut text = Vec::new();
+        // The encoder only fails on empty families, which the registry leaves out, and on a broken writer.
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            text.extend_from_slice(format!("# incomplete: {error}\n").as_bytes());
+        }
+        (TEXT_FORMAT, text)
+    }
+
+    /// The metrics of requests with these labels; the same for equal labels. Take it when a snapshot is built, or when an
+    /// endpoint is first used, and keep it.
+    pub fn request_metrics(&self, labels: &RequestLabels) -> Arc<RequestMetrics> {
+        self.hops.requests.take(labels)
+    }
+
+    /// The metrics of TCP connections with these labels.
+    pub fn tcp_metrics(&self, labels: &TcpLabels) -> Arc<TcpMetrics> {
+        self.hops.tcp.take(labels)
+    }
+
+    /// The metrics of a cluster.
+    pub fn cluster_metrics(&self, name: &Arc<str>) -> Arc<ClusterMetrics> {
+        self.hops.owned.cluster(name)
+    }
+
+    /// The metrics of a listener.
+    pub fn listener_metrics(&self, name: &Arc<str>) -> Arc<ListenerMetrics> {
+        self.hops.owned.listener(name)
+    }
+
+    /// An attempt to load the configuration has ended.
+    pub fn reloaded(&self, outcome: Reload<'_>) {
+        let (result, successful) = match outcome {
+            Reload::Applied(_) => ("applied", true),
+            Reload::Unchanged => ("unchanged", true),
+            Reload::Rejected => ("rejected", false),
+        };
+        let process = &self.process;
+        process.config_reloads.with_label_values(&[result]).inc();
+        process.config_successful.set(successful.into());
+        if successful {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            process.config_success_time.set(now.as_secs() as i64);
+        }
+        if let Reload::Applied(version) = outcome {
+            process.config_info.reset();
+            process.config_info.with_label_values(&[version]).set(1);
+        }
+        // Without scrapes, changes of configuration are what makes owners unused.
+        self.sweep(Instant::now());
+    }
+
+    /// Since the start.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// How many workers serve.
+    pub fn set_workers(&self, workers: usize) {
+        self.process.workers.set(workers as i64);
+    }
+
+    /// Whether the process is ready.
+    pub fn set_ready(&self, ready: bool) {
+        self.process.ready.set(ready.into());
+    }
+
+    /// Whether the process is on its way out.
+    pub fn set_draining(&self, draining: bool) {
+        self.process.draining.set(draining.into());
+    }
+
+    /// A panic was caught.
+    pub fn panicked(&self) {
+        self.process.panics.inc();
+    }
+
+    /// A name could not be looked up.
+    pub fn dns_failed(&self) {
+        self.process.dns_failures.inc();
+    }
+
+    /// Counters of the access log: lines written, lines lost.
+    pub(crate) fn access_log_counters(&self) -> (IntCounter, IntCounter) {
+        (self.process.log_lines.clone(), self.process.log_dropped.clone())
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.hops.requests.sweep(now);
+        self.hops.tcp.sweep(now);
+        self.hops.owned.sweep(now);
+    }
+}
+
+impl ProcessWide {
+    fn new(registry: &Registry) -> Self {
+        let build_info = gauges(registry, &names::BUILD_INFO);
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let config_reloads = counters(registry, &names::CONFIG_RELOADS);
+        for result in ["applied", "unchanged", "rejected"] {
+            config_reloads.with_label_values(&[result]);
+        }
+        ProcessWide {
+            uptime: gauge(registry, &names::UPTIME),
+            workers: gauge(registry, &names::WORKERS),
+            ready: gauge(registry, &names::READY),
+            draining: gauge(registry, &names::DRAINING),
+            panics: counter(registry, &names::PANICS),
+            dns_failures: counter(registry, &names::DNS_FAILURES),
+            config_successful: gauge(registry, &names::CONFIG_SUCCESSFUL),
+            config_success_time: gauge(registry, &names::CONFIG_SUCCESS_TIME),
+            config_reloads,
+            config_info: gauges(registry, &names::CONFIG_INFO),
+            log_lines: counter(registry, &names::ACCESS_LOG_LINES),
+            log_dropped: counter(registry, &names::ACCESS_LOG_DROPPED),
+        }
+    }
+}
+
+impl Hops {
+    fn new(budget: Arc<Budget>) -> Self {
+        let families = requests::FAMILIES.iter().chain(tcp::FAMILIES).chain(Owned::families());
+        let own = [&names::SERIES, &names::SERIES_DROPPED];
+        Hops {
+            requests: Requests::new(Arc::clone(&budget)),
+            tcp: Tcp::new(Arc::clone(&budget)),
+            owned: Owned::default(),
+            descs: families.chain(own).map(export::desc).collect(),
+            budget,
+        }
+    }
+}
+
+/// [`Hops`] as the registry wants it.
+struct Shared(Arc<Hops>);
+
+impl Collector for Shared {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Hops { budget, requests, tcp, owned, .. } = &*self.0;
+        let number = |of: &Family, value| export::family(of, vec![export::number(of, Vec::new(), value)]);
+        let mut families = requests.collect();
+        families.extend(tcp.collect());
+        families.extend(owned.collect());
+        families.push(number(&names::SERIES, budget.used() as f64));
+        families.push(number(&names::SERIES_DROPPED, budget.dropped() as f64));
+        families
+    }
+}
+
+fn register(registry: &Registry, collector: impl Collector + 'static) {
+    registry.register(Box::new(collector)).expect("names are unique by a test");
+}
+
+fn opts(of: &Family) -> Opts {
+    Opts::new(of.name, of.help)
+}
+
+fn gauge(registry: &Registry, of: &Family) -> IntGauge {
+    let gauge = IntGauge::with_opts(opts(of)).expect("names are valid by a test");
+    register(registry, gauge.clone());
+    gauge
+}
+
+fn counter(registry: &Registry, of: &Family) -> IntCounter {
+    let counter = IntCounter::with_opts(opts(of)).expect("names are valid by a test");
+    register(registry, counter.clone());
+    counter
+}
+
+fn gauges(registry: &Registry, of: &Family) -> IntGaugeVec {
+    let gauges = IntGaugeVec::new(opts(of), of.labels).expect("names are valid by a test");
+    register(registry, gauges.clone());
+    gauges
+}
+
+fn counters(registry: &Registry, of: &Family) -> IntCounterVec {
+    let counters = IntCounterVec::new(opts(of), of.labels).expect("names are valid by a test");
+    register(registry, counters.clone());
+    counters
+}

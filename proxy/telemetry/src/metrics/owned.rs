@@ -1,0 +1,242 @@
+//! Metrics that belong to one name of the configuration: a cluster, or a listener.
+//!
+//! In:  events of the engine.   Out: `sidle_cluster_*`, `sidle_listener_*`.
+//! Invariants: a gauge is the sum of what went up and down on any thread; a cluster without traffic shows only its
+//! endpoints, so that a thousand unused ones cost a thousand lines and not fifteen thousand.
+
+use super::{
+    export::{family, number},
+    labels::pairs,
+    sharded::Sharded,
+    table::Table,
+};
+use crate::names::{Family, *};
+use prometheus::proto::{Metric, MetricFamily};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+};
+
+/// Families of listeners, in the order of their cells.
+const LISTENER: &[Family] =
+    &[LISTENER_ACTIVE, LISTENER_ACCEPTED, LISTENER_REFUSED, DETECT_TIMEOUTS, TLS_FAILURES, PROTOCOL_ERRORS];
+
+/// Families of clusters, in the order of their cells. [`CLUSTER_OVERFLOWS`] comes last, once for each [`Overflow`].
+const CLUSTER: &[Family] = &[
+    CLUSTER_ACTIVE,
+    CLUSTER_CONNECTIONS,
+    CLUSTER_CONNECT_FAILURES,
+    CLUSTER_REQUESTS_ACTIVE,
+    CLUSTER_REQUESTS,
+    CLUSTER_RETRIES,
+    CLUSTER_PENDING,
+    CLUSTER_TIMEOUTS,
+    CLUSTER_OVERFLOWS,
+];
+
+const OVERFLOWS: [&str; 4] = ["connections", "pending", "requests", "retries"];
+
+/// A limit of a cluster that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// `maxConnections`.
+    Connections,
+    /// `http1MaxPendingRequests`.
+    Pending,
+    /// `http2MaxRequests`.
+    Requests,
+    /// `maxRetries`, or the retry budget.
+    Retries,
+}
+
+/// Numbers in the order of a list of families.
+struct Cells<const N: usize>([AtomicI64; N]);
+
+impl<const N: usize> Default for Cells<N> {
+    fn default() -> Self {
+        Cells(std::array::from_fn(|_| AtomicI64::new(0)))
+    }
+}
+
+impl<const N: usize> Sharded<Cells<N>> {
+    fn add(&self, place: usize, amount: i64) {
+        self.own().0[place].fetch_add(amount, Relaxed);
+    }
+
+    fn sum(&self, place: usize) -> f64 {
+        self.iter().map(|cells| cells.0[place].load(Relaxed)).sum::<i64>().max(0) as f64
+    }
+}
+
+/// Metrics of one listener.
+#[derive(Default)]
+pub struct ListenerMetrics(Sharded<Cells<{ LISTENER.len() }>>);
+
+impl ListenerMetrics {
+    /// A connection was accepted.
+    pub fn connection_opened(&self) {
+        self.0.add(0, 1);
+        self.0.add(1, 1);
+    }
+
+    /// It ended.
+    pub fn connection_closed(&self) {
+        self.0.add(0, -1);
+    }
+
+    /// A connection was closed at once because of the connection limit.
+    pub fn connection_refused(&self) {
+        self.0.add(2, 1);
+    }
+
+    /// A connection did not tell its protocol in time.
+    pub fn detection_timed_out(&self) {
+        self.0.add(3, 1);
+    }
+
+    /// A TLS handshake failed or timed out.
+    pub fn tls_handshake_failed(&self) {
+        self.0.add(4, 1);
+    }
+
+    /// A client broke its protocol, and its connection ended.
+    pub fn protocol_error(&self) {
+        self.0.add(5, 1);
+    }
+
+    /// Connections that are open.
+    pub fn active(&self) -> u64 {
+        self.0.sum(0) as u64
+    }
+}
+
+/// Metrics of one cluster.
+#[derive(Default)]
+pub struct ClusterMetrics {
+    cells: Sharded<Cells<{ CLUSTER.len() - 1 + OVERFLOWS.len() }>>,
+    endpoints: AtomicU64,
+}
+
+impl ClusterMetrics {
+    /// A connection stands, TLS included.
+    pub fn connection_opened(&self) {
+        self.cells.add(0, 1);
+        self.cells.add(1, 1);
+    }
+
+    /// It ended.
+    pub fn connection_closed(&self) {
+        self.cells.add(0, -1);
+    }
+
+    /// A connection could not be opened.
+    pub fn connect_failed(&self) {
+        self.cells.add(2, 1);
+    }
+
+    /// A try is sent.
+    pub fn request_started(&self) {
+        self.cells.add(3, 1);
+        self.cells.add(4, 1);
+    }
+
+    /// It ended, however it did.
+    pub fn request_ended(&self) {
+        self.cells.add(3, -1);
+    }
+
+    /// The try is not the first.
+    pub fn retried(&self) {
+        self.cells.add(5, 1);
+    }
+
+    /// A request begins to wait for a connection.
+    pub fn pending_started(&self) {
+        self.cells.add(6, 1);
+    }
+
+    /// It has one, or gave up.
+    pub fn pending_ended(&self) {
+        self.cells.add(6, -1);
+    }
+
+    /// The route's timeout, or a try's, ran out.
+    pub fn timed_out(&self) {
+        self.cells.add(7, 1);
+    }
+
+    /// A limit refused a request.
+    pub fn overflowed(&self, limit: Overflow) {
+        self.cells.add(CLUSTER.len() - 1 + limit as usize, 1);
+    }
+
+    /// How many endpoints there are.
+    pub fn set_endpoints(&self, known: usize) {
+        self.endpoints.store(known as u64, Relaxed);
+    }
+}
+
+/// All clusters and listeners.
+#[derive(Default)]
+pub(super) struct Owned {
+    clusters: Table<Arc<str>, ClusterMetrics>,
+    listeners: Table<Arc<str>, ListenerMetrics>,
+}
+
+impl Owned {
+    pub(super) fn cluster(&self, name: &Arc<str>) -> Arc<ClusterMetrics> {
+        self.clusters.take(name, || Some(ClusterMetrics::default())).expect("made if missing")
+    }
+
+    pub(super) fn listener(&self, name: &Arc<str>) -> Arc<ListenerMetrics> {
+        self.listeners.take(name, || Some(ListenerMetrics::default())).expect("made if missing")
+    }
+
+    pub(super) fn sweep(&self, now: std::time::Instant) {
+        self.clusters.sweep(now);
+        self.listeners.sweep(now);
+    }
+
+    pub(super) fn families() -> impl Iterator<Item = &'static Family> {
+        LISTENER.iter().chain(CLUSTER).chain(&[CLUSTER_ENDPOINTS])
+    }
+
+    pub(super) fn collect(&self) -> Vec<MetricFamily> {
+        let mut rows = Rows::default();
+        self.listeners.visit(|name, metrics| {
+            for (place, of) in LISTENER.iter().enumerate() {
+                rows.add(of, &[name], metrics.0.sum(place));
+            }
+        });
+        self.clusters.visit(|name, metrics| collect_cluster(name, metrics, &mut rows));
+        rows.0.into_iter().map(|(of, metrics)| family(of, metrics)).collect()
+    }
+}
+
+fn collect_cluster(name: &str, metrics: &ClusterMetrics, rows: &mut Rows) {
+    rows.add(&CLUSTER_ENDPOINTS, &[name], metrics.endpoints.load(Relaxed) as f64);
+    if metrics.cells.is_untouched() {
+        return;
+    }
+    let plain = CLUSTER.len() - 1;
+    for (place, of) in CLUSTER[..plain].iter().enumerate() {
+        rows.add(of, &[name], metrics.cells.sum(place));
+    }
+    for (place, limit) in OVERFLOWS.iter().enumerate() {
+        rows.add(&CLUSTER_OVERFLOWS, &[name, limit], metrics.cells.sum(plain + place));
+    }
+}
+
+/// Series so far, by family.
+#[derive(Default)]
+struct Rows(Vec<(&'static Family, Vec<Metric>)>);
+
+impl Rows {
+    fn add(&mut self, of: &'static Family, values: &[&str], value: f64) {
+        let metric = number(of, pairs(of.labels, values.iter().copied()), value);
+        match self.0.iter_mut().find(|(known, _)| known.name == of.name) {
+            Some((_, metrics)) => metrics.push(metric),
+            None => self.0.push((of, vec![metric])),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Every metric of the proxy: name, help, kind and labels, each once.
+//!
+//! Out: [`Family`] constants, and [`ALL`] of them for the table in the crate's README.
+//! Invariants: `istio_*` names, labels and their order are Istio's standard metrics; own names start with `sidle_`;
+//! `process_*` are Prometheus' conventions. Not here: values (`metrics`).
+//! Source: Istio "Standard Metrics" reference.
+
+/// What kind of number a family holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes both ways.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+/// A metric with all its series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    /// Unique.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// Which kind.
+    pub kind: Kind,
+    /// Names of labels, in the order of the output.
+    pub labels: &'static [&'static str],
+}
+
+/// Upper bounds of all histograms, in milliseconds and in bytes; a value equal to a bound is in its bucket.
+pub const BUCKETS: [f64; 19] = [
+    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0, 60000.0,
+    300000.0, 600000.0, 1800000.0, 3600000.0,
+];
+
+/// Labels of `istio_tcp_*`.
+pub const TCP_LABELS: &[&str] = &[
+    "reporter",
+    "source_workload",
+    "source_workload_namespace",
+    "source_principal",
+    "source_app",
+    "source_version",
+    "source_cluster",
+    "source_canonical_service",
+    "source_canonical_revision",
+    "destination_workload",
+    "destination_workload_namespace",
+    "destination_principal",
+    "destination_app",
+    "destination_version",
+    "destination_cluster",
+    "destination_canonical_service",
+    "destination_canonical_revision",
+    "destination_service",
+    "destination_service_name",
+    "destination_service_namespace",
+    "connection_security_policy",
+    "request_protocol",
+    "response_flags",
+];
+
+/// Labels of `istio_requests_total` and its histograms.
+pub const REQUEST_LABELS: &[&str] = &[
+    "reporter",
+    "source_workload",
+    "source_workload_namespace",
+    "source_principal",
+    "source_app",
+    "source_version",
+    "source_cluster",
+    "source_canonical_service",
+    "source_canonical_revision",
+    "destination_workload",
+    "destination_workload_namespace",
+    "destination_principal",
+    "destination_app",
+    "destination_version",
+    "destination_cluster",
+    "destination_canonical_service",
+    "destination_canonical_revision",
+    "destination_service",
+    "destination_service_name",
+    "destination_service_namespace",
+    "connection_security_policy",
+    "request_protocol",
+    "response_flags",
+    "response_code",
+    "grpc_response_status",
+];
+
+/// Declares families and lists them all, so that none can be left out of the list.
+macro_rules! families {
+    ($($constant:ident = $kind:ident $name:literal $labels:expr, $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: Family =
+            Family { name: $name, help: $help, kind: Kind::$kind, labels: $labels };)*
+        /// Every family, in the order of the README.
+        pub const ALL: &[Family] = &[$($constant),*];
+    };
+}
+
+families! {
+    REQUESTS = Counter "istio_requests_total" REQUEST_LABELS, "Requests that have ended.";
+    REQUEST_DURATION = Histogram "istio_request_duration_milliseconds" REQUEST_LABELS, "From the first byte of the request to the last byte of the response.";
+    REQUEST_BYTES = Histogram "istio_request_bytes" REQUEST_LABELS, "Bytes of request bodies.";
+    RESPONSE_BYTES = Histogram "istio_response_bytes" REQUEST_LABELS, "Bytes of response bodies.";
+    REQUEST_MESSAGES = Counter "istio_request_messages_total" REQUEST_LABELS, "gRPC messages from clients.";
+    RESPONSE_MESSAGES = Counter "istio_response_messages_total" REQUEST_LABELS, "gRPC messages from servers.";
+    TCP_SENT_BYTES = Counter "istio_tcp_sent_bytes_total" TCP_LABELS, "Bytes sent to clients of TCP connections.";
+    TCP_RECEIVED_BYTES = Counter "istio_tcp_received_bytes_total" TCP_LABELS, "Bytes received from clients of TCP connections.";
+    TCP_OPENED = Counter "istio_tcp_connections_opened_total" TCP_LABELS, "TCP connections that were opened.";
+    TCP_CLOSED = Counter "istio_tcp_connections_closed_total" TCP_LABELS, "TCP connections that were closed.";
+
+    BUILD_INFO = Gauge "sidle_build_info" &["version"], "Always 1; tells which version runs.";
+    UPTIME = Gauge "sidle_uptime_seconds" &[], "Since the process started.";
+    WORKERS = Gauge "sidle_workers" &[], "Worker threads.";
+    READY = Gauge "sidle_ready" &[], "Whether /ready answers 200.";
+    DRAINING = Gauge "sidle_draining" &[], "Whether the process is on its way out.";
+    DNS_FAILURES = Counter "sidle_dns_failures_total" &[], "Name look-ups that failed; the last good addresses stay in use.";
+    PANICS = Counter "sidle_panics_total" &[], "Panics that cost one exchange; each is a bug.";
+    CONFIG_SUCCESSFUL = Gauge "sidle_config_last_reload_successful" &[], "Whether the last attempt to load the configuration succeeded.";
+    CONFIG_SUCCESS_TIME = Gauge "sidle_config_last_reload_success_timestamp_seconds" &[], "When the configuration was last loaded with success.";
+    CONFIG_RELOADS = Counter "sidle_config_reloads_total" &["result"], "Attempts to load the configuration: applied, unchanged or rejected.";
+    CONFIG_INFO = Gauge "sidle_config_info" &["version"], "Always 1; tells which configuration is in force.";
+
+    LISTENER_ACTIVE = Gauge "sidle_listener_connections_active" &["listener"], "Downstream connections that are open.";
+    LISTENER_ACCEPTED = Counter "sidle_listener_connections_total" &["listener"], "Downstream connections that were accepted.";
+    LISTENER_REFUSED = Counter "sidle_listener_connections_refused_total" &["listener"], "Downstream connections that were closed at once because of the connection limit.";
+    DETECT_TIMEOUTS = Counter "sidle_protocol_detect_timeouts_total" &["listener"], "Connections that sent too little, too late to tell their protocol, and were taken as TCP.";
+    TLS_FAILURES = Counter "sidle_listener_tls_handshake_failures_total" &["listener"], "Downstream TLS handshakes that failed or timed out.";
+    PROTOCOL_ERRORS = Counter "sidle_listener_protocol_errors_total" &["listener"], "Downstream connections that ended because the client broke its protocol.";
+
+    CLUSTER_ACTIVE = Gauge "sidle_cluster_connections_active" &["cluster"], "Upstream connections that are open.";
+    CLUSTER_CONNECTIONS = Counter "sidle_cluster_connections_total" &["cluster"], "Upstream connections that were opened.";
+    CLUSTER_CONNECT_FAILURES = Counter "sidle_cluster_connect_failures_total" &["cluster"], "Upstream connections that could not be opened.";
+    CLUSTER_REQUESTS_ACTIVE = Gauge "sidle_cluster_requests_active" &["cluster"], "Requests that wait for an upstream's response or its end.";
+    CLUSTER_REQUESTS = Counter "sidle_cluster_requests_total" &["cluster"], "Tries sent to upstreams, retries included.";
+    CLUSTER_RETRIES = Counter "sidle_cluster_retries_total" &["cluster"], "Tries after the first.";
+    CLUSTER_PENDING = Gauge "sidle_cluster_requests_pending" &["cluster"], "Requests that wait for an upstream connection.";
+    CLUSTER_OVERFLOWS = Counter "sidle_cluster_overflows_total" &["cluster", "limit"], "Requests refused by a limit: connections, pending, requests or retries.";
+    CLUSTER_TIMEOUTS = Counter "sidle_cluster_timeouts_total" &["cluster"], "Requests that ran into the route's timeout or a try's.";
+    CLUSTER_ENDPOINTS = Gauge "sidle_cluster_endpoints" &["cluster"], "Endpoints that are known.";
+
+    ACCESS_LOG_LINES = Counter "sidle_access_log_lines_total" &[], "Access log lines that were written.";
+    ACCESS_LOG_DROPPED = Counter "sidle_access_log_dropped_total" &[], "Access log lines lost because the file is too slow, full or broken.";
+    SERIES = Gauge "sidle_metrics_series" &[], "Label sets of istio_* metrics in use; a histogram counts as one.";
+    SERIES_DROPPED = Counter "sidle_metrics_series_dropped_total" &[], "Measurements counted under the labels \"other\" because the bound on series was reached.";
+
+    PROCESS_CPU = Counter "process_cpu_seconds_total" &[], "Processor time, user and system.";
+    PROCESS_RESIDENT = Gauge "process_resident_memory_bytes" &[], "Resident memory.";
+    PROCESS_VIRTUAL = Gauge "process_virtual_memory_bytes" &[], "Virtual memory.";
+    PROCESS_FDS = Gauge "process_open_fds" &[], "Open file descriptors.";
+    PROCESS_MAX_FDS = Gauge "process_max_fds" &[], "Most file descriptors that may be open.";
+    PROCESS_THREADS = Gauge "process_threads" &[], "Threads.";
+    PROCESS_START = Gauge "process_start_time_seconds" &[], "When the process started, since the Unix epoch.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_follow_the_conventions() {
+        let mut seen = HashSet::new();
+        for family in ALL {
+            assert!(seen.insert(family.name), "{} twice", family.name);
+            let own = ["istio_", "sidle_", "process_"].iter().any(|p| family.name.starts_with(p));
+            assert!(own, "{}", family.name);
+            assert_eq!(family.kind == Kind::Counter, family.name.ends_with("_total"), "{}", family.name);
+            assert!(family.help.ends_with('.'), "{}", family.help);
+        }
+    }
+
+    #[test]
+    fn requests_have_the_labels_of_connections_and_three_more() {
+        assert_eq!(REQUEST_LABELS[..TCP_LABELS.len()], *TCP_LABELS);
+        assert_eq!(REQUEST_LABELS[TCP_LABELS.len()..], ["response_code", "grpc_response_status"]);
+    }
+}

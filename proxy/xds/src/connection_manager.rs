@@ -1,0 +1,113 @@
+//! HTTP connection managers, set as Istio sets them.
+
+use crate::{
+    access_log::access_log,
+    authority,
+    context::{Context, Form, Port, TableContext},
+    filter, route,
+    value::{Object, duration, extension},
+};
+use serde_json::{Value, json};
+use sidle_model::ir::{Direction, FilterChain, HttpConnectionManager, Limits, ListenAddress, Listener};
+
+/// An `HttpConnectionManager`.
+pub(crate) fn connection_manager(
+    context: &Context<'_>,
+    listener: &Listener,
+    address: &ListenAddress,
+    chain: &FilterChain,
+    manager: &HttpConnectionManager,
+) -> Object {
+    let by_authority = context.form == Form::Bootstrap && !authority::is_captured(chain);
+    let table = TableContext { context, by_authority, port: address.port() };
+    let limits = &context.ir.settings.limits;
+    Object::typed("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager")
+        .with("stat_prefix", &*listener.name)
+        .merge(routes(&table, &manager.route_configuration))
+        .merge(identity(listener.direction, manager))
+        .merge(self::limits(limits))
+        .merge(http1(manager.preserve_header_case))
+        .with("http2_protocol_options", http2(limits))
+        .with("normalize_path", true)
+        .with("upgrade_configs", json!([{"upgrade_type": "websocket"}, {"upgrade_type": "CONNECT"}]))
+        .with_list("access_log", access_log(context.ir))
+}
+
+/// The route table, or its name, and the filters that its routes need.
+fn routes(table: &TableContext<'_>, name: &str) -> Object {
+    let found = table.context.table(name);
+    let routes = match (table.context.form, found) {
+        (Form::Bootstrap, Some(found)) => {
+            Object::new().with("route_config", route::route_configuration(table, found))
+        }
+        _ => Object::new().with(
+            "rds",
+            json!({"config_source": {"ads": {}, "resource_api_version": "V3"}, "route_config_name": name}),
+        ),
+    };
+    let resolves_authority = found.is_some_and(|found| authority::is_used(table, found));
+    routes.with("http_filters", filter::chain(resolves_authority))
+}
+
+/// Who the proxy says it is, and what it believes of who came before (R22).
+fn identity(direction: Direction, manager: &HttpConnectionManager) -> Object {
+    let server = match &manager.server_name {
+        Some(name) => Object::new()
+            .with("server_header_transformation", "OVERWRITE")
+            .with("server_name", String::from_utf8_lossy(name.as_bytes())),
+        None => Object::new().with("server_header_transformation", "PASS_THROUGH"),
+    };
+    let certificate = match direction {
+        Direction::Outbound => Object::new().with("forward_client_cert_details", "SANITIZE"),
+        Direction::Inbound => Object::new()
+            .with("forward_client_cert_details", "APPEND_FORWARD")
+            .with("set_current_client_cert_details", json!({"subject": true, "dns": true, "uri": true})),
+        Direction::Gateway => Object::new().with("forward_client_cert_details", "SANITIZE_SET").with(
+            "set_current_client_cert_details",
+            json!({"subject": true, "cert": true, "dns": true, "uri": true}),
+        ),
+    };
+    server
+        .merge(certificate)
+        .with("use_remote_address", manager.edge)
+        .with("generate_request_id", true)
+        .with("preserve_external_request_id", true)
+}
+
+/// Envoy would cut idle upgraded and gRPC streams with the others, so none are cut; see the README.
+fn limits(limits: &Limits) -> Object {
+    Object::new()
+        .with("max_request_headers_kb", limits.max_request_headers_bytes.div_ceil(1024).max(1))
+        .with("request_headers_timeout", duration(limits.request_headers_timeout))
+        .with("stream_idle_timeout", "0s")
+        .with(
+            "common_http_protocol_options",
+            json!({
+                "idle_timeout": duration(limits.connection_idle_timeout),
+                "max_headers_count": limits.max_request_headers_count,
+            }),
+        )
+}
+
+fn http1(preserve_header_case: bool) -> Object {
+    let options = preserve_header_case.then(preserve_case);
+    Object::new().with_some("http_protocol_options", options)
+}
+
+/// `Http1ProtocolOptions` that keep the case of header names.
+pub(crate) fn preserve_case() -> Value {
+    let formatter = extension(
+        "envoy.http.stateful_header_formatters.preserve_case",
+        Object::typed("extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"),
+    );
+    json!({"header_key_format": {"stateful_formatter": formatter}})
+}
+
+fn http2(limits: &Limits) -> Value {
+    json!({
+        "allow_connect": true,
+        "max_concurrent_streams": limits.http2_max_concurrent_streams,
+        "initial_stream_window_size": limits.http2_initial_stream_window,
+        "initial_connection_window_size": limits.http2_initial_connection_window,
+    })
+}

@@ -1,0 +1,162 @@
+//! Forwarding: clusters, rewrites, timeouts, hashing, copies.
+//!
+//! Not here: retries (`retry`), what happens before and after (`route`).
+
+use crate::{
+    context::TableContext,
+    header::{compose, operations},
+    retry,
+    value::{Object, duration, duration_or_never, regex, share},
+};
+use serde_json::{Value, json};
+use sidle_model::ir::{
+    Forward, HashPolicy, HeaderOperations, Mirror, PathMatch, PathRewrite, WeightedCluster,
+};
+
+/// A `RouteAction`. `requests` are operations of the route that must run before those of each destination.
+pub(crate) fn action(
+    context: &TableContext<'_>,
+    path: &PathMatch,
+    forward: &Forward,
+    requests: Option<&HeaderOperations>,
+) -> Value {
+    let lone_authority = match &forward.clusters[..] {
+        [only] => only.authority.as_ref(),
+        _ => None,
+    };
+    clusters(context, forward, requests)
+        .merge(path_rewrite(forward.path_rewrite.as_ref()))
+        .with_some(
+            "host_rewrite_literal",
+            forward.authority_rewrite.as_ref().or(lone_authority).map(|a| &**a),
+        )
+        .with("timeout", duration_or_never(forward.timeout))
+        .with(
+            "max_stream_duration",
+            // Zero: `grpc-timeout` as the client asks. The route's own timeout stays what `timeout` says.
+            json!({"grpc_timeout_header_max": duration_or_never(forward.timeout)}),
+        )
+        .with_some("retry_policy", forward.retry.as_ref().map(retry::retry_policy))
+        .with_list("hash_policy", forward.hash_policies.iter().map(hash_policy).collect())
+        .with_list("request_mirror_policies", forward.mirrors.iter().map(|m| mirror(context, m)).collect())
+        .with_list("upgrade_configs", upgrades(path))
+        .into()
+}
+
+fn clusters(context: &TableContext<'_>, forward: &Forward, requests: Option<&HeaderOperations>) -> Object {
+    if let [only] = &forward.clusters[..] {
+        return Object::new().with("cluster", context.cluster_name(&only.cluster));
+    }
+    let weighted: Vec<Value> = forward
+        .clusters
+        .iter()
+        .map(|cluster| weighted_cluster(context, forward, cluster, requests))
+        .collect();
+    Object::new().with("weighted_clusters", json!({"clusters": weighted}))
+}
+
+fn weighted_cluster(
+    context: &TableContext<'_>,
+    forward: &Forward,
+    cluster: &WeightedCluster,
+    requests: Option<&HeaderOperations>,
+) -> Value {
+    // A route's rewrite wins, whatever Envoy makes of two.
+    let authority = cluster.authority.as_ref().filter(|_| forward.authority_rewrite.is_none());
+    let none = HeaderOperations::default();
+    let requests = compose(requests.unwrap_or(&none), &cluster.request_headers);
+    Object::new()
+        .with("name", context.cluster_name(&cluster.cluster))
+        .with("weight", cluster.weight)
+        .merge(operations("request", &requests))
+        .merge(operations("response", &cluster.response_headers))
+        .with_some("host_rewrite_literal", authority.map(|authority| &**authority))
+        .into()
+}
+
+/// The field of a route or redirect that rewrites the path.
+pub(crate) fn path_rewrite(rewrite: Option<&PathRewrite>) -> Object {
+    let substitute =
+        |pattern: &str, substitution: &str| json!({"pattern": regex(pattern), "substitution": substitution});
+    match rewrite {
+        None => Object::new(),
+        Some(PathRewrite::Prefix(prefix)) => Object::new().with("prefix_rewrite", &**prefix),
+        Some(PathRewrite::Full(path)) => {
+            Object::new().with("regex_rewrite", substitute("^.*$", &path.replace('\\', r"\\")))
+        }
+        Some(PathRewrite::Regex { pattern, substitution }) => {
+            Object::new().with("regex_rewrite", substitute(pattern.as_str(), substitution))
+        }
+    }
+}
+
+fn hash_policy(policy: &HashPolicy) -> Value {
+    match policy {
+        HashPolicy::Header(name) => json!({"header": {"header_name": name.as_str()}}),
+        HashPolicy::Cookie { name, path, ttl, attributes } => {
+            let attributes =
+                attributes.iter().map(|(name, value)| json!({"name": &**name, "value": &**value})).collect();
+            let cookie = Object::new()
+                .with("name", &**name)
+                .with_some("path", path.as_deref())
+                .with_some("ttl", ttl.map(duration))
+                .with_list("attributes", attributes);
+            Object::new().with("cookie", cookie).into()
+        }
+        HashPolicy::SourceIp => json!({"connection_properties": {"source_ip": true}}),
+        HashPolicy::QueryParameter(name) => json!({"query_parameter": {"name": &**name}}),
+    }
+}
+
+fn mirror(context: &TableContext<'_>, mirror: &Mirror) -> Value {
+    json!({
+        "cluster": context.cluster_name(&mirror.cluster),
+        "runtime_fraction": {"default_value": share(mirror.percent)},
+        "disable_shadow_host_suffix_append": true,
+    })
+}
+
+/// A CONNECT request ends here and its bytes go on as TCP.
+fn upgrades(path: &PathMatch) -> Vec<Value> {
+    match path {
+        PathMatch::Connect => vec![json!({"upgrade_type": "CONNECT", "connect_config": {}})],
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sidle_model::ir::Pattern;
+
+    #[test]
+    fn a_full_rewrite_is_literal() {
+        let given = PathRewrite::Full(r"/a\1".into());
+        assert_eq!(
+            Value::from(path_rewrite(Some(&given))),
+            json!({"regex_rewrite": {"pattern": {"regex": "^.*$"}, "substitution": r"/a\\1"}})
+        );
+        let given = PathRewrite::Regex { pattern: Pattern::new("a(.)").unwrap(), substitution: r"\1".into() };
+        assert_eq!(
+            Value::from(path_rewrite(Some(&given))),
+            json!({"regex_rewrite": {"pattern": {"regex": "a(.)"}, "substitution": r"\1"}})
+        );
+    }
+
+    #[test]
+    fn hash_policies() {
+        let cookie = HashPolicy::Cookie {
+            name: "c".into(),
+            path: Some("/".into()),
+            ttl: Some(std::time::Duration::ZERO),
+            attributes: vec![("SameSite".into(), "Lax".into())],
+        };
+        assert_eq!(
+            hash_policy(&cookie),
+            json!({"cookie": {
+                "name": "c", "path": "/", "ttl": "0s", "attributes": [{"name": "SameSite", "value": "Lax"}],
+            }})
+        );
+        assert_eq!(hash_policy(&HashPolicy::SourceIp), json!({"connection_properties": {"source_ip": true}}));
+    }
+}

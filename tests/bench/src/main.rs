@@ -1,0 +1,47 @@
+//! Measurements of the whole proxy: real processes, real sockets, every answer checked.
+//!
+//! In:  the name of a measurement and its sizes.   Out: a Markdown table, or why there is none.
+//! Invariants: a run with a wrong answer is void, and so is one that takes longer than it may; all traffic stays on loopback.
+//! Not here: measurements of one crate (`examples/` beside it), tests (`tests/integration`).
+//! Read: [`scale`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where, and for how long).
+
+mod cores;
+mod http1;
+mod load;
+mod scale;
+mod statistics;
+mod upstream;
+mod void;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Measurements of the whole proxy.
+#[derive(Debug, Parser)]
+#[command(name = "sidle-bench", max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    measurement: Measurement,
+}
+
+#[derive(Debug, Subcommand)]
+enum Measurement {
+    /// What a large configuration costs beside a small one: to start, to change, to keep, and for each request
+    Scale(scale::ScaleArgs),
+}
+
+fn main() -> ExitCode {
+    let report = match Cli::parse().measurement {
+        Measurement::Scale(args) => scale::run(&args),
+    };
+    match report {
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(void) => {
+            eprintln!("void: {void}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A proxy on a mesh: started, changed, loaded, and measured from outside.
+//!
+//! Invariants: one worker; on a core of its own where there are two; a configuration with a remark is void.
+
+use super::mesh::{Mesh, Switch, file_name};
+use crate::{
+    cores::{Cores, CpuTime},
+    load::{Connection, Load, Question},
+    void::Void,
+};
+use sidle_test_support::{
+    ports,
+    process::Process,
+    sidle::{Answered, Ports, command, http_get},
+};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// How long a start or a change may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks. What is looked at costs the proxy far less.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A proxy on a mesh.
+pub struct Subject {
+    /// What it runs on.
+    pub mesh: Mesh,
+    /// Size of its manifests.
+    pub bytes: usize,
+    folder: TempDir,
+    ports: Ports,
+    cores: Option<Cores>,
+    process: Option<Process>,
+    switch: Switch,
+}
+
+impl Subject {
+    /// Writes the files of `mesh`; does not run yet.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn new(mesh: Mesh, cores: Option<Cores>) -> Result<Self, Void> {
+        let folder = tempfile::Builder::new().prefix("sidle-bench-").tempdir()?;
+        let ports = Ports {
+            outbound: ports::free(),
+            inbound: ports::free(),
+            admin: ports::free(),
+            metrics: ports::free(),
+            health: ports::free(),
+        };
+        fs::write(folder.path().join("proxy.yaml"), ports.document("  concurrency: 1\n"))?;
+        let mut bytes = 0;
+        for (name, text) in mesh.files() {
+            bytes += text.len();
+            fs::write(folder.path().join(name), text)?;
+        }
+        Ok(Subject { mesh, bytes, folder, ports, cores, process: None, switch: 0 })
+    }
+
+    /// Ends the proxy if it runs, and starts it anew. Time until it is ready.
+    ///
+    /// # Errors
+    /// When it ends, does not become ready, or remarks on its configuration.
+    pub async fn start(&mut self) -> Result<Duration, Void> {
+        self.process = None;
+        let mut command = command();
+        command.arg("run").arg("-c").arg(self.folder.path());
+        let begin = Instant::now();
+        let process = match self.cores {
+            Some(cores) => cores.on_proxy_core(|| Process::start(command))?,
+            None => Process::start(command),
+        };
+        let process = self.process.insert(process);
+        loop {
+            if let Some(status) = process.exit_status() {
+                return Err(Void::because(format!("the proxy ended with {status}:\n{}", process.output())));
+            }
+            if http_get(self.ports.admin, "/ready").is_ok_and(|answer| answer.status == 200) {
+                break;
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(Void::because(format!("the proxy is not ready after {PATIENCE:?}")));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let took = begin.elapsed();
+        self.last_attempt()?;
+        Ok(took)
+    }
+
+    /// Changes one weight in one file. Time from before the write until a request is answered by it, and how much of that
+    /// the proxy says it worked: reading, checking, lowering, building, swapping.
+    ///
+    /// # Errors
+    /// When the change is not applied, or a request fails meanwhile.
+    pub async fn change(&mut self) -> Result<(Duration, Duration), Void> {
+        let question = self.mesh.switched();
+        let mut client = Connection::open(self.ports.outbound).await?;
+        if client.ask(&question).await? != self.switch {
+            return Err(Void::because("the weights before the change do not hold"));
+        }
+        let wanted = 1 - self.switch;
+        let text = self.mesh.file(0, wanted);
+        // In one step, as editors and deployments do: there is never half a file.
+        let hidden = self.folder.path().join(".new");
+        let begin = Instant::now();
+        fs::write(&hidden, text)?;
+        fs::rename(&hidden, self.folder.path().join(file_name(0)))?;
+        while client.ask(&question).await? != wanted {
+            if begin.elapsed() > PATIENCE {
+                return Err(Void::because(format!("a change is not applied after {PATIENCE:?}")));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let took = begin.elapsed();
+        self.switch = wanted;
+        Ok((took, self.last_attempt()?))
+    }
+
+    /// Microseconds of CPU for each request, and requests a second.
+    ///
+    /// # Errors
+    /// When an answer is wrong.
+    pub async fn cost(&self, load: &Load, questions: &Arc<[Question]>) -> Result<(f64, f64), Void> {
+        let before = CpuTime::of(self.process()?.id())?;
+        let took = load.run(self.ports.outbound, questions).await?;
+        let nanoseconds = CpuTime::of(self.process()?.id())?.since(&before);
+        let requests = load.requests as f64;
+        Ok((nanoseconds as f64 / 1e3 / requests, requests / took.as_secs_f64()))
+    }
+
+    /// Resident memory in MiB.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resident_mib(&self) -> Result<f64, Void> {
+        Ok(self.process()?.resident_bytes() as f64 / f64::from(1 << 20))
+    }
+
+    fn process(&self) -> Result<&Process, Void> {
+        self.process.as_ref().ok_or_else(|| Void::because("the proxy does not run"))
+    }
+
+    /// How long the last attempt to apply the configuration took, once it is done.
+    fn last_attempt(&self) -> Result<Duration, Void> {
+        let begin = Instant::now();
+        loop {
+            let answer = http_get(self.ports.admin, "/config/status")?;
+            match attempt(&answer, self.switch_number()) {
+                Some(verdict) => return verdict,
+                None if begin.elapsed() > PATIENCE => return Err(Void::because(answer.body)),
+                None => std::thread::sleep(LOOK),
+            }
+        }
+    }
+}

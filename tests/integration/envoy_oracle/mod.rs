@@ -1,0 +1,268 @@
+//! The oracle: the same manifests run by Sidle, and by a real Envoy on what `sidle export envoy` makes of them, must do
+//! the same to every request: status, headers and body of the answer, the request as the upstream saw it, the cluster,
+//! route, flags and details of the access log.
+//!
+//! Read: `mod.rs` (a run) -> `configuration` and `request` (what is asked) -> `observation` (what is compared) ->
+//! `differences` (what may differ, and why).
+
+mod configuration;
+mod differences;
+mod envoy;
+mod observation;
+mod random;
+mod request;
+
+use differences::DIFFERENCES;
+use envoy::Envoy;
+use futures_util::future::join_all;
+use observation::{Deviation, LOG_FORMAT, Observation, arrivals, compare, observe, read_log};
+use random::Random;
+use request::{Ask, Target};
+use serde_json::Value;
+use sidle_test_support::{echo::Echo, peers, ports, sidle, sidle::Sidle, wait};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How many configurations are made by chance.
+const CONFIGURATIONS: u64 = 50;
+/// How many requests each configuration gets.
+const REQUESTS: usize = 20;
+/// How often a request is repeated where the configuration leaves something to chance.
+const THROWS: usize = 60;
+/// How often, 10 ms apart, upstreams are asked for copies that are still under way.
+const PATIENCE: usize = 50;
+
+/// What is run: manifests, and who the proxy is.
+struct Configuration {
+    name: String,
+    seed: u64,
+    manifests: String,
+    arguments: Vec<String>,
+}
+
+/// What a run found.
+#[derive(Default)]
+struct Findings {
+    /// How often each entry of the table was the reason.
+    explained: BTreeMap<usize, usize>,
+    /// What nothing explains.
+    unexplained: String,
+}
+
+#[test]
+fn generated_configurations_do_the_same_in_envoy() {
+    let Some(program) = peers::find("envoy") else { return };
+    let mut findings = Findings::default();
+    for seed in seeds() {
+        let upstreams = ["v1", "v2", "v1", "v2"].map(Echo::start);
+        let ports = [0, 1, 2, 3].map(|at| upstreams[at].port());
+        let configuration = Configuration {
+            name: format!("generated {seed}"),
+            seed,
+            manifests: configuration::manifests(seed, ports),
+            arguments: Vec::new(),
+        };
+        run(&program, &configuration, &upstreams, &mut findings);
+    }
+    findings.judge(std::env::var_os("ORACLE_SEED").is_none());
+}
+
+#[test]
+fn examples_do_the_same_in_envoy() {
+    let Some(program) = peers::find("envoy") else { return };
+    let mut findings = Findings::default();
+    let folders = std::fs::read_dir(peers::root().join("config-examples")).unwrap();
+    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.unwrap().path()).filter(|p| p.is_dir()).collect();
+    folders.sort();
+    for (seed, folder) in folders.iter().enumerate() {
+        let upstreams = [Echo::start("v1"), Echo::start("v2")];
+        run(&program, &example(folder, seed as u64, &upstreams), &upstreams, &mut findings);
+    }
+    findings.judge(false);
+}
+
+/// All of them, or the one to look at closely: `ORACLE_SEED=7`.
+fn seeds() -> Vec<u64> {
+    match std::env::var("ORACLE_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (0..CONFIGURATIONS).collect(),
+    }
+}
+
+/// An example with its fixed ports moved to free ones, run as its comment says.
+fn example(folder: &Path, seed: u64, upstreams: &[Echo; 2]) -> Configuration {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let mut manifests = texts.join("\n---\n");
+    let labels = manifests.split_once("--labels ").map(|(_, rest)| rest.split_whitespace().next().unwrap());
+    let arguments = labels.map(|labels| vec!["--labels".to_owned(), labels.to_owned()]).unwrap_or_default();
+    for (fixed, port) in [("18081", upstreams[0].port()), ("18082", upstreams[1].port())] {
+        manifests = manifests.replace(fixed, &port.to_string());
+    }
+    for fixed in ["8080", "9000", "7070"] {
+        manifests = manifests.replace(fixed, &ports::free().port().to_string());
+    }
+    Configuration { name: folder.file_name().unwrap().to_string_lossy().into_owned(), seed, manifests, arguments }
+}
+
+/// Runs both proxies, asks both the same, adds what differs to `findings`.
+fn run(program: &Path, configuration: &Configuration, upstreams: &[Echo], findings: &mut Findings) {
+    let builder = Sidle::builder().file("test.yaml", &configuration.manifests);
+    let log = builder.folder().join("sidle.log");
+    let envoy_log = builder.folder().join("envoy.log");
+    let arguments: Vec<&str> = configuration.arguments.iter().map(String::as_str).collect();
+    let sidle = builder.settings(&log_settings(&log)).arguments(&arguments).start();
+    let export = export(sidle.folder(), &arguments);
+    let chance = leaves_to_chance(&export);
+    let targets = targets(&export);
+    assert!(!targets.is_empty(), "{}: nothing to ask in {export:#}", configuration.name);
+    let mut random = Random::new(configuration.seed ^ 0x5eed);
+    let outside = upstreams[0].address();
+    let asks: Vec<Ask> =
+        (0..REQUESTS).map(|at| Ask::random(&mut random, format!("q{at}"), &targets, outside)).collect();
+    let envoy = Envoy::start(program, export.clone(), sidle.folder(), &envoy_log);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let both = Both { envoy: &envoy, upstreams, log: &log, envoy_log: &envoy_log };
+    let throws = if chance { THROWS } else { 1 };
+    let deviations = runtime.block_on(join_all(asks.iter().map(|ask| both.ask(ask, throws))));
+    for (ask, deviations) in asks.iter().zip(deviations) {
+        findings.add(configuration, ask, deviations);
+    }
+    assert_eq!(envoy.complaints(), Vec::<String>::new(), "{}", configuration.name);
+}
+
+/// Lines of `kind: Proxy` for an access log that can be compared.
+fn log_settings(log: &Path) -> String {
+    let fields: BTreeMap<&str, &str> = LOG_FORMAT.into();
+    let format = serde_json::to_string(&fields).unwrap();
+    format!("  accessLogFile: {}\n  accessLogEncoding: JSON\n  accessLogFormat: '{format}'\n", log.display())
+}
+
+/// What `sidle export envoy` says of the configuration in `folder`.
+fn export(folder: &Path, arguments: &[&str]) -> Value {
+    let output = sidle::command().args(["export", "envoy", "-c"]).arg(folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The listeners that a plain client can use: those whose connections need no redirection and no TLS.
+fn targets(export: &Value) -> Vec<Target<'_>> {
+    let listeners = export["static_resources"]["listeners"].as_array().unwrap();
+    let outward = listeners.iter().filter(|listener| listener["traffic_direction"] == "OUTBOUND");
+    outward
+        .filter_map(|listener| {
+            let port = listener["address"]["socket_address"]["port_value"].as_u64()? as u16;
+            let chains = listener["filter_chains"].as_array().into_iter().flatten();
+            let open = |chain: &&Value| chain.get("filter_chain_match").is_none() && chain.get("transport_socket").is_none();
+            let default = listener.get("default_filter_chain").filter(|chain| open(chain));
+            let chain = chains.filter(open).next().or(default)?;
+            let hosts = &chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"];
+            Some(Target { port, hosts: hosts.as_array().map_or(&[], Vec::as_slice) })
+        })
+        .collect()
+}
+
+/// Whether a route has several destinations, or a share of a fault: then one answer proves nothing.
+fn leaves_to_chance(export: &Value) -> bool {
+    match export {
+        Value::Object(fields) => fields.iter().any(|(key, value)| match &**key {
+            "weighted_clusters" => true,
+            "percentage" => !matches!(value["numerator"].as_u64(), Some(0 | 1_000_000) | None),
+            _ => leaves_to_chance(value),
+        }),
+        Value::Array(items) => items.iter().any(leaves_to_chance),
+        _ => false,
+    }
+}
+
+/// Two proxies that should do the same.
+struct Both<'a> {
+    envoy: &'a Envoy,
+    upstreams: &'a [Echo],
+    log: &'a Path,
+    envoy_log: &'a Path,
+}
+
+impl Both<'_> {
+    /// How they differ on `ask`; where chance has a word, the least that was seen in so many throws.
+    async fn ask(&self, ask: &Ask, throws: usize) -> Vec<Deviation> {
+        let mut least: Option<Vec<Deviation>> = None;
+        for throw in 0..throws {
+            let [to_sidle, to_envoy] =
+                ["sidle", "envoy"].map(|who| Ask { id: format!("{who}-{}-{throw}", ask.id), ..ask.clone() });
+            let local = SocketAddr::from(([127, 0, 0, 1], ask.port));
+            let (sidle, envoy) =
+                tokio::join!(to_sidle.send(local), to_envoy.send(self.envoy.listeners[&ask.port]));
+            let mut sidle = with_log(&to_sidle, observe(&sidle), self.log).await;
+            let mut envoy = with_log(&to_envoy, observe(&envoy), self.envoy_log).await;
+            let (at_sidle, at_envoy) = self.arrivals(&to_sidle.id, &to_envoy.id).await;
+            sidle.insert("upstream requests".into(), at_sidle);
+            envoy.insert("upstream requests".into(), at_envoy);
+            let deviations = compare(ask, &sidle, &envoy);
+            if deviations.is_empty() {
+                return deviations;
+            }
+            if least.as_ref().is_none_or(|least| deviations.len() < least.len()) {
+                least = Some(deviations);
+            }
+        }
+        least.unwrap_or_default()
+    }
+
+    /// What reached the upstreams on behalf of each. Copies come late, so unequal ones get a moment to become equal.
+    async fn arrivals(&self, sidle: &str, envoy: &str) -> (String, String) {
+        let mut both = (String::new(), String::new());
+        for _ in 0..PATIENCE {
+            both = (arrivals(sidle, self.upstreams), arrivals(envoy, self.upstreams));
+            if both.0 == both.1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        both
+    }
+}
+
+/// Adds the request's line of the access log, which may come a moment later.
+async fn with_log(ask: &Ask, mut seen: Observation, log: &Path) -> Observation {
+    if !ask.tcp {
+        let what = format!("the log line of {ask} in {}", log.display());
+        seen.extend(wait::eventually(&what, || async { read_log(log).remove(&ask.id) }).await);
+    }
+    seen
+}
+
+impl Findings {
+    fn add(&mut self, configuration: &Configuration, ask: &Ask, deviations: Vec<Deviation>) {
+        let mut left = Vec::new();
+        for deviation in deviations {
+            match DIFFERENCES.iter().position(|difference| (difference.explains)(ask, &deviation)) {
+                Some(entry) => *self.explained.entry(entry).or_default() += 1,
+                None => left.push(deviation),
+            }
+        }
+        if left.is_empty() {
+            return;
+        }
+        writeln!(self.unexplained, "\n{}: {ask}", configuration.name).unwrap();
+        for Deviation { what, sidle, envoy } in left {
+            writeln!(self.unexplained, "    {what}: sidle {sidle:?}, envoy {envoy:?}").unwrap();
+        }
+    }
+
+    /// Fails on what nothing explains and, when `complete`, on entries that explain nothing any more.
+    fn judge(&self, complete: bool) {
+        for (entry, difference) in DIFFERENCES.iter().enumerate() {
+            let count = self.explained.get(&entry).copied().unwrap_or_default();
+            println!("{count:5} times: {}", difference.reason);
+            assert!(count > 0 || !complete, "nothing differs any more for this reason: {}", difference.reason);
+        }
+        assert!(self.unexplained.is_empty(), "{}", self.unexplained);
+    }
+}

@@ -1,0 +1,298 @@
+//! The examples of `config-examples/`: each loads without a remark, and does what its comment says.
+//!
+//! They run on free ports here: every number that is one of an example's ports is replaced.
+
+use sidle_model::{ir::Node, load};
+use sidle_test_support::{
+    client::{Answer, Client, request},
+    echo::{Echo, full},
+    grpc::GrpcStream,
+    peers::root,
+    ports,
+    sidle::Sidle,
+    websocket::WebSocket,
+};
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Instant,
+};
+
+/// An example that runs.
+struct Example {
+    v1: Echo,
+    v2: Echo,
+    /// In the place of the example's own listening port.
+    door: SocketAddr,
+    sidle: Sidle,
+}
+
+/// Runs `config-examples/FOLDER` with these labels; `own` is the port on which the example itself listens.
+fn run(folder: &str, labels: &str, own: &str) -> Example {
+    let (v1, v2, door) = (Echo::start("v1"), Echo::start("v2"), ports::free());
+    let places = [
+        ("18081", v1.port()),
+        ("18083", v1.port()),
+        ("18085", v1.port()),
+        ("18082", v2.port()),
+        ("18084", v2.port()),
+        ("18086", v2.port()),
+        (own, door.port()),
+    ];
+    let mut builder = Sidle::builder();
+    for file in files(folder) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        builder = builder.file(file.file_name().unwrap().to_str().unwrap(), &with_ports(&text, &places));
+    }
+    if !labels.is_empty() {
+        builder = builder.arguments(&["--labels", labels]);
+    }
+    Example { v1, v2, door, sidle: builder.start() }
+}
+
+fn folders() -> Vec<String> {
+    let entries = std::fs::read_dir(root().join("config-examples")).unwrap().map(Result::unwrap);
+    let mut names: Vec<_> = entries
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join("config-examples").join(folder)).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Replaces whole numbers.
+fn with_ports(text: &str, places: &[(&str, u16)]) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        result.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let number = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
+        match places.iter().find(|(port, _)| *port == number) {
+            Some((_, port)) => result.push_str(&port.to_string()),
+            None => result.push_str(number),
+        }
+        rest = &rest[number.len()..];
+    }
+    result + rest
+}
+
+impl Example {
+    async fn client(&self) -> Client {
+        Client::http1(self.sidle.outbound()).await
+    }
+
+    async fn get(&self, host: &str, path: &str) -> Answer {
+        self.client().await.get(host, path).await
+    }
+
+    /// How many of `count` requests v2 answered.
+    async fn second_of(&self, host: &str, count: usize) -> usize {
+        let mut client = self.client().await;
+        let mut second = 0;
+        for _ in 0..count {
+            let answer = client.get(host, "/").await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            second += usize::from(answer.version() == "v2");
+        }
+        second
+    }
+}
+
+#[test]
+fn every_example_loads_and_lowers_without_a_remark() {
+    let folders = folders();
+    assert!(folders.len() >= 11, "{folders:?}");
+    let mut sets: Vec<Vec<PathBuf>> =
+        folders.iter().map(|folder| vec![root().join("config-examples").join(folder)]).collect();
+    sets.push(vec![root().join("config-examples")]);
+    for paths in sets {
+        let loaded = load(&paths, &Node::default());
+        assert!(loaded.diagnostics.is_empty(), "{paths:?}: {:#?}", loaded.diagnostics);
+        let ir = loaded.ir.expect("an IR where there is no error");
+        assert!(ir.clusters.len() > 2, "{paths:?} defines no cluster");
+    }
+}
+
+#[test]
+fn every_file_says_what_it_shows_and_how_to_try_it() {
+    for folder in folders() {
+        for file in files(&folder) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(text.starts_with("# ") && text.contains("# Try it"), "{}", file.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn quickstart() {
+    let example = run("quickstart", "", "-");
+    let second = example.second_of("echo.demo", 1_000).await;
+    assert!((60..=140).contains(&second), "{second} of 1000");
+    for host in ["echo-h2.demo", "echo-grpc.demo"] {
+        assert_eq!(example.get(host, "/").await.status, 200);
+        let seen = if example.v1.received().iter().any(|seen| seen.authority == host) {
+            &example.v1
+        } else {
+            &example.v2
+        };
+        let seen = seen.received().into_iter().find(|seen| seen.authority == host).unwrap();
+        assert_eq!(seen.protocol, http::Version::HTTP_2, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn gateway_virtual_service() {
+    let example = run("gateway-virtual-service", "istio=ingressgateway", "8080");
+    let mut client = Client::http1(example.door).await;
+    assert_eq!(client.get("any.example", "/api/orders").await.version(), "v1");
+    assert_eq!(client.get("any.example", "/other").await.status, 404);
+}
+
+#[tokio::test]
+async fn canary_weight() {
+    let second = run("canary-weight", "", "-").second_of("orders.shop", 1_000).await;
+    assert!((20..=85).contains(&second), "{second} of 1000");
+}
+
+#[tokio::test]
+async fn canary_header() {
+    let example = run("canary-header", "", "-");
+    let mut client = example.client().await;
+    let ask = || request("GET", "catalog.shop", "/");
+    for (ask, version) in [
+        (ask(), "v1"),
+        (ask().header("x-canary", "always"), "v2"),
+        (ask().header("x-canary", "never"), "v1"),
+        (ask().header("cookie", "a=b; tester=yes"), "v2"),
+        (ask().header("cookie", "nottester=yes"), "v1"),
+    ] {
+        assert_eq!(client.ask(ask).await.version(), version);
+    }
+}
+
+#[tokio::test]
+async fn grpc() {
+    let example = run("grpc", "", "-");
+    let mut client = Client::http2(example.sidle.outbound()).await;
+    for (method, upstream) in [("/shop.Greeter/Hello", &example.v1), ("/shop.Greeter/Preview", &example.v2)] {
+        let mut stream = GrpcStream::open(&mut client, "greeter.shop", method).await.unwrap();
+        assert_eq!(stream.exchange(b"hello").await.unwrap(), "hello");
+        assert_eq!(stream.finish().await.unwrap(), "\"0\"");
+        assert_eq!(upstream.last().path, method);
+    }
+}
+
+#[tokio::test]
+async fn websocket() {
+    let example = run("websocket", "", "-");
+    let mut socket = WebSocket::open(example.sidle.outbound(), "chat.shop", "/chat").await.unwrap();
+    assert_eq!(socket.response.headers()["x-version"], "v2");
+    assert_eq!(socket.exchange("hello").await.unwrap(), "hello");
+    assert_eq!(example.get("chat.shop", "/").await.version(), "v1");
+}
+
+#[test]
+fn tcp_split() {
+    let example = run("tcp-split", "app=ledger-client", "9000");
+    let mut second = 0;
+    for _ in 0..200 {
+        let mut stream = std::net::TcpStream::connect(example.door).unwrap();
+        stream.write_all(b"hello").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer == "v1 hello" || answer == "v2 hello", "{answer:?}");
+        second += u32::from(answer.starts_with("v2"));
+    }
+    assert!((15..=68).contains(&second), "{second} of 200");
+    assert!(example.v1.connections() > example.v2.connections());
+}
+
+#[tokio::test]
+async fn egress() {
+    let example = run("egress", "app=billing", "7070");
+    assert_eq!(example.get("api.partner.example", "/v1/rates").await.version(), "v1");
+    let mut local = Client::http1(example.door).await;
+    assert_eq!(local.get(&example.door.to_string(), "/v1/rates").await.version(), "v1");
+    assert_eq!(example.get("other.example", "/").await.status, 502);
+}
+
+#[tokio::test]
+async fn fault() {
+    let example = run("fault", "", "-");
+    let mut client = example.client().await;
+    let broken = client.ask(request("GET", "stock.shop", "/").header("x-chaos", "broken")).await;
+    assert_eq!((broken.status.as_u16(), broken.text().as_str()), (503, "fault filter abort"));
+    let begin = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(client.get("stock.shop", "/").await.status, 200);
+    }
+    assert!(begin.elapsed().as_millis() < 1_900, "nobody else waits");
+}
+
+#[tokio::test]
+async fn mirror() {
+    let example = run("mirror", "", "-");
+    assert_eq!(example.second_of("search.shop", 400).await, 0);
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let copies = example.v2.requests();
+    assert!((150..=250).contains(&copies), "{copies} copies of 400");
+}
+
+#[tokio::test]
+async fn retry() {
+    let example = run("retry", "", "-");
+    assert_eq!(example.get("payment.shop", "/?fail=2").await.status, 200);
+    assert_eq!(example.v1.requests() + example.v2.requests(), 3);
+    let begin = Instant::now();
+    assert_eq!(example.get("payment.shop", "/?delay=5s").await.status, 504);
+    assert!((1_900..3_500).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn cors() {
+    let example = run("cors", "", "-");
+    let preflight = request("OPTIONS", "profile.shop", "/")
+        .header("origin", "https://www.shop.example")
+        .header("access-control-request-method", "PUT");
+    let answer = example.client().await.ask(preflight).await;
+    assert_eq!((answer.status.as_u16(), answer.version()), (200, ""));
+    assert_eq!(answer.header("access-control-allow-origin"), "https://www.shop.example");
+    assert_eq!(answer.header("access-control-allow-methods"), "GET,PUT,DELETE");
+}
+
+#[tokio::test]
+async fn redirect_rewrite() {
+    let example = run("redirect-rewrite", "", "-");
+    let moved = example.get("www.shop", "/old/page").await;
+    assert_eq!((moved.status.as_u16(), moved.header("location")), (301, "https://www.shop/new"));
+    for (path, seen) in
+        [("/api/v1/items?page=2", "/items?page=2"), ("/user/42/profile", "/profiles/42"), ("/rest", "/rest")]
+    {
+        assert_eq!(example.get("www.shop", path).await.json()["path"], seen);
+    }
+    let robots = example.get("www.shop", "/robots.txt").await;
+    assert_eq!(
+        (robots.header("content-type"), robots.text().as_str()),
+        ("text/plain", "User-agent: *\nDisallow: /\n")
+    );
+}
+
+#[tokio::test]
+async fn sticky_session() {
+    let example = run("sticky-session", "", "-");
+    let first = example.get("cart.shop", "/").await;
+    let cookie = first.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert!(cookie.starts_with("cart="), "{cookie}");
+    for _ in 0..10 {
+        let again = request("GET", "cart.shop", "/").header("cookie", &cookie).body(full("")).unwrap();
+        assert_eq!(example.client().await.exchange(again).await.version(), first.version());
+    }
+}

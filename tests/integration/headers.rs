@@ -1,0 +1,90 @@
+//! Header operations, and the headers that a proxy adds, keeps and drops.
+
+use crate::stage::{HOST, Stage, client};
+use sidle_test_support::client::{Client, request};
+
+#[tokio::test]
+async fn operations_of_route_and_destination_both_apply() {
+    let stage = Stage::new();
+    let sidle = stage.route(&format!(
+        "    - headers:\n        request:\n          set: {{ x-set: route, x-via: '%PROTOCOL%' }}\n          \
+         add: {{ x-add: route }}\n          remove: [x-gone]\n        response:\n          set: {{ x-back: route }}\n      \
+         route:\n        - destination: {{ host: {HOST}, subset: v1 }}\n          headers:\n            \
+         request: {{ add: {{ x-add: destination }} }}\n            response: {{ remove: [x-version] }}"
+    ));
+    let ask =
+        request("GET", HOST, "/").header("x-set", "client").header("x-gone", "1").header("x-add", "client");
+    let answer = client(&sidle).await.ask(ask).await;
+    assert_eq!((answer.header("x-back"), answer.version()), ("route", ""));
+    let headers = &answer.json()["headers"];
+    assert_eq!(headers["x-set"], "route");
+    assert_eq!(headers["x-via"], "HTTP/1.1");
+    assert_eq!(headers["x-add"], "client,route,destination");
+    assert!(headers["x-gone"].is_null());
+}
+
+#[tokio::test]
+async fn a_set_host_header_changes_the_authority() {
+    let stage = Stage::new();
+    let sidle = stage.route(&format!(
+        "    - headers: {{ request: {{ set: {{ Host: other.test }} }} }}\n      \
+         route: [{{ destination: {{ host: {HOST}, subset: v1 }} }}]"
+    ));
+    assert_eq!(client(&sidle).await.get(HOST, "/").await.json()["authority"], "other.test");
+}
+
+#[tokio::test]
+async fn the_proxy_adds_what_istio_adds() {
+    let stage = Stage::new();
+    let sidle = stage.route_v1("");
+    let mut client = client(&sidle).await;
+    let answer = client.get(HOST, "/").await;
+    assert_eq!(answer.header("server"), "envoy");
+    assert!(answer.header("x-envoy-upstream-service-time").parse::<u64>().is_ok());
+    let headers = &answer.json()["headers"];
+    assert_eq!(headers["x-forwarded-proto"], "http");
+    assert_eq!(headers["x-request-id"].as_str().unwrap().len(), 36);
+    assert_eq!(headers["x-envoy-attempt-count"], "1");
+    assert!(headers["x-forwarded-for"].is_null(), "sidecars do not append it");
+
+    let kept = request("GET", HOST, "/").header("x-request-id", "mine").header("x-forwarded-proto", "https");
+    let headers = &client.ask(kept).await.json()["headers"];
+    assert_eq!((&headers["x-request-id"], &headers["x-forwarded-proto"]), (&"mine".into(), &"https".into()));
+}
+
+#[tokio::test]
+async fn hop_by_hop_headers_stay_on_their_hop() {
+    let stage = Stage::new();
+    let sidle = stage.route_v1("");
+    let ask = request("GET", HOST, "/")
+        .header("connection", "keep-alive, x-private")
+        .header("x-private", "1")
+        .header("keep-alive", "timeout=5")
+        .header("te", "trailers")
+        .header("proxy-connection", "keep-alive")
+        .header("x-public", "1");
+    let headers = &client(&sidle).await.ask(ask).await.json()["headers"];
+    for name in ["x-private", "keep-alive", "proxy-connection"] {
+        assert!(headers[name].is_null(), "{name}: {headers}");
+    }
+    assert_eq!(headers["x-public"], "1");
+}
+
+#[tokio::test]
+async fn repeated_headers_and_cookies_arrive_whole() {
+    let stage = Stage::new();
+    let sidle = stage.route_v1("");
+    let ask = || {
+        request("GET", HOST, "/")
+            .header("x-many", "a")
+            .header("x-many", "b")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+    };
+    for mut client in [Client::http1(sidle.outbound()).await, Client::http2(sidle.outbound()).await] {
+        let headers = &client.ask(ask()).await.json()["headers"];
+        assert_eq!(headers["x-many"], "a,b");
+        let cookie = headers["cookie"].as_str().unwrap().replace(';', ",").replace(' ', "");
+        assert_eq!(cookie, "a=1,b=2");
+    }
+}

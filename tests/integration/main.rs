@@ -1,0 +1,38 @@
+//! Behaviour tests: the real `sidle`, real sockets, real peers. One file for each behaviour.
+//!
+//! Not here: tests that need the machine for themselves (`load.rs`).
+//! Read: `stage.rs` (what most tests begin with), then any file.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod stage;
+
+mod access_log;
+mod admin;
+mod application;
+mod balancing;
+mod check;
+mod configuration;
+mod cors;
+mod delegates;
+mod egress;
+mod examples;
+mod faults;
+mod gateway;
+mod grpc;
+mod headers;
+mod hosts;
+mod inbound;
+mod keep_alive;
+mod laws;
+mod limits;
+mod matching;
+mod mirror;
+mod peers;
+mod prometheus;
+mod protocols;
+mod redirect_rewrite;
+mod retries;
+mod splitting;
+mod tunnels;
+mod upstream_tls;

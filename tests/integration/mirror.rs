@@ -1,0 +1,47 @@
+//! Mirrored requests.
+
+use crate::stage::{HOST, Stage, client, versions};
+use sidle_test_support::{
+    client::request,
+    echo::{Answer, full},
+    wait,
+};
+
+fn mirrored(percent: &str) -> String {
+    format!("      mirrors:\n        - destination: {{ host: {HOST}, subset: v2 }}\n{percent}")
+}
+
+#[tokio::test]
+async fn the_copy_has_the_same_head_and_body_and_its_answer_is_dropped() {
+    let stage = Stage::new();
+    stage.v2.answer(|_| Some(Answer::status(500)));
+    let sidle = stage.route_v1(&mirrored(""));
+    let post = request("POST", HOST, "/a?b=c").header("x-d", "e").body(full("the body")).unwrap();
+    let answer = client(&sidle).await.exchange(post).await;
+    assert_eq!((answer.status.as_u16(), answer.version()), (200, "v1"));
+    wait::eventually("the copy", || async { (stage.v2.requests() == 1).then_some(()) }).await;
+    let copy = stage.v2.last();
+    assert_eq!((copy.method.as_str(), copy.path.as_str(), copy.header("x-d")), ("POST", "/a?b=c", "e"));
+    assert_eq!((copy.body.as_slice(), copy.authority.as_str()), (&b"the body"[..], HOST));
+}
+
+#[tokio::test]
+async fn a_slow_mirror_slows_nobody() {
+    let stage = Stage::new();
+    stage.v2.answer(|_| Some(Answer { delay: std::time::Duration::from_secs(10), ..Answer::default() }));
+    let sidle = stage.route_v1(&mirrored(""));
+    let begin = std::time::Instant::now();
+    versions(&mut client(&sidle).await, "/", 20).await;
+    assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_percentage_of_the_requests_is_copied() {
+    let stage = Stage::new();
+    let sidle = stage.route_v1(&mirrored("          percentage: { value: 25 }"));
+    versions(&mut client(&sidle).await, "/", 1_000).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let copies = stage.v2.requests() as f64;
+    let sigma = (1_000.0_f64 * 0.25 * 0.75).sqrt();
+    assert!((copies - 250.0).abs() < 4.0 * sigma, "{copies} of 1000");
+}

@@ -1,0 +1,44 @@
+//! Which `sidle` is tested: `SIDLE_BIN`, or the one of this checkout, built now in the profile of the tests.
+
+use crate::peers::root;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// The program.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| match std::env::var_os("SIDLE_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => build(),
+    })
+}
+
+/// A command that runs it, without the environment variables that configure it.
+pub fn command() -> Command {
+    let mut command = Command::new(path());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("SIDLE_") || text.starts_with("ISTIO_") || text == "POD_NAMESPACE" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn build() -> PathBuf {
+    let (profile, folder) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(root())
+        .args(["build", "--quiet", "--package", "sidle", "--bin", "sidle", "--profile", profile])
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "cannot build sidle");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join(folder).join("sidle")
+}

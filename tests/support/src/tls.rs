@@ -1,0 +1,129 @@
+//! Certificates made for a test.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+};
+use std::{net::SocketAddr, path::Path, sync::Arc};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+
+/// A certificate authority.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key.
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    /// PEM.
+    pub certificate_pem: String,
+    key: KeyPair,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Panics
+    /// Never in practice.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Its certificate, PEM.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for `names`.
+    ///
+    /// # Panics
+    /// When one of them is not a name.
+    pub fn issue(&self, names: &[&str]) -> Identity {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+    }
+
+    /// Connects to `address` with TLS as a client that trusts this authority.
+    ///
+    /// # Errors
+    /// What TCP or TLS says.
+    ///
+    /// # Panics
+    /// When `name` is not a host name.
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        name: &str,
+        alpn: &[&[u8]],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.handshake(TcpStream::connect(address).await?, name, alpn).await
+    }
+
+    /// Speaks TLS on a connection that stands.
+    ///
+    /// # Errors
+    /// What TLS says.
+    ///
+    /// # Panics
+    /// When `name` is not a host name.
+    pub async fn handshake(
+        &self,
+        stream: TcpStream,
+        name: &str,
+        alpn: &[&[u8]],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+}
+
+impl Identity {
+    /// Its key, PEM.
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    /// Writes `NAME.pem` and `NAME.key` into `folder`.
+    ///
+    /// # Panics
+    /// When the folder cannot be written to.
+    pub fn write(&self, folder: &Path, name: &str) {
+        std::fs::write(folder.join(format!("{name}.pem")), &self.certificate_pem).unwrap();
+        std::fs::write(folder.join(format!("{name}.key")), self.key_pem()).unwrap();
+    }
+
+    /// A server with this certificate, ALPN `h2` and `http/1.1`.
+    ///
+    /// # Panics
+    /// Never in practice.
+    pub fn acceptor(self) -> TlsAcceptor {
+        let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate], key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+}

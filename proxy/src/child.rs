@@ -20,8 +20,9 @@ impl Application {
     /// # Errors
     /// When it is empty, or cannot be started; names the program.
     pub fn start(command: &[OsString]) -> io::Result<Application> {
-        let (program, arguments) =
-            command.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command after --"))?;
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command after --"))?;
         let program_name = program.to_string_lossy();
         let child = Command::new(program)
             .args(arguments)

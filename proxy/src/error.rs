@@ -86,6 +86,9 @@ pub enum Refusal {
     /// A target that is not a path.
     #[error("invalid path")]
     BadTarget,
+    /// CONNECT with a body of its own: where it ends and the tunnel begins, two programs may not agree.
+    #[error("CONNECT with content")]
+    ConnectContent,
 }
 
 impl ProxyError {
@@ -139,6 +142,7 @@ impl ProxyError {
             Refused(Refusal::NoHost) => "missing_host_header",
             Refused(Refusal::BadHost) => "http1.invalid_host",
             Refused(Refusal::BadTarget) => "path_normalization_failed",
+            Refused(Refusal::ConnectContent) => "http1.content_length_not_allowed",
             NoRoute => "route_not_found",
             BlackHole => "direct_response",
             NoCluster => "cluster_not_found",

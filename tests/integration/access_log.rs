@@ -71,7 +71,7 @@ async fn json_is_one_object_a_line() {
 #[tokio::test]
 async fn a_format_of_ones_own_can_tell_the_rule_that_matched() {
     let stage = Stage::new();
-    let settings = "  accessLogFormat: \"%REQ(X-A?X-B):3% %ROUTE_ORIGIN% %RESPONSE_CODE% 100%%\\n\"\n";
+    let settings = "  accessLogFormat: \"%REQ(X-A?X-B):3% %SIDLE_ROUTE_ORIGIN% %RESPONSE_CODE% 100%%\\n\"\n";
     let (folder, sidle) = start(&stage, settings);
     Client::http1(sidle.outbound()).await.ask(request("GET", HOST, "/").header("x-b", "abcdef")).await;
     let line = &lines(&folder, 1).await[0];

@@ -19,7 +19,7 @@ async fn operations_of_route_and_destination_both_apply() {
     let headers = &answer.json()["headers"];
     assert_eq!(headers["x-set"], "route");
     assert_eq!(headers["x-via"], "HTTP/1.1");
-    assert_eq!(headers["x-add"], "client,route,destination");
+    assert_eq!(headers["x-add"], "client,destination,route", "the closer one first, as in Envoy");
     assert!(headers["x-gone"].is_null());
 }
 

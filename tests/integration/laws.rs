@@ -21,6 +21,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
         &["sidle-model", "sidle-routing", "sidle-balance", "sidle-identity", "sidle-xds", "sidle-telemetry"],
     ),
     ("sidle-test-support", &[]),
+    ("sidle-bench", &["sidle-test-support"]),
 ];
 
 /// Crates without a runtime, a wire, a clock or a registry.

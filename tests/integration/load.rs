@@ -7,5 +7,6 @@
 static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 mod bodies;
+mod demo;
 mod drain;
 mod reload_under_load;

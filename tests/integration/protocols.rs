@@ -120,6 +120,20 @@ async fn a_websocket_is_echoed() {
 }
 
 #[tokio::test]
+async fn a_websocket_can_be_a_stream_of_http_2() {
+    let stage = Stage::new();
+    let sidle = stage.route_v1("");
+    let mut client = Client::http2(sidle.outbound()).await;
+    // The server's leave for it is in its SETTINGS, which are there once anything was answered.
+    assert_eq!(client.get(HOST, "/").await.status, 200);
+    let mut socket = WebSocket::open_stream(&mut client, HOST, "/chat").await.unwrap();
+    assert_eq!(socket.exchange("hello").await.unwrap(), "hello");
+    assert_eq!(client.get(HOST, "/").await.status, 200, "beside it");
+    assert_eq!(socket.exchange("later").await.unwrap(), "later");
+    socket.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_upgrade_that_the_upstream_refuses_is_its_answer() {
     let stage = Stage::new();
     stage.v1.answer(|_| Some(Answer::status(403)));
@@ -131,7 +145,7 @@ async fn an_upgrade_that_the_upstream_refuses_is_its_answer() {
 }
 
 #[tokio::test]
-async fn header_names_keep_no_case_by_default_and_bad_requests_are_400() {
+async fn bad_requests_are_400() {
     use std::io::{Read, Write};
     let stage = Stage::new();
     let sidle = stage.route_v1("");

@@ -9,10 +9,18 @@ async fn ninety_to_ten_over_ten_thousand_requests_is_within_three_sigma() {
     let stage = Stage::new();
     let sidle = Sidle::run(&(stage.manifests() + &split("echo", HOST, &[("v1", 90), ("v2", 10)])));
     let mut client = client(&sidle).await;
-    let answered = versions(&mut client, "/", 10_000).await;
-    let second = answered.iter().filter(|version| *version == "v2").count() as f64;
-    let sigma = (10_000.0_f64 * 0.1 * 0.9).sqrt();
-    assert!((second - 1_000.0).abs() <= 3.0 * sigma, "{second} of 10000 requests, sigma {sigma}");
+    let mut deviations = Vec::new();
+    // A fair split misses three sigma once in 370 throws, and twice running once in 137,000.
+    for _ in 0..2 {
+        let answered = versions(&mut client, "/", 10_000).await;
+        let second = answered.iter().filter(|version| *version == "v2").count() as f64;
+        let sigma = (10_000.0_f64 * 0.1 * 0.9).sqrt();
+        deviations.push((second - 1_000.0) / sigma);
+        if deviations[deviations.len() - 1].abs() <= 3.0 {
+            return;
+        }
+    }
+    panic!("off by {deviations:?} sigma");
 }
 
 #[tokio::test]

@@ -49,8 +49,8 @@ pub struct Resource<T> {
     pub(crate) root: NodeId,
     /// What [`Self::spec`] was read from.
     pub(crate) body: NodeId,
-    /// Whether it was read as it was written. Otherwise the wrong parts are left out, and told.
-    pub(crate) whole: bool,
+    /// Where it could not be read as it was written; those parts are left out, and told.
+    pub(crate) mistaken: Vec<NodeId>,
 }
 
 /// Name, namespace, labels.

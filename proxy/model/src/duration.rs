@@ -55,7 +55,11 @@ fn component<'a>(text: &str, rest: &'a str) -> Result<(u128, &'a str), String> {
         "" => return Err(format!("`{text}` lacks a unit")),
         _ => return Err(format!("`{unit}` in `{text}` is not a unit")),
     };
-    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| format!("`{text}` is not a duration"))? };
+    let whole: u128 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().map_err(|_| format!("`{text}` is not a duration"))?
+    };
     // Digits below a nanosecond of an hour cannot be seen.
     let fraction = &fraction[..fraction.len().min(15)];
     let part = match fraction {

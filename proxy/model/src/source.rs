@@ -88,8 +88,10 @@ impl Reader {
             Ok(entries) => entries,
             Err(error) => return self.unreadable(folder, &error.to_string()),
         };
-        let hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(|p| !hidden(p)).collect();
+        let hidden =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let mut paths: Vec<PathBuf> =
+            entries.into_iter().map(|entry| entry.path()).filter(|p| !hidden(p)).collect();
         paths.sort();
         for path in paths {
             if path.is_dir() {
@@ -126,7 +128,9 @@ impl Reader {
     fn file(&mut self, path: &Path) {
         let name = path.to_string_lossy();
         match File::open(path).and_then(|file| Ok((file.metadata()?, file))) {
-            Ok((metadata, _)) if metadata.is_file() && metadata.len() > self.allowed() => self.too_large(&name),
+            Ok((metadata, _)) if metadata.is_file() && metadata.len() > self.allowed() => {
+                self.too_large(&name)
+            }
             Ok((_, file)) => self.stream(&name, file),
             Err(error) => self.unreadable(path, &error.to_string()),
         }
@@ -159,13 +163,15 @@ impl Reader {
 
     fn too_large(&mut self, name: &str) {
         let SizeLimit { file, total } = self.limit;
-        let message = format!("larger than {file} bytes, or all files are larger than {total} bytes together");
+        let message =
+            format!("larger than {file} bytes, or all files are larger than {total} bytes together");
         self.diagnostics.push(Diagnostic::error(codes::TOO_LARGE, message).in_file(name.into()));
     }
 
     fn unreadable(&mut self, path: &Path, reason: &str) {
         let file = path.to_string_lossy().as_ref().into();
-        self.diagnostics.push(Diagnostic::error(codes::UNREADABLE, format!("cannot read: {reason}")).in_file(file));
+        self.diagnostics
+            .push(Diagnostic::error(codes::UNREADABLE, format!("cannot read: {reason}")).in_file(file));
     }
 }
 
@@ -175,4 +181,99 @@ fn is_manifest(path: &Path) -> bool {
 
 fn is_glob(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn names(texts: &[Text], folder: &Path) -> Vec<String> {
+        let prefix = format!("{}/", folder.display());
+        texts.iter().map(|text| text.name.strip_prefix(&prefix).unwrap_or(&text.name).to_owned()).collect()
+    }
+
+    fn folder_of(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("name: {file}\n")).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn folders_are_read_in_order_and_only_manifests() {
+        let folder = folder_of(&[
+            "b.yaml",
+            "a.yml",
+            "c/d.json",
+            "c/e.txt",
+            ".hidden.yaml",
+            "..2026/b.yaml",
+            "README.md",
+        ]);
+        let (texts, diagnostics) = read(&[folder.path().to_path_buf()], SizeLimit::default());
+        assert_eq!(diagnostics, []);
+        assert_eq!(names(&texts, folder.path()), ["a.yml", "b.yaml", "c/d.json"]);
+    }
+
+    #[test]
+    fn globs_and_single_files() {
+        let folder = folder_of(&["a.yaml", "b.yaml", "x/a.yaml", "notes.txt"]);
+        let path = |name: &str| folder.path().join(name);
+        let (texts, diagnostics) =
+            read(&[path("*.yaml"), path("**/a.yaml"), path("notes.txt")], SizeLimit::default());
+        assert_eq!(diagnostics, []);
+        assert_eq!(names(&texts, folder.path()), ["a.yaml", "b.yaml", "a.yaml", "x/a.yaml", "notes.txt"]);
+        let (_, diagnostics) = read(&[path("*.json"), path("gone.yaml")], SizeLimit::default());
+        assert_eq!(diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), [codes::UNREADABLE; 2]);
+    }
+
+    #[test]
+    fn a_symlink_to_its_own_folder_ends() {
+        let folder = folder_of(&["a.yaml"]);
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).unwrap();
+        let (texts, diagnostics) = read(&[folder.path().to_path_buf()], SizeLimit::default());
+        assert!(!texts.is_empty() && texts.len() <= MAX_FOLDER_DEPTH + 1, "{}", texts.len());
+        assert_eq!(diagnostics.len(), 1);
+    }
+
+    #[test]
+    fn a_gigabyte_is_refused_unread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("huge.yaml");
+        File::create(&path).unwrap().set_len(1 << 30).unwrap();
+        let begin = Instant::now();
+        let (texts, diagnostics) = read(&[path], SizeLimit::default());
+        assert!(begin.elapsed() < Duration::from_millis(100), "{:?}", begin.elapsed());
+        assert!(texts.is_empty());
+        assert_eq!(diagnostics[0].code, codes::TOO_LARGE);
+    }
+
+    #[test]
+    fn an_endless_source_and_many_files_are_refused() {
+        let limit = SizeLimit { file: 1000, total: 1500 };
+        let (texts, diagnostics) = read(&["/dev/zero".into()], limit);
+        assert_eq!((texts.len(), diagnostics[0].code), (0, codes::TOO_LARGE));
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, [b' '; 900]).unwrap();
+            path
+        };
+        let (texts, diagnostics) = read(&[file("a"), file("b"), file("c")], limit);
+        assert_eq!((texts.len(), diagnostics.len()), (1, 2));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_told_with_their_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        fs::write(&path, b"a: 1\nb: \xff\n").unwrap();
+        let (_, diagnostics) = read(&[path], SizeLimit::default());
+        assert_eq!(diagnostics[0].code, codes::NOT_TEXT);
+        assert!(diagnostics[0].message.contains("line 2"));
+    }
 }

@@ -5,7 +5,7 @@
 //! [`ConnectionView`].   Out: a [`CompiledRoute`], a filter chain, or an [`Explanation`] of the choice.
 //! Invariants: the index changes the cost of a choice, never the choice: the first route in list order that matches wins.
 //! `select` and `explain` ask the same matchers. Nothing here reads a clock, draws a random number or does I/O.
-//! Not here: endpoints (`sidle-balance`), normalising paths and changing headers (`proxy/src/codec`, `proxy/src/policy`),
+//! Not here: endpoints (`sidle-balance`), parsing requests and changing headers (`proxy/src/codec`, `proxy/src/policy`),
 //! which manifest made which route (`sidle-model`).
 //! Read: `request` -> `table` -> `host_map` -> `matcher` -> `path_index` -> `explain`; then the small rooms on their own.
 //!
@@ -18,6 +18,7 @@ pub mod filter_chain;
 pub mod host;
 mod host_map;
 mod matcher;
+pub mod path;
 mod path_index;
 pub mod redirect;
 mod request;

@@ -77,6 +77,7 @@ pub fn run(options: RunOptions) -> Result<ExitCode, AppError> {
 async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppError> {
     let RunOptions { paths, node, overrides, command } = options;
     let telemetry = Telemetry::new();
+    count_panics(telemetry.clone());
     let (dns, dns_server) = dns::dns(telemetry.clone()).map_err(|error| AppError::Resolver(error.to_string()))?;
     let (to_resolve, clusters) = mpsc::unbounded_channel();
     tokio::spawn(dns_server.run(clusters));
@@ -103,6 +104,14 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     let _ = stop.send(true);
     state.flush_logs();
     Ok(code)
+}
+
+/// A panic ends the exchange or connection that it happened in, and shows in the log and the metrics.
+fn count_panics(telemetry: Arc<Telemetry>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        telemetry.panicked();
+        tracing::error!("{panic}");
+    }));
 }
 
 /// Binds and starts the admin, metrics and health servers.

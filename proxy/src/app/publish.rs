@@ -56,6 +56,7 @@ impl Publisher {
         for (cluster, endpoints) in built.endpoint_updates {
             cluster.update_endpoints(endpoints);
         }
+        snapshot.clusters.values().for_each(|(_, cluster)| cluster.count_endpoints());
         running.shared.snapshot.store(snapshot);
         for cluster in built.to_resolve {
             let _ = self.to_resolve.send(cluster);

@@ -121,11 +121,21 @@ impl AppState {
     }
 
     fn tell_listeners(&self, which: impl Fn(Direction) -> bool, command: impl Fn(Arc<str>) -> Command) {
-        let (Some(snapshot), Some((_, workers))) = (self.snapshot(), self.running.get()) else { return };
-        for listener in snapshot.ir.listeners.iter().filter(|listener| which(listener.direction)) {
-            for worker in workers {
-                let _ = worker.send(command(listener.name.clone()));
-            }
+        if let (Some(snapshot), Some((_, workers))) = (self.snapshot(), self.running.get()) {
+            tell(&snapshot, workers, which, command);
+        }
+    }
+}
+
+fn tell(
+    snapshot: &Snapshot,
+    workers: &[mpsc::UnboundedSender<Command>],
+    which: impl Fn(Direction) -> bool,
+    command: impl Fn(Arc<str>) -> Command,
+) {
+    for listener in snapshot.ir.listeners.iter().filter(|listener| which(listener.direction)) {
+        for worker in workers {
+            let _ = worker.send(command(listener.name.clone()));
         }
     }
 }
@@ -207,12 +217,17 @@ impl AdminSource for AppState {
     }
 
     fn drain(&self, drain: DrainRequest) {
-        let which = |direction| !drain.inbound_only || direction != Direction::Outbound;
-        if drain.graceful {
-            self.tell_listeners(which, Command::Close);
-        } else {
-            self.tell_listeners(which, Command::Drain);
+        let which = move |direction| !drain.inbound_only || direction != Direction::Outbound;
+        if !drain.graceful {
+            return self.tell_listeners(which, Command::Drain);
         }
+        self.tell_listeners(which, Command::Close);
+        let (Some(snapshot), Some((_, workers))) = (self.snapshot(), self.running.get()) else { return };
+        let workers = workers.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(snapshot.ir.settings.drain.deadline).await;
+            tell(&snapshot, &workers, which, Command::Drain);
+        });
     }
 
     fn set_healthy(&self, healthy: bool) {

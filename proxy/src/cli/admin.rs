@@ -53,7 +53,9 @@ pub fn ask_json(address: SocketAddr, path: &str) -> Result<serde_json::Value, Cl
         return Err(CliError::Failed(format!("admin at {address}: {path}: {}: {line}", answer.status)));
     }
     serde_json::from_slice(&answer.body).map_err(|error| {
-        CliError::Failed(format!("admin at {address}: {path}: not JSON ({error}); is this a sidle admin server?"))
+        CliError::Failed(format!(
+            "admin at {address}: {path}: not JSON ({error}); is this a sidle admin server?"
+        ))
     })
 }
 

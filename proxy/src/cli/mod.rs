@@ -3,7 +3,7 @@
 //! In:  arguments and environment.   Out: an exit code.
 //! Invariants: results go to standard output, errors to standard error; 0 is success, 1 failure, 2 usage.
 //! Not here: the proxy itself (`app`), the meaning of configuration (`sidle-model`).
-//! Read: [`Command`], then the file of the command.
+//! Read: `Command`, then the file of the command.
 
 mod admin;
 mod check;

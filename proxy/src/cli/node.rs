@@ -42,7 +42,8 @@ impl NodeArgs {
         };
         let default = ir::Node::default();
         Ok(ir::Node {
-            namespace: text(&self.namespace, ["SIDLE_NAMESPACE", "POD_NAMESPACE"]).unwrap_or(default.namespace),
+            namespace: text(&self.namespace, ["SIDLE_NAMESPACE", "POD_NAMESPACE"])
+                .unwrap_or(default.namespace),
             workload: text(&self.workload, ["SIDLE_WORKLOAD", "ISTIO_META_WORKLOAD_NAME"])
                 .unwrap_or(default.workload),
             labels: self.labels(environment)?,
@@ -86,7 +87,8 @@ pub fn config_paths(flag: Vec<PathBuf>, environment: Environment<'_>) -> Result<
         return Ok(flag);
     }
     let variable = environment("SIDLE_CONFIG").unwrap_or_default();
-    let paths: Vec<_> = std::env::split_paths(&variable).filter(|path| !path.as_os_str().is_empty()).collect();
+    let paths: Vec<_> =
+        std::env::split_paths(&variable).filter(|path| !path.as_os_str().is_empty()).collect();
     if paths.is_empty() {
         return Err(CliError::Usage("no configuration: give `-c PATH…`, or set SIDLE_CONFIG".into()));
     }
@@ -103,8 +105,10 @@ mod tests {
 
     #[test]
     fn a_flag_beats_sidles_variable_which_beats_istios() {
-        let variables = [("SIDLE_NAMESPACE", "ours"), ("POD_NAMESPACE", "istios"), ("SIDLE_LABELS", "a=1, b=")];
-        let flag = NodeArgs { namespace: Some("flag".into()), labels: Some("c=2".into()), ..NodeArgs::default() };
+        let variables =
+            [("SIDLE_NAMESPACE", "ours"), ("POD_NAMESPACE", "istios"), ("SIDLE_LABELS", "a=1, b=")];
+        let flag =
+            NodeArgs { namespace: Some("flag".into()), labels: Some("c=2".into()), ..NodeArgs::default() };
         let from_flag = node(flag, &variables).unwrap();
         assert_eq!(from_flag.namespace, "flag");
         assert_eq!(from_flag.labels, BTreeMap::from([("c".into(), "2".into())]));

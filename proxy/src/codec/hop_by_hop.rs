@@ -33,7 +33,10 @@ pub fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
         }
     }
     let trailers = headers.get_all(header::TE).iter().any(|value| {
-        value.as_bytes().split(|&byte| byte == b',').any(|token| token.trim_ascii() == b"trailers")
+        value
+            .as_bytes()
+            .split(|&byte| byte == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     });
     if headers.contains_key(header::TE) {
         headers.remove(header::TE);
@@ -47,9 +50,42 @@ pub fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
     upgrade
 }
 
+/// Removes from `headers` what HTTP/2 knows no place for, and would reset the stream for.
+pub fn strip_for_http2(headers: &mut HeaderMap) {
+    for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, KEEP_ALIVE, PROXY_CONNECTION]
+    {
+        headers.remove(name);
+    }
+}
+
+/// Removes from trailers what must not come after the body: it frames, routes or proves who asks (RFC 9110 section 6.5.1).
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    for name in [
+        header::CONTENT_LENGTH,
+        header::HOST,
+        header::AUTHORIZATION,
+        header::SET_COOKIE,
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_RANGE,
+        header::TRAILER,
+        header::TE,
+    ] {
+        trailers.remove(name);
+    }
+    strip_for_http2(trailers);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
 
     #[test]
     fn listed_fields_go_and_trailers_stay() {
@@ -79,5 +115,46 @@ mod tests {
         headers.insert("connection", HeaderValue::from_static("keep-alive, Upgrade"));
         assert_eq!(strip(&mut headers).unwrap(), "websocket");
         assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn what_frames_and_routes_cannot_be_named_away() {
+        let mut fields = headers(&[
+            ("connection", "Content-Length , host,,\tx-real-ip"),
+            ("content-length", "3"),
+            ("host", "a"),
+            ("x-real-ip", "1.1.1.1"),
+            ("te", "Trailers;q=1"),
+        ]);
+        fields.append(header::CONNECTION, HeaderValue::from_static("authorization"));
+        fields.insert(header::AUTHORIZATION, HeaderValue::from_static("x"));
+        strip(&mut fields);
+        assert_eq!(fields, headers(&[("content-length", "3"), ("host", "a")]));
+    }
+
+    #[test]
+    fn te_is_read_as_the_standard_has_it() {
+        for (sent, kept) in
+            [("TRAILERS", true), ("gzip;q=0.5, trailers", true), ("gzip", false), ("x-trailers", false)]
+        {
+            let mut fields = headers(&[("te", sent)]);
+            strip(&mut fields);
+            assert_eq!(fields.get("te").is_some_and(|te| te == "trailers"), kept, "{sent}");
+        }
+    }
+
+    #[test]
+    fn trailers_neither_frame_nor_route() {
+        let mut trailers = headers(&[
+            ("grpc-status", "0"),
+            ("content-length", "50"),
+            ("transfer-encoding", "chunked"),
+            ("host", "evil"),
+            ("authorization", "x"),
+            ("connection", "close"),
+            ("x-sum", "1"),
+        ]);
+        strip_trailers(&mut trailers);
+        assert_eq!(trailers, headers(&[("grpc-status", "0"), ("x-sum", "1")]));
     }
 }

@@ -14,6 +14,7 @@ pub mod h2;
 pub mod head;
 pub mod hop_by_hop;
 pub mod stream;
+mod target;
 pub mod tunnel;
 
 pub use body::{Body, BodyError};

@@ -110,6 +110,9 @@ impl AsyncRead for Stream {
             let length = self.read_first.len().min(buf.remaining());
             buf.put_slice(&self.read_first[..length]);
             self.read_first.advance(length);
+            if self.read_first.is_empty() {
+                self.read_first = Bytes::new(); // gives the buffer back: the connection may live for days
+            }
             return Poll::Ready(Ok(()));
         }
         each_transport!(self, io => Pin::new(io).poll_read(cx, buf))
@@ -144,5 +147,38 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each_transport!(self, io => Pin::new(io).poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn what_was_read_ahead_is_read_again_in_order() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut stream = Stream::from(ours);
+        theirs.write_all(b"ef").await.unwrap();
+        stream.unread(Bytes::from_static(b"cd"));
+        stream.unread(Bytes::from_static(b"ab"));
+        let mut read = [0; 6];
+        stream.read_exact(&mut read[..1]).await.unwrap();
+        stream.read_exact(&mut read[1..]).await.unwrap();
+        assert_eq!(&read, b"abcdef");
+        drop(theirs);
+        assert_eq!(stream.read(&mut read).await.unwrap(), 0);
+    }
+
+    /// Two thousand bytes of a ClientHello for each open connection would add up.
+    #[tokio::test]
+    async fn the_buffer_is_let_go_once_it_was_read() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut stream = Stream::from(ours);
+        let bytes = Bytes::from(vec![1; 64]);
+        stream.unread(bytes.clone());
+        let mut read = [0; 64];
+        stream.read_exact(&mut read).await.unwrap();
+        assert!(bytes.is_unique());
     }
 }

@@ -26,11 +26,7 @@ pub enum Duplex {
 }
 
 impl AsyncRead for Duplex {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Duplex::Stream(io) => Pin::new(io).poll_read(cx, buf),
             Duplex::Http2(io) => Pin::new(io).poll_read(cx, buf),
@@ -72,7 +68,11 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// `finish` is called with what was carried when both directions have ended.
-    pub fn new(upstream: Duplex, idle_timeout: Option<Duration>, finish: impl FnOnce(Relayed) + 'static) -> Self {
+    pub fn new(
+        upstream: Duplex,
+        idle_timeout: Option<Duration>,
+        finish: impl FnOnce(Relayed) + 'static,
+    ) -> Self {
         Tunnel { upstream, idle_timeout, finish: Box::new(finish) }
     }
 
@@ -111,7 +111,7 @@ pub async fn relay(client: &mut Duplex, upstream: &mut Duplex, idle_timeout: Opt
     let mut down = Direction::default();
     let mut idle = idle_timeout.map(IdleTimer::new);
     let end = poll_fn(|cx| {
-        let before = up.carried + down.carried;
+        let before = up.moved + down.moved;
         let to_upstream = up.poll(client, upstream, cx);
         let to_client = down.poll(upstream, client, cx);
         match (to_upstream, to_client) {
@@ -125,7 +125,7 @@ pub async fn relay(client: &mut Duplex, upstream: &mut Duplex, idle_timeout: Opt
             _ => {}
         }
         match &mut idle {
-            Some(idle) => idle.poll(before != up.carried + down.carried, cx).map(|()| Some(RelayEnd::Idle)),
+            Some(idle) => idle.poll(before != up.moved + down.moved, cx).map(|()| Some(RelayEnd::Idle)),
             None => Poll::Pending,
         }
     })
@@ -143,7 +143,10 @@ enum Side {
 /// One direction of a relay.
 #[derive(Default)]
 struct Direction {
+    /// Bytes read.
     carried: u64,
+    /// Bytes read and written: a slow reader is not an idle one.
+    moved: u64,
     /// Read, and not yet taken by the other side.
     left: Vec<u8>,
     left_from: usize,
@@ -207,6 +210,7 @@ impl Direction {
             return Poll::Ready(Ok(()));
         }
         self.carried += data.len() as u64;
+        self.moved += data.len() as u64;
         self.unflushed = true;
         while !data.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, data) {
@@ -224,7 +228,10 @@ impl Direction {
     fn write_left(&mut self, to: &mut Duplex, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
         while self.left_from < self.left.len() {
             match Pin::new(&mut *to).poll_write(cx, &self.left[self.left_from..]) {
-                Poll::Ready(Ok(n)) if n > 0 => self.left_from += n,
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.left_from += n;
+                    self.moved += n as u64;
+                }
                 Poll::Ready(_) => return Poll::Ready(Err(Side::To)),
                 Poll::Pending => return Poll::Pending,
             }
@@ -285,3 +292,6 @@ impl IdleTimer {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests;

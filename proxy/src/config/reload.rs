@@ -31,7 +31,11 @@ pub trait Publish: Send {
     ///
     /// # Errors
     /// Says why it cannot be built. Then nothing may have changed.
-    fn publish(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> impl Future<Output = Result<(), String>> + Send;
+    fn publish(
+        &mut self,
+        ir: &Arc<Ir>,
+        version: &ConfigVersion,
+    ) -> impl Future<Output = Result<(), String>> + Send;
 
     /// Hears of every attempt, for metrics.
     fn attempted(&mut self, status: &ConfigStatus);
@@ -78,7 +82,15 @@ impl<P: Publish> Reloader<P> {
     pub fn new(paths: Vec<PathBuf>, node: Node, overrides: Overrides, publish: P) -> Self {
         let status = StatusCell::default();
         status.store(ConfigStatus { paths: paths.clone(), ..ConfigStatus::default() });
-        Reloader { input: Arc::new(Input::new(paths)), node, overrides, publish, status, running: None, seen: None }
+        Reloader {
+            input: Arc::new(Input::new(paths)),
+            node,
+            overrides,
+            publish,
+            status,
+            running: None,
+            seen: None,
+        }
     }
 
     /// Where the status can be read, now and later.
@@ -139,7 +151,9 @@ impl<P: Publish> Reloader<P> {
                 (result, read.diagnostics, failure)
             }
             // A panic in the parser is a defect, yet no reason to stop serving.
-            Err(error) => (AttemptResult::Rejected, Vec::new(), Some(format!("the files could not be read: {error}"))),
+            Err(error) => {
+                (AttemptResult::Rejected, Vec::new(), Some(format!("the files could not be read: {error}")))
+            }
         };
         match result {
             AttemptResult::Rejected => status.rejected += 1,
@@ -203,7 +217,8 @@ fn read(input: &Input, node: &Node, overrides: &Overrides, seen: Option<u64>) ->
         loaded.diagnostics.extend(unreadable);
         diagnostic::sort(&mut loaded.diagnostics);
     }
-    let file = |text: &sidle_model::source::Text| FileStatus { name: text.name.clone(), bytes: text.content.len() };
+    let file =
+        |text: &sidle_model::source::Text| FileStatus { name: text.name.clone(), bytes: text.content.len() };
     let mut ir = loaded.ir;
     if let Some(ir) = &mut ir {
         overrides.apply(ir);
@@ -221,12 +236,14 @@ fn log(attempt: &Attempt, status: &ConfigStatus) {
             Severity::Info => tracing::debug!("{diagnostic}{help}"),
         }
     }
-    let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
-    let took = format_args!("{:.1} ms", attempt.duration.as_secs_f64() * 1e3).to_string();
+    let version = status.version.as_ref().map(ToString::to_string);
+    let took = format!("{:.1} ms", attempt.duration.as_secs_f64() * 1e3);
     match (attempt.result, &attempt.failure) {
         (AttemptResult::Applied, _) => tracing::info!(version, took, "configuration applied"),
         (AttemptResult::Unchanged, _) => tracing::info!(version, took, "configuration unchanged"),
-        (AttemptResult::Rejected, Some(why)) => tracing::error!(running = version, "configuration refused: {why}"),
+        (AttemptResult::Rejected, Some(why)) => {
+            tracing::error!(running = version, "configuration refused: {why}")
+        }
         (AttemptResult::Rejected, None) => {
             let errors = attempt.diagnostics.iter().filter(|one| one.is_error()).count();
             tracing::error!(running = version, errors, "configuration refused");

@@ -74,7 +74,11 @@ impl Setup {
 async fn good_is_applied_and_the_same_again_is_nothing() {
     let mut setup = setup();
     assert_eq!(setup.attempt(Cause::Start).await, AttemptResult::Applied);
-    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied, "the last attempt is still the first");
+    assert_eq!(
+        setup.attempt(Cause::Files).await,
+        AttemptResult::Applied,
+        "the last attempt is still the first"
+    );
     assert_eq!(setup.recorder.0.lock().unwrap().attempts, 1);
     assert_eq!(setup.attempt(Cause::Signal).await, AttemptResult::Unchanged);
     setup.write(&format!("# A comment changes nothing.\n{GOOD}"));

@@ -101,10 +101,14 @@ impl Shared {
                     return;
                 }
                 match event.kind {
-                    EventKind::Access(AccessKind::Close(AccessMode::Write)) => settle.written(&event.paths, now),
+                    EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
+                        settle.written(&event.paths, now)
+                    }
                     // Our own reading; without this every look would cause the next.
                     EventKind::Access(_) => return,
-                    EventKind::Modify(notify::event::ModifyKind::Data(_)) => settle.writing(&event.paths, now),
+                    EventKind::Modify(notify::event::ModifyKind::Data(_)) => {
+                        settle.writing(&event.paths, now)
+                    }
                     EventKind::Remove(_) | EventKind::Modify(_) => settle.written(&event.paths, now),
                     _ => settle.changed(now),
                 }
@@ -134,11 +138,13 @@ struct Watch {
 impl Watch {
     fn new(paths: Vec<PathBuf>, options: WatchOptions, tick: Arc<Notify>) -> Watch {
         let settle = Settle::new(options.quiet, options.at_most);
-        let shared = Arc::new(Shared { settle: Mutex::new((settle, Survey::default())), event: Notify::new() });
+        let shared =
+            Arc::new(Shared { settle: Mutex::new((settle, Survey::default())), event: Notify::new() });
         let events = shared.clone();
         let watcher = options.events.then(|| notify::recommended_watcher(move |event| events.event(event)));
         let watcher = watcher.and_then(|made| {
-            made.inspect_err(|error| tracing::warn!(%error, "no file events from the kernel; polling only")).ok()
+            made.inspect_err(|error| tracing::warn!(%error, "no file events from the kernel; polling only"))
+                .ok()
         });
         let watched = BTreeMap::new();
         Watch { paths, options, shared, watcher, watched, fingerprint: None, tick }
@@ -214,7 +220,9 @@ impl Watch {
                     self.watched.insert(path, identity);
                     new = true;
                 }
-                Err(error) => tracing::debug!(path = %path.display(), %error, "folder is polled, not watched"),
+                Err(error) => {
+                    tracing::debug!(path = %path.display(), %error, "folder is polled, not watched")
+                }
             }
         }
         new

@@ -82,6 +82,14 @@ async fn a_replaced_folder_is_watched_again() {
     while !is_quiet(&source).await {}
     fs::write(folder.join("a.yaml"), "a: 1").unwrap();
     ticks(&source, "a write in the new one").await;
+    let (next, old) = (dir.path().join("next"), dir.path().join("old"));
+    fs::create_dir(&next).unwrap();
+    fs::rename(&folder, &old).unwrap();
+    fs::rename(&next, &folder).unwrap();
+    ticks(&source, "a swap").await;
+    while !is_quiet(&source).await {}
+    fs::write(folder.join("a.yaml"), "a: 2").unwrap();
+    ticks(&source, "a write in the swapped one").await;
 }
 
 #[tokio::test]

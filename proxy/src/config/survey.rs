@@ -43,7 +43,8 @@ pub(super) struct Survey {
 impl Survey {
     /// Looks at `paths` (files, folders, globs, `-`) at the time `now`.
     pub fn take(paths: &[PathBuf], now: SystemTime) -> Survey {
-        let mut walk = Walk { survey: Survey::default(), hash: DefaultHasher::new(), visited: HashSet::new(), now };
+        let mut walk =
+            Walk { survey: Survey::default(), hash: DefaultHasher::new(), visited: HashSet::new(), now };
         for path in paths.iter().filter(|path| path.as_os_str() != "-") {
             let path = if is_glob(path) { glob_root(path) } else { path.clone() };
             // Events name absolute paths. Without a current folder, relative paths are left to the polls.
@@ -169,7 +170,9 @@ fn parent(path: &Path) -> PathBuf {
 }
 
 fn is_manifest(path: &Path) -> bool {
-    path.extension().and_then(OsStr::to_str).is_some_and(|extension| matches!(extension, "yaml" | "yml" | "json"))
+    path.extension()
+        .and_then(OsStr::to_str)
+        .is_some_and(|extension| matches!(extension, "yaml" | "yml" | "json"))
 }
 
 /// Whether `path` is a glob: it holds a wildcard and no file has that very name.

@@ -138,3 +138,41 @@ impl HttpBody for CopyReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::piece::testing::{frames, read};
+
+    #[tokio::test]
+    async fn the_copy_is_the_body() {
+        let copy = Copy::default();
+        let mut body = Copy::tee(frames(["ab", "cd"]), vec![copy.clone()]);
+        assert_eq!(read(&mut body, 9).await, "abcd");
+        assert_eq!(read(&mut copy.reader(), 9).await, "abcd");
+    }
+
+    #[tokio::test]
+    async fn a_mirror_that_does_not_read_never_holds_the_body_back() {
+        let big = "x".repeat(MAX_BEHIND / 2 + 1);
+        let copy = Copy::default();
+        let mut body = Copy::tee(frames([&big, &big, &big]), vec![copy.clone()]);
+        assert_eq!(read(&mut body, 9).await.len(), big.len() * 3);
+        let mut mirrored = copy.reader();
+        assert_eq!(read(&mut mirrored, 1).await.len(), big.len(), "what fitted");
+        let end = std::future::poll_fn(|cx| Pin::new(&mut mirrored).poll_frame(cx)).await;
+        assert!(matches!(end, Some(Err(BodyError::Closed))), "and then it was given up");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_breaks_off_breaks_its_copy_off() {
+        let copy = Copy::default();
+        let mut body = Copy::tee(frames(["ab", "cd"]), vec![copy.clone()]);
+        assert_eq!(read(&mut body, 1).await, "ab");
+        drop(body);
+        let mut mirrored = copy.reader();
+        assert_eq!(read(&mut mirrored, 1).await, "ab");
+        let end = std::future::poll_fn(|cx| Pin::new(&mut mirrored).poll_frame(cx)).await;
+        assert!(matches!(end, Some(Err(BodyError::Closed))));
+    }
+}

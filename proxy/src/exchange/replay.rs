@@ -131,3 +131,33 @@ impl Kept {
         frame
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::piece::testing::{frames, read};
+
+    #[tokio::test]
+    async fn a_second_try_sees_all_that_the_first_saw() {
+        let replay = Replay::new(frames(["ab", "cd", "ef"]), 6);
+        let mut first = replay.reader().unwrap();
+        assert_eq!(read(&mut first, 2).await, "abcd");
+        assert_eq!(read(&mut replay.reader().unwrap(), 9).await, "abcdef");
+        assert_eq!(read(&mut replay.reader().unwrap(), 9).await, "abcdef", "and so does a third");
+    }
+
+    #[tokio::test]
+    async fn beyond_the_bound_the_body_flows_on_and_cannot_be_repeated() {
+        let replay = Replay::new(frames(["ab", "cd", "ef"]), 3);
+        let mut first = replay.reader().unwrap();
+        assert_eq!(read(&mut first, 9).await, "abcdef");
+        assert!(!replay.is_whole() && replay.reader().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_empty_body_stays_empty() {
+        let replay = Replay::new(Body::Empty, 3);
+        assert!(matches!(replay.reader(), Some(Body::Empty)));
+        assert!(replay.reader().unwrap().is_end_stream());
+    }
+}

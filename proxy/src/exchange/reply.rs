@@ -39,7 +39,6 @@ pub fn error(error: &ProxyError, request: &RequestHead) -> (ResponseHead, Body) 
 pub fn plain(error: &ProxyError) -> Answer {
     let (mut head, body) = content(error.status(), Bytes::copy_from_slice(error.body().as_bytes()));
     date(&mut head.headers);
-    head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     Answer { head, body, tunnel: None }
 }
 

@@ -164,9 +164,9 @@ impl Connection {
         }
     }
 
-    /// Requests under way on this connection.
-    pub fn active_requests(&self) -> usize {
-        self.active.get()
+    /// When the last request ended; `None` while one is under way.
+    pub fn idle_since(&self) -> Option<Instant> {
+        (self.active.get() == 0).then(|| self.last_active.get())
     }
 
     /// Counts a request for as long as the guard lives.

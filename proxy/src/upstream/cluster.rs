@@ -65,9 +65,14 @@ impl Cluster {
     pub fn update_endpoints(&self, specs: Vec<EndpointSpec>) {
         let before = self.endpoints.load();
         let set = EndpointSet::build(&self.config.load_balancer, specs, Some(&before));
-        self.metrics.set_endpoints(set.endpoints().len());
         self.endpoints.store(Arc::new(set));
+        self.count_endpoints();
         self.mark_resolved();
+    }
+
+    /// Tells the metrics how many endpoints there are.
+    pub fn count_endpoints(&self) {
+        self.metrics.set_endpoints(self.endpoints.load().endpoints().len());
     }
 
     /// Says that names have been looked up once, whatever came of it.

@@ -6,12 +6,13 @@ use crate::{
     context::TableContext,
     header::{compose, operations},
     retry,
-    value::{Object, duration, duration_or_never, regex, share},
+    value::{Object, duration, regex, share},
 };
 use serde_json::{Value, json};
 use sidle_model::ir::{
     Forward, HashPolicy, HeaderOperations, Mirror, PathMatch, PathRewrite, WeightedCluster,
 };
+use std::time::Duration;
 
 /// A `RouteAction`. `requests` are operations of the route that must run before those of each destination.
 pub(crate) fn action(
@@ -30,12 +31,7 @@ pub(crate) fn action(
             "host_rewrite_literal",
             forward.authority_rewrite.as_ref().or(lone_authority).map(|a| &**a),
         )
-        .with("timeout", duration_or_never(forward.timeout))
-        .with(
-            "max_stream_duration",
-            // Zero: `grpc-timeout` as the client asks. The route's own timeout stays what `timeout` says.
-            json!({"grpc_timeout_header_max": duration_or_never(forward.timeout)}),
-        )
+        .merge(timeouts(forward.timeout))
         .with_some("retry_policy", forward.retry.as_ref().map(retry::retry_policy))
         .with_list("hash_policy", forward.hash_policies.iter().map(hash_policy).collect())
         .with_list("request_mirror_policies", forward.mirrors.iter().map(|m| mirror(context, m)).collect())
@@ -72,6 +68,21 @@ fn weighted_cluster(
         .merge(operations("response", &cluster.response_headers))
         .with_some("host_rewrite_literal", authority.map(|authority| &**authority))
         .into()
+}
+
+/// The route's timeout, which is also the most that `grpc-timeout` may ask for; without one, what the client asks for.
+///
+/// Envoy forgets `timeout` on routes with a `max_stream_duration`, so where there is a timeout the bound is written in the
+/// old way, as Istio writes it: Envoy warns of it, and does what is meant.
+fn timeouts(timeout: Option<Duration>) -> Object {
+    match timeout {
+        None => Object::new()
+            .with("timeout", "0s")
+            .with("max_stream_duration", json!({"grpc_timeout_header_max": "0s"})),
+        Some(timeout) => {
+            Object::new().with("timeout", duration(timeout)).with("max_grpc_timeout", duration(timeout))
+        }
+    }
 }
 
 /// The field of a route or redirect that rewrites the path.

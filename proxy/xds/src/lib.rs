@@ -1,7 +1,7 @@
 //! Envoy's words for the IR: what Sidle runs, as protobuf JSON that Envoy and `istioctl` read.
 //!
 //! In:  an [`Ir`].   Out: a static bootstrap ([`bootstrap()`]), or what `/config_dump` answers ([`config_dump()`]).
-//! Invariants: pure; the same IR gives the same JSON; a bootstrap needs no control plane and names no deprecated field.
+//! Invariants: pure; the same IR gives the same JSON; a bootstrap needs no control plane.
 //! Not here: sockets, the admin server (`proxy/src/admin`), the decisions themselves (`sidle_model::lower`).
 //! Read: `bootstrap` -> `listener` -> `connection_manager` -> `route` -> `forward` -> `cluster`; `value` has the small words.
 //!

@@ -113,7 +113,9 @@ mod tests {
         let child = || std::process::Command::new("cat").arg("/proc/self/status").output().unwrap().stdout;
         let allowed = |status: Vec<u8>| {
             let text = String::from_utf8(status).unwrap();
-            text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t").map(str::to_owned)).unwrap()
+            text.lines()
+                .find_map(|line| line.strip_prefix("Cpus_allowed_list:\t").map(str::to_owned))
+                .unwrap()
         };
         assert_eq!(allowed(cores.on_proxy_core(child).unwrap()), cores.proxy.to_string());
         assert_eq!(allowed(child()), cores.load.to_string());

@@ -8,8 +8,8 @@ use super::{observation::Deviation, request::Ask};
 pub struct Difference {
     /// Why.
     pub reason: &'static str,
-    /// Whether it is the reason for a deviation.
-    pub explains: fn(&Ask, &Deviation) -> bool,
+    /// Whether it is the reason for a deviation, which is one of all that the request had.
+    pub explains: fn(&Ask, &Deviation, &[Deviation]) -> bool,
 }
 
 /// All of them.

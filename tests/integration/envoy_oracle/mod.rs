@@ -14,7 +14,7 @@ mod request;
 
 use differences::DIFFERENCES;
 use envoy::Envoy;
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use observation::{Deviation, LOG_FORMAT, Observation, arrivals, compare, observe, read_log};
 use random::Random;
 use request::{Ask, Target};
@@ -25,6 +25,7 @@ use std::{
     fmt::Write,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -34,6 +35,10 @@ const CONFIGURATIONS: u64 = 50;
 const REQUESTS: usize = 20;
 /// How often a request is repeated where the configuration leaves something to chance.
 const THROWS: usize = 60;
+/// How many configurations are run at the same time.
+const WORKERS: usize = 3;
+/// How many requests are under way at the same time: no more than a retry budget always allows.
+const AT_ONCE: usize = 3;
 /// How often, 10 ms apart, upstreams are asked for copies that are still under way.
 const PATIENCE: usize = 50;
 
@@ -45,57 +50,74 @@ struct Configuration {
     arguments: Vec<String>,
 }
 
-/// What a run found.
-#[derive(Default)]
-struct Findings {
-    /// How often each entry of the table was the reason.
-    explained: BTreeMap<usize, usize>,
-    /// What nothing explains.
-    unexplained: String,
+/// What a test asks of one configuration.
+type Run<'a> = Box<dyn Fn(&Path) -> Vec<Found> + Send + Sync + 'a>;
+
+/// A request that the two proxies did not do the same for.
+struct Found {
+    configuration: String,
+    ask: Ask,
+    deviations: Vec<Deviation>,
 }
 
 #[test]
-fn generated_configurations_do_the_same_in_envoy() {
+fn sidle_and_envoy_do_the_same() {
     let Some(program) = peers::find("envoy") else { return };
-    let mut findings = Findings::default();
-    for seed in seeds() {
-        let upstreams = ["v1", "v2", "v1", "v2"].map(Echo::start);
-        let ports = [0, 1, 2, 3].map(|at| upstreams[at].port());
-        let configuration = Configuration {
-            name: format!("generated {seed}"),
-            seed,
-            manifests: configuration::manifests(seed, ports),
-            arguments: Vec::new(),
-        };
-        run(&program, &configuration, &upstreams, &mut findings);
+    let chosen = std::env::var("ORACLE").ok();
+    let mut runs: Vec<(String, Run<'_>)> = Vec::new();
+    for folder in examples() {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        runs.push((name, Box::new(move |program| run_example(program, &folder))));
     }
-    findings.judge(std::env::var_os("ORACLE_SEED").is_none());
+    for seed in 0..CONFIGURATIONS {
+        runs.push((format!("generated-{seed}"), Box::new(move |program| run_generated(program, seed))));
+    }
+    if let Some(chosen) = &chosen {
+        runs.retain(|(name, _)| name == chosen);
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found = Vec::new();
+        while let Some((_, run)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            found.extend(run(&program));
+        }
+        found
+    };
+    let found: Vec<Found> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("the message above")).collect()
+    });
+    judge(&found, chosen.is_none());
 }
 
-#[test]
-fn examples_do_the_same_in_envoy() {
-    let Some(program) = peers::find("envoy") else { return };
-    let mut findings = Findings::default();
+fn run_generated(program: &Path, seed: u64) -> Vec<Found> {
+    let upstreams = ["v1", "v2", "v1", "v2"].map(Echo::start);
+    let ports = [0, 1, 2, 3].map(|at| upstreams[at].port());
+    let configuration = Configuration {
+        name: format!("generated-{seed}"),
+        seed,
+        manifests: configuration::manifests(seed, ports),
+        arguments: Vec::new(),
+    };
+    run(program, &configuration, &upstreams)
+}
+
+fn run_example(program: &Path, folder: &Path) -> Vec<Found> {
+    let upstreams = [Echo::start("v1"), Echo::start("v2")];
+    run(program, &example(folder, &upstreams), &upstreams)
+}
+
+/// The folders of `config-examples`, in the order of their names.
+fn examples() -> Vec<PathBuf> {
     let folders = std::fs::read_dir(peers::root().join("config-examples")).unwrap();
-    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.unwrap().path()).filter(|p| p.is_dir()).collect();
+    let mut folders: Vec<PathBuf> =
+        folders.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     folders.sort();
-    for (seed, folder) in folders.iter().enumerate() {
-        let upstreams = [Echo::start("v1"), Echo::start("v2")];
-        run(&program, &example(folder, seed as u64, &upstreams), &upstreams, &mut findings);
-    }
-    findings.judge(false);
-}
-
-/// All of them, or the one to look at closely: `ORACLE_SEED=7`.
-fn seeds() -> Vec<u64> {
-    match std::env::var("ORACLE_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..CONFIGURATIONS).collect(),
-    }
+    folders
 }
 
 /// An example with its fixed ports moved to free ones, run as its comment says.
-fn example(folder: &Path, seed: u64, upstreams: &[Echo; 2]) -> Configuration {
+fn example(folder: &Path, upstreams: &[Echo; 2]) -> Configuration {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
@@ -108,11 +130,12 @@ fn example(folder: &Path, seed: u64, upstreams: &[Echo; 2]) -> Configuration {
     for fixed in ["8080", "9000", "7070"] {
         manifests = manifests.replace(fixed, &ports::free().port().to_string());
     }
-    Configuration { name: folder.file_name().unwrap().to_string_lossy().into_owned(), seed, manifests, arguments }
+    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+    Configuration { seed: name.len() as u64, name, manifests, arguments }
 }
 
-/// Runs both proxies, asks both the same, adds what differs to `findings`.
-fn run(program: &Path, configuration: &Configuration, upstreams: &[Echo], findings: &mut Findings) {
+/// Runs both proxies, asks both the same, and says what differs.
+fn run(program: &Path, configuration: &Configuration, upstreams: &[Echo]) -> Vec<Found> {
     let builder = Sidle::builder().file("test.yaml", &configuration.manifests);
     let log = builder.folder().join("sidle.log");
     let envoy_log = builder.folder().join("envoy.log");
@@ -130,11 +153,13 @@ fn run(program: &Path, configuration: &Configuration, upstreams: &[Echo], findin
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let both = Both { envoy: &envoy, upstreams, log: &log, envoy_log: &envoy_log };
     let throws = if chance { THROWS } else { 1 };
-    let deviations = runtime.block_on(join_all(asks.iter().map(|ask| both.ask(ask, throws))));
-    for (ask, deviations) in asks.iter().zip(deviations) {
-        findings.add(configuration, ask, deviations);
-    }
+    let deviations = stream::iter(&asks).map(|ask| both.ask(ask, throws)).buffered(AT_ONCE);
+    let deviations: Vec<_> = runtime.block_on(deviations.collect());
     assert_eq!(envoy.complaints(), Vec::<String>::new(), "{}", configuration.name);
+    let found = asks.into_iter().zip(deviations).filter(|(_, deviations)| !deviations.is_empty());
+    found
+        .map(|(ask, deviations)| Found { configuration: configuration.name.clone(), ask, deviations })
+        .collect()
 }
 
 /// Lines of `kind: Proxy` for an access log that can be compared.
@@ -238,31 +263,28 @@ async fn with_log(ask: &Ask, mut seen: Observation, log: &Path) -> Observation {
     seen
 }
 
-impl Findings {
-    fn add(&mut self, configuration: &Configuration, ask: &Ask, deviations: Vec<Deviation>) {
-        let mut left = Vec::new();
+/// Fails on what nothing explains and, when `complete`, on entries that explain nothing any more.
+fn judge(found: &[Found], complete: bool) {
+    let mut explained = vec![0; DIFFERENCES.len()];
+    let mut unexplained = String::new();
+    for Found { configuration, ask, deviations } in found {
+        let mut left = String::new();
         for deviation in deviations {
-            match DIFFERENCES.iter().position(|difference| (difference.explains)(ask, &deviation)) {
-                Some(entry) => *self.explained.entry(entry).or_default() += 1,
-                None => left.push(deviation),
+            match DIFFERENCES.iter().position(|difference| (difference.explains)(ask, deviation, deviations)) {
+                Some(entry) => explained[entry] += 1,
+                None => {
+                    let Deviation { what, sidle, envoy } = deviation;
+                    writeln!(left, "    {what}: sidle {sidle:?}, envoy {envoy:?}").unwrap();
+                }
             }
         }
-        if left.is_empty() {
-            return;
-        }
-        writeln!(self.unexplained, "\n{}: {ask}", configuration.name).unwrap();
-        for Deviation { what, sidle, envoy } in left {
-            writeln!(self.unexplained, "    {what}: sidle {sidle:?}, envoy {envoy:?}").unwrap();
+        if !left.is_empty() {
+            write!(unexplained, "\n{configuration}: {ask}\n{left}").unwrap();
         }
     }
-
-    /// Fails on what nothing explains and, when `complete`, on entries that explain nothing any more.
-    fn judge(&self, complete: bool) {
-        for (entry, difference) in DIFFERENCES.iter().enumerate() {
-            let count = self.explained.get(&entry).copied().unwrap_or_default();
-            println!("{count:5} times: {}", difference.reason);
-            assert!(count > 0 || !complete, "nothing differs any more for this reason: {}", difference.reason);
-        }
-        assert!(self.unexplained.is_empty(), "{}", self.unexplained);
+    for (difference, count) in DIFFERENCES.iter().zip(explained) {
+        println!("{count:5} times: {}", difference.reason);
+        assert!(count > 0 || !complete, "nothing differs any more for this reason: {}", difference.reason);
     }
+    assert!(unexplained.is_empty(), "{unexplained}\nORACLE=NAME repeats one configuration");
 }

@@ -193,3 +193,50 @@ async fn connect(load: &Load, report: &Report) -> Result<Client, String> {
     report.connects.fetch_add(1, Ordering::Relaxed);
     Ok(if load.http2 { Client::http2_over(stream).await } else { Client::http1_over(stream).await })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::echo::{Answer, Echo};
+
+    async fn for_a_while(load: Load, then: impl FnOnce()) -> Arc<Report> {
+        let load = load.start();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        then();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        load.stop().await
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_dies_under_it_is_a_failure() {
+        for http2 in [false, true] {
+            let echo = Echo::start("v1");
+            let mut load = Load::new(echo.address(), "a", "/?delay=20ms");
+            load.http2 = http2;
+            let report = for_a_while(load, || drop(echo)).await;
+            assert!(report.succeeded.load(Ordering::Relaxed) > 20);
+            assert!(report.failed.load(Ordering::Relaxed) > 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_other_than_200_is_a_failure() {
+        let echo = Echo::start("v1");
+        echo.answer(|_| Some(Answer::status(503)));
+        let report = for_a_while(Load::new(echo.address(), "a", "/"), || {}).await;
+        assert_eq!(report.succeeded.load(Ordering::Relaxed), 0);
+        assert!(report.failed.load(Ordering::Relaxed) > 20);
+    }
+
+    #[tokio::test]
+    async fn it_moves_on_when_it_is_asked_to() {
+        let (first, second) = (Echo::start("first"), Echo::start("second"));
+        first.answer(|_| Some(Answer::default().header("connection", "close")));
+        let load = Load::new(first.address(), "a", "/");
+        let target = load.target.clone();
+        let report = for_a_while(load, || target.point_to(second.address())).await;
+        report.assert_no_failure();
+        let versions = report.versions.lock().unwrap();
+        assert!(versions["first"] > 20 && versions["second"] > 20, "{versions:?}");
+    }
+}

@@ -1,7 +1,13 @@
 //! WebSockets: a client, and what an upstream does with one.
 
+use crate::{
+    client::{Client, request},
+    echo::full,
+};
 use futures_util::{SinkExt, StreamExt};
 use http::Uri;
+use hyper::{ext::Protocol, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -9,7 +15,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Message, handshake::client::Response, protocol::Role},
+    tungstenite::{Message, protocol::Role},
 };
 
 /// Sends every message back until the client closes.
@@ -23,10 +29,10 @@ pub async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 /// An open WebSocket.
-pub struct WebSocket {
-    stream: WebSocketStream<TcpStream>,
-    /// The head of the 101.
-    pub response: Response,
+pub struct WebSocket<S = TcpStream> {
+    stream: WebSocketStream<S>,
+    /// The head of the answer: 101, or 200 over HTTP/2.
+    pub response: http::Response<()>,
 }
 
 impl WebSocket {
@@ -40,9 +46,34 @@ impl WebSocket {
             format!("ws://{authority}{path}").parse().map_err(|_| format!("not a path: {path}"))?;
         let opened = tokio_tungstenite::client_async(uri, stream).await;
         let (stream, response) = opened.map_err(|error| error.to_string())?;
-        Ok(WebSocket { stream, response })
+        Ok(WebSocket { stream, response: response.map(drop) })
     }
+}
 
+impl WebSocket<TokioIo<Upgraded>> {
+    /// Opens a WebSocket as one stream of an HTTP/2 connection (RFC 8441).
+    ///
+    /// # Errors
+    /// When the answer is not a 200.
+    pub async fn open_stream(client: &mut Client, authority: &str, path: &str) -> Result<Self, String> {
+        let connect = request("CONNECT", authority, path)
+            .extension(Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .body(full(""))
+            .map_err(|error| error.to_string())?;
+        let response = client.send(connect).await.map_err(|failure| failure.to_string())?;
+        if response.status() != 200 {
+            return Err(response.status().to_string());
+        }
+        let (head, body) = response.into_parts();
+        let upgraded = hyper::upgrade::on(http::Response::from_parts(head.clone(), body)).await;
+        let stream = TokioIo::new(upgraded.map_err(|error| error.to_string())?);
+        let stream = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+        Ok(WebSocket { stream, response: http::Response::from_parts(head, ()) })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Sends text and waits for the next message.
     ///
     /// # Errors

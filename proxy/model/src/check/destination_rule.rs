@@ -10,8 +10,8 @@ use crate::{
     Duration,
     diagnostic::codes,
     istio::{
-        ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLoadBalancer, DestinationRule,
-        H2UpgradePolicy, LoadBalancerSettings, OutlierDetection, TrafficPolicy,
+        ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLoadBalancer,
+        DestinationRule, H2UpgradePolicy, LoadBalancerSettings, OutlierDetection, TrafficPolicy,
     },
 };
 use std::collections::HashSet;
@@ -30,7 +30,11 @@ pub(super) fn check(spec: &DestinationRule, report: &mut Report<'_>) {
         let at = root.to("subsets");
         let at = at.to(index);
         if !subset.name.is_empty() {
-            report.judge(at.to("name"), codes::BAD_NAME, values::label_name(&subset.name, "the name of a subset"));
+            report.judge(
+                at.to("name"),
+                codes::BAD_NAME,
+                values::label_name(&subset.name, "the name of a subset"),
+            );
             if !seen.insert(&subset.name) {
                 let message = format!("the subset `{}` stands here twice", subset.name);
                 report.error(at.to("name"), codes::DUPLICATE_SUBSET, message);
@@ -38,7 +42,11 @@ pub(super) fn check(spec: &DestinationRule, report: &mut Report<'_>) {
         }
         labels(&subset.labels, at.to("labels"), report);
         if subset.labels.is_empty() {
-            report.info(at, codes::DEFAULTED, format!("the subset `{}` has no labels: it is all endpoints", subset.name));
+            report.info(
+                at,
+                codes::DEFAULTED,
+                format!("the subset `{}` has no labels: it is all endpoints", subset.name),
+            );
         }
         if let Some(policy) = &subset.traffic_policy {
             traffic_policy(policy, at.to("trafficPolicy"), report);
@@ -62,7 +70,9 @@ fn traffic_policy(policy: &TrafficPolicy, at: At<'_>, report: &mut Report<'_>) {
         let at = at.to("portLevelSettings");
         let at = at.to(index);
         match &port.port {
-            None => report.error(at, codes::MISSING_FIELD, "settings of a port need a `port` with a `number`"),
+            None => {
+                report.error(at, codes::MISSING_FIELD, "settings of a port need a `port` with a `number`")
+            }
             Some(selector) if !seen.insert(selector.number) => {
                 let message = format!("the port {} stands here twice", selector.number);
                 report.error(at.to("port"), codes::DUPLICATE_PORT, message);
@@ -77,7 +87,11 @@ fn traffic_policy(policy: &TrafficPolicy, at: At<'_>, report: &mut Report<'_>) {
     if let Some(tunnel) = &policy.tunnel
         && !matches!(tunnel.protocol.as_deref(), None | Some("CONNECT" | "POST"))
     {
-        report.error(at.to("tunnel").to("protocol"), codes::UNKNOWN_VALUE, "a tunnel's protocol is CONNECT or POST");
+        report.error(
+            at.to("tunnel").to("protocol"),
+            codes::UNKNOWN_VALUE,
+            "a tunnel's protocol is CONNECT or POST",
+        );
     }
 }
 
@@ -88,8 +102,14 @@ fn load_balancer(settings: Option<&LoadBalancerSettings>, at: At<'_>, report: &m
     }
     let Some(locality) = &settings.locality_lb_setting else { return };
     let at = at.to("localityLbSetting");
-    if !locality.distribute.is_empty() && !(locality.failover.is_empty() && locality.failover_priority.is_empty()) {
-        report.error(at, codes::EXCLUSIVE_FIELDS, "`distribute` cannot stand beside `failover` or `failoverPriority`");
+    if !locality.distribute.is_empty()
+        && !(locality.failover.is_empty() && locality.failover_priority.is_empty())
+    {
+        report.error(
+            at,
+            codes::EXCLUSIVE_FIELDS,
+            "`distribute` cannot stand beside `failover` or `failoverPriority`",
+        );
     }
     for (index, distribute) in locality.distribute.iter().enumerate() {
         let sum: u64 = distribute.to.values().map(|weight| u64::from(*weight)).sum();
@@ -100,7 +120,11 @@ fn load_balancer(settings: Option<&LoadBalancerSettings>, at: At<'_>, report: &m
     }
     for (index, failover) in locality.failover.iter().enumerate() {
         if failover.from == failover.to {
-            report.error(at.to("failover").to(index), codes::BAD_VALUE, "a region cannot fail over to itself");
+            report.error(
+                at.to("failover").to(index),
+                codes::BAD_VALUE,
+                "a region cannot fail over to itself",
+            );
         }
     }
 }
@@ -111,7 +135,10 @@ const MOST_TABLE_SIZE: u64 = 5_000_011;
 
 fn consistent_hash(hash: &ConsistentHashLoadBalancer, at: At<'_>, report: &mut Report<'_>) {
     let source_ip = hash.use_source_ip == Some(true);
-    if hash.http_header_name.is_none() && hash.http_cookie.is_none() && hash.http_query_parameter_name.is_none() && !source_ip
+    if hash.http_header_name.is_none()
+        && hash.http_cookie.is_none()
+        && hash.http_query_parameter_name.is_none()
+        && !source_ip
     {
         let message = "this does not say what to hash";
         let help = "set one of `httpHeaderName`, `httpCookie`, `useSourceIp` and `httpQueryParameterName`";
@@ -122,7 +149,11 @@ fn consistent_hash(hash: &ConsistentHashLoadBalancer, at: At<'_>, report: &mut R
     }
     let ring = hash.ring_hash.as_ref().and_then(|ring| ring.minimum_ring_size);
     if let Some(size) = ring.or(hash.minimum_ring_size).filter(|size| *size > MOST_RING_SIZE) {
-        report.error(at, codes::OUT_OF_RANGE, format!("a ring of {size} entries is larger than {MOST_RING_SIZE}"));
+        report.error(
+            at,
+            codes::OUT_OF_RANGE,
+            format!("a ring of {size} entries is larger than {MOST_RING_SIZE}"),
+        );
     }
     if let Some(size) = hash.maglev.as_ref().and_then(|maglev| maglev.table_size)
         && !(size <= MOST_TABLE_SIZE && is_prime(size))
@@ -137,7 +168,11 @@ fn is_prime(number: u64) -> bool {
 }
 
 /// Bounds, of a DestinationRule or a Sidecar.
-pub(super) fn connection_pool(settings: Option<&ConnectionPoolSettings>, at: At<'_>, report: &mut Report<'_>) {
+pub(super) fn connection_pool(
+    settings: Option<&ConnectionPoolSettings>,
+    at: At<'_>,
+    report: &mut Report<'_>,
+) {
     let Some(settings) = settings else { return };
     let mut durations: Vec<(&str, &str, Option<Duration>)> = Vec::new();
     if let Some(tcp) = &settings.tcp {
@@ -165,30 +200,39 @@ pub(super) fn connection_pool(settings: Option<&ConnectionPoolSettings>, at: At<
 
 fn outlier_detection(settings: Option<&OutlierDetection>, at: At<'_>, report: &mut Report<'_>) {
     let Some(settings) = settings else { return };
-    for (field, value) in [("interval", settings.interval), ("baseEjectionTime", settings.base_ejection_time)] {
+    for (field, value) in [("interval", settings.interval), ("baseEjectionTime", settings.base_ejection_time)]
+    {
         if let Some(duration) = value {
             report.judge(at.to(field), codes::SHORT_DURATION, values::at_least_a_millisecond(duration));
         }
     }
     if settings.consecutive_local_origin_failures.is_some() && !settings.split_external_local_origin_errors {
-        let message = "`consecutiveLocalOriginFailures` has no effect without `splitExternalLocalOriginErrors: true`";
+        let message =
+            "`consecutiveLocalOriginFailures` has no effect without `splitExternalLocalOriginErrors: true`";
         report.warn(at.to("consecutiveLocalOriginFailures"), codes::NO_ACTION, message);
     }
 }
 
 fn tls(settings: Option<&ClientTlsSettings>, at: At<'_>, report: &mut Report<'_>) {
     let Some(settings) = settings else { return };
-    let ClientTlsSettings { mode, client_certificate, private_key, ca_certificates, credential_name, .. } = settings;
+    let ClientTlsSettings { mode, client_certificate, private_key, ca_certificates, credential_name, .. } =
+        settings;
     let own_certificate = client_certificate.is_some() || private_key.is_some();
     match mode {
         ClientTlsMode::Mutual if credential_name.is_none() => {
             for (field, given) in [("clientCertificate", client_certificate), ("privateKey", private_key)] {
                 if given.is_none() {
-                    report.error(at, codes::BAD_TLS, format!("`mode: MUTUAL` needs a `{field}`, or a `credentialName`"));
+                    report.error(
+                        at,
+                        codes::BAD_TLS,
+                        format!("`mode: MUTUAL` needs a `{field}`, or a `credentialName`"),
+                    );
                 }
             }
         }
-        ClientTlsMode::IstioMutual if own_certificate || ca_certificates.is_some() || credential_name.is_some() => {
+        ClientTlsMode::IstioMutual
+            if own_certificate || ca_certificates.is_some() || credential_name.is_some() =>
+        {
             let message = "`mode: ISTIO_MUTUAL` uses the workload's own certificate: no other can be set";
             report.error(at, codes::BAD_TLS, message);
         }
@@ -202,7 +246,12 @@ fn tls(settings: Option<&ClientTlsSettings>, at: At<'_>, report: &mut Report<'_>
         }
         ClientTlsMode::Simple if own_certificate => {
             let message = "`mode: SIMPLE` presents no client certificate";
-            report.error_help(at, codes::BAD_TLS, message, "set `mode: MUTUAL`, or leave the certificate out");
+            report.error_help(
+                at,
+                codes::BAD_TLS,
+                message,
+                "set `mode: MUTUAL`, or leave the certificate out",
+            );
         }
         _ => {}
     }

@@ -35,7 +35,12 @@ pub(super) fn check(spec: &Gateway, report: &mut Report<'_>) {
 fn check_server(server: &Server, at: At<'_>, report: &mut Report<'_>) {
     let hosts = at.to("hosts");
     if server.hosts.is_empty() && report.is_written(hosts) {
-        report.error_help(hosts, codes::EMPTY_LIST, "a server needs at least one host", "write `\"*\"` for every host");
+        report.error_help(
+            hosts,
+            codes::EMPTY_LIST,
+            "a server needs at least one host",
+            "write `\"*\"` for every host",
+        );
     }
     for (index, host) in server.hosts.iter().enumerate() {
         report.judge(hosts.to(index), codes::BAD_HOST, values::namespaced_host(host, false));
@@ -92,7 +97,11 @@ pub(super) fn server_tls(tls: &ServerTlsSettings, at: At<'_>, report: &mut Repor
         }
         ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
             if secret || files || pairs {
-                report.warn(at, codes::BAD_TLS, "this mode uses no certificate of its own: those here have no effect");
+                report.warn(
+                    at,
+                    codes::BAD_TLS,
+                    "this mode uses no certificate of its own: those here have no effect",
+                );
             }
         }
     }
@@ -101,7 +110,11 @@ pub(super) fn server_tls(tls: &ServerTlsSettings, at: At<'_>, report: &mut Repor
         report.error(at.to("minProtocolVersion"), codes::BAD_TLS, message);
     }
     if matches!(tls.max_protocol_version, TlsProtocol::V1_0 | TlsProtocol::V1_1) {
-        report.error(at.to("maxProtocolVersion"), codes::BAD_TLS, "TLS below 1.2 is broken, and not spoken here");
+        report.error(
+            at.to("maxProtocolVersion"),
+            codes::BAD_TLS,
+            "TLS below 1.2 is broken, and not spoken here",
+        );
     } else if matches!(tls.min_protocol_version, TlsProtocol::V1_0 | TlsProtocol::V1_1) {
         let message = "TLS below 1.2 is broken, and not spoken here: the least is 1.2";
         report.warn(at.to("minProtocolVersion"), codes::NOT_APPLIED, message);
@@ -120,7 +133,10 @@ fn protocols_of_one_port(spec: &Gateway, servers: At<'_>, report: &mut Report<'_
         let (before, known) = *first.entry((server.port.number, &server.bind)).or_insert((index, family));
         if known != family {
             let line = report.span(servers.to(before)).line;
-            let message = format!("port {} speaks {known} by line {line}, and cannot also speak {family}", server.port.number);
+            let message = format!(
+                "port {} speaks {known} by line {line}, and cannot also speak {family}",
+                server.port.number
+            );
             report.error(servers.to(index).to("port").to("protocol"), codes::BAD_PROTOCOL, message);
         }
     }

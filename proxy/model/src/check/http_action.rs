@@ -8,7 +8,7 @@ use crate::{
     Duration,
     diagnostic::codes,
     istio::{
-        CorsPolicy, FaultAbort, FaultDelay, HttpDirectResponse, HttpFaultInjection, HttpRedirect, HttpRetry,
+        CorsPolicy, FaultAbort, FaultDelay, HttpDirectResponse, HttpFaultInjection, HttpMatchRequest, HttpRedirect, HttpRetry,
         HttpRewrite, HttpRoute,
     },
 };
@@ -41,7 +41,11 @@ fn redirect(redirect: &HttpRedirect, route: &HttpRoute, at: At<'_>, report: &mut
     let HttpRedirect { uri, prefix_rewrite, authority, port, derive_port, scheme, redirect_code } = redirect;
     let says_where = uri.is_some() || prefix_rewrite.is_some() || authority.is_some() || scheme.is_some();
     if !says_where && port.is_none() && derive_port.is_none() {
-        report.error(at, codes::NO_ACTION, "a redirect needs a `uri`, `prefixRewrite`, `authority`, `scheme` or `port`");
+        report.error(
+            at,
+            codes::NO_ACTION,
+            "a redirect needs a `uri`, `prefixRewrite`, `authority`, `scheme` or `port`",
+        );
     }
     if let Some(code) = redirect_code.filter(|code| !matches!(code, 0 | 301 | 302 | 303 | 307 | 308)) {
         let message = format!("{code} is not the status of a redirect: 301, 302, 303, 307 or 308");
@@ -50,8 +54,9 @@ fn redirect(redirect: &HttpRedirect, route: &HttpRoute, at: At<'_>, report: &mut
     if let Some(scheme) = scheme.as_deref().filter(|scheme| !matches!(*scheme, "http" | "https")) {
         report.error(at.to("scheme"), codes::BAD_VALUE, format!("`{scheme}` is not `http` or `https`"));
     }
-    let prefixes = route.matches.iter().all(|m| m.uri.as_ref().is_some_and(|uri| uri.prefix.is_some()));
-    if prefix_rewrite.is_some() && !(prefixes && !route.matches.is_empty()) {
+    let is_prefix = |m: &HttpMatchRequest| m.uri.as_ref().is_some_and(|uri| uri.prefix.is_some());
+    let prefixes = !route.matches.is_empty() && route.matches.iter().all(is_prefix);
+    if prefix_rewrite.is_some() && !prefixes {
         let message = "`prefixRewrite` needs a `uri.prefix` in every match of the rule";
         report.error(at.to("prefixRewrite"), codes::BAD_VALUE, message);
     }
@@ -87,12 +92,13 @@ fn rewrite(rewrite: &HttpRewrite, route: &HttpRoute, at: At<'_>, report: &mut Re
         report.judge(at.to("uriRegexRewrite").to("match"), codes::BAD_REGEX, values::regex(&regex.pattern));
     }
     let to_slash = uri.as_deref() == Some("/");
-    for (index, request) in route.matches.iter().enumerate() {
+    for request in &route.matches {
         let prefix = request.uri.as_ref().and_then(|uri| uri.prefix.as_deref());
         if let Some(prefix) = prefix.filter(|prefix| to_slash && prefix.len() > 1 && !prefix.ends_with('/')) {
             let message = format!("the prefix `{prefix}` becomes `/`, so `{prefix}/x` becomes `//x`");
-            let help = format!("match `{prefix}/` with the prefix rewritten to `/`, and `{prefix}` by itself");
-            report.warn_help(at.to("uri"), codes::BAD_VALUE, format!("{message} (match {index})"), help);
+            let help =
+                format!("match `{prefix}/` with the prefix rewritten to `/`, and `{prefix}` by itself");
+            report.warn_help(at.to("uri"), codes::BAD_VALUE, message, help);
             break;
         }
     }
@@ -121,7 +127,8 @@ const RETRY_CONDITIONS: &[&str] = &[
 /// A retry policy, of a route or of the whole mesh.
 pub(super) fn retries(retry: &HttpRetry, timeout: Option<Duration>, at: At<'_>, report: &mut Report<'_>) {
     if retry.attempts == 0 && (retry.retry_on.is_some() || retry.per_try_timeout.is_some()) {
-        let message = "`attempts` is 0 or absent, which turns retries off: the rest of this policy has no effect";
+        let message =
+            "`attempts` is 0 or absent, which turns retries off: the rest of this policy has no effect";
         report.error_help(at, codes::BAD_RETRY, message, "set `attempts`, for example to 2");
     }
     for condition in retry.retry_on.iter().flat_map(|list| list.split(',')).map(str::trim) {
@@ -141,7 +148,8 @@ pub(super) fn retries(retry: &HttpRetry, timeout: Option<Duration>, at: At<'_>, 
             report.judge(at.to(field), codes::SHORT_DURATION, values::zero_or_a_millisecond(duration));
         }
     }
-    if let (Some(per_try), Some(total)) = (retry.per_try_timeout, timeout.filter(|timeout| !timeout.0.is_zero()))
+    if let (Some(per_try), Some(total)) =
+        (retry.per_try_timeout, timeout.filter(|timeout| !timeout.0.is_zero()))
         && per_try > total
     {
         let message = format!("a try may take {per_try}, longer than the {total} of all tries together");
@@ -149,7 +157,7 @@ pub(super) fn retries(retry: &HttpRetry, timeout: Option<Duration>, at: At<'_>, 
     }
 }
 
-fn fault(fault: &HttpFaultInjection, at: At<'_>, report: &mut Report<'_>) {
+fn fault(fault: &HttpFaultInjection, HttpMatchRequest, at: At<'_>, report: &mut Report<'_>) {
     if fault.delay.is_none() && fault.abort.is_none() {
         report.error(at, codes::BAD_FAULT, "a fault needs a `delay` or an `abort`");
     }
@@ -166,7 +174,11 @@ const NEVER: &str = "without a `percentage` this fault is never injected";
 fn fault_delay(delay: &FaultDelay, at: At<'_>, report: &mut Report<'_>) {
     match delay.fixed_delay {
         Some(duration) => {
-            report.judge(at.to("fixedDelay"), codes::SHORT_DURATION, values::at_least_a_millisecond(duration));
+            report.judge(
+                at.to("fixedDelay"),
+                codes::SHORT_DURATION,
+                values::at_least_a_millisecond(duration),
+            );
         }
         None if delay.exponential_delay.is_none() => {
             report.error(at, codes::BAD_FAULT, "a delay needs a `fixedDelay`");
@@ -228,7 +240,9 @@ fn cors(cors: &CorsPolicy, at: At<'_>, report: &mut Report<'_>) {
         }
     }
     for (index, method) in cors.allow_methods.iter().enumerate() {
-        if http::Method::from_bytes(method.as_bytes()).is_err() || method.contains(|c: char| c.is_ascii_lowercase()) {
+        if http::Method::from_bytes(method.as_bytes()).is_err()
+            || method.contains(|c: char| c.is_ascii_lowercase())
+        {
             let message = format!("`{method}` is not a method such as GET or POST");
             report.error(at.to("allowMethods").to(index), codes::BAD_VALUE, message);
         }
@@ -241,6 +255,10 @@ fn cors(cors: &CorsPolicy, at: At<'_>, report: &mut Report<'_>) {
     if let Some(age) = cors.max_age
         && age.0.subsec_nanos() != 0
     {
-        report.error(at.to("maxAge"), codes::SHORT_DURATION, format!("{age} is not a number of whole seconds"));
+        report.error(
+            at.to("maxAge"),
+            codes::SHORT_DURATION,
+            format!("{age} is not a number of whole seconds"),
+        );
     }
 }

@@ -39,13 +39,22 @@ fn text(value: &StringMatch, at: At<'_>, report: &mut Report<'_>) {
     report.judge(at.to("regex"), codes::BAD_REGEX, values::string_match(value, false));
     if *value == StringMatch::default() {
         let message = "an empty condition holds for every request";
-        report.warn_help(at, codes::BAD_VALUE, message, "write one of `exact`, `prefix` and `regex` below it, indented more");
+        report.warn_help(
+            at,
+            codes::BAD_VALUE,
+            message,
+            "write one of `exact`, `prefix` and `regex` below it, indented more",
+        );
     }
 }
 
 fn path(uri: &StringMatch, at: At<'_>, report: &mut Report<'_>) {
     if uri.prefix.as_deref() == Some("") {
-        report.error(at.to("prefix"), codes::BAD_VALUE, "a path prefix cannot be empty; for every path, write `/`");
+        report.error(
+            at.to("prefix"),
+            codes::BAD_VALUE,
+            "a path prefix cannot be empty; for every path, write `/`",
+        );
     }
     for (field, value) in [("exact", &uri.exact), ("prefix", &uri.prefix)] {
         let Some(value) = value.as_deref().filter(|value| !value.is_empty()) else { continue };
@@ -54,10 +63,20 @@ fn path(uri: &StringMatch, at: At<'_>, report: &mut Report<'_>) {
             report.warn(at.to(field), codes::NEVER_MATCHES, message);
         } else if value.contains(['?', '#']) {
             let message = format!("`{value}` holds a query or a fragment, which a path never has");
-            report.warn_help(at.to(field), codes::NEVER_MATCHES, message, "match the query with `queryParams`");
+            report.warn_help(
+                at.to(field),
+                codes::NEVER_MATCHES,
+                message,
+                "match the query with `queryParams`",
+            );
         } else if value.ends_with('*') {
             let message = format!("the `*` in `{value}` stands for itself: `{field}` knows no wildcard");
-            report.warn_help(at.to(field), codes::NEVER_MATCHES, message, "leave it out; `prefix` needs none");
+            report.warn_help(
+                at.to(field),
+                codes::NEVER_MATCHES,
+                message,
+                "leave it out; `prefix` needs none",
+            );
         }
     }
 }
@@ -65,7 +84,9 @@ fn path(uri: &StringMatch, at: At<'_>, report: &mut Report<'_>) {
 fn header_names(headers: &BTreeMap<String, StringMatch>, at: At<'_>, report: &mut Report<'_>) {
     for name in headers.keys() {
         let at = at.to(name.as_str());
-        if name.starts_with("@request.auth.claims") || matches!(name.as_str(), ":method" | ":authority" | ":path" | ":scheme") {
+        if name.starts_with("@request.auth.claims")
+            || matches!(name.as_str(), ":method" | ":authority" | ":path" | ":scheme")
+        {
             continue;
         }
         if let Err(message) = values::header_name(name) {
@@ -76,7 +97,12 @@ fn header_names(headers: &BTreeMap<String, StringMatch>, at: At<'_>, report: &mu
             report.warn_help(at, codes::BAD_HEADER, message, help);
         } else if matches!(name.as_str(), "exact" | "prefix" | "regex") {
             let message = format!("this matches a header that is named `{name}`");
-            report.warn_help(at, codes::BAD_HEADER, message, "is it meant for the header above it? Indent it more");
+            report.warn_help(
+                at,
+                codes::BAD_HEADER,
+                message,
+                "is it meant for the header above it? Indent it more",
+            );
         } else if name.contains(|c: char| c.is_ascii_uppercase()) {
             let message = format!("header names are compared in lower case: `{}`", name.to_ascii_lowercase());
             report.info(at, codes::BAD_HEADER, message);

@@ -43,7 +43,12 @@ fn actions(route: &HttpRoute, spec: &VirtualService, at: At<'_>, report: &mut Re
     .collect();
     const ONE_OF: &str = "a rule has one of `route`, `redirect`, `directResponse` and `delegate`";
     match given.as_slice() {
-        [] => report.error_help(at, codes::NO_ACTION, "this rule does not say what to do with a request", ONE_OF),
+        [] => report.error_help(
+            at,
+            codes::NO_ACTION,
+            "this rule does not say what to do with a request",
+            ONE_OF,
+        ),
         [first, others @ ..] => {
             for other in others {
                 let message = format!("this rule has both `{first}` and `{other}`");
@@ -85,7 +90,12 @@ pub(super) fn weights(weights: &[u32], at: At<'_>, report: &mut Report<'_>) {
     let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
     if weights.len() > 1 && sum == 0 {
         let message = "the weights of these destinations sum to 0: none would get traffic";
-        report.error_help(at, codes::BAD_WEIGHT, message, "give each destination a `weight`, for example 90 and 10");
+        report.error_help(
+            at,
+            codes::BAD_WEIGHT,
+            message,
+            "give each destination a `weight`, for example 90 and 10",
+        );
     } else if sum > u64::from(u32::MAX) {
         report.error(at, codes::BAD_WEIGHT, format!("the weights sum to {sum}, more than {}", u32::MAX));
     } else if weights.len() > 1 {

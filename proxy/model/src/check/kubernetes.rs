@@ -24,10 +24,18 @@ pub(super) fn check_service(spec: &Service, report: &mut Report<'_>) {
         if name.is_empty() && spec.ports.len() > 1 {
             report.error(at, codes::MISSING_FIELD, "each of several ports needs a `name`");
         } else if !names.insert(name) {
-            report.error(at.to("name"), codes::DUPLICATE_PORT, format!("the port name `{name}` stands here twice"));
+            report.error(
+                at.to("name"),
+                codes::DUPLICATE_PORT,
+                format!("the port name `{name}` stands here twice"),
+            );
         }
         if port.port != 0 && !numbers.insert((port.port, port.protocol.as_deref().unwrap_or("TCP"))) {
-            report.error(at.to("port"), codes::DUPLICATE_PORT, format!("the port {} stands here twice", port.port));
+            report.error(
+                at.to("port"),
+                codes::DUPLICATE_PORT,
+                format!("the port {} stands here twice", port.port),
+            );
         }
     }
 }
@@ -43,7 +51,9 @@ pub(super) fn check_endpoints(spec: &Endpoints, report: &mut Report<'_>) {
     for (index, subset) in spec.subsets.iter().enumerate() {
         let at = root.to("subsets");
         let at = at.to(index);
-        for (field, list) in [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)] {
+        for (field, list) in
+            [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)]
+        {
             for (index, endpoint) in list.iter().enumerate().filter(|(_, endpoint)| !endpoint.ip.is_empty()) {
                 address(&endpoint.ip, at.to(field).to(index).to("ip"), report);
             }

@@ -15,7 +15,11 @@ use crate::{
 
 pub(super) fn check_tls(route: &TlsRoute, spec: &VirtualService, at: At<'_>, report: &mut Report<'_>) {
     if route.matches.is_empty() && report.is_written(at.to("match")) {
-        report.error(at.to("match"), codes::EMPTY_LIST, "a TLS rule needs at least one match, with `sniHosts`");
+        report.error(
+            at.to("match"),
+            codes::EMPTY_LIST,
+            "a TLS rule needs at least one match, with `sniHosts`",
+        );
     }
     for (index, connection) in route.matches.iter().enumerate() {
         let at = at.to("match");
@@ -41,10 +45,12 @@ fn server_name(name: &str, spec: &VirtualService, at: At<'_>, report: &mut Repor
     // A wildcard is covered where a name below it is.
     let sample = name.to_ascii_lowercase().replacen('*', "x", 1);
     let covers = |host: &String| {
-        host.eq_ignore_ascii_case(name) || HostPattern::new(host).is_some_and(|pattern| pattern.matches(&sample))
+        host.eq_ignore_ascii_case(name)
+            || HostPattern::new(host).is_some_and(|pattern| pattern.matches(&sample))
     };
     if !spec.hosts.iter().any(covers) {
-        let message = format!("the server name `{name}` is not covered by `hosts`, so this match never holds");
+        let message =
+            format!("the server name `{name}` is not covered by `hosts`, so this match never holds");
         report.error_help(at, codes::BAD_HOST, message, format!("add `{name}` to `hosts`"));
     }
 }

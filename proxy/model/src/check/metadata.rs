@@ -14,14 +14,26 @@ pub(super) fn check(config: &Config, out: &mut Vec<Diagnostic>) {
             $(config.$list.iter().for_each(|resource| one(resource, &mut seen, out));)*
         };
     }
-    each!(virtual_services, destination_rules, service_entries, workload_entries, workload_groups, gateways, sidecars);
+    each!(
+        virtual_services,
+        destination_rules,
+        service_entries,
+        workload_entries,
+        workload_groups,
+        gateways,
+        sidecars
+    );
     each!(services, endpoints, endpoint_slices, pods, workloads, proxies);
 }
 
 /// Kind, namespace and name.
 type Identity<'a> = (&'static str, &'a str, &'a str);
 
-fn one<'a, T>(resource: &'a Resource<T>, seen: &mut HashMap<Identity<'a>, String>, out: &mut Vec<Diagnostic>) {
+fn one<'a, T>(
+    resource: &'a Resource<T>,
+    seen: &mut HashMap<Identity<'a>, String>,
+    out: &mut Vec<Diagnostic>,
+) {
     let metadata = &resource.metadata;
     let mut report = Report::new(resource, out);
     let place = resource.document.span(resource.root);

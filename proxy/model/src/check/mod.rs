@@ -2,7 +2,7 @@
 //!
 //! In:  a [`Config`].   Out: diagnostics, each at the value that is wrong.
 //! Invariants: what passes without an error can be lowered; a field that is accepted and not applied is told, from one table
-//! (`not_applied`); of a resource that is not whole, only values that stand there are judged, not what is missing.
+//! (`not_applied`); a mistake of form or type that was told before is not told again by what follows from it.
 //! Not here: fields and types (`crate::yaml`), what depends on the proxy's place in the mesh (`crate::lower`).
 //! Read: `report` -> `virtual_service`, `http_route` -> `destination_rule` … -> `references` -> `unreachable`.
 
@@ -20,6 +20,8 @@ mod references;
 mod report;
 mod service_entry;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 mod unreachable;
 mod values;
 mod virtual_service;

@@ -51,7 +51,11 @@ const TABLE: &[Row] = &[
     deprecated(VS, &["mirror_percent"], "use `mirrorPercentage`"),
     not_applied(DR, &["trafficPolicy", "outlierDetection"], "no endpoint is ejected"),
     not_applied(DR, &["portLevelSettings", "outlierDetection"], "no endpoint is ejected"),
-    not_applied(DR, &["loadBalancer", "localityLbSetting"], "endpoints are chosen without regard to locality"),
+    not_applied(
+        DR,
+        &["loadBalancer", "localityLbSetting"],
+        "endpoints are chosen without regard to locality",
+    ),
     not_applied(DR, &["loadBalancer", "zoneAwareLbSetting"], "endpoints are chosen without regard to zones"),
     not_applied(DR, &["loadBalancer", "warmup"], "new endpoints get their full share at once"),
     not_applied(DR, &["loadBalancer", "warmupDurationSecs"], "new endpoints get their full share at once"),
@@ -61,37 +65,70 @@ const TABLE: &[Row] = &[
     not_applied(DR, &["http", "http2KeepAlive"], "no HTTP/2 PING is sent"),
     not_applied(DR, &["tls", "credentialName"], SECRET),
     not_applied(DR, &["tls", "caCrl"], "revoked certificates are accepted"),
-    value(not_applied(DR, &["tls", "mode"], "there is no workload certificate yet: connections are refused"), "ISTIO_MUTUAL"),
+    value(
+        not_applied(DR, &["tls", "mode"], "there is no workload certificate yet: connections are refused"),
+        "ISTIO_MUTUAL",
+    ),
     deprecated(DR, &["outlierDetection", "consecutiveErrors"], "it is ignored; use `consecutive5xxErrors`"),
     deprecated(DR, &["consistentHash", "minimumRingSize"], "use `ringHash.minimumRingSize`"),
     value(deprecated(DR, &["loadBalancer", "simple"], "use `LEAST_REQUEST`"), "LEAST_CONN"),
     not_applied("ServiceEntry", &["endpoints", "network"], "the endpoint is called directly"),
     not_applied("WorkloadEntry", &["network"], "the endpoint is called directly"),
-    not_applied("WorkloadGroup", &["probe"], "no probe is run: entries are endpoints while they are in the files"),
+    not_applied(
+        "WorkloadGroup",
+        &["probe"],
+        "no probe is run: entries are endpoints while they are in the files",
+    ),
     not_applied("Gateway", &["servers", "defaultEndpoint"], "it is ignored, as in Istio"),
     not_applied("Gateway", &["tls", "credentialName"], SECRET),
     not_applied("Gateway", &["tls", "credentialNames"], SECRET),
     not_applied("Gateway", &["tls", "caCertCredentialName"], SECRET),
     not_applied("Gateway", &["tls", "caCrl"], "revoked certificates are accepted"),
-    not_applied("Gateway", &["tls", "cipherSuites"], "the suites are those of TLS 1.3 and the strong ones of TLS 1.2"),
+    not_applied(
+        "Gateway",
+        &["tls", "cipherSuites"],
+        "the suites are those of TLS 1.3 and the strong ones of TLS 1.2",
+    ),
     not_applied("Gateway", &["tls", "verifyCertificateSpki"], "client keys are not compared with it"),
     not_applied("Gateway", &["tls", "verifyCertificateHash"], "client certificates are not compared with it"),
     not_applied("Gateway", &["tls", "insecureSkipVerify"], "client certificates are always checked"),
-    value(not_applied("Gateway", &["tls", "mode"], "there is no workload certificate yet: the port stays closed"), "ISTIO_MUTUAL"),
+    value(
+        not_applied(
+            "Gateway",
+            &["tls", "mode"],
+            "there is no workload certificate yet: the port stays closed",
+        ),
+        "ISTIO_MUTUAL",
+    ),
     value(not_applied("Gateway", &["tls", "mode"], "the port stays closed"), "AUTO_PASSTHROUGH"),
     deprecated("Gateway", &["port", "targetPort"], "it is ignored"),
-    not_applied("Sidecar", &["outboundTrafficPolicy", "egressProxy"], "unknown traffic is treated as `mode` says"),
+    not_applied(
+        "Sidecar",
+        &["outboundTrafficPolicy", "egressProxy"],
+        "unknown traffic is treated as `mode` says",
+    ),
     not_applied("Sidecar", &["tls", "credentialName"], SECRET),
     deprecated("Sidecar", &["port", "targetPort"], "it is ignored"),
     not_applied("Service", &["trafficDistribution"], "endpoints are chosen without regard to zones"),
-    value(not_applied("Service", &["sessionAffinity"], "requests of a client go to any endpoint"), "ClientIP"),
+    value(
+        not_applied("Service", &["sessionAffinity"], "requests of a client go to any endpoint"),
+        "ClientIP",
+    ),
 ];
 
 pub(super) fn check(config: &Config, out: &mut Vec<Diagnostic>) {
     macro_rules! each {
         ($($list:ident),*) => { $(config.$list.iter().for_each(|resource| one(resource, out));)* };
     }
-    each!(virtual_services, destination_rules, service_entries, workload_entries, workload_groups, gateways, sidecars);
+    each!(
+        virtual_services,
+        destination_rules,
+        service_entries,
+        workload_entries,
+        workload_groups,
+        gateways,
+        sidecars
+    );
     each!(services);
 }
 
@@ -133,7 +170,8 @@ impl Walk<'_> {
                 for (key, value) in document.entries(node) {
                     self.keys.push(document.text(key));
                     let hit = |row: &&&Row| {
-                        self.keys.ends_with(row.path) && row.value.is_none_or(|wanted| document.text(value) == wanted)
+                        self.keys.ends_with(row.path)
+                            && row.value.is_none_or(|wanted| document.text(value) == wanted)
                     };
                     if let Some(row) = self.rows.iter().find(hit) {
                         self.found.push((row, key, value));

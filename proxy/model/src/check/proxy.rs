@@ -53,7 +53,12 @@ fn addresses(spec: &Proxy, report: &mut Report<'_>) {
         let Some(text) = value else { continue };
         let Ok(address) = text.parse::<SocketAddr>() else {
             let message = format!("`{text}` is not an IP address with a port");
-            report.error_help(root.to(field), codes::BAD_ADDRESS, message, "for example 127.0.0.1:15000 or \"[::]:15090\"");
+            report.error_help(
+                root.to(field),
+                codes::BAD_ADDRESS,
+                message,
+                "for example 127.0.0.1:15000 or \"[::]:15090\"",
+            );
             continue;
         };
         if let Some(other) = seen.insert(address, field).filter(|_| address.port() != 0) {
@@ -82,7 +87,8 @@ fn access_log(spec: &Proxy, report: &mut Report<'_>) {
                 }
             }
             Err(error) => {
-                let message = format!("for JSON the format is an object of names and texts, as JSON: {error}");
+                let message =
+                    format!("for JSON the format is an object of names and texts, as JSON: {error}");
                 report.error(at, codes::BAD_FORMAT, message);
             }
         },

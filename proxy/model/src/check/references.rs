@@ -1,6 +1,6 @@
 //! References between resources: gateways, delegates, hosts, subsets, ports, selectors.
 //!
-//! Invariant: a resource that is not whole counts as defined, so that one mistake is told once.
+//! Invariant: a resource with mistakes counts as defined, so that one mistake is told once.
 //! Not here: which DestinationRule applies to which client (`crate::lower`): here a subset exists if any rule of its host
 //! has it.
 
@@ -16,6 +16,7 @@ use crate::{
     yaml::nearest,
 };
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
@@ -36,7 +37,10 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
     }
     for resource in &config.virtual_services {
         let name = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
-        if resource.spec.hosts.is_empty() && resource.whole && !known.delegated.contains(&name) {
+        let spec = &resource.spec;
+        let delegate =
+            spec.hosts.is_empty() && spec.gateways.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty();
+        if delegate && !known.delegated.contains(&name) {
             let message = "without `hosts` this is a delegate, and no VirtualService delegates to it";
             Report::new(resource, out).warn(At::SPEC, codes::EMPTY_LIST, message);
         }
@@ -57,37 +61,53 @@ struct Known<'a> {
     domain: &'a str,
     /// Ports by full host name.
     hosts: BTreeMap<String, BTreeSet<u16>>,
-    wildcards: Vec<HostPattern>,
-    /// Subsets of DestinationRules by host pattern.
+    /// `.suffix` of every wildcard host.
+    wildcards: HashSet<String>,
+    /// First labels of host names by the rest of the name.
+    siblings: HashMap<String, BTreeSet<String>>,
+    /// Subsets of DestinationRules by full host name.
     subsets: HashMap<String, BTreeSet<&'a str>>,
+    /// Subsets of DestinationRules for wildcards.
+    wildcard_subsets: Vec<(HostPattern, BTreeSet<&'a str>)>,
     /// Namespace and name.
     gateways: HashSet<(&'a str, &'a str)>,
     /// Namespace and name; whether it has hosts.
     virtual_services: HashMap<(&'a str, &'a str), bool>,
     /// Namespace and name of every delegate that is named somewhere.
     delegated: HashSet<(&'a str, &'a str)>,
+    /// A search for a near name reads many names; after so many searches only the plain help is given.
+    searches_left: Cell<u32>,
 }
+
+const MOST_SEARCHES: u32 = 200;
 
 impl<'a> Known<'a> {
     fn new(config: &'a Config, node: &'a Node) -> Self {
         let mut known = Known {
             domain: &node.domain,
             hosts: BTreeMap::new(),
-            wildcards: Vec::new(),
+            wildcards: HashSet::new(),
+            siblings: HashMap::new(),
             subsets: HashMap::new(),
+            wildcard_subsets: Vec::new(),
             gateways: config.gateways.iter().map(|g| (&*g.metadata.namespace, &*g.metadata.name)).collect(),
             virtual_services: HashMap::new(),
             delegated: HashSet::new(),
+            searches_left: Cell::new(MOST_SEARCHES),
         };
         known.add_hosts(config);
         for rule in &config.destination_rules {
             let host = known.complete(&rule.spec.host, &rule.metadata.namespace);
             let names = rule.spec.subsets.iter().map(|subset| subset.name.as_str());
-            known.subsets.entry(host).or_default().extend(names);
+            match HostPattern::new(&host) {
+                Some(HostPattern::Exact(_)) => known.subsets.entry(host).or_default().extend(names),
+                Some(pattern) => known.wildcard_subsets.push((pattern, names.collect())),
+                None => {}
+            }
         }
         for resource in &config.virtual_services {
             let namespace = resource.metadata.namespace.as_str();
-            let hosted = !resource.spec.hosts.is_empty() || !resource.whole;
+            let hosted = !resource.spec.hosts.is_empty();
             known.virtual_services.insert((namespace, &resource.metadata.name), hosted);
             for delegate in resource.spec.http.iter().filter_map(|route| route.delegate.as_ref()) {
                 known.delegated.insert((delegate.namespace.as_deref().unwrap_or(namespace), &delegate.name));
@@ -108,10 +128,15 @@ impl<'a> Known<'a> {
                         let ports = entry.spec.ports.iter().map(|port| port.number);
                         self.hosts.entry(host.to_string()).or_default().extend(ports);
                     }
-                    Some(pattern) => self.wildcards.push(pattern),
-                    None => {}
+                    Some(HostPattern::Suffix(suffix)) => {
+                        self.wildcards.insert(suffix.to_string());
+                    }
+                    Some(HostPattern::Any) | None => {}
                 }
             }
+        }
+        for (first, rest) in self.hosts.keys().filter_map(|host| host.split_once('.')) {
+            self.siblings.entry(rest.to_owned()).or_default().insert(first.to_owned());
         }
     }
 
@@ -123,33 +148,47 @@ impl<'a> Known<'a> {
     }
 
     fn has_host(&self, host: &str) -> bool {
-        self.hosts.contains_key(host) || self.wildcards.iter().any(|pattern| pattern.matches(host))
+        let suffixes = host.match_indices('.').map(|(at, _)| &host[at..]);
+        self.hosts.contains_key(host) || suffixes.into_iter().any(|suffix| self.wildcards.contains(suffix))
+    }
+
+    /// The name among `names` that is nearest to `written`, as long as searches are left.
+    fn search<'n>(&self, written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+        self.searches_left.set(self.searches_left.get().checked_sub(1)?);
+        nearest(written, names)
     }
 
     fn suggest_host(&self, host: &str) -> String {
+        const PLAIN: &str = "define it with a Service or a ServiceEntry";
+        if self.searches_left.get() == 0 {
+            return PLAIN.into();
+        }
         let (name, rest) = host.split_once('.').unwrap_or((host, ""));
-        let siblings = || self.hosts.keys().filter_map(|known| known.split_once('.').filter(|(_, r)| *r == rest));
-        let elsewhere = || self.hosts.keys().find(|known| known.split_once('.').is_some_and(|(first, _)| first == name));
-        if let Some(meant) = nearest(name, siblings().map(|(first, _)| first)) {
-            format!("did you mean `{meant}.{rest}`?")
-        } else if let Some(other) = elsewhere().filter(|other| *other != host) {
-            format!("`{other}` is defined; a name without a dot is of the rule's own namespace")
-        } else {
-            "define it with a Service or a ServiceEntry".into()
+        let siblings = self.siblings.get(rest).into_iter().flatten().map(String::as_str);
+        if let Some(meant) = self.search(name, siblings) {
+            return format!("did you mean `{meant}.{rest}`?");
+        }
+        match self
+            .siblings
+            .iter()
+            .filter(|(other, names)| *other != rest && names.contains(name))
+            .map(|(o, _)| o)
+            .min()
+        {
+            Some(other) => {
+                format!("`{name}.{other}` is defined; a name without a dot is of the rule's own namespace")
+            }
+            None => PLAIN.into(),
         }
     }
 
     /// Subsets that any rule of `host` has; `None`: no rule is for that host.
     fn subsets_of(&self, host: &str) -> Option<BTreeSet<&'a str>> {
-        let covers = |pattern: &str| HostPattern::new(pattern).is_some_and(|pattern| pattern.matches(host));
-        if let Some(exact) = self.subsets.get(host) {
-            let mut all = exact.clone();
-            all.extend(self.subsets.iter().filter(|(p, _)| p.starts_with('*') && covers(p)).flat_map(|(_, s)| s));
-            return Some(all);
-        }
-        let mut wildcards = self.subsets.iter().filter(|(pattern, _)| pattern.starts_with('*') && covers(pattern)).peekable();
-        wildcards.peek()?;
-        Some(wildcards.flat_map(|(_, subsets)| subsets).copied().collect())
+        let wildcards =
+            self.wildcard_subsets.iter().filter(|(pattern, _)| pattern.matches(host)).map(|(_, names)| names);
+        let mut rules = self.subsets.get(host).into_iter().chain(wildcards).peekable();
+        rules.peek()?;
+        Some(rules.flatten().copied().collect())
     }
 }
 
@@ -219,17 +258,20 @@ fn gateways(spec: &VirtualService, namespace: &str, known: &Known<'_>, report: &
     let mut check = |names: &[String], at: At<'_>| {
         for (index, name) in names.iter().enumerate().filter(|(_, name)| *name != "mesh") {
             let (owner, short) = name.split_once('/').unwrap_or((namespace, name));
-            if known.gateways.contains(&(owner, short)) {
+            if known.gateways.contains(&(owner, short)) || values::gateway_name(name).is_err() {
                 continue;
             }
-            let siblings = || known.gateways.iter().filter(|(other, _)| *other == owner).map(|(_, name)| *name);
+            let siblings =
+                || known.gateways.iter().filter(|(other, _)| *other == owner).map(|(_, name)| *name);
             let elsewhere = known.gateways.iter().filter(|(_, other)| *other == short).min();
-            let help = match (nearest(short, siblings()), elsewhere) {
+            let help = match (known.search(short, siblings()), elsewhere) {
                 (Some(meant), _) => format!("did you mean `{meant}`?"),
                 (_, Some((other, _))) => format!("did you mean `{other}/{short}`?"),
                 _ => format!("define a Gateway `{short}` in the namespace `{owner}`"),
             };
-            let message = format!("no file defines the Gateway `{owner}/{short}`: these rules hold nowhere on its behalf");
+            let message = format!(
+                "no file defines the Gateway `{owner}/{short}`: these rules hold nowhere on its behalf"
+            );
             report.warn_help(at.to(index), codes::UNKNOWN_GATEWAY, message, help);
         }
     };
@@ -253,7 +295,9 @@ fn gateways(spec: &VirtualService, namespace: &str, known: &Known<'_>, report: &
 
 fn delegates(spec: &VirtualService, namespace: &str, known: &Known<'_>, report: &mut Report<'_>) {
     let root = At::SPEC;
-    for (index, delegate) in spec.http.iter().enumerate().filter_map(|(at, route)| Some((at, route.delegate.as_ref()?))) {
+    for (index, delegate) in
+        spec.http.iter().enumerate().filter_map(|(at, route)| Some((at, route.delegate.as_ref()?)))
+    {
         if delegate.name.is_empty() {
             continue;
         }
@@ -263,12 +307,16 @@ fn delegates(spec: &VirtualService, namespace: &str, known: &Known<'_>, report: 
         match known.virtual_services.get(&(owner, delegate.name.as_str())) {
             Some(false) => {}
             Some(true) => {
-                let message = format!("the VirtualService `{owner}/{}` has `hosts`, so it is no delegate", delegate.name);
+                let message = format!(
+                    "the VirtualService `{owner}/{}` has `hosts`, so it is no delegate",
+                    delegate.name
+                );
                 report.warn(at.to("delegate").to("name"), codes::UNKNOWN_DELEGATE, message);
             }
             None => {
-                let names = known.virtual_services.keys().filter(|(other, _)| *other == owner).map(|(_, name)| *name);
-                let help = match nearest(&delegate.name, names) {
+                let names =
+                    known.virtual_services.keys().filter(|(other, _)| *other == owner).map(|(_, name)| *name);
+                let help = match known.search(&delegate.name, names) {
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => "a delegate is a VirtualService without `hosts`".into(),
                 };
@@ -285,8 +333,11 @@ type Labels = BTreeMap<String, String>;
 fn selectors(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
     let mut workloads: Vec<(&str, &Labels)> = Vec::new();
     workloads.extend(config.pods.iter().map(|pod| (&*pod.metadata.namespace, &pod.metadata.labels)));
-    workloads.extend(config.workload_entries.iter().map(|entry| (&*entry.metadata.namespace, &entry.spec.labels)));
-    workloads.extend(config.workloads.iter().map(|w| (&*w.metadata.namespace, &w.spec.pod_template().metadata.labels)));
+    workloads
+        .extend(config.workload_entries.iter().map(|entry| (&*entry.metadata.namespace, &entry.spec.labels)));
+    workloads.extend(
+        config.workloads.iter().map(|w| (&*w.metadata.namespace, &w.spec.pod_template().metadata.labels)),
+    );
     if workloads.is_empty() {
         return;
     }

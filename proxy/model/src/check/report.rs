@@ -3,7 +3,7 @@
 use crate::{
     config::{Resource, Step},
     diagnostic::{Code, Diagnostic, Severity, Span, codes},
-    yaml::{Document, NodeId, Part},
+    yaml::{Document, MOST_MISTAKES, NodeId, Part},
 };
 use std::sync::Arc;
 
@@ -37,11 +37,12 @@ pub(super) struct Report<'a> {
     document: &'a Arc<Document>,
     root: NodeId,
     body: NodeId,
-    whole: bool,
+    mistaken: &'a [NodeId],
     out: &'a mut Vec<Diagnostic>,
+    told: usize,
 }
 
-/// Codes about what is missing: of a resource whose wrong parts were left out, they would be told of the wrong parts twice.
+/// Codes about what is missing: where a wrong part was left out, that part would be told twice.
 const ABOUT_ABSENCE: &[Code] = &[
     codes::EMPTY_LIST,
     codes::NO_ACTION,
@@ -49,14 +50,13 @@ const ABOUT_ABSENCE: &[Code] = &[
     codes::BAD_WEIGHT,
     codes::BAD_TLS,
     codes::BAD_ENDPOINTS,
-    codes::UNREACHABLE_ROUTE,
     codes::DEFAULTED,
 ];
 
 impl<'a> Report<'a> {
     pub fn new<T>(resource: &'a Resource<T>, out: &'a mut Vec<Diagnostic>) -> Self {
-        let Resource { document, root, body, whole, .. } = resource;
-        Report { document, root: *root, body: *body, whole: *whole, out }
+        let Resource { document, root, body, mistaken, .. } = resource;
+        Report { document, root: *root, body: *body, mistaken, out, told: 0 }
     }
 
     /// An error at `at`.
@@ -65,7 +65,13 @@ impl<'a> Report<'a> {
     }
 
     /// An error at `at`, and what to do.
-    pub fn error_help(&mut self, at: At<'_>, code: Code, message: impl Into<String>, help: impl Into<String>) {
+    pub fn error_help(
+        &mut self,
+        at: At<'_>,
+        code: Code,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.push(Severity::Error, at, code, message.into(), Some(help.into()));
     }
 
@@ -86,8 +92,10 @@ impl<'a> Report<'a> {
 
     /// An error at `path` from the manifest (`metadata`, `name`).
     pub fn manifest_error(&mut self, path: &[Step<'_>], code: Code, message: impl Into<String>) {
-        let span = self.document.span_at(self.root, path, Part::Value);
-        self.add(Diagnostic::error(code, message), span);
+        if self.told < MOST_MISTAKES {
+            let span = self.document.span_at(self.root, path, Part::Value);
+            self.add(Diagnostic::error(code, message), span);
+        }
     }
 
     /// A finding at the entry `key`: `value`.
@@ -120,14 +128,31 @@ impl<'a> Report<'a> {
     }
 
     fn push(&mut self, severity: Severity, at: At<'_>, code: Code, message: String, help: Option<String>) {
-        if self.whole || !ABOUT_ABSENCE.contains(&code) {
+        if self.told < MOST_MISTAKES && !self.was_told(at, code) {
             let span = self.span(at);
             self.add(Diagnostic::new(severity, code, message).maybe_help(help), span);
         }
     }
 
+    /// Whether a mistake of form or type, which was told before, is what is found wrong at `at`.
+    fn was_told(&self, at: At<'_>, code: Code) -> bool {
+        if self.mistaken.is_empty() {
+            return false;
+        }
+        let node = self.document.follow(self.body, &at.steps()).1;
+        match code {
+            // A condition that was left out makes a rule look as if it took everything.
+            codes::UNREACHABLE_ROUTE => true,
+            _ if ABOUT_ABSENCE.contains(&code) => {
+                self.mistaken.iter().any(|told| self.document.contains(node, *told))
+            }
+            _ => self.mistaken.contains(&node),
+        }
+    }
+
     fn add(&mut self, diagnostic: Diagnostic, mut span: Span) {
         span.length = span.length.max(1);
+        self.told += 1;
         self.out.push(diagnostic.at(self.document.file().clone(), span));
     }
 }

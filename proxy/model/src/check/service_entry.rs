@@ -18,7 +18,8 @@ pub(super) fn check(spec: &ServiceEntry, report: &mut Report<'_>) {
     for (index, address) in spec.addresses.iter().enumerate() {
         let at = root.to("addresses");
         report.judge(at.to(index), codes::BAD_CIDR, values::cidr(address));
-        let named = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns);
+        let named =
+            matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns);
         if named && address.contains('/') && !address.ends_with("/32") && !address.ends_with("/128") {
             let message = "a range of addresses goes only with `resolution: NONE` or `STATIC`";
             report.error(at.to(index), codes::BAD_ENDPOINTS, message);
@@ -31,7 +32,8 @@ pub(super) fn check(spec: &ServiceEntry, report: &mut Report<'_>) {
         let at = root.to("endpoints");
         let at = at.to(index);
         workload(endpoint, at, report);
-        for port in endpoint.ports.keys().filter(|port| !spec.ports.iter().any(|known| known.name == **port)) {
+        for port in endpoint.ports.keys().filter(|port| !spec.ports.iter().any(|known| known.name == **port))
+        {
             let message = format!("the entry has no port that is named `{port}`");
             report.error(at.to("ports").to(port.as_str()), codes::UNKNOWN_PORT, message);
         }
@@ -76,7 +78,11 @@ fn ports(spec: &ServiceEntry, report: &mut Report<'_>) {
             report.error(at.to("name"), codes::DUPLICATE_PORT, message);
         }
         if port.number != 0 && !numbers.insert(port.number) {
-            report.error(at.to("number"), codes::DUPLICATE_PORT, format!("the port {} stands here twice", port.number));
+            report.error(
+                at.to("number"),
+                codes::DUPLICATE_PORT,
+                format!("the port {} stands here twice", port.number),
+            );
         }
     }
 }
@@ -99,21 +105,35 @@ fn resolution(spec: &ServiceEntry, report: &mut Report<'_>) {
             for (index, endpoint) in spec.endpoints.iter().enumerate() {
                 let address = endpoint.address.as_deref().unwrap_or("0.0.0.0");
                 if address.parse::<IpAddr>().is_err() && !address.starts_with("unix://") {
-                    let message = format!("with `resolution: STATIC` an endpoint is an IP address, not `{address}`");
+                    let message =
+                        format!("with `resolution: STATIC` an endpoint is an IP address, not `{address}`");
                     let at = endpoints.to(index);
-                    report.error_help(at.to("address"), codes::BAD_ENDPOINTS, message, "set `resolution: DNS` for names");
+                    report.error_help(
+                        at.to("address"),
+                        codes::BAD_ENDPOINTS,
+                        message,
+                        "set `resolution: DNS` for names",
+                    );
                 }
             }
         }
         Resolution::Dns | Resolution::DnsRoundRobin => {
-            if let (Some(index), true) = (wildcard, spec.endpoints.is_empty() && spec.workload_selector.is_none()) {
-                let message = format!("`{}` cannot be resolved: a wildcard has no address", spec.hosts[index]);
+            if let (Some(index), true) =
+                (wildcard, spec.endpoints.is_empty() && spec.workload_selector.is_none())
+            {
+                let message =
+                    format!("`{}` cannot be resolved: a wildcard has no address", spec.hosts[index]);
                 let help = "list `endpoints`, or set `resolution: NONE` or `DYNAMIC_DNS`";
                 report.error_help(root.to("hosts").to(index), codes::BAD_ENDPOINTS, message, help);
             }
             if spec.resolution == Resolution::DnsRoundRobin && spec.endpoints.len() > 1 {
                 let message = "with `resolution: DNS_ROUND_ROBIN` there is at most one endpoint";
-                report.error_help(endpoints, codes::BAD_ENDPOINTS, message, "set `resolution: DNS` for several");
+                report.error_help(
+                    endpoints,
+                    codes::BAD_ENDPOINTS,
+                    message,
+                    "set `resolution: DNS` for several",
+                );
             }
             for (index, endpoint) in spec.endpoints.iter().enumerate() {
                 if endpoint.address.as_deref().is_some_and(|address| address.starts_with("unix://")) {
@@ -125,7 +145,12 @@ fn resolution(spec: &ServiceEntry, report: &mut Report<'_>) {
         Resolution::DynamicDns => {
             if let Some(index) = spec.hosts.iter().position(|host| !host.starts_with('*')) {
                 let message = "`resolution: DYNAMIC_DNS` is for wildcard hosts";
-                report.error_help(root.to("hosts").to(index), codes::BAD_ENDPOINTS, message, "set `resolution: DNS`");
+                report.error_help(
+                    root.to("hosts").to(index),
+                    codes::BAD_ENDPOINTS,
+                    message,
+                    "set `resolution: DNS`",
+                );
             }
         }
         Resolution::None => {}
@@ -144,7 +169,11 @@ fn workload(entry: &WorkloadEntry, at: At<'_>, report: &mut Report<'_>) {
         }
         Some(address) if address.starts_with("unix://") => {
             if !address.starts_with("unix:///") && !address.starts_with("unix://@") {
-                report.error(at.to("address"), codes::BAD_ADDRESS, format!("`{address}` is not an absolute path"));
+                report.error(
+                    at.to("address"),
+                    codes::BAD_ADDRESS,
+                    format!("`{address}` is not an absolute path"),
+                );
             }
             if !entry.ports.is_empty() {
                 report.error(at.to("ports"), codes::BAD_ENDPOINTS, "a Unix socket has no `ports`");
@@ -157,6 +186,10 @@ fn workload(entry: &WorkloadEntry, at: At<'_>, report: &mut Report<'_>) {
     }
     labels(&entry.labels, at.to("labels"), report);
     if let Some(locality) = entry.locality.as_deref().filter(|locality| locality.split('/').count() > 3) {
-        report.error(at.to("locality"), codes::BAD_VALUE, format!("`{locality}` is not `region/zone/subzone`"));
+        report.error(
+            at.to("locality"),
+            codes::BAD_VALUE,
+            format!("`{locality}` is not `region/zone/subzone`"),
+        );
     }
 }

@@ -38,7 +38,8 @@ pub(super) fn check(spec: &Sidecar, report: &mut Report<'_>) {
 /// What is done with unknown destinations, by a Sidecar or a Proxy (R20).
 pub(super) fn outbound_traffic_policy(policy: &OutboundTrafficPolicy, at: At<'_>, report: &mut Report<'_>) {
     if !report.is_written(at.to("mode")) {
-        let message = "`outboundTrafficPolicy` without a `mode` means REGISTRY_ONLY: unknown hosts are refused";
+        let message =
+            "`outboundTrafficPolicy` without a `mode` means REGISTRY_ONLY: unknown hosts are refused";
         report.warn_help(at, codes::DEFAULTED, message, "write the `mode`: REGISTRY_ONLY or ALLOW_ANY");
     }
     if let Some(proxy) = &policy.egress_proxy {
@@ -68,7 +69,8 @@ fn ingress(listener: &IstioIngressListener, at: At<'_>, report: &mut Report<'_>)
 
 fn default_endpoint(endpoint: &str, at: At<'_>, report: &mut Report<'_>) {
     let socket = endpoint.starts_with("unix:///") || endpoint.starts_with("unix://@");
-    let local = ["127.0.0.1:", "0.0.0.0:", "[::1]:", "[::]:"].iter().find_map(|start| endpoint.strip_prefix(start));
+    let local =
+        ["127.0.0.1:", "0.0.0.0:", "[::1]:", "[::]:"].iter().find_map(|start| endpoint.strip_prefix(start));
     let port = local.and_then(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
     if !socket && port.is_none() {
         let message = format!("`{endpoint}` is not a place on this machine");
@@ -84,7 +86,12 @@ fn egress(listeners: &[IstioEgressListener], at: At<'_>, report: &mut Report<'_>
         let at = at.to(index);
         let hosts = at.to("hosts");
         if listener.hosts.is_empty() && report.is_written(hosts) {
-            report.error_help(hosts, codes::EMPTY_LIST, "an egress needs at least one host", "write `\"*/*\"` for all");
+            report.error_help(
+                hosts,
+                codes::EMPTY_LIST,
+                "an egress needs at least one host",
+                "write `\"*/*\"` for all",
+            );
         }
         for (index, host) in listener.hosts.iter().enumerate() {
             report.judge(hosts.to(index), codes::BAD_VISIBILITY, values::namespaced_host(host, true));

@@ -41,10 +41,13 @@ fn http(spec: &VirtualService, report: &mut Report<'_>) {
     let mut comparisons = 0;
     let mut covered: BTreeMap<usize, Vec<(&Candidate<'_>, &Candidate<'_>)>> = BTreeMap::new();
     for (index, later) in candidates.iter().enumerate() {
+        if comparisons > MOST_COMPARISONS {
+            break;
+        }
         let mut earlier = candidates[..index].iter().take_while(|earlier| earlier.rule < later.rule);
         let by = earlier.find(|earlier| {
             comparisons += 1;
-            comparisons <= MOST_COMPARISONS && covers(earlier.request, later.request, gateways)
+            covers(earlier.request, later.request, gateways)
         });
         if let Some(by) = by {
             covered.entry(later.rule).or_default().push((later, by));
@@ -71,7 +74,10 @@ fn tell(later: &Candidate<'_>, by: &Candidate<'_>, whole_rule: bool, report: &mu
     let earlier_matches = earlier.to("match");
     let place = by.entry.map_or(report.span(earlier), |entry| report.span(earlier_matches.to(entry)));
     let what = if whole_rule { "this rule" } else { "this match" };
-    let message = format!("{what} gets no request: the one at line {}, column {} takes them all", place.line, place.column);
+    let message = format!(
+        "{what} gets no request: the one at line {}, column {} takes them all",
+        place.line, place.column
+    );
     let help = "rules are tried in order and the first that matches wins: put the narrower one first";
     report.warn_help(at, codes::UNREACHABLE_ROUTE, message, help);
 }
@@ -127,15 +133,18 @@ fn text_covers(outer: &Option<StringMatch>, inner: &Option<StringMatch>) -> bool
 
 /// Whether every value that `inner` holds for is one that `outer` holds for; an empty match holds for every value.
 fn match_covers(outer: &StringMatch, inner: &StringMatch) -> bool {
-    let present = |value: &StringMatch| *value == StringMatch::default() || value.regex.as_deref() == Some("*");
+    let present =
+        |value: &StringMatch| *value == StringMatch::default() || value.regex.as_deref() == Some("*");
     if present(outer) {
         return true;
     }
     match (outer, inner) {
         (StringMatch { exact: Some(outer), .. }, _) => inner.exact.as_ref() == Some(outer),
-        (StringMatch { prefix: Some(outer), .. }, _) => {
-            inner.exact.as_ref().or(inner.prefix.as_ref()).is_some_and(|inner| inner.starts_with(outer.as_str()))
-        }
+        (StringMatch { prefix: Some(outer), .. }, _) => inner
+            .exact
+            .as_ref()
+            .or(inner.prefix.as_ref())
+            .is_some_and(|inner| inner.starts_with(outer.as_str())),
         _ => outer.regex == inner.regex,
     }
 }
@@ -149,9 +158,11 @@ fn tcp(spec: &VirtualService, report: &mut Report<'_>) {
     let root = At::SPEC;
     let tcp = root.to("tcp");
     let takes_all = |entry: &L4MatchAttributes| {
-        *entry == L4MatchAttributes { gateways: entry.gateways.clone(), ..Default::default() } && entry.gateways.is_empty()
+        *entry == L4MatchAttributes { gateways: entry.gateways.clone(), ..Default::default() }
+            && entry.gateways.is_empty()
     };
-    let first = spec.tcp.iter().position(|rule| rule.matches.is_empty() || rule.matches.iter().any(takes_all));
+    let first =
+        spec.tcp.iter().position(|rule| rule.matches.is_empty() || rule.matches.iter().any(takes_all));
     let Some(first) = first else { return };
     for later in first + 1..spec.tcp.len() {
         let line = report.span(tcp.to(first)).line;

@@ -27,7 +27,9 @@ pub(super) fn host_name(text: &str) -> Result<(), String> {
         Err(format!("`{text}` is not a host name: it holds a scheme or a path"))
     } else if text.contains(':') {
         Err(format!("`{text}` is not a host name: it holds a port"))
-    } else if name.len() > 253 || !name.split('.').all(|label| is_label(&label.replace('_', "-").replace("--", "-"))) {
+    } else if name.len() > 253
+        || !name.split('.').all(|label| is_label(&label.replace('_', "-").replace("--", "-")))
+    {
         Err(format!("`{text}` is not a host name"))
     } else {
         Ok(())
@@ -41,8 +43,12 @@ pub(super) fn host_pattern(text: &str) -> Result<(), String> {
     }
     match text.strip_prefix("*.") {
         Some(suffix) => host_name(suffix),
-        None if text.starts_with('*') => Err(format!("`{text}` is not a host: after `*` stands a dot, as in `*.example.com`")),
-        None if text.contains('*') => Err(format!("`{text}` is not a host: `*` stands only at the start, as in `*.example.com`")),
+        None if text.starts_with('*') => {
+            Err(format!("`{text}` is not a host: after `*` stands a dot, as in `*.example.com`"))
+        }
+        None if text.contains('*') => {
+            Err(format!("`{text}` is not a host: `*` stands only at the start, as in `*.example.com`"))
+        }
         None => host_name(text),
     }
 }
@@ -57,7 +63,9 @@ pub(super) fn namespaced_host(text: &str, required: bool) -> Result<(), String> 
             }
             host_pattern(host)
         }
-        None if required => Err(format!("`{text}` lacks a namespace: write `*/{text}`, `./{text}` or `NAMESPACE/{text}`")),
+        None if required => {
+            Err(format!("`{text}` lacks a namespace: write `*/{text}`, `./{text}` or `NAMESPACE/{text}`"))
+        }
         None => host_pattern(text),
     }
 }
@@ -79,11 +87,22 @@ pub(super) fn object_name(text: &str) -> Result<(), String> {
     }
 }
 
+/// A reference to a gateway.
+pub(super) fn gateway_name(text: &str) -> Result<(), String> {
+    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+    match label_name(namespace, "").is_ok() && object_name(name).is_ok() {
+        true => Ok(()),
+        false => Err(format!("`{text}` is not `mesh`, the name of a Gateway, or `NAMESPACE/NAME`")),
+    }
+}
+
 /// A Kubernetes label's value.
 pub(super) fn label_value(text: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let edge = |c: char| c.is_ascii_alphanumeric();
-    match text.is_empty() || (text.len() <= 63 && text.chars().all(allowed) && text.starts_with(edge) && text.ends_with(edge)) {
+    match text.is_empty()
+        || (text.len() <= 63 && text.chars().all(allowed) && text.starts_with(edge) && text.ends_with(edge))
+    {
         true => Ok(()),
         false => Err(format!("`{text}` is not a label's value: letters, digits, `-`, `_`, `.`, at most 63")),
     }
@@ -92,7 +111,10 @@ pub(super) fn label_value(text: &str) -> Result<(), String> {
 /// A Kubernetes label's key: `name` or `prefix/name`.
 pub(super) fn label_key(text: &str) -> Result<(), String> {
     let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
-    match !name.is_empty() && label_value(name).is_ok() && prefix.is_none_or(|prefix| object_name(prefix).is_ok()) {
+    match !name.is_empty()
+        && label_value(name).is_ok()
+        && prefix.is_none_or(|prefix| object_name(prefix).is_ok())
+    {
         true => Ok(()),
         false => Err(format!("`{text}` is not a label's key")),
     }
@@ -172,14 +194,30 @@ pub(super) fn zero_or_a_millisecond(duration: Duration) -> Result<(), String> {
 /// A protocol that a port may have, in any case.
 pub(super) fn protocol(text: &str) -> Result<(), String> {
     const KNOWN: [&str; 14] = [
-        "HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "GRPC_WEB", "TCP", "TLS", "UDP", "MONGO", "MYSQL", "REDIS",
-        "HTTP_PROXY", "HBONE",
+        "HTTP",
+        "HTTPS",
+        "HTTP2",
+        "GRPC",
+        "GRPC-WEB",
+        "GRPC_WEB",
+        "TCP",
+        "TLS",
+        "UDP",
+        "MONGO",
+        "MYSQL",
+        "REDIS",
+        "HTTP_PROXY",
+        "HBONE",
     ];
     if KNOWN.contains(&text.to_ascii_uppercase().as_str()) {
         return Ok(());
     }
-    let meant = crate::yaml::nearest(text, KNOWN).map_or_else(String::new, |name| format!("; did you mean {name}?"));
-    Err(format!("`{text}` is not a protocol: {}{meant}", "HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS, TLS, TCP, MONGO, MYSQL, REDIS"))
+    let meant =
+        crate::yaml::nearest(text, KNOWN).map_or_else(String::new, |name| format!("; did you mean {name}?"));
+    Err(format!(
+        "`{text}` is not a protocol: {}{meant}",
+        "HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS, TLS, TCP, MONGO, MYSQL, REDIS"
+    ))
 }
 
 /// A place to bind: an IP address or `unix:///path`.
@@ -196,10 +234,19 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for text in ["reviews", "reviews.default.svc.cluster.local", "a_b.example.com", "example.com.", "A.b", "xn--80ak6aa92e.com"] {
+        for text in [
+            "reviews",
+            "reviews.default.svc.cluster.local",
+            "a_b.example.com",
+            "example.com.",
+            "A.b",
+            "xn--80ak6aa92e.com",
+        ] {
             assert_eq!(host_name(text), Ok(()), "{text}");
         }
-        for text in ["", "*", "*.a", "http://a", "a/b", "a:80", "a b", "-a", "a..b", ".a", "é", &"a".repeat(64)] {
+        for text in
+            ["", "*", "*.a", "http://a", "a/b", "a:80", "a b", "-a", "a..b", ".a", "é", &"a".repeat(64)]
+        {
             assert!(host_name(text).is_err(), "{text}");
         }
         for text in ["*", "*.example.com", "10.0.0.1", "::1", "a"] {
@@ -228,7 +275,11 @@ mod tests {
         assert!(label_key("/x").is_err() && label_key("a b").is_err() && label_key("").is_err());
         assert!(label_value("").is_ok() && label_value("v1.2_x").is_ok());
         assert!(label_value("-x").is_err() && label_value("a b").is_err());
-        assert!(object_name("reviews-v1.x").is_ok() && object_name("Reviews").is_err() && object_name("a..b").is_err());
+        assert!(
+            object_name("reviews-v1.x").is_ok()
+                && object_name("Reviews").is_err()
+                && object_name("a..b").is_err()
+        );
         assert!(label_name("v1", "a subset").is_ok() && label_name("V1", "a subset").is_err());
     }
 
@@ -239,11 +290,22 @@ mod tests {
         assert!(cidr("10.0.0.0/8").is_ok() && cidr("10.0.0.1").is_ok() && cidr("10.0.0.0/33").is_err());
         assert!(status(200).is_ok() && status(199).is_err() && status(600).is_err());
         assert!(header_name("x-a").is_ok() && header_name("x a").is_err());
-        assert!(header_value("%REQ(a)%").is_ok() && header_value("50%").is_err() && header_value("a\nb").is_err());
+        assert!(
+            header_value("%REQ(a)%").is_ok() && header_value("50%").is_err() && header_value("a\nb").is_err()
+        );
         assert!(protocol("http").is_ok() && protocol("HTPT").unwrap_err().contains("HTTP?"));
-        assert!(bind_address("0.0.0.0").is_ok() && bind_address("unix:///x").is_ok() && bind_address("a:1").is_err());
+        assert!(
+            bind_address("0.0.0.0").is_ok()
+                && bind_address("unix:///x").is_ok()
+                && bind_address("a:1").is_err()
+        );
         let duration = |text| Duration::parse(text).unwrap();
-        assert!(at_least_a_millisecond(duration("1ms")).is_ok() && at_least_a_millisecond(duration("0s")).is_err());
-        assert!(zero_or_a_millisecond(duration("0s")).is_ok() && zero_or_a_millisecond(duration("1us")).is_err());
+        assert!(
+            at_least_a_millisecond(duration("1ms")).is_ok()
+                && at_least_a_millisecond(duration("0s")).is_err()
+        );
+        assert!(
+            zero_or_a_millisecond(duration("0s")).is_ok() && zero_or_a_millisecond(duration("1us")).is_err()
+        );
     }
 }

@@ -14,7 +14,11 @@ pub(super) fn check(spec: &VirtualService, report: &mut Report<'_>) {
     gateways(&spec.gateways, root.to("gateways"), report);
     export_to(&spec.export_to, root.to("exportTo"), report);
     if spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty() {
-        report.error(root, codes::NO_ACTION, "a VirtualService needs at least one rule in `http`, `tls` or `tcp`");
+        report.error(
+            root,
+            codes::NO_ACTION,
+            "a VirtualService needs at least one rule in `http`, `tls` or `tcp`",
+        );
     }
     for (index, route) in spec.http.iter().enumerate() {
         http_route::check(route, spec, root.to("http").to(index), report);
@@ -43,7 +47,11 @@ fn hosts(spec: &VirtualService, report: &mut Report<'_>) {
             );
         }
         if !seen.insert(host.to_ascii_lowercase()) {
-            report.error(hosts.to(index), codes::DUPLICATE_HOST, format!("the host `{host}` stands here twice"));
+            report.error(
+                hosts.to(index),
+                codes::DUPLICATE_HOST,
+                format!("the host `{host}` stands here twice"),
+            );
         }
     }
     if !spec.hosts.is_empty() {
@@ -51,20 +59,24 @@ fn hosts(spec: &VirtualService, report: &mut Report<'_>) {
     }
     // Without hosts it can only be a delegate.
     if !spec.gateways.is_empty() {
-        report.error(root.to("gateways"), codes::EMPTY_LIST, "without `hosts` this is a delegate, which has no `gateways`");
+        report.error(
+            root.to("gateways"),
+            codes::EMPTY_LIST,
+            "without `hosts` this is a delegate, which has no `gateways`",
+        );
     } else if !spec.tls.is_empty() || !spec.tcp.is_empty() {
-        report.error(root, codes::EMPTY_LIST, "without `hosts` this is a delegate, which has no `tls` and no `tcp` rules");
+        report.error(
+            root,
+            codes::EMPTY_LIST,
+            "without `hosts` this is a delegate, which has no `tls` and no `tcp` rules",
+        );
     }
 }
 
 /// Names of gateways: `mesh`, `name` or `namespace/name`.
 pub(super) fn gateways(names: &[String], at: At<'_>, report: &mut Report<'_>) {
     for (index, name) in names.iter().enumerate() {
-        let (namespace, short) = name.split_once('/').unwrap_or(("default", name));
-        if values::label_name(namespace, "").is_err() || values::object_name(short).is_err() {
-            let message = format!("`{name}` is not `mesh`, the name of a Gateway, or `NAMESPACE/NAME`");
-            report.error(at.to(index), codes::BAD_GATEWAY_NAME, message);
-        }
+        report.judge(at.to(index), codes::BAD_GATEWAY_NAME, values::gateway_name(name));
     }
 }
 

@@ -172,7 +172,9 @@ fn operator(text: &str) -> Result<Piece, String> {
     };
     // A length may also follow a bare name: %RESPONSE_CODE_DETAILS:10% is not Envoy's, so only after parentheses.
     let length = match length.strip_prefix(':') {
-        Some(digits) => Some(digits.parse::<usize>().map_err(|_| format!("`{digits}` in `%{text}%` is not a length"))?),
+        Some(digits) => {
+            Some(digits.parse::<usize>().map_err(|_| format!("`{digits}` in `%{text}%` is not a length"))?)
+        }
         None if length.is_empty() => None,
         None => return Err(format!("`{length}` after `)` in `%{text}%`; expected `:LENGTH`")),
     };
@@ -246,7 +248,8 @@ impl HeaderField {
             ":scheme" => HeaderField::Scheme,
             ":status" => HeaderField::Status,
             name => HeaderField::Named(
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{text}` is not a header name"))?,
+                HeaderName::from_bytes(name.as_bytes())
+                    .map_err(|_| format!("`{text}` is not a header name"))?,
             ),
         })
     }
@@ -266,8 +269,10 @@ mod tests {
     fn percent_sign_length_and_fallback() {
         let format = Format::parse("100%% %REQ(X-A?:PATH):7%").unwrap();
         assert_eq!(format.pieces()[0], Piece::Literal("100% ".into()));
-        let Piece::Operator(Operator::RequestHeader(HeaderField::Named(name), Some(HeaderField::Path)), Some(7)) =
-            &format.pieces()[1]
+        let Piece::Operator(
+            Operator::RequestHeader(HeaderField::Named(name), Some(HeaderField::Path)),
+            Some(7),
+        ) = &format.pieces()[1]
         else {
             panic!("{format:?}")
         };

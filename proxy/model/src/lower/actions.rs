@@ -16,8 +16,8 @@ use super::{
 use crate::{
     config::Step,
     ir::{
-        self, DirectResponse, Forward, Mirror, PathRewrite, Pattern, Percent, Redirect, RedirectPort, RouteAction,
-        WeightedCluster,
+        self, DirectResponse, Forward, Mirror, PathRewrite, Pattern, Percent, Redirect, RedirectPort,
+        RouteAction, WeightedCluster,
     },
     istio,
 };

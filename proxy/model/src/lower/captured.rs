@@ -15,7 +15,8 @@ use super::{
     view::{Fallback, ServedPort, View},
 };
 use crate::ir::{
-    ApplicationProtocol, FilterChain, FilterChainMatch, NetworkFilter, Origin, RouteConfiguration, TcpProxy, Transport,
+    ApplicationProtocol, FilterChain, FilterChainMatch, NetworkFilter, Origin, RouteConfiguration, TcpProxy,
+    Transport,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashSet};
@@ -67,7 +68,13 @@ fn table(
     for host in view.hosts.iter().filter(|host| port == 80 && host.port == 80 && !host.routes.is_empty()) {
         any = true;
         let names = Names::of_host(&host.host, &mesh.node);
-        table.add(format!("{}:80", host.host), &names, Forms::Bare, host.routes.to_vec(), host.origin.clone());
+        table.add(
+            format!("{}:80", host.host),
+            &names,
+            Forms::Bare,
+            host.routes.to_vec(),
+            host.origin.clone(),
+        );
     }
     table.add_fallback(fallback.name, fallback.routes(), Origin::built_in());
     any.then(|| table.finish())
@@ -80,12 +87,13 @@ fn http_chains(chains: &mut Chains, port: u16, served: &[&ServedPort<'_>]) {
     let name = port.to_string();
     let shared = served.iter().any(|served| served.class != Class::Http && vips(served).is_empty());
     let protocols = if shared { DETECTED.to_vec() } else { Vec::new() };
-    let matches = |destinations: Vec<IpNet>, application_protocols: Vec<ApplicationProtocol>| FilterChainMatch {
-        destination_port: Some(port),
-        destinations,
-        application_protocols,
-        ..Default::default()
-    };
+    let matches =
+        |destinations: Vec<IpNet>, application_protocols: Vec<ApplicationProtocol>| FilterChainMatch {
+            destination_port: Some(port),
+            destinations,
+            application_protocols,
+            ..Default::default()
+        };
     chains.push(http_chain(&name, &name, matches(Vec::new(), protocols)));
     for served in served.iter().filter(|served| served.class == Class::Detected && !vips(served).is_empty()) {
         let chain = format!("{}_{port}", served.service.host);
@@ -95,7 +103,8 @@ fn http_chains(chains: &mut Chains, port: u16, served: &[&ServedPort<'_>]) {
 
 fn tcp_chains(chains: &mut Chains, served: &ServedPort<'_>) {
     for choice in &served.choices {
-        let destinations = if choice.destinations.is_empty() { vips(served) } else { choice.destinations.clone() };
+        let destinations =
+            if choice.destinations.is_empty() { vips(served) } else { choice.destinations.clone() };
         let matches = FilterChainMatch {
             destination_port: Some(served.port.number),
             destinations,
@@ -103,7 +112,11 @@ fn tcp_chains(chains: &mut Chains, served: &ServedPort<'_>) {
             server_names: choice.server_names.clone(),
             application_protocols: Vec::new(),
         };
-        chains.push(tcp_chain(format!("{}_{}", served.service.host, served.port.number), matches, choice.proxy.clone()));
+        chains.push(tcp_chain(
+            format!("{}_{}", served.service.host, served.port.number),
+            matches,
+            choice.proxy.clone(),
+        ));
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! In:  destinations of routes, services, policies.   Out: [`ir::Cluster`]s by name, each made once.
 //! Invariants: every name that this module hands out stands for a cluster that exists.
-//! Not here: which rule holds (`destination_rules`), what endpoints there are (`registry`).
-//! Source: R7, R14, R15, R17, R21, R24.
+//! Not here: which rule holds (`destination_rules`), what it does (`cluster_policy`), what endpoints there are (`registry`).
+//! Source: R7, R9, R17.
 
 use super::{
     Mesh,
+    cluster_policy::apply,
     destination_rules::{Policy, Rule, Subset},
     names,
     notes::Notes,
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     config::{Resource, Step},
     diagnostic::codes,
-    ir::{self, Cluster, ClusterLimits, Discovery, EndpointAddress, LoadBalancer, ServiceIdentity, UpstreamProtocol},
+    ir::{self, Cluster, ClusterLimits, Discovery, EndpointAddress, LoadBalancer, ServiceIdentity},
     istio::{self, SimpleLoadBalancer},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -52,7 +53,8 @@ impl<'a> Clusters<'a> {
             (ir::PASSTHROUGH_CLUSTER, Discovery::OriginalDestination),
             (ir::INBOUND_PASSTHROUGH_CLUSTER, Discovery::OriginalDestination),
         ] {
-            let identity = ServiceIdentity { host: name.into(), name: name.into(), namespace: "unknown".into() };
+            let identity =
+                ServiceIdentity { host: name.into(), name: name.into(), namespace: "unknown".into() };
             let cluster = clusters.plain(name.into(), discovery, Protocol::Undeclared, identity);
             clusters.insert(cluster);
         }
@@ -199,7 +201,13 @@ impl<'a> Clusters<'a> {
     }
 
     /// A cluster that answers 503.
-    fn nowhere(&mut self, host: &str, number: u16, subset: Option<&str>, identity: ServiceIdentity) -> Target<'a> {
+    fn nowhere(
+        &mut self,
+        host: &str,
+        number: u16,
+        subset: Option<&str>,
+        identity: ServiceIdentity,
+    ) -> Target<'a> {
         let name = outbound_name(host, number, subset);
         let mut cluster = self.plain(name, Discovery::None, Protocol::Undeclared, identity);
         cluster.subset = subset.unwrap_or_default().into();
@@ -216,7 +224,8 @@ impl<'a> Clusters<'a> {
         let policy = rule.map(|rule| rule.policy(port.number, subset)).unwrap_or_default();
         let name = outbound_name(&service.host, port.number, subset.map(|subset| &*subset.spec.name));
         if !self.by_name.contains_key(&name) {
-            let passthrough = policy.load_balancer.and_then(|b| b.simple) == Some(SimpleLoadBalancer::Passthrough);
+            let passthrough =
+                policy.load_balancer.and_then(|b| b.simple) == Some(SimpleLoadBalancer::Passthrough);
             let discovery = match (passthrough, subset) {
                 (true, _) => Discovery::OriginalDestination,
                 (false, Some(subset)) => service.discovery(port, &subset.spec.labels),
@@ -261,7 +270,13 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    fn note_empty_subset(&self, service: &Service<'a>, port: &Port<'a>, subset: &Subset<'a>, notes: &mut Notes) {
+    fn note_empty_subset(
+        &self,
+        service: &Service<'a>,
+        port: &Port<'a>,
+        subset: &Subset<'a>,
+        notes: &mut Notes,
+    ) {
         let labels = &subset.spec.labels;
         let chosen = |endpoint: &ir::Endpoint| super::registry::selects(labels, &endpoint.workload.labels);
         if service.has_endpoints() && !port.endpoints.is_empty() && !port.endpoints.iter().any(chosen) {
@@ -278,119 +293,4 @@ impl<'a> Clusters<'a> {
 /// `outbound|9080|v1|reviews.default.svc.cluster.local`.
 fn outbound_name(host: &str, port: u16, subset: Option<&str>) -> Arc<str> {
     format!("outbound|{port}|{}|{host}", subset.unwrap_or_default()).into()
-}
-
-/// Puts a policy on a cluster.
-pub(super) fn apply(cluster: &mut Cluster, policy: Policy<'_>, protocol: Protocol, entry_names: &[String]) {
-    if let Some(settings) = policy.load_balancer {
-        cluster.load_balancer = load_balancer(settings);
-    }
-    if let Some(pool) = policy.connection_pool {
-        apply_pool(cluster, pool, protocol);
-    }
-    if let Some(budget) = policy.retry_budget {
-        cluster.limits.retry_budget = Some(ir::RetryBudget {
-            percent: budget.percent.unwrap_or(20.0),
-            min_concurrency: budget.min_retry_concurrency.unwrap_or(3),
-        });
-    }
-    cluster.outlier_detection = policy.outlier_detection.map(outlier_detection);
-    cluster.tls = policy.tls.and_then(|tls| client_tls(tls, entry_names));
-}
-
-fn load_balancer(settings: &istio::LoadBalancerSettings) -> LoadBalancer {
-    if let Some(hash) = &settings.consistent_hash {
-        if let Some(maglev) = &hash.maglev {
-            return LoadBalancer::Maglev { table_size: maglev.table_size.filter(|n| *n > 0).unwrap_or(65_537) };
-        }
-        let ring = hash.ring_hash.as_ref().and_then(|ring| ring.minimum_ring_size).or(hash.minimum_ring_size);
-        return LoadBalancer::RingHash { minimum_ring_size: ring.filter(|n| *n > 0).unwrap_or(1024) };
-    }
-    match settings.simple.unwrap_or_default() {
-        SimpleLoadBalancer::RoundRobin => LoadBalancer::RoundRobin,
-        SimpleLoadBalancer::Random => LoadBalancer::Random,
-        SimpleLoadBalancer::Unspecified
-        | SimpleLoadBalancer::LeastConn
-        | SimpleLoadBalancer::LeastRequest
-        | SimpleLoadBalancer::Passthrough => LoadBalancer::LeastRequest,
-    }
-}
-
-/// Puts bounds on a cluster. Zero means absent, as in protobuf.
-pub(super) fn apply_pool(cluster: &mut Cluster, pool: &istio::ConnectionPoolSettings, protocol: Protocol) {
-    let given = |value: Option<u32>| value.filter(|n| *n > 0);
-    if let Some(tcp) = &pool.tcp {
-        cluster.limits.max_connections = given(tcp.max_connections).unwrap_or(cluster.limits.max_connections);
-        cluster.connect_timeout = tcp.connect_timeout.map_or(cluster.connect_timeout, |timeout| timeout.0);
-        cluster.max_connection_duration = tcp.max_connection_duration.map(|age| age.0).filter(|age| !age.is_zero());
-        cluster.tcp_keepalive = tcp.tcp_keepalive.as_ref().map(|keepalive| ir::TcpKeepalive {
-            probes: given(keepalive.probes),
-            time: keepalive.time.map(|time| time.0),
-            interval: keepalive.interval.map(|interval| interval.0),
-        });
-        if let Some(idle) = tcp.idle_timeout {
-            cluster.idle_timeout = Some(idle.0).filter(|idle| !idle.is_zero());
-        }
-    }
-    let Some(http) = &pool.http else { return };
-    let limits = &mut cluster.limits;
-    limits.max_pending_requests = given(http.http1_max_pending_requests).unwrap_or(limits.max_pending_requests);
-    limits.max_requests = given(http.http2_max_requests).unwrap_or(limits.max_requests);
-    limits.max_requests_per_connection = http.max_requests_per_connection.unwrap_or_default();
-    limits.max_concurrent_streams = given(http.max_concurrent_streams).unwrap_or(limits.max_concurrent_streams);
-    if let Some(retries) = given(http.max_retries) {
-        limits.max_retries = retries;
-        limits.retry_budget = None;
-    }
-    if let Some(idle) = http.idle_timeout {
-        cluster.idle_timeout = Some(idle.0).filter(|idle| !idle.is_zero());
-    }
-    let upgradable = matches!(protocol, Protocol::Http | Protocol::Undeclared);
-    if http.use_client_protocol {
-        cluster.protocol = UpstreamProtocol::AsDownstream;
-    } else if http.h2_upgrade_policy == istio::H2UpgradePolicy::Upgrade && upgradable {
-        cluster.protocol = UpstreamProtocol::Http2;
-    }
-}
-
-/// R15: a detector of 0 is off; other zeros mean the default.
-fn outlier_detection(settings: &istio::OutlierDetection) -> ir::OutlierDetection {
-    let duration = |given: Option<crate::Duration>, default: u64| {
-        given.map(|duration| duration.0).filter(|d| !d.is_zero()).unwrap_or(Duration::from_secs(default))
-    };
-    ir::OutlierDetection {
-        consecutive_5xx: Some(settings.consecutive_5xx_errors.unwrap_or(5)).filter(|n| *n > 0),
-        consecutive_gateway_errors: settings.consecutive_gateway_errors.filter(|n| *n > 0),
-        consecutive_local_origin_failures: settings
-            .split_external_local_origin_errors
-            .then_some(settings.consecutive_local_origin_failures.unwrap_or(5))
-            .filter(|n| *n > 0),
-        split_external_local_origin_errors: settings.split_external_local_origin_errors,
-        interval: duration(settings.interval, 10),
-        base_ejection_time: duration(settings.base_ejection_time, 30),
-        max_ejection_percent: settings.max_ejection_percent.filter(|n| *n > 0).unwrap_or(10),
-        min_health_percent: settings.min_health_percent.unwrap_or(0),
-        error_codes: settings.outlier_detection_http_error_codes.clone(),
-    }
-}
-
-/// R14. `None`: plain text. `check` says where that is not what was asked for (`ISTIO_MUTUAL`, `credentialName`).
-fn client_tls(tls: &istio::ClientTlsSettings, entry_names: &[String]) -> Option<ir::ClientTls> {
-    let certificate = match tls.mode {
-        istio::ClientTlsMode::Disable | istio::ClientTlsMode::IstioMutual => return None,
-        istio::ClientTlsMode::Simple => None,
-        istio::ClientTlsMode::Mutual => tls.client_certificate.as_ref().zip(tls.private_key.as_ref()),
-    };
-    let names = if tls.subject_alt_names.is_empty() { entry_names } else { &tls.subject_alt_names };
-    Some(ir::ClientTls {
-        sni: tls.sni.as_deref().map(Into::into),
-        ca: tls.ca_certificates.as_ref().map(Into::into),
-        subject_alt_names: names.to_vec(),
-        certificate: certificate.map(|(certificate, key)| ir::CertificateFiles {
-            certificate: certificate.into(),
-            key: key.into(),
-        }),
-        insecure_skip_verify: tls.insecure_skip_verify.unwrap_or_default(),
-        min_version: ir::TlsVersion::V1_2,
-    })
 }

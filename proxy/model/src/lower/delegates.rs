@@ -47,8 +47,11 @@ pub(super) fn expand<'a>(
                 if names::exported(&found.spec.export_to, namespace, &root.metadata.namespace) {
                     merge_all(root, at, found, &mut rules, notes);
                 } else {
-                    let message =
-                        format!("rule dropped: {} is not exported to `{}`", found.title(), root.metadata.namespace);
+                    let message = format!(
+                        "rule dropped: {} is not exported to `{}`",
+                        found.title(),
+                        root.metadata.namespace
+                    );
                     notes.warn(root, codes::HIDDEN, &["http".into(), at.into(), "delegate".into()], message);
                 }
             }
@@ -179,7 +182,9 @@ fn implied(root: Option<&StringMatch>, delegate: Option<&StringMatch>) -> bool {
     }
     match (&root.exact, &root.prefix, &delegate.exact, &delegate.prefix) {
         (Some(root), _, Some(delegate), _) => root == delegate,
-        (None, Some(root), Some(delegate), _) | (None, Some(root), None, Some(delegate)) => delegate.starts_with(root),
+        (None, Some(root), Some(delegate), _) | (None, Some(root), None, Some(delegate)) => {
+            delegate.starts_with(root)
+        }
         // The root only asks for the value to be there.
         (None, None, _, _) => true,
         _ => false,
@@ -208,7 +213,11 @@ fn merge_match(root: &HttpMatchRequest, delegate: &HttpMatchRequest) -> HttpMatc
         port: delegate.port.or(root.port),
         source_labels: both(&root.source_labels, &delegate.source_labels),
         source_namespace: delegate.source_namespace.clone().or_else(|| root.source_namespace.clone()),
-        gateways: if delegate.gateways.is_empty() { root.gateways.clone() } else { delegate.gateways.clone() },
+        gateways: if delegate.gateways.is_empty() {
+            root.gateways.clone()
+        } else {
+            delegate.gateways.clone()
+        },
         ignore_uri_case: delegate.ignore_uri_case,
         stat_prefix: delegate.stat_prefix.clone().or_else(|| root.stat_prefix.clone()),
     }

@@ -63,7 +63,8 @@ impl<'a> Policy<'a> {
             tls: policy.tls.as_ref().or(self.tls),
             retry_budget: policy.retry_budget.as_ref().or(self.retry_budget),
         };
-        let of_port = |settings: &&istio::PortTrafficPolicy| settings.port.as_ref().is_some_and(|p| p.number == port);
+        let of_port =
+            |settings: &&istio::PortTrafficPolicy| settings.port.as_ref().is_some_and(|p| p.number == port);
         if let Some(settings) = policy.port_level_settings.iter().find(of_port) {
             merged.load_balancer = settings.load_balancer.as_ref();
             merged.connection_pool = settings.connection_pool.as_ref();
@@ -112,7 +113,8 @@ impl<'a> Rule<'a> {
                 Some(first) if std::ptr::eq(first.resource, resource) => {} // `check` tells
                 Some(first) => {
                     let place = first.resource.origin(&["subsets".into(), first.at.into()]);
-                    let message = format!("subset `{}` not applied: {place} defines it for the same host", spec.name);
+                    let message =
+                        format!("subset `{}` not applied: {place} defines it for the same host", spec.name);
                     notes.warn(resource, codes::CONFLICT, &["subsets".into(), at.into()], message);
                 }
             }
@@ -152,7 +154,9 @@ impl<'a> DestinationRules<'a> {
             let private = selector.is_some() || resource.spec.export_to.iter().any(|to| to == ".");
             let foreign = namespace != node.namespace;
             let elsewhere = selector.is_some_and(|labels| foreign || !selects(labels, &node.labels));
-            if elsewhere || (foreign && !names::exported(&resource.spec.export_to, namespace, &node.namespace)) {
+            if elsewhere
+                || (foreign && !names::exported(&resource.spec.export_to, namespace, &node.namespace))
+            {
                 continue;
             }
             if resource.spec.export_to.iter().any(|to| to == "~") {

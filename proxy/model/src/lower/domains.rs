@@ -31,7 +31,8 @@ impl Names {
         }
         if service.headless {
             // Its Pods have names below its own: `web-0.web.default.svc.cluster.local`.
-            let below: Vec<_> = names.own[..1].iter().chain(&names.short).map(|name| format!("*.{name}")).collect();
+            let below: Vec<_> =
+                names.own[..1].iter().chain(&names.short).map(|name| format!("*.{name}")).collect();
             names.short.extend(below);
         }
         names

@@ -24,12 +24,17 @@ use crate::{
     ir::{Direction, FilterChainMatch, ListenAddress, Listener, Origin, RouteConfiguration, Transport},
     istio::{IstioEgressListener, Sidecar},
 };
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
-/// Adds them.
-pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan, fallback: &Fallback) {
+/// Adds them. What they serve under its own port number, by host and port, is not for the listener for all ports any more.
+pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan, fallback: &Fallback) -> HashSet<(Arc<str>, u16)> {
     let mesh = routes.mesh;
-    let Some(resource) = mesh.scope.sidecar else { return };
+    let mut taken = HashSet::new();
+    let Some(resource) = mesh.scope.sidecar else { return taken };
     for (at, imports) in &mesh.scope.own_listeners {
         let entry = &resource.spec.egress[*at];
         let path = ["egress".into(), (*at).into()];
@@ -52,7 +57,17 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan, fallback: &Fallback)
         let table = fill(routes, &mut listener, entry, &view, fallback, (resource, &path));
         plan.route_configurations.extend(table);
         plan.listeners.push(listener);
+        if protocol(entry) != Protocol::HttpProxy {
+            let own = view.ports.iter().filter(|served| served.port.number == number);
+            taken.extend(own.map(|served| (served.service.host.clone(), number)));
+        }
     }
+    taken
+}
+
+/// HTTP where there is only a Unix socket.
+fn protocol(entry: &IstioEgressListener) -> Protocol {
+    entry.port.as_ref().map_or(Protocol::Http, |port| Protocol::parse(&port.protocol))
 }
 
 /// Name and address of a listener on `bind`, or on `default`.
@@ -66,7 +81,9 @@ pub(super) fn address(bind: Option<&str>, port: u16, default: Ipv4Addr) -> Optio
             let ip: IpAddr = bind.parse().ok()?;
             Some((format!("{ip}_{port}"), ListenAddress::Socket(SocketAddr::new(ip, port))))
         }
-        None => Some((format!("{default}_{port}"), ListenAddress::Socket(SocketAddr::new(default.into(), port)))),
+        None => {
+            Some((format!("{default}_{port}"), ListenAddress::Socket(SocketAddr::new(default.into(), port))))
+        }
     }
 }
 
@@ -78,7 +95,7 @@ fn fill(
     fallback: &Fallback,
     (resource, path): (&Resource<Sidecar>, &[Step<'_>]),
 ) -> Option<RouteConfiguration> {
-    let protocol = entry.port.as_ref().map_or(Protocol::Http, |port| Protocol::parse(&port.protocol));
+    let protocol = protocol(entry);
     let number = entry.port.as_ref().map_or(0, |port| port.number);
     let name = listener.name.to_string();
     if protocol == Protocol::HttpProxy {
@@ -148,7 +165,8 @@ fn http_table(
     let node = &routes.mesh.node;
     let mut table = Table::of_port(name);
     let served: Vec<_> = served.iter().filter(|served| served.class.has_http()).collect();
-    let hosts: Vec<_> = view.hosts.iter().filter(|host| !host.routes.is_empty() && host.port == number.max(80)).collect();
+    let hosts: Vec<_> =
+        view.hosts.iter().filter(|host| !host.routes.is_empty() && host.port == number.max(80)).collect();
     if let ([only], true) = (&served[..], hosts.is_empty()) {
         let any = Names { own: vec!["*".into()], short: Vec::new() };
         let name = host_name(&only.service.host, only);

@@ -1,6 +1,6 @@
 //! Changes to headers.
 //!
-//! In:  `headers` of a rule or a destination.   Out: [`ir::HeaderOperations`], and the authority that a `Host` sets.
+//! In:  `headers` of a rule or a destination.   Out: [`HeaderOperations`], and the authority that a `Host` sets.
 //! Invariants: names are lower-case; pseudo-headers and `Host` are never operations, since Istio drops them too.
 //! Not here: applying them.
 
@@ -27,7 +27,9 @@ impl Changes {
         Changes {
             request: headers.request.as_ref().map(operations).unwrap_or_default(),
             response: headers.response.as_ref().map(operations).unwrap_or_default(),
-            authority: set.and_then(|set| set.iter().find(|(name, _)| is_authority(name))).map(|(_, v)| v.as_str().into()),
+            authority: set
+                .and_then(|set| set.iter().find(|(name, _)| is_authority(name)))
+                .map(|(_, v)| v.as_str().into()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Conditions of an HTTP rule.
 //!
-//! In:  an `HTTPMatchRequest`, and where the rule is to hold.   Out: an [`ir::RouteMatch`].
+//! In:  an `HTTPMatchRequest`, and where the rule is to hold.   Out: an [`RouteMatch`].
 //! Invariants: what can be decided now is (port, gateways, labels and namespace of the client); the rest is the request's.
 //! Not here: matching requests (`sidle-routing`).
 //! Source: R1, R19.
@@ -77,8 +77,8 @@ pub(super) fn lower(condition: &istio::HttpMatchRequest) -> Option<RouteMatch> {
     Some(lowered)
 }
 
-/// Names that Istio takes for fields of the match, and ignores as headers.
-pub(super) const IGNORED_HEADERS: [&str; 4] = ["uri", "scheme", "method", "authority"];
+/// Names that Istio takes for fields of the match, and ignores as headers; `check` tells.
+const IGNORED_HEADERS: [&str; 4] = ["uri", "scheme", "method", "authority"];
 
 /// Adds a header condition. `None`: it can never hold, as a claim of a token that nobody checks.
 fn header(lowered: &mut RouteMatch, name: &str, value: StringMatch, invert: bool) -> Option<()> {

@@ -11,6 +11,7 @@
 
 mod actions;
 mod captured;
+mod cluster_policy;
 mod clusters;
 mod delegates;
 mod destination_rules;
@@ -41,7 +42,7 @@ mod tests;
 use crate::{
     config::{Config, Resource},
     diagnostic::Diagnostic,
-    ir::{Ir, Listener, Node, RetryPolicy, RouteConfiguration},
+    ir::{Direction, Ir, ListenAddress, Listener, Node, RetryPolicy, RouteConfiguration},
     sidle::Proxy,
 };
 use destination_rules::DestinationRules;
@@ -66,13 +67,13 @@ pub fn lower(config: &Config, node: &Node) -> Lowered {
     let mut notes = Notes::default();
     let mesh = Mesh::new(config, node, &mut notes);
     let mut routes = Routes::new(&mesh, notes);
-    for service in mesh.registry.visible() {
+    for service in mesh.registry.visible().filter(|s| mesh.scope.imports_service(s.namespace, &s.host)) {
         routes.clusters.add_service(service, &mut routes.notes);
     }
     let mut plan = Plan::default();
     outbound::add(&mut routes, &mut plan);
-    inbound::add(&mut routes, &mut plan);
     gateways::add(&mut routes, &mut plan);
+    inbound::add(&mut routes, &mut plan);
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     let (listeners, route_configurations) = plan.finish();
@@ -120,7 +121,9 @@ impl<'a> Mesh<'a> {
             destination_rules: DestinationRules::new(config, &node, notes),
             virtual_services: VirtualServices::new(config, &node, &scope, notes),
             scope,
-            connect_timeout: spec.and_then(|s| s.connect_timeout).map_or(Duration::from_secs(10), |timeout| timeout.0),
+            connect_timeout: spec
+                .and_then(|s| s.connect_timeout)
+                .map_or(Duration::from_secs(10), |timeout| timeout.0),
             detection_timeout: settings::detection_timeout(spec),
             default_retry: retry.map_or_else(|| Some(retries::built_in()), retries::lower),
             node,
@@ -130,12 +133,13 @@ impl<'a> Mesh<'a> {
     /// The number of a port that the node's own containers have under this name: from a Pod with all the node's labels, or
     /// from the template of one.
     fn container_port(&self, name: &str) -> Option<u16> {
-        let own = |namespace: &str, labels| namespace == self.node.namespace && registry::selects(&self.node.labels, labels);
+        let own = |namespace: &str, labels| {
+            namespace == self.node.namespace && registry::selects(&self.node.labels, labels)
+        };
         let pods = self.config.pods.iter().filter(|pod| own(&pod.metadata.namespace, &pod.metadata.labels));
         let templates = self.config.workloads.iter().map(|workload| (workload, workload.spec.pod_template()));
-        let templates = templates.filter(|(workload, template)| {
-            own(&workload.metadata.namespace, &template.metadata.labels)
-        });
+        let templates = templates
+            .filter(|(workload, template)| own(&workload.metadata.namespace, &template.metadata.labels));
         let specs = pods.map(|pod| &pod.spec.spec).chain(templates.map(|(_, template)| &template.spec));
         let mut ports = specs.flat_map(|spec| &spec.containers).flat_map(|container| &container.ports);
         ports.find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
@@ -150,6 +154,14 @@ struct Plan {
 }
 
 impl Plan {
+    /// Whether a Gateway opens this port.
+    fn is_gateway_port(&self, port: u16) -> bool {
+        self.listeners.iter().any(|listener| match (listener.direction, &listener.address) {
+            (Direction::Gateway, ListenAddress::Socket(address)) => address.port() == port,
+            _ => false,
+        })
+    }
+
     /// Sorted by name, and shared.
     fn finish(mut self) -> (Vec<Arc<Listener>>, Vec<Arc<RouteConfiguration>>) {
         self.listeners.sort_by(|a, b| a.name.cmp(&b.name));

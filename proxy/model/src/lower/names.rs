@@ -10,7 +10,11 @@ use std::collections::HashMap;
 /// Completes a short name with the namespace of the rule that names it, and lower-cases.
 pub(super) fn complete(host: &str, namespace: &str, domain: &str) -> String {
     let host = host.to_ascii_lowercase();
-    if host.contains(['.', ':']) || host.starts_with('*') { host } else { format!("{host}.{namespace}.svc.{domain}") }
+    if host.contains(['.', ':']) || host.starts_with('*') {
+        host
+    } else {
+        format!("{host}.{namespace}.svc.{domain}")
+    }
 }
 
 /// The names that clients of `client_namespace` may call a service by, besides its full name: `reviews` (from the same
@@ -49,10 +53,7 @@ pub(super) fn exported(export_to: &[String], owner: &str, client: &str) -> bool 
 /// Whether every name that `inner` stands for is covered by `outer`; both lower-case, both may be wildcards.
 pub(super) fn covers(outer: &str, inner: &str) -> bool {
     match outer.strip_prefix('*') {
-        Some(suffix) => {
-            let inner_name = inner.strip_prefix('*').unwrap_or(inner);
-            inner_name.ends_with(suffix) && (inner.starts_with('*') || inner.len() > suffix.len())
-        }
+        Some(suffix) => inner.strip_prefix('*').unwrap_or(inner).ends_with(suffix),
         None => outer == inner,
     }
 }
@@ -138,10 +139,16 @@ mod tests {
     #[test]
     fn the_bare_name_is_for_clients_of_the_same_namespace() {
         let host = "reviews.blue.svc.cluster.local";
-        assert_eq!(short_names(host, "blue", "cluster.local"), ["reviews", "reviews.blue", "reviews.blue.svc"]);
+        assert_eq!(
+            short_names(host, "blue", "cluster.local"),
+            ["reviews", "reviews.blue", "reviews.blue.svc"]
+        );
         assert_eq!(short_names(host, "green", "cluster.local"), ["reviews.blue", "reviews.blue.svc"]);
         assert!(short_names("example.com", "blue", "cluster.local").is_empty());
-        assert_eq!(short_names("*.blue.svc.cluster.local", "blue", "cluster.local"), ["*.blue", "*.blue.svc"]);
+        assert_eq!(
+            short_names("*.blue.svc.cluster.local", "blue", "cluster.local"),
+            ["*.blue", "*.blue.svc"]
+        );
     }
 
     #[test]
@@ -173,9 +180,15 @@ mod tests {
         for (pattern, value) in [("a.b.com", 1), ("*.b.com", 2), ("*.com", 3), ("*", 4)] {
             *index.entry(pattern) = value;
         }
-        for (host, value) in
-            [("a.b.com", 1), ("x.b.com", 2), ("b.com", 3), ("x.y.b.com", 2), ("org", 4), ("*.b.com", 2), ("*.x.com", 3)]
-        {
+        for (host, value) in [
+            ("a.b.com", 1),
+            ("x.b.com", 2),
+            ("b.com", 3),
+            ("x.y.b.com", 2),
+            ("org", 4),
+            ("*.b.com", 2),
+            ("*.x.com", 3),
+        ] {
             assert_eq!(index.most_specific(host), Some(&value), "{host}");
         }
     }

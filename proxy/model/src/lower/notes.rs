@@ -18,12 +18,24 @@ pub(super) struct Notes {
 
 impl Notes {
     /// Something that hardly works as meant.
-    pub fn warn<T>(&mut self, resource: &Resource<T>, code: Code, path: &[Step<'_>], message: impl Into<String>) {
+    pub fn warn<T>(
+        &mut self,
+        resource: &Resource<T>,
+        code: Code,
+        path: &[Step<'_>],
+        message: impl Into<String>,
+    ) {
         self.push(resource.diagnostic(Severity::Warning, code, path, message));
     }
 
     /// Something that works otherwise than a reader may think.
-    pub fn info<T>(&mut self, resource: &Resource<T>, code: Code, path: &[Step<'_>], message: impl Into<String>) {
+    pub fn info<T>(
+        &mut self,
+        resource: &Resource<T>,
+        code: Code,
+        path: &[Step<'_>],
+        message: impl Into<String>,
+    ) {
         self.push(resource.diagnostic(Severity::Info, code, path, message));
     }
 

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     ir::{
-        self, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, ListenAddress, Listener, NetworkFilter,
-        Origin, PathMatch, Route, RouteMatch,
+        self, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, ListenAddress, Listener,
+        NetworkFilter, Origin, PathMatch, Route, RouteMatch,
     },
     istio::OutboundTrafficPolicyMode,
 };
@@ -37,7 +37,9 @@ const OUTBOUND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4
 pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
     let mesh = routes.mesh;
     let fallback = fallback(routes);
-    let view = view::collect(routes, &mesh.scope.imports);
+    let taken = egress::add(routes, plan, &fallback);
+    let mut view = view::collect(routes, &mesh.scope.imports);
+    view.ports.retain(|served| !taken.contains(&(served.service.host.clone(), served.port.number)));
     plan.route_configurations.push(proxy_table(HTTP_PROXY, mesh, &view, &fallback).finish());
     let (chains, tables) = captured::chains(mesh, &view, &fallback);
     plan.route_configurations.extend(tables);
@@ -51,7 +53,6 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
         default_filter_chain: Some(http_chain(HTTP_PROXY, HTTP_PROXY, FilterChainMatch::default())),
         origin: Origin::built_in(),
     });
-    egress::add(routes, plan, &fallback);
 }
 
 /// What happens to unknown destinations: the Sidecar says, else the Proxy, else they pass.
@@ -84,7 +85,13 @@ pub(super) fn proxy_table(name: &str, mesh: &Mesh<'_>, view: &View<'_>, fallback
             false => Forms::WithPort(served.port.number),
         };
         let names = Names::of_service(served.service, &mesh.node);
-        table.add(host_name(&served.service.host, served), &names, forms, proxy_routes(served), served.origin.clone());
+        table.add(
+            host_name(&served.service.host, served),
+            &names,
+            forms,
+            proxy_routes(served),
+            served.origin.clone(),
+        );
     }
     for host in &view.hosts {
         let forms = if host.port == 80 { Forms::Both(80) } else { Forms::WithPort(host.port) };
@@ -145,6 +152,11 @@ impl Fallback {
 
     fn route(&self, path: PathMatch) -> Route {
         let matches = RouteMatch { path, ..matches::everything() };
-        tcp::plain_route(self.name.into(), matches, vec![tcp::weighted(self.cluster.clone(), 1)], Origin::built_in())
+        tcp::plain_route(
+            self.name.into(),
+            matches,
+            vec![tcp::weighted(self.cluster.clone(), 1)],
+            Origin::built_in(),
+        )
     }
 }

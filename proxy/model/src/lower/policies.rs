@@ -68,7 +68,8 @@ fn grpc_status(name: &str) -> Option<u8> {
 /// Cross-origin policy.
 pub(super) fn cors(policy: &istio::CorsPolicy) -> Cors {
     // `*` stands for every origin, wherever a literal may stand.
-    let exact = |origin: &str| if origin == "*" { StringMatch::Present } else { StringMatch::Exact(origin.into()) };
+    let exact =
+        |origin: &str| if origin == "*" { StringMatch::Present } else { StringMatch::Exact(origin.into()) };
     let allow_origins = if policy.allow_origins.is_empty() {
         policy.allow_origin.iter().map(|origin| exact(origin)).collect()
     } else {
@@ -91,7 +92,9 @@ pub(super) fn cors(policy: &istio::CorsPolicy) -> Cors {
 
 /// What requests to a destination are hashed by; empty: nothing.
 pub(super) fn hash_policies(balancer: Option<&istio::LoadBalancerSettings>) -> Vec<HashPolicy> {
-    let Some(hash) = balancer.and_then(|balancer| balancer.consistent_hash.as_ref()) else { return Vec::new() };
+    let Some(hash) = balancer.and_then(|balancer| balancer.consistent_hash.as_ref()) else {
+        return Vec::new();
+    };
     let header = hash.http_header_name.as_ref().and_then(|name| HeaderName::from_bytes(name.as_bytes()).ok());
     let policy = if let Some(name) = header {
         HashPolicy::Header(name)
@@ -146,9 +149,14 @@ mod tests {
 
     #[test]
     fn base64_of_rfc_4648() {
-        for (text, bytes) in
-            [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYg==", "foob"), ("Zm9vYmFy", "foobar")]
-        {
+        for (text, bytes) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9v", "foo"),
+            ("Zm9vYg==", "foob"),
+            ("Zm9vYmFy", "foobar"),
+        ] {
             assert_eq!(base64(text).as_deref(), Some(bytes.as_bytes()), "{text}");
         }
         assert_eq!(base64("Z"), None);
@@ -164,7 +172,8 @@ mod tests {
 
     #[test]
     fn a_fault_without_a_percentage_is_none() {
-        let delay = istio::FaultDelay { fixed_delay: crate::Duration::parse("1s").ok(), ..Default::default() };
+        let delay =
+            istio::FaultDelay { fixed_delay: crate::Duration::parse("1s").ok(), ..Default::default() };
         let injection = istio::HttpFaultInjection { delay: Some(delay), abort: None };
         assert_eq!(fault(&injection), None);
     }

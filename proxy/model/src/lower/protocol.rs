@@ -86,7 +86,9 @@ impl Protocol {
     /// How connections to it are served.
     pub fn class(self) -> Class {
         match self {
-            Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb | Protocol::HttpProxy => Class::Http,
+            Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb | Protocol::HttpProxy => {
+                Class::Http
+            }
             Protocol::Https | Protocol::Tls => Class::Tls,
             Protocol::Tcp => Class::Tcp,
             Protocol::Udp => Class::Ignored,

@@ -1,6 +1,6 @@
 //! Retry policies (R8).
 //!
-//! In:  `retries` of a rule, or the default policy of the mesh.   Out: [`ir::RetryPolicy`].
+//! In:  `retries` of a rule, or the default policy of the mesh.   Out: [`RetryPolicy`].
 //! Not here: trying again.
 
 use crate::{
@@ -34,9 +34,16 @@ pub(super) fn lower(retries: &HttpRetry) -> Option<RetryPolicy> {
     let built_in = built_in();
     (retries.attempts > 0).then(|| RetryPolicy {
         attempts: retries.attempts,
-        per_try_timeout: retries.per_try_timeout.map(|timeout| timeout.0).filter(|timeout| !timeout.is_zero()),
+        per_try_timeout: retries
+            .per_try_timeout
+            .map(|timeout| timeout.0)
+            .filter(|timeout| !timeout.is_zero()),
         on: retries.retry_on.as_deref().map_or_else(|| built_in.on.clone(), conditions),
-        back_off: retries.backoff.map(|base| base.0).filter(|base| !base.is_zero()).unwrap_or(built_in.back_off),
+        back_off: retries
+            .backoff
+            .map(|base| base.0)
+            .filter(|base| !base.is_zero())
+            .unwrap_or(built_in.back_off),
         avoid_previous_hosts: retries.retry_ignore_previous_hosts.unwrap_or(built_in.avoid_previous_hosts),
         remote_localities: retries.retry_remote_localities.unwrap_or_default(),
     })
@@ -60,7 +67,9 @@ fn conditions(text: &str) -> RetryOn {
             "resource-exhausted" => on.grpc_statuses.push(8),
             "internal" => on.grpc_statuses.push(13),
             "unavailable" => on.grpc_statuses.push(14),
-            number => on.status_codes.extend(number.parse().ok().and_then(|code| StatusCode::from_u16(code).ok())),
+            number => {
+                on.status_codes.extend(number.parse().ok().and_then(|code| StatusCode::from_u16(code).ok()))
+            }
         }
     }
     on.grpc_statuses.sort_unstable();

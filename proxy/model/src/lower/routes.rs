@@ -57,7 +57,9 @@ impl<'a> Routes<'a> {
         for rule in &rules.http {
             let mut action = None;
             for (condition, place) in rule.matches() {
-                if condition.is_some_and(|c| !site.meets(c, &rule.resource.metadata.namespace, &self.mesh.node)) {
+                if condition
+                    .is_some_and(|c| !site.meets(c, &rule.resource.metadata.namespace, &self.mesh.node))
+                {
                     continue;
                 }
                 let Some(matches) = self.conditions(rule, condition, place) else { continue };
@@ -92,12 +94,6 @@ impl<'a> Routes<'a> {
             let message = "`sourceLabels` is not looked at in a match that has `gateways`";
             self.notes.warn(rule.resource, codes::DROPPED, &path, message);
         }
-        for name in matches::IGNORED_HEADERS {
-            if condition.headers.contains_key(name) {
-                let message = format!("a header named `{name}` is not looked at; use the field `{name}` of the match");
-                self.notes.warn(rule.resource, codes::DROPPED, &path, message);
-            }
-        }
         let lowered = matches::lower(condition);
         if lowered.is_none() {
             let message = "no request can meet these conditions, so the rule never applies";
@@ -127,7 +123,10 @@ fn assemble(
     let forwards = matches!(action, RouteAction::Forward(_));
     let Changes { request, response, .. } = Changes::new(rule.route.headers.as_ref());
     Route {
-        name: route_name(rule.route.name.as_deref(), condition.and_then(|condition| condition.name.as_deref())),
+        name: route_name(
+            rule.route.name.as_deref(),
+            condition.and_then(|condition| condition.name.as_deref()),
+        ),
         matches,
         action,
         request_headers: request,
@@ -171,11 +170,19 @@ fn fit_rewrite(matches: &mut RouteMatch, action: &mut RouteAction) {
 
 /// Says what a rule's headers ask for in vain.
 pub(super) fn note_headers(notes: &mut Notes, rule: &HttpRule<'_>) {
-    let Some(request) = rule.route.headers.as_ref().and_then(|headers| headers.request.as_ref()) else { return };
+    let Some(request) = rule.route.headers.as_ref().and_then(|headers| headers.request.as_ref()) else {
+        return;
+    };
     let vain = |name: &&String| name.starts_with(':') || headers::is_authority(name);
     let add = request.add.keys().find(vain).map(|name| (name, "add"));
-    if let Some((name, list)) = add.or_else(|| request.remove.iter().find(vain).map(|name| (name, "remove"))) {
+    if let Some((name, list)) = add.or_else(|| request.remove.iter().find(vain).map(|name| (name, "remove")))
+    {
         let path = ["http".into(), rule.at.into(), "headers".into(), "request".into(), list.into()];
-        notes.warn(rule.resource, codes::DROPPED, &path, format!("`{name}` is dropped here; it can only be `set`"));
+        notes.warn(
+            rule.resource,
+            codes::DROPPED,
+            &path,
+            format!("`{name}` is dropped here; it can only be `set`"),
+        );
     }
 }

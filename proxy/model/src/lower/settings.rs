@@ -1,7 +1,7 @@
 //! Process settings.
 //!
-//! In:  the Proxy resource that holds for the node.   Out: [`ir::Settings`].
-//! Invariants: what the resource leaves out has the default of [`ir::Settings`].
+//! In:  the Proxy resource that holds for the node.   Out: [`Settings`].
+//! Invariants: what the resource leaves out has the default of [`Settings`].
 //! Not here: the command line, which overrides these.
 
 use super::registry::selects;
@@ -28,7 +28,9 @@ pub(super) fn choose<'a>(config: &'a Config, node: &Node) -> Option<&'a Resource
                 && selects(&proxy.spec.selector, &node.labels)
         })
     };
-    of(&node.namespace, true).or_else(|| of(&node.namespace, false)).or_else(|| of(&node.root_namespace, false))
+    of(&node.namespace, true)
+        .or_else(|| of(&node.namespace, false))
+        .or_else(|| of(&node.root_namespace, false))
 }
 
 /// How long to wait for the bytes that tell the protocol.
@@ -67,15 +69,22 @@ fn drain(drain: &sidle::Drain) -> Drain {
 fn limits(limits: &sidle::Limits) -> Limits {
     let defaults = Limits::default();
     let or = |given: Option<u32>, default: u32| given.unwrap_or(default);
-    let duration = |given: Option<crate::Duration>, default: Duration| given.map_or(default, |duration| duration.0);
+    let duration =
+        |given: Option<crate::Duration>, default: Duration| given.map_or(default, |duration| duration.0);
     Limits {
         max_request_headers_bytes: or(limits.max_request_headers_bytes, defaults.max_request_headers_bytes),
         max_request_headers_count: or(limits.max_request_headers_count, defaults.max_request_headers_count),
         request_headers_timeout: duration(limits.request_headers_timeout, defaults.request_headers_timeout),
         stream_idle_timeout: duration(limits.stream_idle_timeout, defaults.stream_idle_timeout),
         connection_idle_timeout: duration(limits.connection_idle_timeout, defaults.connection_idle_timeout),
-        http2_max_concurrent_streams: or(limits.http2_max_concurrent_streams, defaults.http2_max_concurrent_streams),
-        http2_initial_stream_window: or(limits.http2_initial_stream_window, defaults.http2_initial_stream_window),
+        http2_max_concurrent_streams: or(
+            limits.http2_max_concurrent_streams,
+            defaults.http2_max_concurrent_streams,
+        ),
+        http2_initial_stream_window: or(
+            limits.http2_initial_stream_window,
+            defaults.http2_initial_stream_window,
+        ),
         http2_initial_connection_window: or(
             limits.http2_initial_connection_window,
             defaults.http2_initial_connection_window,
@@ -96,7 +105,9 @@ fn access_log(proxy: &Proxy) -> Option<AccessLog> {
             let text = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
             AccessLogFormat::Text(Format::parse(&text).unwrap_or_else(|_| Format::literal(&text)))
         }
-        AccessLogEncoding::Json => AccessLogFormat::Json(given.and_then(json_format).unwrap_or_else(istio_json)),
+        AccessLogEncoding::Json => {
+            AccessLogFormat::Json(given.and_then(json_format).unwrap_or_else(istio_json))
+        }
     };
     Some(AccessLog { path, format })
 }

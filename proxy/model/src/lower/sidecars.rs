@@ -52,7 +52,8 @@ impl Imports {
                 Kind::Included(name) => self.hosts.push((name, host)),
             }
         }
-        self.everything = self.excluded.is_empty() && self.hosts.iter().any(|(ns, host)| ns == "*" && host == "*");
+        self.everything =
+            self.excluded.is_empty() && self.hosts.iter().any(|(ns, host)| ns == "*" && host == "*");
     }
 
     /// Whether nothing is left out.
@@ -62,7 +63,8 @@ impl Imports {
 
     /// Whether a service is imported: all names that it stands for.
     pub fn service(&self, namespace: &str, host: &str) -> bool {
-        let hit = |(ns, pattern): &(String, String)| (ns == "*" || ns == namespace) && names::covers(pattern, host);
+        let hit =
+            |(ns, pattern): &(String, String)| (ns == "*" || ns == namespace) && names::covers(pattern, host);
         self.everything || (self.hosts.iter().any(hit) && !self.excluded.iter().any(hit))
     }
 
@@ -114,9 +116,16 @@ impl<'a> Scope<'a> {
         Scope { sidecar, imports, own_listeners }
     }
 
+    /// Whether any listener imports a service.
+    pub fn imports_service(&self, namespace: &str, host: &str) -> bool {
+        let own = || self.own_listeners.iter().any(|(_, own)| own.service(namespace, host));
+        self.imports.service(namespace, host) || own()
+    }
+
     /// Whether any listener imports the rules for these hosts.
     pub fn imports_rules(&self, namespace: &str, hosts: &[String]) -> bool {
-        self.imports.rules(namespace, hosts) || self.own_listeners.iter().any(|(_, own)| own.rules(namespace, hosts))
+        self.imports.rules(namespace, hosts)
+            || self.own_listeners.iter().any(|(_, own)| own.rules(namespace, hosts))
     }
 }
 

@@ -1,12 +1,15 @@
 //! Route tables: who gets which domain.
 //!
 //! In:  virtual hosts with the names that they would like.   Out: a [`RouteConfiguration`].
-//! Invariants: no two virtual hosts share a domain; a name of one's own beats a short name, the earlier beats the later; a
+//! Invariants: no two virtual hosts share a domain or a name; a name of one's own beats a short name, the earlier the later; a
 //! virtual host that is left without a domain is left out.
 //! Not here: which names a service has (`domains`).
 //! Source: R2.
 
-use super::{domains::{self, Names}, routes::RouteList};
+use super::{
+    domains::{self, Names},
+    routes::RouteList,
+};
 use crate::ir::{HostPattern, Origin, Route, RouteConfiguration, VirtualHost};
 use std::{collections::HashSet, sync::Arc};
 
@@ -48,7 +51,14 @@ impl Table {
     }
 
     /// Adds a virtual host.
-    pub fn add(&mut self, name: String, names: &Names, forms: Forms, routes: Vec<Arc<Route>>, origin: Origin) {
+    pub fn add(
+        &mut self,
+        name: String,
+        names: &Names,
+        forms: Forms,
+        routes: Vec<Arc<Route>>,
+        origin: Origin,
+    ) {
         let host = VirtualHost { name: name.into(), domains: Vec::new(), routes, origin };
         let (own, short) = (patterns(&names.own, forms), patterns(&names.short, forms));
         self.entries.push(Entry { own, short, host });
@@ -60,8 +70,10 @@ impl Table {
         self.entries.push(Entry { own: vec![HostPattern::Any], short: Vec::new(), host });
     }
 
-    /// Gives each domain to the first that asks for it.
+    /// Gives each domain to the first that asks for it. Of two virtual hosts of one name the first stays.
     pub fn finish(mut self) -> RouteConfiguration {
+        let mut names = HashSet::new();
+        self.entries.retain(|entry| names.insert(entry.host.name.clone()));
         let mut taken = HashSet::new();
         for entry in &mut self.entries {
             entry.host.domains.extend(entry.own.drain(..).filter(|domain| taken.insert(domain.clone())));
@@ -85,8 +97,9 @@ fn patterns(names: &[String], forms: Forms) -> Vec<HostPattern> {
         Forms::Both(port) => (true, Some(port)),
     };
     let bare = names.iter().filter(|_| bare).filter_map(|name| HostPattern::new(name));
-    let with_port =
-        port.into_iter().flat_map(|port| names.iter().filter_map(move |name| HostPattern::new(&domains::with_port(name, port))));
+    let with_port = port.into_iter().flat_map(|port| {
+        names.iter().filter_map(move |name| HostPattern::new(&domains::with_port(name, port)))
+    });
     bare.chain(with_port).collect()
 }
 

@@ -113,7 +113,8 @@ fn server_names(
             names.extend(HostPattern::new(&name));
         } else {
             let path: Vec<_> = path.iter().copied().chain(["sniHosts".into(), at.into()]).collect();
-            let message = format!("`{written}` is not covered by the hosts of the VirtualService, so it never applies");
+            let message =
+                format!("`{written}` is not covered by the hosts of the VirtualService, so it never applies");
             routes.notes.warn(rules.resource, codes::DROPPED, &path, message);
         }
     }
@@ -121,7 +122,12 @@ fn server_names(
 }
 
 /// Whether a rule was found that takes every connection.
-fn tcp_choices(routes: &mut Routes<'_>, rules: &Rules<'_>, site: Site<'_>, choices: &mut Vec<Choice>) -> bool {
+fn tcp_choices(
+    routes: &mut Routes<'_>,
+    rules: &Rules<'_>,
+    site: Site<'_>,
+    choices: &mut Vec<Choice>,
+) -> bool {
     for (at, rule) in rules.resource.spec.tcp.iter().enumerate() {
         let path = ["tcp".into(), at.into()];
         if rule.matches.is_empty() {
@@ -170,7 +176,8 @@ fn tcp_meets(c: &L4MatchAttributes, site: Site<'_>, rules: &Rules<'_>, routes: &
 }
 
 fn ranges(texts: &[String]) -> Vec<IpNet> {
-    let one = |text: &String| text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
+    let one =
+        |text: &String| text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
     texts.iter().filter_map(one).collect()
 }
 

@@ -98,13 +98,19 @@ fn destinations(routes: &Routes<'_>, served: &HashSet<usize>) -> HashSet<String>
         for rule in &rules.http {
             let namespace = &rule.resource.metadata.namespace;
             let of_rule = rule.route.route.iter().map(|split| &split.destination);
-            let mirrors = rule.route.mirrors.iter().map(|mirror| &mirror.destination).chain(&rule.route.mirror);
-            hosts.extend(of_rule.chain(mirrors).map(|to| names::complete(&to.host, namespace, &mesh.node.domain)));
+            let mirrors =
+                rule.route.mirrors.iter().map(|mirror| &mirror.destination).chain(&rule.route.mirror);
+            hosts.extend(
+                of_rule.chain(mirrors).map(|to| names::complete(&to.host, namespace, &mesh.node.domain)),
+            );
         }
         let spec = &rules.resource.spec;
-        let splits = spec.tls.iter().flat_map(|rule| &rule.route).chain(spec.tcp.iter().flat_map(|rule| &rule.route));
+        let splits =
+            spec.tls.iter().flat_map(|rule| &rule.route).chain(spec.tcp.iter().flat_map(|rule| &rule.route));
         let namespace = &rules.resource.metadata.namespace;
-        hosts.extend(splits.map(|split| names::complete(&split.destination.host, namespace, &mesh.node.domain)));
+        hosts.extend(
+            splits.map(|split| names::complete(&split.destination.host, namespace, &mesh.node.domain)),
+        );
     }
     hosts
 }
@@ -112,7 +118,8 @@ fn destinations(routes: &Routes<'_>, served: &HashSet<usize>) -> HashSet<String>
 /// The rules for a host, oldest first: those of the most specific pattern that has any.
 fn rules_of(routes: &Routes<'_>, host: &str, served: &HashSet<usize>) -> Vec<usize> {
     let patterns = routes.mesh.virtual_services.covering(host);
-    let mut lists = patterns.map(|places| places.iter().copied().filter(|at| served.contains(at)).collect::<Vec<_>>());
+    let mut lists =
+        patterns.map(|places| places.iter().copied().filter(|at| served.contains(at)).collect::<Vec<_>>());
     lists.find(|places| !places.is_empty()).unwrap_or_default()
 }
 
@@ -192,7 +199,10 @@ pub(super) fn default_route<'a>(routes: &mut Routes<'a>, service: &'a Service<'a
 fn note_wrong_class(routes: &mut Routes<'_>, service: &Service<'_>, rules: &[usize]) {
     let mesh = routes.mesh;
     let has = |class: fn(Class) -> bool, port: Option<u16>| {
-        service.ports.iter().any(|p| port.is_none_or(|number| number == p.number) && class(p.protocol.class()))
+        service
+            .ports
+            .iter()
+            .any(|p| port.is_none_or(|number| number == p.number) && class(p.protocol.class()))
     };
     let exists = |port: Option<u16>| port.is_none_or(|number| service.port(number).is_some());
     if service.ports.is_empty() {

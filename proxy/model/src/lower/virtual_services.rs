@@ -87,7 +87,12 @@ impl<'a> VirtualServices<'a> {
             if !visible || resource.spec.hosts.is_empty() {
                 continue; // one without hosts is a delegate
             }
-            let hosts = resource.spec.hosts.iter().map(|host| names::complete(host, namespace, &node.domain)).collect();
+            let hosts = resource
+                .spec
+                .hosts
+                .iter()
+                .map(|host| names::complete(host, namespace, &node.domain))
+                .collect();
             let title: Arc<str> = resource.title().into();
             let rules = Rules {
                 http: delegates::expand(resource, &title, &delegates, notes),

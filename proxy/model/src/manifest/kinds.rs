@@ -38,8 +38,11 @@ pub(super) struct Reader {
     pub in_spec: bool,
     /// Of the whole manifest.
     pub shape: Shape,
-    pub add: Box<dyn Fn(&mut Config, Manifest<'_>) -> Result<(), String> + Send + Sync>,
+    pub add: Box<Add>,
 }
+
+/// Adds a resource to the configuration, or says why it cannot be read.
+pub(super) type Add = dyn Fn(&mut Config, Manifest<'_>) -> Result<(), String> + Send + Sync;
 
 /// A manifest whose kind and metadata are known.
 pub(super) struct Manifest<'a> {
@@ -50,7 +53,7 @@ pub(super) struct Manifest<'a> {
     pub metadata: Metadata,
     pub order: usize,
     pub unusable: &'a HashMap<NodeId, Option<&'a Shape>>,
-    pub whole: bool,
+    pub mistaken: Vec<NodeId>,
 }
 
 static READERS: LazyLock<Vec<Reader>> = LazyLock::new(readers);
@@ -73,7 +76,9 @@ fn readers() -> Vec<Reader> {
         in_spec(core, "Service", |c| &mut c.services),
         beside_metadata(core, "Endpoints", |c| &mut c.endpoints),
         beside_metadata(core, "Pod", |c| &mut c.pods),
-        beside_metadata(("discovery.k8s.io", &["v1", "v1beta1"]), "EndpointSlice", |c| &mut c.endpoint_slices),
+        beside_metadata(("discovery.k8s.io", &["v1", "v1beta1"]), "EndpointSlice", |c| {
+            &mut c.endpoint_slices
+        }),
     ];
     for (api, kind) in [
         ("apps", "Deployment"),
@@ -126,13 +131,22 @@ fn add<T: DeserializeOwned + Default>(
     kind: &'static str,
     list: List<T>,
 ) -> Result<(), String> {
-    let Manifest { document, root, body, metadata, order, unusable, whole } = manifest;
+    let Manifest { document, root, body, metadata, order, unusable, mistaken } = manifest;
     let spec = match body {
         Some(body) => from_node(document, body, unusable)?,
         None => T::default(),
     };
     let body = body.unwrap_or(root);
-    list(config).push(Resource { kind, metadata, spec, order, document: document.clone(), root, body, whole });
+    list(config).push(Resource {
+        kind,
+        metadata,
+        spec,
+        order,
+        document: document.clone(),
+        root,
+        body,
+        mistaken,
+    });
     Ok(())
 }
 
@@ -147,14 +161,10 @@ fn envelope(mut fields: BTreeMap<String, Shape>, required: Vec<String>, open: bo
 /// `ObjectMeta`; what a proxy does not read may be anything.
 fn metadata(open: bool) -> Shape {
     let texts = || Shape::Map(Box::new(Shape::Text));
-    let mut fields: BTreeMap<String, Shape> = [
-        ("name", Shape::Text),
-        ("namespace", Shape::Text),
-        ("labels", texts()),
-        ("annotations", texts()),
-    ]
-    .map(|(name, shape)| (name.to_owned(), shape))
-    .into();
+    let mut fields: BTreeMap<String, Shape> =
+        [("name", Shape::Text), ("namespace", Shape::Text), ("labels", texts()), ("annotations", texts())]
+            .map(|(name, shape)| (name.to_owned(), shape))
+            .into();
     for unread in [
         "generateName",
         "creationTimestamp",

@@ -1,7 +1,7 @@
 //! From documents to typed resources.
 //!
 //! In:  documents (`crate::yaml`).   Out: a [`Config`], and every mistake of every document.
-//! Invariants: a resource with a mistake is in the configuration without its wrong parts and marked as not whole, so that
+//! Invariants: a resource with a mistake is in the configuration without its wrong parts, which are marked, so that
 //! what refers to it is not told to be dangling.
 //! Not here: rules between fields and between resources (`crate::check`).
 //! Read: [`parse`] -> `kinds`.
@@ -41,7 +41,12 @@ pub fn parse(texts: &[Text], default_namespace: &str) -> (Config, Vec<Diagnostic
 }
 
 /// Adds the resources of `document` to `config`; those without a namespace are in `namespace`.
-fn read(document: &Arc<Document>, namespace: &str, order: &mut usize, config: &mut Config) -> Vec<Diagnostic> {
+fn read(
+    document: &Arc<Document>,
+    namespace: &str,
+    order: &mut usize,
+    config: &mut Config,
+) -> Vec<Diagnostic> {
     let mut reading = Reading { document, namespace, order, config, diagnostics: Vec::new() };
     reading.manifest(document.root(), None);
     reading.diagnostics
@@ -132,18 +137,18 @@ impl Reading<'_> {
     fn resource(&mut self, root: NodeId, reader: &'static Reader) {
         let document = self.document;
         let mut findings = walk(document, root, &reader.shape);
-        let mistakes = findings.diagnostics.len();
         self.diagnostics.append(&mut findings.diagnostics);
         let metadata = document.value(root, "metadata").filter(|node| !findings.unusable.contains_key(node));
-        let metadata = match metadata.map(|node| from_node::<RawMetadata>(document, node, &findings.unusable)) {
+        let metadata = match metadata.map(|node| from_node::<RawMetadata>(document, node, &findings.unusable))
+        {
             Some(Ok(metadata)) => metadata,
             Some(Err(error)) => return self.not_convertible(root, reader, &error),
             None => RawMetadata::default(),
         };
         let body = match reader.in_spec {
-            true => document.value(root, "spec").filter(|node| {
-                document.kind(*node) != Kind::Null && !findings.unusable.contains_key(node)
-            }),
+            true => document
+                .value(root, "spec")
+                .filter(|node| document.kind(*node) != Kind::Null && !findings.unusable.contains_key(node)),
             false => Some(root),
         };
         let metadata = self.metadata(root, metadata);
@@ -154,7 +159,7 @@ impl Reading<'_> {
             metadata,
             order: *self.order,
             unusable: &findings.unusable,
-            whole: mistakes == 0,
+            mistaken: std::mem::take(&mut findings.mistaken),
         };
         *self.order += 1;
         if let Err(error) = (reader.add)(self.config, manifest) {
@@ -163,18 +168,22 @@ impl Reading<'_> {
     }
 
     fn metadata(&mut self, root: NodeId, raw: RawMetadata) -> Metadata {
-        let creation_timestamp = raw.creation_timestamp.and_then(|text| match humantime::parse_rfc3339(&text) {
-            Ok(time) => Some(time),
-            Err(_) => {
-                let path = [Step::Key("metadata"), Step::Key("creationTimestamp")];
-                let message = format!("`{text}` is not a time such as 2026-01-31T12:00:00Z");
-                self.report(Severity::Error, codes::BAD_VALUE, root, &path, message, None);
-                None
-            }
-        });
+        let creation_timestamp =
+            raw.creation_timestamp.and_then(|text| match humantime::parse_rfc3339(&text) {
+                Ok(time) => Some(time),
+                Err(_) => {
+                    let path = [Step::Key("metadata"), Step::Key("creationTimestamp")];
+                    let message = format!("`{text}` is not a time such as 2026-01-31T12:00:00Z");
+                    self.report(Severity::Error, codes::BAD_VALUE, root, &path, message, None);
+                    None
+                }
+            });
         Metadata {
             name: raw.name,
-            namespace: raw.namespace.filter(|name| !name.is_empty()).unwrap_or_else(|| self.namespace.to_owned()),
+            namespace: raw
+                .namespace
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| self.namespace.to_owned()),
             labels: raw.labels,
             annotations: raw.annotations,
             creation_timestamp,

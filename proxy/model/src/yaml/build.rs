@@ -9,6 +9,7 @@ use super::{
     split,
     syntax::{Explained, explain},
     tree::{Document, Node},
+    walk::MOST_MISTAKES,
 };
 use crate::{
     diagnostic::{Code, Diagnostic, Severity, Span, codes},
@@ -99,7 +100,9 @@ impl Builder {
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| self.syntax(&error, content))?;
             match event {
-                Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), &span)?,
+                Event::Scalar(text, style, anchor, tag) => {
+                    self.scalar(&text, style, anchor, tag.as_deref(), &span)?
+                }
                 Event::SequenceStart(anchor, tag) => self.start(Kind::Sequence, anchor, tag, &span)?,
                 Event::MappingStart(anchor, tag) => self.start(Kind::Mapping, anchor, tag, &span)?,
                 Event::SequenceEnd | Event::MappingEnd => self.end(&span)?,
@@ -139,7 +142,11 @@ impl Builder {
             kind = self.tagged(kind, tag, text, span)?;
         }
         if self.is_key() {
-            kind = if kind != Kind::Text || text != "<<" || style != ScalarStyle::Plain { Kind::Text } else { Kind::Merge };
+            kind = if kind != Kind::Text || text != "<<" || style != ScalarStyle::Plain {
+                Kind::Text
+            } else {
+                Kind::Merge
+            };
         }
         let text_start = self.strings.len() as u32;
         self.strings.push_str(text);
@@ -186,23 +193,29 @@ impl Builder {
             return Err(self.refused_tag(tag, span));
         }
         if self.is_key() {
-            return Err(self
-                .error(codes::KEY, span, "a list or an object cannot be a key")
-                .help("a template's `{{ … }}` that was not filled in looks like this; so does a missing quote"));
+            return Err(self.error(codes::KEY, span, "a list or an object cannot be a key").help(
+                "a template's `{{ … }}` that was not filled in looks like this; so does a missing quote",
+            ));
         }
         if self.open.len() >= self.budget.depth {
             return Err(self.too_deep(span));
         }
         self.push(kind, 0, 0, span)?;
-        self.open.push(Open { index: self.nodes.len() - 1, anchor, mapping: kind == Kind::Mapping, children: 0 });
+        self.open.push(Open {
+            index: self.nodes.len() - 1,
+            anchor,
+            mapping: kind == Kind::Mapping,
+            children: 0,
+        });
         Ok(())
     }
 
     fn end(&mut self, span: &EventSpan) -> Result<(), Diagnostic> {
         let Some(open) = self.open.pop() else { return Ok(()) };
         if open.mapping {
-            self.refuse_duplicates(open.index);
-            self.merge(open.index, span)?;
+            let pairs = self.pairs(open.index, self.nodes.len());
+            self.refuse_duplicates(&pairs);
+            self.merge(&pairs, span)?;
         }
         self.nodes[open.index].size = (self.nodes.len() - open.index) as u32;
         self.borrow_place(open.index);
@@ -264,7 +277,8 @@ impl Builder {
     fn copy(&mut self, index: usize, span: &EventSpan) -> Result<(), Diagnostic> {
         let size = self.nodes[index].size as usize;
         if size > self.copies_left {
-            let message = format!("the aliases of this document stand for more than {} values", self.budget.copies);
+            let message =
+                format!("the aliases of this document stand for more than {} values", self.budget.copies);
             return Err(self.error(codes::BUDGET, span, message));
         }
         self.copies_left -= size;
@@ -279,7 +293,13 @@ impl Builder {
         }
     }
 
-    fn push(&mut self, kind: Kind, text_start: u32, text_length: u32, span: &EventSpan) -> Result<(), Diagnostic> {
+    fn push(
+        &mut self,
+        kind: Kind,
+        text_start: u32,
+        text_length: u32,
+        span: &EventSpan,
+    ) -> Result<(), Diagnostic> {
         self.spend(1, span)?;
         self.count_child();
         let Span { line, column, length } = self.place(span);
@@ -324,25 +344,36 @@ impl Builder {
         self.text_of(&self.nodes[key])
     }
 
-    fn refuse_duplicates(&mut self, index: usize) {
-        let pairs = self.pairs(index, self.nodes.len());
-        let mut seen: HashMap<&str, usize> = HashMap::with_capacity(pairs.len());
+    fn refuse_duplicates(&mut self, pairs: &[(usize, usize)]) {
         let mut twice = Vec::new();
-        for (key, _) in pairs {
-            match seen.entry(self.key_text(key)) {
-                Entry::Occupied(first) => twice.push((*first.get(), key)),
-                Entry::Vacant(place) => {
-                    place.insert(key);
+        if pairs.len() <= 8 {
+            // Nearly every mapping: cheaper than to hash.
+            for (at, (key, _)) in pairs.iter().enumerate() {
+                let first =
+                    pairs[..at].iter().find(|(first, _)| self.key_text(*first) == self.key_text(*key));
+                twice.extend(first.map(|(first, _)| (*first, *key)));
+            }
+        } else {
+            let mut seen: HashMap<&str, usize> = HashMap::with_capacity(pairs.len());
+            for (key, _) in pairs {
+                match seen.entry(self.key_text(*key)) {
+                    Entry::Occupied(first) => twice.push((*first.get(), *key)),
+                    Entry::Vacant(place) => {
+                        place.insert(*key);
+                    }
                 }
             }
         }
-        for (first, second) in twice {
+        let room = MOST_MISTAKES.saturating_sub(self.diagnostics.len());
+        for (first, second) in twice.into_iter().take(room) {
             let (first, second) = (&self.nodes[first], &self.nodes[second]);
             let at = Span { line: second.line, column: second.column, length: second.length };
             let message = format!("the key `{}` stands here a second time", self.text_of(second));
-            let diagnostic = Diagnostic::error(codes::DUPLICATE_KEY, message)
-            .at(self.file.clone(), at)
-            .help(format!("it first stands at line {}, column {}; keep one of the two", first.line, first.column));
+            let diagnostic =
+                Diagnostic::error(codes::DUPLICATE_KEY, message).at(self.file.clone(), at).help(format!(
+                    "it first stands at line {}, column {}; keep one of the two",
+                    first.line, first.column
+                ));
             self.diagnostics.push(diagnostic);
         }
     }
@@ -351,9 +382,8 @@ impl Builder {
         &self.strings[node.text_start as usize..(node.text_start + node.text_length) as usize]
     }
 
-    /// Appends to the mapping at `index` what its `<<` entries bring and it does not have itself.
-    fn merge(&mut self, index: usize, span: &EventSpan) -> Result<(), Diagnostic> {
-        let pairs = self.pairs(index, self.nodes.len());
+    /// Appends to the open mapping of `pairs` what its `<<` entry brings and it does not have itself.
+    fn merge(&mut self, pairs: &[(usize, usize)], span: &EventSpan) -> Result<(), Diagnostic> {
         let Some(&(_, source)) = pairs.iter().find(|(key, _)| self.nodes[*key].kind == Kind::Merge) else {
             return Ok(());
         };
@@ -383,7 +413,11 @@ impl Builder {
             _ => Vec::new(),
         };
         if sources.is_empty() || sources.iter().any(|at| self.nodes[*at].kind != Kind::Mapping) {
-            return Err(self.error(codes::SYNTAX, span, "`<<` merges an object or a list of objects, and nothing else"));
+            return Err(self.error(
+                codes::SYNTAX,
+                span,
+                "`<<` merges an object or a list of objects, and nothing else",
+            ));
         }
         Ok(sources)
     }

@@ -20,4 +20,5 @@ pub(crate) mod walk;
 pub use build::Budget;
 pub(crate) use build::parse;
 pub(crate) use suggest::nearest;
+pub(crate) use walk::MOST_MISTAKES;
 pub use tree::{Document, Kind, NodeId, Part};

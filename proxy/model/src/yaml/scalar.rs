@@ -56,7 +56,10 @@ fn is_float(text: &str) -> bool {
     }
     let starts = rest.starts_with(|c: char| c.is_ascii_digit() || c == '.');
     let allowed = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '-' | '+');
-    starts && rest.contains(|c: char| c.is_ascii_digit()) && rest.chars().all(allowed) && rest.parse::<f64>().is_ok()
+    starts
+        && rest.contains(|c: char| c.is_ascii_digit())
+        && rest.chars().all(allowed)
+        && rest.parse::<f64>().is_ok()
 }
 
 #[cfg(test)]

@@ -33,7 +33,9 @@ impl Converter<'_> {
             Kind::Integer => integer(text()),
             Kind::Float => Value::Number(Number::from(scalar::float(text()))),
             Kind::Text => Value::String(text().to_owned()),
-            Kind::Sequence => Value::Sequence(self.document.items(node).map(|item| self.item(item)).collect()),
+            Kind::Sequence => {
+                Value::Sequence(self.document.items(node).map(|item| self.item(item)).collect())
+            }
             Kind::Mapping => Value::Mapping(self.mapping(node)),
         }
     }
@@ -49,7 +51,9 @@ impl Converter<'_> {
     fn mapping(&self, node: NodeId) -> Mapping {
         let usable = |value| self.document.kind(value) != Kind::Null && !self.unusable.contains_key(&value);
         let present = self.document.entries(node).filter(|(_, value)| usable(*value));
-        present.map(|(key, value)| (Value::String(self.document.text(key).to_owned()), self.value(value))).collect()
+        present
+            .map(|(key, value)| (Value::String(self.document.text(key).to_owned()), self.value(value)))
+            .collect()
     }
 }
 

@@ -86,7 +86,10 @@ fn compile(schema: &Value) -> Shape {
         Some("string") => Shape::Text,
         Some("integer") => {
             let (least, most) = range_of_format(schema);
-            Shape::Integer(bound(schema, "minimum").unwrap_or(least), bound(schema, "maximum").unwrap_or(most))
+            Shape::Integer(
+                bound(schema, "minimum").unwrap_or(least),
+                bound(schema, "maximum").unwrap_or(most),
+            )
         }
         Some("number") => {
             let bound = |name| schema.get(name).and_then(Value::as_f64);
@@ -140,9 +143,10 @@ fn compile_object(schema: &Map<String, Value>) -> Shape {
     };
     let mut object = ObjectShape {
         required: texts(schema.get("required")),
-        exclusive: schema.get("x-oneof").and_then(Value::as_array).map_or_else(Vec::new, |groups| {
-            groups.iter().map(|group| texts(Some(group))).collect()
-        }),
+        exclusive: schema
+            .get("x-oneof")
+            .and_then(Value::as_array)
+            .map_or_else(Vec::new, |groups| groups.iter().map(|group| texts(Some(group))).collect()),
         open: schema.get("additionalProperties") != Some(&Value::Bool(false)),
         ..ObjectShape::default()
     };
@@ -162,7 +166,11 @@ fn texts(list: Option<&Value>) -> Vec<String> {
 
 fn bound(schema: &Map<String, Value>, name: &str) -> Option<i128> {
     let value = schema.get(name)?;
-    value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from)).or_else(|| value.as_f64().map(|v| v as i128))
+    value
+        .as_i64()
+        .map(i128::from)
+        .or_else(|| value.as_u64().map(i128::from))
+        .or_else(|| value.as_f64().map(|v| v as i128))
 }
 
 fn range_of_format(schema: &Map<String, Value>) -> (i128, i128) {

@@ -41,7 +41,8 @@ mod tests {
 
     #[test]
     fn markers_cut_and_lines_count() {
-        let text = "\u{feff}# head\n---\na: 1\n--- # next\nb: 2\n---x: 3\n---\n# nothing\n---\r\nc: |\n  ---\n";
+        let text =
+            "\u{feff}# head\n---\na: 1\n--- # next\nb: 2\n---x: 3\n---\n# nothing\n---\r\nc: |\n  ---\n";
         assert_eq!(
             documents(text),
             [("---\na: 1\n", 1), ("--- # next\nb: 2\n---x: 3\n", 3), ("---\r\nc: |\n  ---\n", 8)]

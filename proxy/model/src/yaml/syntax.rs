@@ -36,9 +36,21 @@ const WORDS: &[(&str, &str, &str)] = &[
         "a `- ` where no list can begin",
         "put the list on the next line, or check the indentation",
     ),
-    ("flow sequence", "a list that began with `[` has no `]` before this", "close it, or put `,` between its items"),
-    ("flow mapping", "an object that began with `{` has no `}` before this", "close it, or put `,` between its entries"),
-    ("misplaced bracket", "a closing bracket without an opening one", "put a text that holds brackets in quotes"),
+    (
+        "flow sequence",
+        "a list that began with `[` has no `]` before this",
+        "close it, or put `,` between its items",
+    ),
+    (
+        "flow mapping",
+        "an object that began with `{` has no `}` before this",
+        "close it, or put `,` between its entries",
+    ),
+    (
+        "misplaced bracket",
+        "a closing bracket without an opening one",
+        "put a text that holds brackets in quotes",
+    ),
     (
         "illegal placement of ':'",
         "a `:` inside a list that began with `[` and was not closed",
@@ -55,14 +67,22 @@ const WORDS: &[(&str, &str, &str)] = &[
         "something follows the closing quote",
         "a single quote inside single quotes is written twice, a double quote inside double quotes as `\\\"`",
     ),
-    ("unknown anchor", "an alias without an anchor `&` of that name before it", "put a text that begins with `*` in quotes"),
+    (
+        "unknown anchor",
+        "an alias without an anchor `&` of that name before it",
+        "put a text that begins with `*` in quotes",
+    ),
     (
         "scanning an anchor or alias",
         "a `*` or `&` without a name",
         "put a text that begins with `*` or `&` in quotes",
     ),
     ("unexpected character", "a character with which no plain text can begin", "put the text in quotes"),
-    ("simple key expect", "a line without `:` where a key belongs", "check the indentation; write `key: value`"),
+    (
+        "simple key expect",
+        "a line without `:` where a key belongs",
+        "check the indentation; write `key: value`",
+    ),
 ];
 
 /// Explains `error`, which was found in `content`.

@@ -39,7 +39,8 @@ fn place(document: &Document, path: &[Step<'_>], part: Part) -> (u32, u32, u32) 
 
 #[test]
 fn places_of_keys_and_values() {
-    let document = good("# head\na:\n  - b: 1\n    \"c\": [x, {d: 'two words'}]\n  -   e: |\n        text\nf:\n");
+    let document =
+        good("# head\na:\n  - b: 1\n    \"c\": [x, {d: 'two words'}]\n  -   e: |\n        text\nf:\n");
     use Step::{Index, Key};
     for (path, value, key) in [
         (&[Key("a")][..], (2, 1, 1), (2, 1, 1)),
@@ -70,7 +71,8 @@ fn columns_are_characters() {
 fn documents_have_their_own_lines() {
     let (documents, diagnostics) = read("a: 1\n---\n# x\nb: 2\n...\n---\nc: [\n---\nd: 4\n");
     assert_eq!(diagnostics.len(), 1);
-    let places: Vec<_> = documents.iter().map(|d| d.span(d.entries(d.root()).next().unwrap().0).line).collect();
+    let places: Vec<_> =
+        documents.iter().map(|d| d.span(d.entries(d.root()).next().unwrap().0).line).collect();
     assert_eq!(places, [1, 4, 9]);
 }
 
@@ -85,18 +87,24 @@ fn json_is_yaml() {
 
 #[test]
 fn aliases_and_merges() {
-    let text = "base: &b {x: 1, y: 2}\nother: &o {z: 3, x: 9}\nuse: {<<: [*b, *o], y: 5}\nlist: [*b, &t text, *t]\n";
+    let text =
+        "base: &b {x: 1, y: 2}\nother: &o {z: 3, x: 9}\nuse: {<<: [*b, *o], y: 5}\nlist: [*b, &t text, *t]\n";
     let document = good(text);
     let merged = document.value(document.root(), "use").unwrap();
-    let entries: Vec<_> =
-        document.entries(merged).map(|(k, v)| (document.text(k).to_owned(), document.text(v).to_owned())).collect();
+    let entries: Vec<_> = document
+        .entries(merged)
+        .map(|(k, v)| (document.text(k).to_owned(), document.text(v).to_owned()))
+        .collect();
     let expected = [("y", "5"), ("x", "1"), ("z", "3")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     assert_eq!(entries, expected);
     // What an alias stands for has the place of the anchor: that is the text to change.
     let copied = &["list".into(), Step::Index(0), "y".into()];
     assert_eq!(place(&document, copied, Part::Value), (1, 20, 1));
     let list = document.value(document.root(), "list").unwrap();
-    assert_eq!(document.items(list).map(|i| document.text(i).to_owned()).collect::<Vec<_>>(), ["", "text", "text"]);
+    assert_eq!(
+        document.items(list).map(|i| document.text(i).to_owned()).collect::<Vec<_>>(),
+        ["", "text", "text"]
+    );
 }
 
 #[test]
@@ -190,7 +198,11 @@ fn bombs() {
         let (documents, diagnostics) = read(&text);
         let took = begin.elapsed();
         assert!(documents.is_empty(), "{name}");
-        assert_eq!(diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), [codes::BUDGET], "{name}: {diagnostics:?}");
+        assert_eq!(
+            diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(),
+            [codes::BUDGET],
+            "{name}: {diagnostics:?}"
+        );
         // Unoptimised and on a busy machine; see the README for what a release build takes.
         assert!(took < Duration::from_secs(2), "{name}: {took:?}");
     }

@@ -94,6 +94,11 @@ impl Document {
         Span { line: node.line, column: node.column, length: node.length }
     }
 
+    /// Whether `inner` is `outer` or stands in it.
+    pub fn contains(&self, outer: NodeId, inner: NodeId) -> bool {
+        (outer.0..outer.0 + self.node(outer).size).contains(&inner.0)
+    }
+
     /// The direct children, keys included.
     fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         let end = id.0 + self.node(id).size;
@@ -157,7 +162,8 @@ impl Document {
 
     /// Where an entry was written.
     pub fn entry_span(&self, key: Option<NodeId>, value: NodeId, part: Part) -> Span {
-        let has_place = !matches!(self.kind(value), Kind::Mapping | Kind::Sequence) && self.node(value).length > 0;
+        let has_place =
+            !matches!(self.kind(value), Kind::Mapping | Kind::Sequence) && self.node(value).length > 0;
         match key {
             Some(key) if part == Part::Key || !has_place => self.span(key),
             _ => self.span(value),

@@ -21,14 +21,17 @@ pub(crate) struct Findings<'a> {
     pub diagnostics: Vec<Diagnostic>,
     /// Values that are not of their type. A list's item comes with its shape: something must keep its place.
     pub unusable: HashMap<NodeId, Option<&'a Shape>>,
+    /// Where the mistakes are: a value, a key, or an object that lacks a field.
+    pub mistaken: Vec<NodeId>,
 }
 
 /// More mistakes than this in one document are not told: nobody reads them, and they must not fill the memory.
-const MOST_MISTAKES: usize = 1000;
+pub(crate) const MOST_MISTAKES: usize = 1000;
 
 /// Every way in which `node` differs from `shape`.
 pub(crate) fn walk<'a>(document: &'a Document, node: NodeId, shape: &'a Shape) -> Findings<'a> {
-    let mut walker = Walker { document, path: String::new(), parents: Vec::new(), findings: Findings::default() };
+    let mut walker =
+        Walker { document, path: String::new(), parents: Vec::new(), findings: Findings::default() };
     walker.value(None, node, shape);
     walker.findings
 }
@@ -71,7 +74,9 @@ impl<'a> Walker<'a> {
             (Shape::Duration, Kind::Text) => self.duration(key, node),
             (Shape::Enum(values), Kind::Text) => self.one_of(key, node, values),
             (Shape::Integer(least, most), Kind::Integer) => self.integer(key, node, *least, *most),
-            (Shape::Number(least, most), Kind::Integer | Kind::Float) => self.number(key, node, *least, *most),
+            (Shape::Number(least, most), Kind::Integer | Kind::Float) => {
+                self.number(key, node, *least, *most)
+            }
             (Shape::IntegerOrText, Kind::Text) => {}
             (Shape::IntegerOrText, Kind::Integer) => self.integer(key, node, 1, 65535),
             _ => self.wrong_type(key, node, shape),
@@ -140,8 +145,12 @@ impl<'a> Walker<'a> {
             .collect();
         let [(first, _), others @ ..] = set.as_slice() else { return };
         for (key, value) in others {
-            let message =
-                format!("{} sets both `{}` and `{}`", self.here(), document.text(*first), document.text(*key));
+            let message = format!(
+                "{} sets both `{}` and `{}`",
+                self.here(),
+                document.text(*first),
+                document.text(*key)
+            );
             let list: Vec<_> = group.iter().map(|name| format!("`{name}`")).collect();
             let help = format!("at most one of {} may be set", list.join(", "));
             self.report(codes::EXCLUSIVE_FIELDS, Some(*key), *value, Part::Key, message, Some(help));
@@ -172,7 +181,11 @@ impl<'a> Walker<'a> {
         let text = self.document.text(node);
         let number = scalar::integer(text).unwrap_or(i128::MAX);
         if !(least..=most).contains(&number) {
-            let message = format!("{} expects a whole number from {least} to {most}, found {}", self.here(), shorten(text));
+            let message = format!(
+                "{} expects a whole number from {least} to {most}, found {}",
+                self.here(),
+                shorten(text)
+            );
             self.report(codes::OUT_OF_RANGE, key, node, Part::Value, message, None);
         }
     }
@@ -209,13 +222,19 @@ impl<'a> Walker<'a> {
             (Shape::Text | Shape::Enum(_), Kind::Boolean | Kind::Integer | Kind::Float) => {
                 Some(format!("put it in quotes: \"{text}\""))
             }
-            (Shape::Duration, Kind::Integer | Kind::Float) => Some(format!("say the unit: {text}s, {text}ms")),
+            (Shape::Duration, Kind::Integer | Kind::Float) => {
+                Some(format!("say the unit: {text}s, {text}ms"))
+            }
             (Shape::Duration, _) => Some(DURATION_HELP.into()),
-            (Shape::Integer(..) | Shape::Number(..), Kind::Text) if scalar::plain_kind(text) == Kind::Integer => {
+            (Shape::Integer(..) | Shape::Number(..), Kind::Text)
+                if scalar::plain_kind(text) == Kind::Integer =>
+            {
                 Some(format!("leave out the quotes: {text}"))
             }
             (Shape::Boolean, Kind::Text) => Some("write true or false, without quotes".into()),
-            (Shape::List(_), Kind::Null) => Some("leave the field out, or check the indentation below it".into()),
+            (Shape::List(_), Kind::Null) => {
+                Some("leave the field out, or check the indentation below it".into())
+            }
             (Shape::List(_), _) => Some("put `- ` before it, or `[` and `]` around it".into()),
             (Shape::Object(_) | Shape::Map(_), Kind::Null) => {
                 Some("check the indentation of what follows; write `{}` for an empty object".into())
@@ -229,16 +248,23 @@ impl<'a> Walker<'a> {
     }
 
     fn unknown_field(&mut self, node: NodeId, key: NodeId, object: &'a ObjectShape) {
+        if self.findings.diagnostics.len() >= MOST_MISTAKES {
+            return;
+        }
         let document = self.document;
         let text = document.text(key);
-        let holds = |name: &str| object.fields.get(name)?.object().filter(|inner| has_field(inner, text)).map(|_| ());
+        let holds =
+            |name: &str| object.fields.get(name)?.object().filter(|inner| has_field(inner, text)).map(|_| ());
         // Most likely it was meant for the field before it.
         let written = document.entries(node).map(|(name, _)| name).take_while(|name| *name != key);
         let before = written.map(|name| document.text(name)).filter(|name| holds(name).is_some()).last();
-        let inside = before.or_else(|| object.fields.keys().map(String::as_str).find(|name| holds(name).is_some()));
+        let inside =
+            before.or_else(|| object.fields.keys().map(String::as_str).find(|name| holds(name).is_some()));
         let around = self.parents[..self.parents.len() - 1].iter().rev().find(|(o, _)| has_field(o, text));
         let help = match (nearest(text, object.fields.keys().map(String::as_str)), inside, around) {
-            (_, Some(field), _) => format!("`{text}` is a field of `{field}`: write it below that, indented more"),
+            (_, Some(field), _) => {
+                format!("`{text}` is a field of `{field}`: write it below that, indented more")
+            }
             (_, None, Some((_, length))) => {
                 let path = if *length == 0 { "the manifest itself" } else { &self.path[..*length] };
                 format!("`{text}` is a field of {path}: indent it less")
@@ -268,13 +294,16 @@ impl<'a> Walker<'a> {
         span.length = span.length.max(1);
         let (code, message, help) = match self.findings.diagnostics.len() {
             MOST_MISTAKES.. => return,
-            count if count + 1 == MOST_MISTAKES => {
-                (codes::BUDGET, "too many mistakes in this document; the others are not shown".to_owned(), None)
-            }
+            count if count + 1 == MOST_MISTAKES => (
+                codes::BUDGET,
+                "too many mistakes in this document; the others are not shown".to_owned(),
+                None,
+            ),
             _ => (code, message, help),
         };
         let diagnostic = Diagnostic::error(code, message).at(self.document.file().clone(), span);
         self.findings.diagnostics.push(diagnostic.maybe_help(help));
+        self.findings.mistaken.push(node);
     }
 }
 

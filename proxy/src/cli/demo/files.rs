@@ -41,7 +41,9 @@ impl Split {
     pub fn text(self) -> String {
         match self {
             Split::NinetyTen => SPLIT.to_owned(),
-            Split::FiftyFifty => SPLIT.replace("weight: 90", "weight: 50").replace("weight: 10", "weight: 50"),
+            Split::FiftyFifty => {
+                SPLIT.replace("weight: 90", "weight: 50").replace("weight: 10", "weight: 50")
+            }
             Split::Broken => Split::FiftyFifty.text().replacen("weight: 50", "wieght: 50", 1),
         }
     }
@@ -75,8 +77,8 @@ impl Files {
         let folder = std::env::temp_dir().join(format!("sidle-demo-{}", std::process::id()));
         // Fails if it is there already, so that nobody else's folder is used or removed.
         DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
-        let [outbound, admin, metrics, health, inbound] = free([15001, 15000, 15090, 15021, 15006])?;
-        let mut files = Files { folder, echoes: Vec::new(), outbound, admin };
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut files = Files { folder, echoes: Vec::new(), outbound: nowhere, admin: nowhere };
         let mut services = SERVICES.to_owned();
         for (protocol, version, port) in ECHOES {
             let socket = bind(port)?;
@@ -85,14 +87,22 @@ impl Files {
             files.echoes.push((protocol, version, socket));
         }
         fs::write(files.folder.join("services.yaml"), services).map_err(failed)?;
-        // Settings that keep the demo to loopback and off ports in use.
-        let proxy = format!(
+        files.place_proxy()?;
+        files.edit(Split::NinetyTen)?;
+        Ok(files)
+    }
+
+    /// Writes settings that keep the proxy to loopback and off ports in use. Somebody may still be quicker to take one of
+    /// them; then it is time to do it again.
+    pub fn place_proxy(&mut self) -> Result<(), CliError> {
+        let [outbound, admin, metrics, health, inbound] = free([15001, 15000, 15090, 15021, 15006])?;
+        (self.outbound, self.admin) = (outbound, admin);
+        let settings = format!(
             "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata:\n  name: demo\nspec:\n  admin: {admin}\n  \
              metrics: {metrics}\n  health: {health}\n  outbound: {outbound}\n  inbound: {inbound}\n"
         );
-        fs::write(files.folder.join("proxy.yaml"), proxy).map_err(failed)?;
-        files.edit(Split::NinetyTen)?;
-        Ok(files)
+        let file = self.folder.join("proxy.yaml");
+        fs::write(&file, settings).map_err(|error| CliError::Failed(format!("{}: {error}", file.display())))
     }
 
     /// Where the files are.
@@ -151,7 +161,9 @@ mod tests {
     #[test]
     fn each_service_is_in_the_example() {
         for (_, version, port) in ECHOES {
-            let at = SERVICES.find(&format!(": {port} }}")).unwrap_or_else(|| panic!("{port} is not in the example"));
+            let at = SERVICES
+                .find(&format!(": {port} }}"))
+                .unwrap_or_else(|| panic!("{port} is not in the example"));
             assert!(SERVICES[at..].lines().nth(1).unwrap().contains(version));
         }
     }

@@ -48,7 +48,7 @@ async fn play(length: Duration, terminal: Terminal) -> Result<ExitCode, CliError
         tokio::task::spawn_local(echo::serve(socket, protocol, version));
     }
     screen.heading(&format!("sidle demo: the files are in {}", files.folder().display()))?;
-    let proxy = Proxy::start(files.folder(), files.admin).await?;
+    let proxy = Proxy::start(&mut files).await?;
     let address = files.outbound;
     screen.note(Style::Faint, &format!("try it: curl -H 'Host: echo.demo' http://{address}/"))?;
     let clients = [
@@ -94,7 +94,8 @@ fn summary(
     } else if code != Some(0) {
         screen.note(Style::Bad, &format!("the proxy did not end cleanly: exit code {code:?}"))?;
     } else if unseen.is_empty() && !unanswered {
-        screen.note(Style::Good, &format!("all {} checks were seen; the proxy ended cleanly", checks.len()))?;
+        screen
+            .note(Style::Good, &format!("all {} checks were seen; the proxy ended cleanly", checks.len()))?;
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)

@@ -1,9 +1,12 @@
 //! The demo's proxy: this very binary, run on the demo's files.
 //!
-//! In:  a folder of configuration, the address of admin.   Out: readiness, [`Status`], an exit code.
+//! In:  the demo's files.   Out: readiness, [`Status`], an exit code.
 //! Invariants: the process ends with the value, whatever happens.
 
-use super::super::{CliError, admin};
+use super::{
+    super::{CliError, admin},
+    files::Files,
+};
 use http::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -15,6 +18,8 @@ use std::{
 };
 use tokio::process::{Child, Command};
 
+/// Times that the proxy is started before it is given up.
+const ATTEMPTS: usize = 3;
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(10);
 
@@ -31,6 +36,8 @@ pub struct Proxy {
 pub struct Status {
     /// Of the running configuration.
     pub version: String,
+    /// Where it is read from.
+    pub paths: Vec<PathBuf>,
     /// Whether the last attempt to apply the files was refused.
     pub rejected: bool,
     /// What the proxy said of the refused files, first line first.
@@ -38,8 +45,18 @@ pub struct Status {
 }
 
 impl Proxy {
-    /// Starts it and waits until it is ready.
-    pub async fn start(folder: &Path, address: SocketAddr) -> Result<Proxy, CliError> {
+    /// Starts it and waits until it is ready; somewhere else if somebody took its ports just then.
+    pub async fn start(files: &mut Files) -> Result<Proxy, CliError> {
+        let mut attempts = 1..ATTEMPTS;
+        loop {
+            match Self::start_once(files.folder(), files.admin).await {
+                Err(_) if attempts.next().is_some() => files.place_proxy()?,
+                started => return started,
+            }
+        }
+    }
+
+    async fn start_once(folder: &Path, address: SocketAddr) -> Result<Proxy, CliError> {
         let failed = |error: std::io::Error| CliError::Failed(format!("the demo's proxy: {error}"));
         let program = std::env::current_exe().map_err(failed)?;
         let log = folder.join("proxy.log");
@@ -53,15 +70,17 @@ impl Proxy {
         command.stdin(Stdio::null()).stdout(output.try_clone().map_err(failed)?).stderr(output);
         let child = command.kill_on_drop(true).spawn().map_err(failed)?;
         let mut proxy = Proxy { child, admin: address, log };
-        proxy.ready().await?;
+        proxy.ready(folder).await?;
         Ok(proxy)
     }
 
-    async fn ready(&mut self) -> Result<(), CliError> {
+    async fn ready(&mut self, folder: &Path) -> Result<(), CliError> {
         let began = Instant::now();
         loop {
+            // Whoever answers may be another proxy: ours knows our files.
             if let Ok(answer) = admin::ask(self.admin, "/ready").await
                 && answer.status == StatusCode::OK
+                && self.status().await.is_ok_and(|status| status.paths == [folder])
             {
                 return Ok(());
             }
@@ -86,8 +105,9 @@ impl Proxy {
         let json: serde_json::Value = serde_json::from_slice(&answer.body)
             .map_err(|error| CliError::Failed(format!("/config/status: {error}")))?;
         let attempt = &json["lastAttempt"];
-        let diagnostics = attempt["diagnostics"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let diagnostics = items(&attempt["diagnostics"]);
         Ok(Status {
+            paths: items(&json["paths"]).iter().filter_map(|path| path.as_str()).map(PathBuf::from).collect(),
             version: json["version"].as_str().unwrap_or_default().to_owned(),
             rejected: attempt["result"] == "rejected",
             diagnostics: diagnostics.iter().filter(|one| one["severity"] == "error").map(one_line).collect(),
@@ -106,6 +126,10 @@ impl Proxy {
             Err(_) => Err(self.failure(&format!("did not end within {STOP:?} of SIGTERM"))),
         }
     }
+}
+
+fn items(value: &serde_json::Value) -> &[serde_json::Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// `split.yaml:14:11: unknown field …`, with the help that comes with it.

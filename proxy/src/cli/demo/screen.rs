@@ -90,8 +90,10 @@ impl Screen {
 
 /// `  3.0s  v1 89.7 %  v2 10.3 %  HTTP/1.1 512 …`.
 fn line(picture: &Picture<'_>, elapsed: Duration) -> String {
-    let shares: String =
-        shares(picture.split).iter().map(|(version, share)| format!("{version} {:4.1} %  ", share * 100.0)).collect();
+    let shares: String = shares(picture.split)
+        .iter()
+        .map(|(version, share)| format!("{version} {:4.1} %  ", share * 100.0))
+        .collect();
     format!("  {:5.1}s  {shares}{}\n", elapsed.as_secs_f64(), totals(picture.totals))
 }
 
@@ -116,7 +118,8 @@ mod tests {
     fn a_pipe_gets_a_plain_line() {
         let versions = [("v1".to_owned(), 9), ("v2".to_owned(), 1)].into();
         let split = Counts { requests: 10, versions, ..Counts::default() };
-        let totals = [("HTTP/1.1", split.clone()), ("gRPC", Counts { requests: 3, failed: 1, ..Counts::default() })];
+        let totals =
+            [("HTTP/1.1", split.clone()), ("gRPC", Counts { requests: 3, failed: 1, ..Counts::default() })];
         let text = line(&Picture { split: &split, totals: &totals }, Duration::from_secs(3));
         assert_eq!(text, "    3.0s  v1 90.0 %  v2 10.0 %  HTTP/1.1 10  gRPC 3  failed 1\n");
     }

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// The longest that a written file may take to be judged.
 const APPLY: Duration = Duration::from_secs(10);
+/// Answers without which a share says nothing, and how much longer than planned a slow machine may take for them.
+const ENOUGH: u64 = 300;
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How far a share may be from what was asked for, in standard deviations.
 const SIGMAS: f64 = 5.0;
 
@@ -57,7 +60,8 @@ impl Stage<'_> {
     async fn edit(&mut self, length: Duration) -> Result<(), CliError> {
         self.screen.heading(&format!("2  Edit split.yaml: {}", Split::FiftyFifty.edit()))?;
         let before = self.proxy.status().await?.version;
-        let applied = self.write(Split::FiftyFifty, |status| status.version != before && !status.rejected).await?;
+        let applied =
+            self.write(Split::FiftyFifty, |status| status.version != before && !status.rejected).await?;
         self.check(applied.is_some(), format!("the edit was applied{}", after(applied)))?;
         self.split("50/50", 0.5, length).await
     }
@@ -114,15 +118,19 @@ impl Stage<'_> {
             let counts = self.clients[0].counts().since(&start);
             let totals = self.totals();
             self.screen.draw(&Picture { split: &counts, totals: &totals })?;
-            if began.elapsed() >= length {
+            let left = length.saturating_sub(began.elapsed());
+            let answered = counts.versions.values().sum::<u64>();
+            if left.is_zero() && (answered >= ENOUGH || began.elapsed() > length + PATIENCE) {
                 break counts;
             }
-            tokio::time::sleep(self.screen.pace().min(length - began.elapsed())).await;
+            let pace = self.screen.pace();
+            tokio::time::sleep(if left.is_zero() { pace } else { pace.min(left) }).await;
         };
         let answered: u64 = counts.versions.values().sum();
-        let share = shares(&counts).iter().find(|(version, _)| *version == "v1").map_or(0.0, |(_, share)| *share);
+        let share =
+            shares(&counts).iter().find(|(version, _)| *version == "v1").map_or(0.0, |(_, share)| *share);
         let deviation = (v1 * (1.0 - v1) / answered.max(1) as f64).sqrt();
-        let close = answered >= 100 && (share - v1).abs() <= SIGMAS * deviation;
+        let close = answered >= ENOUGH && (share - v1).abs() <= SIGMAS * deviation;
         self.check(close, format!("split {name}: {:.1} % of {answered} requests went to v1", share * 100.0))?;
         self.check(self.failed() == failed, format!("no request failed during {name}"))
     }

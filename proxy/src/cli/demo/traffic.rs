@@ -233,11 +233,8 @@ mod tests {
 
     #[test]
     fn counts_since_are_differences() {
-        let counts = |requests, v1| Counts {
-            requests,
-            versions: [("v1".to_owned(), v1)].into(),
-            ..Counts::default()
-        };
+        let counts =
+            |requests, v1| Counts { requests, versions: [("v1".to_owned(), v1)].into(), ..Counts::default() };
         let since = counts(10, 7).since(&counts(4, 2));
         assert_eq!((since.requests, since.versions["v1"]), (6, 5));
     }

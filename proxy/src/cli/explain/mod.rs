@@ -67,7 +67,9 @@ fn split(
     }
     match <[String; 2]>::try_from(request) {
         Ok([method, url]) => Ok((config, method, url)),
-        Err(_) => Err(CliError::Usage("give a method and a URL: `sidle explain -c PATH GET http://host/path`".into())),
+        Err(_) => Err(CliError::Usage(
+            "give a method and a URL: `sidle explain -c PATH GET http://host/path`".into(),
+        )),
     }
 }
 

@@ -91,7 +91,7 @@ pub struct Destination {
     pub percent: f64,
     /// The subset, or empty.
     pub subset: String,
-    /// How an endpoint is chosen.
+    /// How an endpoint is chosen; empty where there is no choice.
     pub load_balancer: String,
     /// Endpoints: `127.0.0.1:18081 v1`; for names `dns reviews:9080`.
     pub endpoints: Vec<String>,
@@ -179,7 +179,8 @@ fn destinations(ir: &Ir, clusters: &[WeightedCluster]) -> Vec<Destination> {
     clusters
         .iter()
         .map(|weighted| {
-            let cluster = ir.clusters.iter().find(|cluster| cluster.name == weighted.cluster).map(|cluster| &**cluster);
+            let cluster =
+                ir.clusters.iter().find(|cluster| cluster.name == weighted.cluster).map(|cluster| &**cluster);
             let mut headers = changes("request", &weighted.request_headers);
             headers.extend(changes("response", &weighted.response_headers));
             Destination {
@@ -198,6 +199,12 @@ fn destinations(ir: &Ir, clusters: &[WeightedCluster]) -> Vec<Destination> {
 }
 
 fn load_balancer(cluster: &Cluster) -> String {
+    if matches!(
+        cluster.discovery,
+        Discovery::OriginalDestination | Discovery::DynamicForwardProxy | Discovery::None
+    ) {
+        return String::new();
+    }
     match &cluster.load_balancer {
         ir::LoadBalancer::LeastRequest => "least request".into(),
         ir::LoadBalancer::RoundRobin => "round robin".into(),
@@ -210,7 +217,8 @@ fn load_balancer(cluster: &Cluster) -> String {
 fn endpoints(cluster: &Cluster) -> Vec<String> {
     let named = |how: &str, endpoint: &ir::Endpoint| {
         let version = endpoint.workload.labels.get("version").map(|version| format!(" {version}"));
-        let weight = if endpoint.weight == 1 { String::new() } else { format!(" weight {}", endpoint.weight) };
+        let weight =
+            if endpoint.weight == 1 { String::new() } else { format!(" weight {}", endpoint.weight) };
         format!("{how}{}{}{weight}", endpoint.address, version.unwrap_or_default())
     };
     match &cluster.discovery {
@@ -310,5 +318,9 @@ fn faults(fault: &ir::Fault) -> Vec<String> {
 fn cors(cors: &ir::Cors) -> String {
     let credentials = if cors.allow_credentials { ", with credentials" } else { "" };
     let methods = if cors.allow_methods.is_empty() { "" } else { ", methods " };
-    format!("{} allowed origin patterns{methods}{}{credentials}", cors.allow_origins.len(), cors.allow_methods)
+    format!(
+        "{} allowed origin patterns{methods}{}{credentials}",
+        cors.allow_origins.len(),
+        cors.allow_methods
+    )
 }

@@ -28,13 +28,18 @@ pub fn listener<'ir>(ir: &'ir Ir, name: &str, request: &Request) -> Result<&'ir 
     };
     found.ok_or_else(|| {
         let names: Vec<_> = candidates.iter().map(|listener| &*listener.name).collect();
-        CliError::Usage(format!("no listener `{name}`; there are: {}", names.join(", ")))
+        CliError::Usage(format!(
+            "no listener `{name}`; there are: {}. Those of a Gateway are only there for a proxy that its selector picks: \
+             see --labels",
+            names.join(", ")
+        ))
     })
 }
 
 /// The chain that takes a connection of the request's client; `None`: it would be closed.
 pub fn filter_chain<'ir>(listener: &'ir Listener, request: &Request) -> Option<&'ir FilterChain> {
-    let chains: Vec<&FilterChain> = listener.filter_chains.iter().chain(&listener.default_filter_chain).collect();
+    let chains: Vec<&FilterChain> =
+        listener.filter_chains.iter().chain(&listener.default_filter_chain).collect();
     let mut position = 0..;
     let table = FilterChainTable::build(listener, |_| Ok::<_, Infallible>(position.next()));
     let Ok(table) = table;

@@ -50,9 +50,11 @@ impl Page {
         }
         if let Some(host) = &report.virtual_host {
             self.fact("host", &format!("{} is covered by {} of {}", host.host, host.domain, host.name));
-            self.fact("", &format!("{}  {}", host.resource, host.origin));
+            if host.resource != host.origin {
+                self.fact("", &format!("{}  {}", host.resource, host.origin));
+            }
             if !host.others.is_empty() {
-                self.fact("", &format!("before {}", host.others.join(", ")));
+                self.fact("", &format!("less specific: {}", host.others.join(", ")));
             }
         }
     }
@@ -74,7 +76,8 @@ impl Page {
             let why = match &rule.difference {
                 None => self.terminal.paint(Style::Title, &rule.name),
                 Some(difference) => {
-                    let found = difference.found.as_ref().map_or("nothing".to_owned(), |found| format!("{found:?}"));
+                    let found =
+                        difference.found.as_ref().map_or("nothing".to_owned(), |found| format!("{found:?}"));
                     format!("{}: wanted {}, found {found}", difference.field, difference.wanted)
                 }
             };
@@ -100,11 +103,13 @@ impl Page {
                 self.facts("headers", headers);
             }
             Outcome::NoRoute { status, flag } => {
-                let text = self.terminal.paint(Style::Bad, format!("no rule takes it: {status}, flag {flag}"));
+                let text =
+                    self.terminal.paint(Style::Bad, format!("no rule takes it: {status}, flag {flag}"));
                 self.line(&text);
             }
             Outcome::Closed => {
-                let text = self.terminal.paint(Style::Bad, "no filter chain takes the connection: it is closed");
+                let text =
+                    self.terminal.paint(Style::Bad, "no filter chain takes the connection: it is closed");
                 self.line(&text);
             }
         }
@@ -136,7 +141,9 @@ impl Page {
                 [] => self.fact("", &format!("{indent}{}", self.terminal.paint(Style::Bad, "no endpoints"))),
                 endpoints => self.endpoints(&indent, endpoints),
             }
-            for change in one.authority.iter().map(|host| format!("authority {host}")).chain(one.headers.clone()) {
+            for change in
+                one.authority.iter().map(|host| format!("authority {host}")).chain(one.headers.clone())
+            {
                 self.fact("", &format!("{indent}{change}"));
             }
         }

@@ -95,7 +95,8 @@ impl Report {
         let mut notes = Vec::new();
         let tunnel;
         let request = if listener.direction == Direction::Outbound && request.scheme == "https" {
-            notes.push("an https client of a proxy asks for a tunnel; what is inside stays unseen".to_owned());
+            notes
+                .push("an https client of a proxy asks for a tunnel; what is inside stays unseen".to_owned());
             tunnel = request.tunnel();
             &tunnel
         } else {

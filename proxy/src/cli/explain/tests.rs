@@ -104,7 +104,9 @@ fn a_forwarded_request_is_told_with_all_that_happens_to_it() {
     assert_eq!(forwarded.headers, ["request set x-a: 1", "response remove server"]);
     assert_eq!(forwarded.faults, ["50 % waits 1s"]);
     let text = text(&report);
-    for part in ["yes", "headers[end-user]: wanted exact \"jason\", found nothing", "api.internal/v1/x?q=1", "90 %"] {
+    for part in
+        ["yes", "headers[end-user]: wanted exact \"jason\", found nothing", "api.internal/v1/x?q=1", "90 %"]
+    {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
     assert!(!text.contains('\x1b'));
@@ -112,7 +114,9 @@ fn a_forwarded_request_is_told_with_all_that_happens_to_it() {
 
 #[test]
 fn answers_of_the_proxy_itself() {
-    let Outcome::Redirect { status, location, .. } = explain("GET http://reviews.shop/old/x?q=1", &[]).outcome else {
+    let Outcome::Redirect { status, location, .. } =
+        explain("GET http://reviews.shop/old/x?q=1", &[]).outcome
+    else {
         panic!()
     };
     assert_eq!((status, &location[..]), (308, "http://reviews.shop/new?q=1"));

@@ -21,7 +21,8 @@ pub fn routes(args: &InspectArgs, terminal: Terminal) -> Result<ExitCode, CliErr
 
 /// Every route configuration of a `config_dump`, static or dynamic.
 pub(super) fn route_configurations(dump: &Value) -> Vec<&Value> {
-    let is_routes = |config: &&Value| config["@type"].as_str().is_some_and(|name| name.ends_with(".RoutesConfigDump"));
+    let is_routes =
+        |config: &&Value| config["@type"].as_str().is_some_and(|name| name.ends_with(".RoutesConfigDump"));
     let lists = ["static_route_configs", "dynamic_route_configs"];
     items(&dump["configs"])
         .iter()
@@ -37,7 +38,13 @@ pub(super) fn table(tables: &[&Value]) -> Table {
         for host in items(&configuration["virtual_hosts"]) {
             for route in items(&host["routes"]) {
                 let rule = text(&route["name"]);
-                let row = [text(&configuration["name"]), domains(host), matches(&route["match"]), target(route), rule];
+                let row = [
+                    text(&configuration["name"]),
+                    domains(host),
+                    matches(&route["match"]),
+                    target(route),
+                    rule,
+                ];
                 table.row(row);
             }
         }

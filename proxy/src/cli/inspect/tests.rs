@@ -51,8 +51,14 @@ fn a_refused_configuration_is_told_with_its_places() {
                 "file": "a.yaml", "span": {"line": 2, "column": 3, "length": 4}, "help": "did you mean `hosts`?"}]},
     });
     let text = status_text(&status, Terminal::default());
-    assert!(text.contains("last attempt  rejected at 2026-01-01T00:00:01Z in 1.5 ms, because of: files\n"), "{text}");
-    assert!(text.ends_with("a.yaml:2:3: error[SDL0101]: unknown field `hots`[31m (did you mean `hosts`?)\n"), "{text}");
+    assert!(
+        text.contains("last attempt  rejected at 2026-01-01T00:00:01Z in 1.5 ms, because of: files\n"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("a.yaml:2:3: error[SDL0101]: unknown field `hots`[31m (did you mean `hosts`?)\n"),
+        "{text}"
+    );
 }
 
 #[test]

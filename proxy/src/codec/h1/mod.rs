@@ -59,12 +59,13 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     clock.request_begins();
     let on_upgrade = hyper::upgrade::on(&mut request);
-    let answer = match convert::request(request, &connection) {
-        Ok((head, body)) => exchange::serve(&connection, head, body).await,
-        Err(refusal) => exchange::refuse(&connection, refusal),
+    let (answer, refused) = match convert::request(request, &connection) {
+        Ok((head, body)) => (exchange::serve(&connection, head, clock.waits_for(body)).await, false),
+        Err(refusal) => (exchange::refuse(&connection, refusal), true), // what follows cannot be trusted either
     };
-    let closes = connection.is_draining();
+    let closes = refused || connection.is_draining();
     let Answer { head, body, tunnel } = answer;
+    let tunnels = tunnel.is_some();
     if let Some(tunnel) = tunnel {
         let connection = connection.clone();
         tokio::task::spawn_local(async move {
@@ -74,5 +75,5 @@ async fn answer(
             }
         });
     }
-    Ok(convert::response(head, clock.ends_with(body), closes))
+    Ok(convert::response(head, clock.ends_with(body), closes, tunnels))
 }

@@ -34,6 +34,8 @@ pub struct Clock(Arc<State>);
 #[derive(Debug)]
 struct State {
     phase: AtomicU8,
+    /// Messages of the request under way that have not ended: its response, and its body if it has one.
+    open: AtomicU8,
     head_timeout: Duration,
     idle_timeout: Duration,
 }
@@ -41,37 +43,61 @@ struct State {
 impl Clock {
     /// A connection that waits for its first head.
     pub fn new(head_timeout: Duration, idle_timeout: Duration) -> Self {
-        Clock(Arc::new(State { phase: AtomicU8::new(IDLE), head_timeout, idle_timeout }))
+        Clock(Arc::new(State {
+            phase: AtomicU8::new(IDLE),
+            open: AtomicU8::new(0),
+            head_timeout,
+            idle_timeout,
+        }))
     }
 
     /// A head was read whole.
     pub fn request_begins(&self) {
         self.0.phase.store(REQUEST, Relaxed);
+        self.0.open.store(1, Relaxed);
     }
 
-    /// The connection is idle again once `body` has been sent.
-    pub fn ends_with(&self, body: Body) -> Body {
+    /// The connection is not idle before the request's `body` has been read: it may outlast an early response, and its bytes
+    /// are not a head's.
+    pub fn waits_for(&self, body: Body) -> Body {
         if body.is_end_stream() {
-            self.0.phase.store(IDLE, Relaxed);
             return body;
         }
-        Body::Watched(Box::pin(Last { body, clock: self.clone() }))
+        self.0.open.store(self.0.open.load(Relaxed) + 1, Relaxed);
+        Body::Watched(Box::pin(Part { body, clock: self.clone() }))
+    }
+
+    /// The connection is idle again once the response's `body` has been sent.
+    pub fn ends_with(&self, body: Body) -> Body {
+        if body.is_end_stream() {
+            self.part_ended();
+            return body;
+        }
+        Body::Watched(Box::pin(Part { body, clock: self.clone() }))
+    }
+
+    fn part_ended(&self) {
+        let open = self.0.open.load(Relaxed).saturating_sub(1);
+        self.0.open.store(open, Relaxed);
+        if open == 0 {
+            self.0.phase.store(IDLE, Relaxed);
+        }
     }
 }
 
-/// The last wrapper of a response body.
-struct Last {
+/// The wrapper of a body that keeps the connection from being idle.
+struct Part {
     body: Body,
     clock: Clock,
 }
 
-impl Drop for Last {
+impl Drop for Part {
     fn drop(&mut self) {
-        self.clock.0.phase.store(IDLE, Relaxed);
+        self.clock.part_ended();
     }
 }
 
-impl HttpBody for Last {
+impl HttpBody for Part {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -99,12 +125,14 @@ pub struct Watched {
     waiting: Option<(u8, Instant)>,
     /// Kept armed across requests: it may run out early, and is then set again for what is left.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whether the end of a response still waits for the client to take it.
+    write_blocked: bool,
 }
 
 impl Watched {
     /// Watches `stream`.
     pub fn new(stream: Stream, clock: Clock) -> Self {
-        Watched { stream, clock, waiting: None, timer: None }
+        Watched { stream, clock, waiting: None, timer: None, write_blocked: false }
     }
 
     /// Stops watching.
@@ -140,22 +168,21 @@ impl Watched {
 
     fn expire(&mut self, phase: u8, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if phase == HEAD {
-            // Best effort: the client that sent half a head may not read either.
-            let _ = Pin::new(&mut self.stream).poll_write(cx, REQUEST_TIMEOUT);
+            // Best effort: the client that sent half a head may not read either. Never in the midst of a response.
+            if !self.write_blocked {
+                let _ = Pin::new(&mut self.stream).poll_write(cx, REQUEST_TIMEOUT);
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Ready(Ok(())) // as if the client had closed: an idle connection ends in silence
     }
 }
 
-const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 impl AsyncRead for Watched {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
@@ -173,12 +200,10 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.write_blocked = !matches!(written, Poll::Ready(Ok(n)) if n == buf.len());
+        written
     }
 
     fn poll_write_vectored(
@@ -186,7 +211,10 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let whole = bufs.iter().map(|buf| buf.len()).sum::<usize>();
+        self.write_blocked = !matches!(written, Poll::Ready(Ok(n)) if n == whole);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -201,3 +229,6 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,42 +1,42 @@
 //! h2's heads to ours, and back.
 
 use crate::{
-    codec::{Authority, Body, RequestHead, ResponseHead, Scheme, body::Http2Body, hop_by_hop},
+    codec::{Authority, Body, RequestHead, ResponseHead, Scheme, body::Http2Body, hop_by_hop, target},
     error::Refusal,
     listener::Connection,
 };
 use h2::RecvStream;
-use http::{HeaderValue, Method, Request, Response, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 
 /// Our head and body from h2's.
 ///
 /// # Errors
-/// A request without a usable `:authority` or `host`, or with a target that is not a path.
+/// A request without a usable `:authority` or `host`, with a scheme that is not HTTP's, or with a target that is not a path.
 pub fn request(
     request: Request<RecvStream>,
     connection: &Connection,
 ) -> Result<(RequestHead, Body), Refusal> {
     let (mut parts, stream) = request.into_parts();
     let protocol = parts.extensions.remove::<h2::ext::Protocol>();
-    let authority = match parts.uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?,
-        None => parts.headers.get(header::HOST).cloned().ok_or(Refusal::NoHost)?,
-    };
-    let authority = Authority::new(authority).ok_or(Refusal::BadHost)?;
+    let authority = authority(&parts)?;
     parts.headers.remove(header::HOST); // `:authority` wins; HTTP/1 upstreams get it back
     hop_by_hop::strip(&mut parts.headers);
     join_cookies(&mut parts.headers);
     let scheme = match parts.uri.scheme_str() {
         Some("https") => Scheme::Https,
         Some("http") => Scheme::Http,
-        _ => connection.scheme(),
+        Some(_) => return Err(Refusal::BadTarget),
+        None => connection.scheme(), // CONNECT has none
     };
-    let connect = parts.method == Method::CONNECT && protocol.is_none();
-    let target = match parts.uri.into_parts().path_and_query {
-        _ if connect => PathAndQuery::from_static("/"),
-        Some(target) if target.as_str().starts_with('/') => target,
-        Some(target) if target.as_str() == "*" && parts.method == Method::OPTIONS => target,
-        _ => return Err(Refusal::BadTarget),
+    let connect = parts.method == Method::CONNECT;
+    if connect {
+        parts.headers.remove(header::CONTENT_LENGTH); // what follows are a tunnel's bytes, not content
+    }
+    let path = parts.uri.into_parts().path_and_query;
+    let target = if connect && protocol.is_none() {
+        target::of_connect(path)?
+    } else {
+        target::normal(path, &parts.method)?
     };
     let body = match stream.is_end_stream() {
         true => Body::Empty,
@@ -53,6 +53,29 @@ pub fn request(
         original_case: http::Extensions::new(),
     };
     Ok((head, body))
+}
+
+/// `:authority`, or else the one `host`.
+fn authority(parts: &http::request::Parts) -> Result<Authority, Refusal> {
+    let value = match parts.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?,
+        None => {
+            let mut hosts = parts.headers.get_all(header::HOST).into_iter();
+            let host = hosts.next().cloned().ok_or(Refusal::NoHost)?;
+            if hosts.next().is_some() {
+                return Err(Refusal::BadHost);
+            }
+            host
+        }
+    };
+    Authority::new(value).ok_or(Refusal::BadHost)
+}
+
+/// Whether the client waits for leave to send its body; the field is for this hop.
+pub fn take_expect(request: &mut Request<RecvStream>) -> bool {
+    let expects = request.headers_mut().remove(header::EXPECT);
+    expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        && !request.body().is_end_stream()
 }
 
 /// Cookie crumbs become one field (RFC 9113 section 8.2.3).
@@ -74,5 +97,56 @@ pub fn response(head: ResponseHead) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    hop_by_hop::strip_for_http2(response.headers_mut()); // local replies and configured headers may have them
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(uri: &str, hosts: &[&'static str]) -> Result<String, Refusal> {
+        let mut request = Request::builder().uri(uri);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        let parts = request.body(()).unwrap().into_parts().0;
+        authority(&parts).map(|authority| authority.as_str().to_owned())
+    }
+
+    #[test]
+    fn the_authority_wins_and_one_host_stands_in() {
+        assert_eq!(host("http://a:80/", &["b"]).as_deref(), Ok("a:80"));
+        assert_eq!(host("/", &["b"]).as_deref(), Ok("b"));
+        assert_eq!(host("/", &[]), Err(Refusal::NoHost));
+        assert_eq!(host("/", &["b", "c"]), Err(Refusal::BadHost));
+        assert_eq!(host("/", &["b, c"]), Err(Refusal::BadHost));
+        assert_eq!(host("http://user@a/", &[]), Err(Refusal::BadHost));
+    }
+
+    #[test]
+    fn crumbs_are_joined_in_order() {
+        let mut headers = http::HeaderMap::new();
+        for crumb in ["a=1", "b=2; c=3", "d=4"] {
+            headers.append(header::COOKIE, HeaderValue::from_static(crumb));
+        }
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3; d=4"]);
+    }
+
+    #[test]
+    fn a_response_has_no_field_that_http2_forbids() {
+        let mut head = ResponseHead::new(http::StatusCode::BAD_REQUEST);
+        for (name, value) in [
+            ("connection", "close"),
+            ("keep-alive", "1"),
+            ("upgrade", "x"),
+            ("transfer-encoding", "chunked"),
+            ("x", "y"),
+        ] {
+            head.headers.insert(name, HeaderValue::from_static(value));
+        }
+        let response = response(head);
+        assert_eq!(response.headers().keys().collect::<Vec<_>>(), ["x"]);
+    }
 }

@@ -11,10 +11,11 @@ pub mod send;
 use super::{Answer, Body, Duplex, Stream};
 use crate::{exchange, listener::Connection};
 use bytes::Bytes;
-use h2::{RecvStream, Reason, server::SendResponse};
+use h2::{Reason, RecvStream, server::SendResponse};
 use http::Request;
 use http_body::Body as _;
 use std::{future::poll_fn, rc::Rc};
+use tokio::time::Instant;
 
 /// Bytes that a stream may have handed to h2 and not yet on the wire.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
@@ -57,17 +58,28 @@ pub async fn serve(stream: Stream, connection: Rc<Connection>) {
                 driver.graceful_shutdown();
             }
             () = idle.as_mut() => {
-                if !draining && connection.active_requests() == 0 {
+                let idle_since = connection.idle_since().unwrap_or_else(Instant::now);
+                if !draining && idle_since.elapsed() >= limits.connection_idle_timeout {
                     draining = true;
                     driver.graceful_shutdown();
                 }
-                idle.as_mut().reset(tokio::time::Instant::now() + limits.connection_idle_timeout);
+                let (next, now) = (idle_since + limits.connection_idle_timeout, Instant::now());
+                idle.as_mut().reset(if next > now { next } else { now + limits.connection_idle_timeout });
             }
         }
     }
 }
 
-async fn stream_task(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, connection: Rc<Connection>) {
+async fn stream_task(
+    mut request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    connection: Rc<Connection>,
+) {
+    if convert::take_expect(&mut request) {
+        let mut leave = http::Response::new(());
+        *leave.status_mut() = http::StatusCode::CONTINUE;
+        let _ = respond.send_informational(leave); // a stream that is gone shows below
+    }
     let answer = async {
         match convert::request(request, &connection) {
             Ok((head, body)) => exchange::serve(&connection, head, body).await,
@@ -110,3 +122,6 @@ fn reset_reason(error: super::BodyError) -> Reason {
         super::BodyError::Closed => Reason::INTERNAL_ERROR,
     }
 }
+
+#[cfg(test)]
+mod tests;

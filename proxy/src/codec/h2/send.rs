@@ -1,7 +1,7 @@
 //! Sending a body on an HTTP/2 stream, at the pace of the peer's window.
 
 use super::reset_reason;
-use crate::codec::{Body, BodyError};
+use crate::codec::{Body, BodyError, hop_by_hop};
 use bytes::{Buf, Bytes};
 use h2::SendStream;
 use http_body::Body as _;
@@ -48,7 +48,8 @@ pub async fn body(mut sending: SendStream<Bytes>, mut body: Body) -> Result<(), 
                 }
             }
             Some(Err(frame)) => {
-                if let Ok(trailers) = frame.into_trailers() {
+                if let Ok(mut trailers) = frame.into_trailers() {
+                    hop_by_hop::strip_trailers(&mut trailers);
                     return end(sending.send_trailers(trailers));
                 }
             }
@@ -106,10 +107,16 @@ fn poll_room(sending: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Resu
         match sending.poll_capacity(cx) {
             Poll::Ready(Some(Ok(_))) => {}
             Poll::Ready(Some(Err(error))) => {
-                let reason = error.reason().map_or(BodyError::Closed, |reason| BodyError::Reset(reason.into()));
+                let reason =
+                    error.reason().map_or(BodyError::Closed, |reason| BodyError::Reset(reason.into()));
                 return Poll::Ready(Err(reason));
             }
-            Poll::Ready(None) => return Poll::Ready(Err(BodyError::Closed)),
+            Poll::Ready(None) => {
+                let Poll::Ready(why) = poll_reset(sending, cx) else {
+                    return Poll::Ready(Err(BodyError::Closed));
+                };
+                return Poll::Ready(why);
+            }
             Poll::Pending => return poll_reset(sending, cx),
         }
     }

@@ -8,11 +8,7 @@ use crate::{
     load::Question,
     upstream::{self, VERSIONS},
 };
-use std::{
-    fmt::Write,
-    net::Ipv4Addr,
-    sync::Arc,
-};
+use std::{fmt::Write, net::Ipv4Addr, sync::Arc};
 
 /// VirtualServices that follow one another with one service.
 const GROUP: usize = 10;
@@ -44,8 +40,12 @@ impl Mesh {
         let mut text = self.service(service);
         for group in (service * GROUP..self.virtual_services).step_by(self.services * GROUP) {
             for number in group..(group + GROUP).min(self.virtual_services) {
-                let switch = if number == 0 { switch } else { 0 };
-                text += &virtual_service(number, &service_host(service), switch);
+                let switched = match (number, switch) {
+                    (0, 0) => [100, 0],
+                    (0, _) => [0, 100],
+                    _ => [50, 50],
+                };
+                text += &virtual_service(number, &service_host(service), switched);
             }
         }
         text
@@ -94,7 +94,7 @@ impl Mesh {
     pub fn direct(&self) -> Arc<[Question]> {
         let count = self.virtual_services;
         // A step without a common divisor reaches all.
-        let step = [7919, 7907, 7901].into_iter().find(|step| count % step != 0).unwrap_or(1);
+        let step = [7919, 7907, 7901].into_iter().find(|step| !count.is_multiple_of(*step)).unwrap_or(1);
         let numbers = (0..count).map(|at| at * step % count);
         numbers.map(|number| Question::get(&host(number), "/healthz", vec![host(number).into()])).collect()
     }
@@ -120,7 +120,7 @@ fn host(number: usize) -> String {
 }
 
 /// Rules as people write them: an answer, a canary by header, a split by weight, some with an expression, and the rest.
-fn virtual_service(number: usize, service: &str, switch: Switch) -> String {
+fn virtual_service(number: usize, service: &str, switched: [u32; 2]) -> String {
     let mut text = format!(
         "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{ name: shop-{number} }}\nspec:\n  \
          hosts: [{host}]\n  http:\n    \
@@ -137,8 +137,7 @@ fn virtual_service(number: usize, service: &str, switch: Switch) -> String {
              route: [{{ destination: {{ host: {service}, subset: v1 }} }}]\n"
         );
     }
-    let first = if switch == 0 { 100 } else { 0 };
-    for (rule, weights) in [("api", [90, 10]), ("switch", [first, 100 - first])] {
+    for (rule, weights) in [("api", [90, 10]), ("switch", switched)] {
         text += &format!(
             "    - name: {rule}\n      match: [{{ uri: {{ prefix: /{rule}/ }} }}]\n      \
              rewrite: {{ uri: /{rule}-{number}/ }}\n      timeout: 15s\n      \
@@ -158,11 +157,7 @@ fn virtual_service(number: usize, service: &str, switch: Switch) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sidle_model::{
-        ir::Node,
-        load::{Loaded, load_texts},
-        source::Text,
-    };
+    use sidle_model::{Loaded, Severity, ir::Node, load_texts, source::Text};
     use std::collections::BTreeSet;
 
     const MESH: Mesh = Mesh { services: 3, endpoints: 4, virtual_services: 47, port: 8080 };
@@ -173,9 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn a_mesh_has_its_sizes_and_calls_for_no_remark() {
+    fn a_mesh_has_its_sizes_and_calls_for_no_warning() {
         let loaded = load(MESH);
-        assert!(loaded.diagnostics.is_empty(), "{:#?}", loaded.diagnostics);
+        // The weight 0 of the switch.
+        assert_eq!(loaded.diagnostics.len(), 1, "{:#?}", loaded.diagnostics);
+        assert_eq!(loaded.diagnostics[0].severity, Severity::Info);
         assert_eq!(loaded.config.service_entries.len(), MESH.services);
         assert_eq!(loaded.config.virtual_services.len(), MESH.virtual_services);
         assert!(loaded.config.service_entries.iter().all(|entry| entry.spec.endpoints.len() == 4));
@@ -189,7 +186,10 @@ mod tests {
         let (before, after) = (MESH.file(0, 0), MESH.file(0, 1));
         let changed: Vec<_> = before.lines().zip(after.lines()).filter(|(a, b)| a != b).collect();
         assert_eq!(before.lines().count(), after.lines().count());
-        assert!(changed.len() == 2 && changed.iter().all(|(line, _)| line.contains("weight:")), "{changed:?}");
+        assert!(
+            changed.len() == 2 && changed.iter().all(|(line, _)| line.contains("weight:")),
+            "{changed:?}"
+        );
     }
 
     #[test]

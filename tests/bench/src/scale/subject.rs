@@ -1,6 +1,6 @@
 //! A proxy on a mesh: started, changed, loaded, and measured from outside.
 //!
-//! Invariants: one worker; on a core of its own where there are two; a configuration with a remark is void.
+//! Invariants: one worker; on a core of its own where there are two; a configuration with a warning is void.
 
 use super::mesh::{Mesh, Switch, file_name};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 use sidle_test_support::{
     ports,
     process::Process,
-    sidle::{Answered, Ports, command, http_get},
+    sidle::{Ports, command, http_get},
 };
 use std::{
     fs,
@@ -22,6 +22,8 @@ use tempfile::TempDir;
 
 /// How long a start or a change may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long after a swap its report may come.
+const REPORT: Duration = Duration::from_secs(2);
 /// Between two looks. What is looked at costs the proxy far less.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -36,6 +38,8 @@ pub struct Subject {
     cores: Option<Cores>,
     process: Option<Process>,
     switch: Switch,
+    /// Configurations that this process has been given.
+    applied: u64,
 }
 
 impl Subject {
@@ -58,13 +62,13 @@ impl Subject {
             bytes += text.len();
             fs::write(folder.path().join(name), text)?;
         }
-        Ok(Subject { mesh, bytes, folder, ports, cores, process: None, switch: 0 })
+        Ok(Subject { mesh, bytes, folder, ports, cores, process: None, switch: 0, applied: 0 })
     }
 
     /// Ends the proxy if it runs, and starts it anew. Time until it is ready.
     ///
     /// # Errors
-    /// When it ends, does not become ready, or remarks on its configuration.
+    /// When it ends, does not become ready, or warns of its configuration.
     pub async fn start(&mut self) -> Result<Duration, Void> {
         self.process = None;
         let mut command = command();
@@ -88,6 +92,7 @@ impl Subject {
             tokio::time::sleep(LOOK).await;
         }
         let took = begin.elapsed();
+        self.applied = 1;
         self.last_attempt()?;
         Ok(took)
     }
@@ -118,6 +123,7 @@ impl Subject {
         }
         let took = begin.elapsed();
         self.switch = wanted;
+        self.applied += 1;
         Ok((took, self.last_attempt()?))
     }
 
@@ -145,16 +151,25 @@ impl Subject {
         self.process.as_ref().ok_or_else(|| Void::because("the proxy does not run"))
     }
 
-    /// How long the last attempt to apply the configuration took, once it is done.
+    /// How long the last attempt to apply the configuration took. The swap comes a moment before the report of it.
     fn last_attempt(&self) -> Result<Duration, Void> {
         let begin = Instant::now();
         loop {
-            let answer = http_get(self.ports.admin, "/config/status")?;
-            match attempt(&answer, self.switch_number()) {
-                Some(verdict) => return verdict,
-                None if begin.elapsed() > PATIENCE => return Err(Void::because(answer.body)),
-                None => std::thread::sleep(LOOK),
+            let status = http_get(self.ports.admin, "/config/status")?.json();
+            let attempt = &status["lastAttempt"];
+            let expected = attempt["result"] == "applied"
+                && attempt["diagnostics"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().all(|one| one["severity"] == "info"))
+                && status["accepted"] == self.applied
+                && status["rejected"] == 0;
+            if let (true, Some(milliseconds)) = (expected, attempt["durationMs"].as_f64()) {
+                return Ok(Duration::from_secs_f64(milliseconds / 1e3));
             }
+            if begin.elapsed() > REPORT {
+                return Err(Void::because(format!("attempt {} is not as expected: {attempt}", self.applied)));
+            }
+            std::thread::sleep(LOOK);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The servers of `config-examples/`: `echo [--print] NAME=PORT[,PORT…]…`.
 
 use sidle_test_support::echo::{Echo, Options};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 fn main() {
     let mut print = false;
@@ -22,6 +22,10 @@ fn main() {
         .into_iter()
         .map(|(version, port)| {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            if let Err(error) = TcpListener::bind(address) {
+                eprintln!("cannot listen on {address}: {error}");
+                std::process::exit(1);
+            }
             println!("{version} listens on {address}");
             Echo::with(Options { version, address, tls: None, print })
         })

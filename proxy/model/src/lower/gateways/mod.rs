@@ -12,13 +12,23 @@ mod http;
 mod tls;
 
 use super::{
-    Plan, captured::Chains, egress, matches::Site, names, notes::Notes, protocol::{Class, Protocol}, registry::selects,
-    routes::Routes, virtual_services::Rules,
+    Plan,
+    captured::Chains,
+    egress,
+    matches::Site,
+    names,
+    notes::Notes,
+    protocol::{Class, Protocol},
+    registry::selects,
+    routes::Routes,
+    virtual_services::Rules,
 };
 use crate::{
     config::{Resource, Step, age_order},
     diagnostic::codes,
-    ir::{Direction, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, NetworkFilter, ServerTls},
+    ir::{
+        Direction, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, NetworkFilter, ServerTls,
+    },
     istio::{Gateway, Server, ServerTlsMode},
     kubernetes::IntOrString,
 };
@@ -176,13 +186,20 @@ fn note_unbound(routes: &mut Routes<'_>, gateway: &Resource<Gateway>) {
     for at in mesh.virtual_services.of_gateway(&name) {
         let rules = &mesh.virtual_services.list[*at];
         if servers.iter().all(|server| server.shared_hosts(rules).is_empty()) {
-            let message = format!("never applies at {}: no server of it has any of these hosts", gateway.title());
+            let message =
+                format!("never applies at {}: no server of it has any of these hosts", gateway.title());
             routes.notes.warn(rules.resource, codes::DROPPED, &["hosts".into()], message);
         }
     }
 }
 
-fn listener(routes: &mut Routes<'_>, plan: &mut Plan, bind: Option<&str>, port: u16, servers: &[BoundServer<'_>]) {
+fn listener(
+    routes: &mut Routes<'_>,
+    plan: &mut Plan,
+    bind: Option<&str>,
+    port: u16,
+    servers: &[BoundServer<'_>],
+) {
     let Some(first) = servers.first() else { return };
     let Some((name, address)) = egress::address(bind, port, Ipv4Addr::UNSPECIFIED) else {
         let message = "server dropped: `bind` is neither an IP address nor `unix:///path`";

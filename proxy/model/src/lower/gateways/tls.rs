@@ -18,8 +18,8 @@ use super::{
 use crate::{
     diagnostic::codes,
     ir::{
-        ApplicationProtocol, CertificateFiles, FilterChain, FilterChainMatch, HostPattern, RouteConfiguration, ServerTls,
-        TlsVersion, Transport,
+        ApplicationProtocol, CertificateFiles, FilterChain, FilterChainMatch, HostPattern,
+        RouteConfiguration, ServerTls, TlsVersion, Transport,
     },
     istio::{ServerTlsMode, ServerTlsSettings, TlsProtocol},
 };
@@ -32,10 +32,16 @@ pub(super) fn server(
     port: u16,
 ) -> Option<RouteConfiguration> {
     if server.kind == Kind::Passthrough {
-        passthrough(routes, chains, server);
+        // `AUTO_PASSTHROUGH` is not applied; `check` tells that the port stays closed.
+        if server.server.tls.as_ref().is_none_or(|tls| tls.mode == ServerTlsMode::Passthrough) {
+            passthrough(routes, chains, server);
+        }
         return None;
     }
     let settings = server.server.tls.as_ref()?;
+    if settings.mode == ServerTlsMode::IstioMutual {
+        return None; // there is no workload certificate; `check` tells that the port stays closed
+    }
     let tls = match server_tls(settings, server.kind) {
         Ok(tls) => tls,
         Err(message) => {
@@ -46,8 +52,11 @@ pub(super) fn server(
     let gateway = &server.gateway.metadata;
     let label = server.server.port.name.clone().unwrap_or_else(|| server.server.port.number.to_string());
     let name = format!("https.{port}.{label}.{}.{}", gateway.name, gateway.namespace);
-    let matches =
-        FilterChainMatch { transport: Some(Transport::Tls), server_names: server_names(server), ..Default::default() };
+    let matches = FilterChainMatch {
+        transport: Some(Transport::Tls),
+        server_names: server_names(server),
+        ..Default::default()
+    };
     if server.kind == Kind::Https {
         if !chains.push(http_chain(&name, &name, matches, Some(tls))) {
             note_taken(routes, server);
@@ -74,7 +83,9 @@ fn note_taken(routes: &mut Routes<'_>, server: &BoundServer<'_>) {
 }
 
 fn note_nothing(routes: &mut Routes<'_>, server: &BoundServer<'_>, list: &str) {
-    let message = format!("no VirtualService of this gateway has a `{list}` rule for this server: it closes connections");
+    let message = format!(
+        "no VirtualService of this gateway has a `{list}` rule for this server: it closes connections"
+    );
     server.warn(&mut routes.notes, codes::DROPPED, message);
 }
 
@@ -107,9 +118,9 @@ fn passthrough(routes: &mut Routes<'_>, chains: &mut Chains, server: &BoundServe
                 .iter()
                 .flat_map(|name| {
                     let name = name.to_string();
-                    let shared = server.hosts_for(namespace).filter_map(move |own| {
-                        names::intersection(own, &name).and_then(HostPattern::new)
-                    });
+                    let shared = server
+                        .hosts_for(namespace)
+                        .filter_map(move |own| names::intersection(own, &name).and_then(HostPattern::new));
                     shared.collect::<Vec<_>>()
                 })
                 .collect();
@@ -123,7 +134,11 @@ fn passthrough(routes: &mut Routes<'_>, chains: &mut Chains, server: &BoundServe
                 destinations: choice.destinations,
                 ..Default::default()
             };
-            chains.push(tcp_chain(format!("{}_{}", server.name, server.server.port.number), matches, choice.proxy));
+            chains.push(tcp_chain(
+                format!("{}_{}", server.name, server.server.port.number),
+                matches,
+                choice.proxy,
+            ));
         }
     }
     if !any {
@@ -146,7 +161,8 @@ pub(super) fn bytes(
         for choice in choices {
             let matches = FilterChainMatch { destinations: choice.destinations, ..Default::default() };
             let everything = matches.destinations.is_empty();
-            let chain = tcp_chain(format!("{}_{}", server.name, server.server.port.number), matches, choice.proxy);
+            let chain =
+                tcp_chain(format!("{}_{}", server.name, server.server.port.number), matches, choice.proxy);
             if everything {
                 default.get_or_insert(chain);
             } else {
@@ -159,9 +175,6 @@ pub(super) fn bytes(
 
 /// How TLS is opened. `Err`: why it cannot be.
 fn server_tls(settings: &ServerTlsSettings, kind: Kind) -> Result<ServerTls, &'static str> {
-    if settings.mode == ServerTlsMode::IstioMutual {
-        return Err("`ISTIO_MUTUAL` needs a workload certificate, which this proxy does not have");
-    }
     let own = settings.server_certificate.as_ref().zip(settings.private_key.as_ref());
     let more = settings.tls_certificates.iter();
     let more = more.filter_map(|pair| pair.server_certificate.as_ref().zip(pair.private_key.as_ref()));

@@ -38,19 +38,27 @@ pub(super) fn services<'a>(
             slices.entry((&*slice.metadata.namespace, &**service)).or_default().push(&slice.spec);
         }
     }
-    let endpoints = config.endpoints.iter().map(|e| ((&*e.metadata.namespace, &*e.metadata.name), &e.spec)).collect();
+    let endpoints =
+        config.endpoints.iter().map(|e| ((&*e.metadata.namespace, &*e.metadata.name), &e.spec)).collect();
     let given = Given { slices, endpoints, workloads };
     let mut resources: Vec<_> = config.services.iter().collect();
     resources.sort_by(|a, b| age_order(a, b));
     resources.into_iter().map(|resource| service(resource, node, &given, notes)).collect()
 }
 
-fn service<'a>(resource: &'a Resource<k8s::Service>, node: &Node, given: &Given<'_>, notes: &mut Notes) -> Service<'a> {
+fn service<'a>(
+    resource: &'a Resource<k8s::Service>,
+    node: &Node,
+    given: &Given<'_>,
+    notes: &mut Notes,
+) -> Service<'a> {
     let Resource { metadata, spec, .. } = resource;
-    let host: Arc<str> = format!("{}.{}.svc.{}", metadata.name, metadata.namespace, node.domain).to_lowercase().into();
-    let export_to: Vec<String> = metadata.annotations.get("networking.istio.io/exportTo").map_or_else(Vec::new, |list| {
-        list.split(',').map(|namespace| namespace.trim().to_owned()).collect()
-    });
+    let host: Arc<str> =
+        format!("{}.{}.svc.{}", metadata.name, metadata.namespace, node.domain).to_lowercase().into();
+    let export_to: Vec<String> = metadata
+        .annotations
+        .get("networking.istio.io/exportTo")
+        .map_or_else(Vec::new, |list| list.split(',').map(|namespace| namespace.trim().to_owned()).collect());
     let external_name = match spec.kind {
         ServiceType::ExternalName => spec.external_name.as_deref(),
         _ => None,
@@ -108,7 +116,9 @@ fn fill(
     let unready = resource.spec.publish_not_ready_addresses;
     let picked: Vec<&Instance<'_>> = match service.selector.is_empty() {
         true => Vec::new(),
-        false => given.workloads.selected(namespace, service.selector).filter(|i| i.ready || unready).collect(),
+        false => {
+            given.workloads.selected(namespace, service.selector).filter(|i| i.ready || unready).collect()
+        }
     };
     for port in &mut service.ports {
         let mut list = EndpointList::default();
@@ -153,7 +163,8 @@ fn without_endpoints(
         false => format!("{name}.{}", service.namespace),
     };
     let message = format!(
-        "no file gives the endpoints of `{}`: the name `{written}` will be resolved by DNS", service.host
+        "no file gives the endpoints of `{}`: the name `{written}` will be resolved by DNS",
+        service.host
     );
     notes.warn(resource, codes::RESOLVED_BY_DNS, &[], message);
     let namespace = service.namespace;

@@ -12,11 +12,7 @@ mod workloads;
 
 pub(super) use workloads::{Labels, selects};
 
-use super::{
-    names,
-    notes::Notes,
-    protocol::Protocol,
-};
+use super::{names, notes::Notes, protocol::Protocol};
 use crate::{
     config::{Config, Resource, Step},
     diagnostic::codes,
@@ -116,7 +112,8 @@ impl<'a> Service<'a> {
             Resolution::Original => ir::Discovery::OriginalDestination,
             Resolution::OfRequest => ir::Discovery::DynamicForwardProxy,
             Resolution::Given | Resolution::RoundRobinDns => {
-                let chosen = port.endpoints.iter().filter(|endpoint| selects(labels, &endpoint.workload.labels));
+                let chosen =
+                    port.endpoints.iter().filter(|endpoint| selects(labels, &endpoint.workload.labels));
                 let mut endpoints: Vec<_> = chosen.cloned().collect();
                 let named = endpoints.iter().any(|e| matches!(e.address, EndpointAddress::Name(..)));
                 match (named, self.resolution) {
@@ -158,7 +155,8 @@ impl<'a> Registry<'a> {
         // Among services of one host that of the client's own namespace comes first, then the order of `services`.
         let own = |service: &Service<'_>| service.namespace == node.namespace;
         for first in [true, false] {
-            for (at, service) in self.services.iter().enumerate().filter(|(_, service)| own(service) == first) {
+            for (at, service) in self.services.iter().enumerate().filter(|(_, service)| own(service) == first)
+            {
                 let list = if service.exported { &mut self.visible } else { &mut self.hidden };
                 list.entry(service.host.clone()).or_insert(at);
             }
@@ -182,9 +180,15 @@ impl<'a> Registry<'a> {
     }
 
     /// Those of `namespace` whose selector picks a workload with `labels`, in file order.
-    pub fn of_workload<'s>(&'s self, namespace: &'s str, labels: &'s Labels) -> impl Iterator<Item = &'s Service<'a>> {
+    pub fn of_workload<'s>(
+        &'s self,
+        namespace: &'s str,
+        labels: &'s Labels,
+    ) -> impl Iterator<Item = &'s Service<'a>> {
         self.services.iter().filter(move |service| {
-            service.namespace == namespace && !service.selector.is_empty() && selects(service.selector, labels)
+            service.namespace == namespace
+                && !service.selector.is_empty()
+                && selects(service.selector, labels)
         })
     }
 }
@@ -232,5 +236,10 @@ fn identity(host: &Arc<str>, namespace: &str, domain: &str) -> ServiceIdentity {
 
 /// Says that a service has no endpoint, unless that is how it is meant.
 fn note_no_endpoints<T>(notes: &mut Notes, resource: &Resource<T>, path: &[Step<'_>], host: &str, why: &str) {
-    notes.warn(resource, codes::NO_ENDPOINTS, path, format!("`{host}` has no endpoints: {why}; requests to it get 503"));
+    notes.warn(
+        resource,
+        codes::NO_ENDPOINTS,
+        path,
+        format!("`{host}` has no endpoints: {why}; requests to it get 503"),
+    );
 }

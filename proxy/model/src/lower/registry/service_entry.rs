@@ -7,7 +7,8 @@
 
 use super::{
     super::{names, notes::Notes, protocol::Protocol},
-    EndpointList, Labels, Port, Resolution, Service, Source, bare_endpoint, identity, network, note_no_endpoints,
+    EndpointList, Labels, Port, Resolution, Service, Source, bare_endpoint, identity, network,
+    note_no_endpoints,
     workloads::{Instance, Workloads},
 };
 use crate::{
@@ -58,7 +59,10 @@ pub(super) fn services<'a>(
 }
 
 /// Where the entry's endpoints are: inline, or picked.
-fn instances<'w, 'a>(resource: &'a Resource<ServiceEntry>, workloads: &'w Workloads<'a>) -> Instances<'w, 'a> {
+fn instances<'w, 'a>(
+    resource: &'a Resource<ServiceEntry>,
+    workloads: &'w Workloads<'a>,
+) -> Instances<'w, 'a> {
     let Resource { metadata, spec, .. } = resource;
     match &spec.workload_selector {
         Some(selector) => {
@@ -68,7 +72,9 @@ fn instances<'w, 'a>(resource: &'a Resource<ServiceEntry>, workloads: &'w Worklo
         None => Instances::Inline(
             spec.endpoints
                 .iter()
-                .filter_map(|entry| Instance::of_entry(entry, &metadata.name, &metadata.namespace, &NO_LABELS))
+                .filter_map(|entry| {
+                    Instance::of_entry(entry, &metadata.name, &metadata.namespace, &NO_LABELS)
+                })
                 .collect(),
         ),
     }
@@ -99,7 +105,9 @@ fn service<'a>(
     let resolution = resolution(spec, &host);
     let ports = spec.ports.iter().map(|port| {
         let endpoints = match resolution {
-            Resolution::Given | Resolution::RoundRobinDns => endpoints(port, spec, &host, metadata, instances),
+            Resolution::Given | Resolution::RoundRobinDns => {
+                endpoints(port, spec, &host, metadata, instances)
+            }
             Resolution::Original | Resolution::OfRequest => Vec::new(),
         };
         Port {

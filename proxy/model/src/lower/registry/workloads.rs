@@ -71,7 +71,12 @@ impl<'a> Instance<'a> {
                 name: owner,
                 namespace: pod.metadata.namespace.clone(),
                 labels: pod.metadata.labels.clone(),
-                service_account: pod.spec.spec.service_account_name.clone().unwrap_or_else(|| "default".into()),
+                service_account: pod
+                    .spec
+                    .spec
+                    .service_account_name
+                    .clone()
+                    .unwrap_or_else(|| "default".into()),
             }),
             ready: pod.spec.is_ready(),
         }
@@ -84,7 +89,9 @@ impl<'a> Instance<'a> {
 
     /// The port here that a Service's port leads to. `None`: there is no port of the name that `target` gives.
     pub fn port(&self, name: &str, number: u16, target: Option<&IntOrString>) -> Option<u16> {
-        if self.by_service_port && let Some(port) = self.ports.get(name) {
+        if self.by_service_port
+            && let Some(port) = self.ports.get(name)
+        {
             return Some(*port);
         }
         match target {
@@ -124,12 +131,18 @@ impl<'a> Workloads<'a> {
             let Some(address) = pod.spec.address() else { continue };
             let at = workloads.instances.len();
             workloads.by_pod.insert((&pod.metadata.namespace, &pod.metadata.name), at);
-            workloads.add(&pod.metadata.namespace, &[&pod.metadata.labels], Instance::of_pod(pod, address, owners.of(pod)));
+            workloads.add(
+                &pod.metadata.namespace,
+                &[&pod.metadata.labels],
+                Instance::of_pod(pod, address, owners.of(pod)),
+            );
         }
         for entry in &config.workload_entries {
             let Resource { metadata, spec, .. } = entry;
             // Istio lets labels stand in the metadata or in the spec; the spec's win.
-            if let Some(instance) = Instance::of_entry(spec, &metadata.name, &metadata.namespace, &metadata.labels) {
+            if let Some(instance) =
+                Instance::of_entry(spec, &metadata.name, &metadata.namespace, &metadata.labels)
+            {
                 workloads.add(&metadata.namespace, &[&spec.labels, &metadata.labels], instance);
             }
         }
@@ -152,10 +165,16 @@ impl<'a> Workloads<'a> {
     }
 
     /// Those of `namespace` that a selector picks; an empty selector picks all.
-    pub fn selected<'s>(&'s self, namespace: &'s str, selector: &'s Labels) -> impl Iterator<Item = &'s Instance<'a>> {
+    pub fn selected<'s>(
+        &'s self,
+        namespace: &'s str,
+        selector: &'s Labels,
+    ) -> impl Iterator<Item = &'s Instance<'a>> {
         let places = selector
             .iter()
-            .map(|(key, value)| self.by_label.get(&(namespace, key.as_str(), value.as_str())).map_or(&[][..], |p| &p[..]))
+            .map(|(key, value)| {
+                self.by_label.get(&(namespace, key.as_str(), value.as_str())).map_or(&[][..], |p| &p[..])
+            })
             .min_by_key(|places| places.len())
             .unwrap_or_else(|| self.by_namespace.get(namespace).map_or(&[], |p| &p[..]));
         places.iter().map(|at| &self.instances[*at]).filter(|i| selects(selector, &i.workload.labels))
@@ -201,9 +220,9 @@ impl<'a> Owners<'a> {
             return deployment.into();
         }
         let templates = self.templates.get(metadata.namespace.as_str()).map_or(&[][..], |list| &list[..]);
-        let owner = templates.iter().find(|(labels, name)| {
-            metadata.name.starts_with(name) && selects(labels, &metadata.labels)
-        });
+        let owner = templates
+            .iter()
+            .find(|(labels, name)| metadata.name.starts_with(name) && selects(labels, &metadata.labels));
         owner.map_or(&metadata.name[..], |(_, name)| name).into()
     }
 }

@@ -29,8 +29,14 @@ fn a_gateway_is_for_the_proxies_that_it_selects() {
     assert_eq!(routes(&ir, "http.80", "*"), ["prefix /api -> outbound|80||a.com"]);
     assert!(table(&ir, "http.80").ignore_port_in_host);
     let listener = listener(&ir, "0.0.0.0_80");
-    assert_eq!((listener.direction, listener.address.to_string()), (Direction::Gateway, "0.0.0.0:80".to_owned()));
-    let Some(NetworkFilter::Http(http)) = listener.default_filter_chain.as_ref().map(|chain| &chain.filter) else { panic!() };
+    assert_eq!(
+        (listener.direction, listener.address.to_string()),
+        (Direction::Gateway, "0.0.0.0:80".to_owned())
+    );
+    let Some(NetworkFilter::Http(http)) = listener.default_filter_chain.as_ref().map(|chain| &chain.filter)
+    else {
+        panic!()
+    };
     assert!(http.edge);
     assert_eq!(lowered(&yaml).ir.listeners.len(), 2, "not selected");
     let everybody = yaml.replace("  selector: {app: edge}\n", "");
@@ -56,7 +62,8 @@ fn r3_rules_of_one_host_are_merged_with_those_for_everything_last() {
 
 #[test]
 fn hosts_of_server_and_rules_intersect_within_the_servers_namespaces() {
-    let servers = "  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['./*.a.com', 'blue/b.com', 'c.com']}\n";
+    let servers =
+        "  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['./*.a.com', 'blue/b.com', 'c.com']}\n";
     let rule = |namespace: &str, hosts: &str| {
         let http = "  http: [{directResponse: {status: 200}}]";
         let spec = format!("  hosts: {hosts}\n  gateways: [default/g]\n{http}");
@@ -67,7 +74,10 @@ fn hosts_of_server_and_rules_intersect_within_the_servers_namespaces() {
         table(&lowered.ir, "http.80").virtual_hosts.iter().flat_map(|host| domains(host)).collect::<Vec<_>>()
     };
     let base = gateway("g", servers);
-    assert_eq!(served(&(base.clone() + &rule("default", "[x.a.com, '*.com', a.com, b.com]"))), ["x.a.com", "*.a.com", "c.com"]);
+    assert_eq!(
+        served(&(base.clone() + &rule("default", "[x.a.com, '*.com', a.com, b.com]"))),
+        ["x.a.com", "*.a.com", "c.com"]
+    );
     assert_eq!(served(&(base.clone() + &rule("blue", "[x.a.com, b.com, '*']"))), ["b.com", "c.com"]);
     let lost = edge(&(base + &rule("green", "[x.a.com]")));
     assert_note(&lost, "SDL0601", "no server of it has any of these hosts");
@@ -76,14 +86,21 @@ fn hosts_of_server_and_rules_intersect_within_the_servers_namespaces() {
 #[test]
 fn match_ports_and_redirect_ports_are_the_servers() {
     let servers = "  - {port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}\n  - {port: {number: 81, name: b, protocol: HTTP}, hosts: ['*']}\n";
-    let service = service("default", "edge", &[("http", 80)]).replace("spec:", "spec:\n  selector: {app: edge}").replace("port: 80", "port: 80, targetPort: 8080");
+    let service = service("default", "edge", &[("http", 80)])
+        .replace("spec:", "spec:\n  selector: {app: edge}")
+        .replace("port: 80", "port: 80, targetPort: 8080");
     let yaml = gateway("g", servers)
         + &service
-        + &rules("v", "['*']", "  http:\n  - match: [{port: 80}]\n    redirect: {derivePort: FROM_REQUEST_PORT}\n  - match: [{port: 81}]\n    redirect: {derivePort: FROM_PROTOCOL_DEFAULT}\n");
+        + &rules(
+            "v",
+            "['*']",
+            "  http:\n  - match: [{port: 80}]\n    redirect: {derivePort: FROM_REQUEST_PORT}\n  - match: [{port: 81}]\n    redirect: {derivePort: FROM_PROTOCOL_DEFAULT}\n",
+        );
     let ir = edge(&yaml).ir;
     assert_eq!(routes(&ir, "http.8080", "*"), ["any -> redirect 301 None None Number(80)"]);
     assert_eq!(routes(&ir, "http.81", "*"), ["any -> redirect 301 None None SchemeDefault"]);
     assert_eq!(chains(&ir, "0.0.0.0_8080"), ["default -> http http.8080"]);
+    assert!(chains(&ir, "virtualInbound").is_empty(), "the Service is the gateway's own");
 }
 
 #[test]
@@ -127,9 +144,16 @@ fn tls_servers_are_told_apart_by_name() {
             "* sni=t.com Tls opened -> tcp 1 outbound|443||bytes.com",
         ]
     );
-    let tls: Vec<_> = listener(ir, "0.0.0.0_443").filter_chains.iter().filter_map(|chain| chain.tls.as_ref()).collect();
-    assert_eq!((tls[0].client_ca.is_some(), tls[0].min_version, tls[0].alpn.len()), (false, TlsVersion::V1_2, 2));
-    assert_eq!((tls[1].client_ca.is_some(), tls[1].min_version, tls[1].max_version), (true, TlsVersion::V1_3, TlsVersion::V1_3));
+    let tls: Vec<_> =
+        listener(ir, "0.0.0.0_443").filter_chains.iter().filter_map(|chain| chain.tls.as_ref()).collect();
+    assert_eq!(
+        (tls[0].client_ca.is_some(), tls[0].min_version, tls[0].alpn.len()),
+        (false, TlsVersion::V1_2, 2)
+    );
+    assert_eq!(
+        (tls[1].client_ca.is_some(), tls[1].min_version, tls[1].max_version),
+        (true, TlsVersion::V1_3, TlsVersion::V1_3)
+    );
     assert_eq!(tls[2].alpn, []);
     assert_eq!(routes(ir, "https.443.a.g.default", "a.com"), ["any -> outbound|443||web.com"]);
     assert_note(&lowered, "SDL0501", "`credentialName` is not read");
@@ -150,7 +174,12 @@ fn tcp_servers() {
 #[test]
 fn r19_rules_for_the_mesh_alone_are_not_for_gateways() {
     let yaml = gateway("g", HTTP)
-        + &istio("VirtualService", "default", "v", "  hosts: [a.com]\n  gateways: [mesh, g]\n  http:\n  - match: [{gateways: [mesh]}]\n    directResponse: {status: 201}\n  - directResponse: {status: 202}");
+        + &istio(
+            "VirtualService",
+            "default",
+            "v",
+            "  hosts: [a.com]\n  gateways: [mesh, g]\n  http:\n  - match: [{gateways: [mesh]}]\n    directResponse: {status: 201}\n  - directResponse: {status: 202}",
+        );
     let ir = edge(&yaml).ir;
     assert_eq!(routes(&ir, "http.80", "a.com"), ["any -> direct 202 \"\""]);
     assert_eq!(http_routes(&ir, "http_proxy", "a.com"), ["any -> direct 201 \"\""]);

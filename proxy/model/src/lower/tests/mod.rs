@@ -13,8 +13,8 @@ use super::{Lowered, lower};
 use crate::{
     diagnostic::Diagnostic,
     ir::{
-        Cluster, Discovery, Forward, HeaderMatch, Ir, Listener, NetworkFilter, Node, PathMatch, PathRewrite, Route,
-        RouteAction, RouteConfiguration, StringMatch, VirtualHost,
+        Cluster, Discovery, Forward, HeaderMatch, Ir, Listener, NetworkFilter, Node, PathMatch, PathRewrite,
+        Route, RouteAction, RouteConfiguration, StringMatch, VirtualHost,
     },
     source::Text,
 };
@@ -45,7 +45,9 @@ fn node(namespace: &str, labels: &str) -> Node {
 
 /// A Service with ports `name:number`, in namespace `namespace`, without a selector; endpoints by DNS.
 fn service(namespace: &str, name: &str, ports: &[(&str, u16)]) -> String {
-    let mut text = format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  ports:\n");
+    let mut text = format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  ports:\n"
+    );
     for (name, number) in ports {
         _ = writeln!(text, "  - {{name: {name}, port: {number}}}");
     }
@@ -79,7 +81,8 @@ fn domains(host: &VirtualHost) -> Vec<String> {
 
 /// The routes of a domain, each as a line.
 fn routes(ir: &Ir, table_name: &str, domain: &str) -> Vec<String> {
-    let host = host(ir, table_name, domain).unwrap_or_else(|| panic!("no {domain} in {:#?}", table(ir, table_name)));
+    let host =
+        host(ir, table_name, domain).unwrap_or_else(|| panic!("no {domain} in {:#?}", table(ir, table_name)));
     host.routes.iter().map(|route| route_line(route)).collect()
 }
 
@@ -109,7 +112,11 @@ fn route_line(route: &Route) -> String {
     if route.matches.ignore_case {
         line.push_str(" (any case)");
     }
-    let fields = [("method", &route.matches.method), ("scheme", &route.matches.scheme), ("authority", &route.matches.authority)];
+    let fields = [
+        ("method", &route.matches.method),
+        ("scheme", &route.matches.scheme),
+        ("authority", &route.matches.authority),
+    ];
     for (name, value) in fields {
         if let Some(value) = value {
             _ = write!(line, " {name}{}", text_match(value));
@@ -125,11 +132,23 @@ fn route_line(route: &Route) -> String {
     match &route.action {
         RouteAction::Forward(forward) => line.push_str(&forward_text(forward)),
         RouteAction::Redirect(to) => {
-            _ = write!(line, "redirect {} {:?} {:?} {:?}", to.status.as_u16(), to.scheme, to.authority, to.port);
+            _ = write!(
+                line,
+                "redirect {} {:?} {:?} {:?}",
+                to.status.as_u16(),
+                to.scheme,
+                to.authority,
+                to.port
+            );
             line.push_str(&rewrite_text(to.path.as_ref()));
         }
         RouteAction::Direct(response) => {
-            _ = write!(line, "direct {} {:?}", response.status.as_u16(), String::from_utf8_lossy(&response.body));
+            _ = write!(
+                line,
+                "direct {} {:?}",
+                response.status.as_u16(),
+                String::from_utf8_lossy(&response.body)
+            );
         }
     }
     line
@@ -153,7 +172,9 @@ fn rewrite_text(rewrite: Option<&PathRewrite>) -> String {
         None => String::new(),
         Some(PathRewrite::Prefix(path)) => format!(" prefix-> {path}"),
         Some(PathRewrite::Full(path)) => format!(" path-> {path}"),
-        Some(PathRewrite::Regex { pattern, substitution }) => format!(" s/{}/{substitution}/", pattern.as_str()),
+        Some(PathRewrite::Regex { pattern, substitution }) => {
+            format!(" s/{}/{substitution}/", pattern.as_str())
+        }
     }
 }
 
@@ -213,7 +234,8 @@ fn chains(ir: &Ir, name: &str) -> Vec<String> {
         match &chain.filter {
             NetworkFilter::Http(http) => format!("{text}{opened} -> http {}", http.route_configuration),
             NetworkFilter::Tcp(tcp) => {
-                let split: Vec<_> = tcp.clusters.iter().map(|c| format!("{} {}", c.weight, c.cluster)).collect();
+                let split: Vec<_> =
+                    tcp.clusters.iter().map(|c| format!("{} {}", c.weight, c.cluster)).collect();
                 format!("{text}{opened} -> tcp {}", split.join(", "))
             }
         }

@@ -43,7 +43,10 @@ fn r5_the_first_stop_wins_whole_and_inside_it_the_most_specific_host() {
     let lowered = lowered(&(a() + &wider + &wide + &owner));
     assert_eq!(cluster(&lowered.ir, A).limits.max_connections, 1);
     assert!(!cluster_names(&lowered.ir).contains(&"outbound|80|v1|a.blue.svc.cluster.local"));
-    let hidden = notes(&lowered).into_iter().filter(|note| note.contains("DestinationRule default/w (a.yaml:21)")).count();
+    let hidden = notes(&lowered)
+        .into_iter()
+        .filter(|note| note.contains("DestinationRule default/w (a.yaml:21)"))
+        .count();
     assert_eq!(hidden, 2, "{:#?}", notes(&lowered));
 }
 
@@ -71,7 +74,8 @@ fn r5_a_workload_selector_is_for_its_own_clients_only() {
 
 #[test]
 fn r6_rules_of_one_host_and_namespace_are_merged() {
-    let one = istio("DestinationRule", "blue", "one", "  host: a\n  subsets: [{name: v1, labels: {version: v1}}]");
+    let one =
+        istio("DestinationRule", "blue", "one", "  host: a\n  subsets: [{name: v1, labels: {version: v1}}]");
     let two = rule("blue", "two", "a.blue.svc.cluster.local", 7, "  subsets: [{name: v1}, {name: v2}]");
     let three = rule("blue", "three", "a", 9, "");
     let lowered = lowered(&(a() + &one + &two + &three));
@@ -96,6 +100,7 @@ fn r7_blocks_replace_and_port_settings_replace_everything() {
   - name: s
     trafficPolicy:
       connectionPool: {tcp: {maxConnections: 3}}
+      loadBalancer: {simple: RANDOM}
       portLevelSettings: [{port: {number: 82}, connectionPool: {tcp: {maxConnections: 4}}}]";
     let ports = &[("http-a", 80), ("http-b", 81), ("http-c", 82)];
     let lowered = lowered(&(service("blue", "a", ports) + &istio("DestinationRule", "blue", "r", spec)));
@@ -103,7 +108,7 @@ fn r7_blocks_replace_and_port_settings_replace_everything() {
         (80, "", 1, 2, LoadBalancer::RoundRobin),
         (81, "", 1024, 1024, LoadBalancer::Random),
         (82, "", 1, 2, LoadBalancer::RoundRobin),
-        (80, "s", 3, 1024, LoadBalancer::RoundRobin),
+        (80, "s", 3, 1024, LoadBalancer::Random),
         (81, "s", 3, 1024, LoadBalancer::Random),
         (82, "s", 4, 1024, LoadBalancer::LeastRequest),
     ] {
@@ -127,7 +132,10 @@ fn r17_balancers() {
         ("{loadBalancer: {simple: LEAST_CONN}}", LoadBalancer::LeastRequest),
         ("{loadBalancer: {simple: UNSPECIFIED}}", LoadBalancer::LeastRequest),
         ("{loadBalancer: {simple: RANDOM}}", LoadBalancer::Random),
-        ("{loadBalancer: {consistentHash: {useSourceIp: true}}}", LoadBalancer::RingHash { minimum_ring_size: 1024 }),
+        (
+            "{loadBalancer: {consistentHash: {useSourceIp: true}}}",
+            LoadBalancer::RingHash { minimum_ring_size: 1024 },
+        ),
         (
             "{loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {minimumRingSize: 9}}}}",
             LoadBalancer::RingHash { minimum_ring_size: 9 },
@@ -139,14 +147,19 @@ fn r17_balancers() {
     ] {
         assert_eq!(cluster(&with_policy(&[("http", 80)], policy), A).load_balancer, expected, "{policy}");
     }
-    assert_eq!(endpoints(&with_policy(&[("http", 80)], "{loadBalancer: {simple: PASSTHROUGH}}"), A), "original");
+    assert_eq!(
+        endpoints(&with_policy(&[("http", 80)], "{loadBalancer: {simple: PASSTHROUGH}}"), A),
+        "original"
+    );
 }
 
 #[test]
 fn r17_the_route_hashes_by_its_first_destination_and_keeps_its_host() {
     let policy = "{loadBalancer: {consistentHash: {httpCookie: {name: c, ttl: 0s, path: /p}}}}";
     let ir = with_policy(&[("http", 80)], policy);
-    let RouteAction::Forward(forward) = &host(&ir, "80", "a.blue").unwrap().routes[0].action else { panic!() };
+    let RouteAction::Forward(forward) = &host(&ir, "80", "a.blue").unwrap().routes[0].action else {
+        panic!()
+    };
     let ttl = Some(std::time::Duration::ZERO);
     let cookie = HashPolicy::Cookie { name: "c".into(), path: Some("/p".into()), ttl, attributes: vec![] };
     assert_eq!(forward.hash_policies, [cookie]);
@@ -154,8 +167,16 @@ fn r17_the_route_hashes_by_its_first_destination_and_keeps_its_host() {
     let rules = |more: &str| {
         let spec = format!("\n  hosts: [a]\n  http:\n  - route: [{{destination: {{host: a}}}}{more}]");
         let rule = istio("DestinationRule", "blue", "r", &format!("  host: a\n  trafficPolicy: {policy}"));
-        let ir = lowered(&(a() + &service("blue", "b", &[("http", 80)]) + &rule + &istio("VirtualService", "blue", "v", &spec))).ir;
-        let RouteAction::Forward(forward) = &host(&ir, "80", "a.blue").unwrap().routes[0].action else { panic!() };
+        let ir = lowered(
+            &(a()
+                + &service("blue", "b", &[("http", 80)])
+                + &rule
+                + &istio("VirtualService", "blue", "v", &spec)),
+        )
+        .ir;
+        let RouteAction::Forward(forward) = &host(&ir, "80", "a.blue").unwrap().routes[0].action else {
+            panic!()
+        };
         (forward.hash_policies.len(), forward.retry.as_ref().unwrap().avoid_previous_hosts)
     };
     assert_eq!(rules(""), (1, false));
@@ -177,7 +198,11 @@ fn r21_what_is_spoken_upstream() {
         ("http", "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}", Http2),
         ("web", "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}", Http2),
         ("http", "{connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}}", Http1),
-        ("http", "{connectionPool: {http: {h2UpgradePolicy: UPGRADE, useClientProtocol: true}}}", AsDownstream),
+        (
+            "http",
+            "{connectionPool: {http: {h2UpgradePolicy: UPGRADE, useClientProtocol: true}}}",
+            AsDownstream,
+        ),
     ] {
         assert_eq!(cluster(&with_policy(&[(port, 80)], policy), A).protocol, expected, "{port} {policy}");
     }
@@ -231,15 +256,29 @@ fn r14_tls_to_a_service() {
   subjectAltNames: [e.com, alt.e.com]",
     );
     let tls = |settings: &str| {
-        let rule = istio("DestinationRule", "blue", "r", &format!("  host: e.com\n  trafficPolicy: {{tls: {settings}}}"));
+        let rule = istio(
+            "DestinationRule",
+            "blue",
+            "r",
+            &format!("  host: e.com\n  trafficPolicy: {{tls: {settings}}}"),
+        );
         let ir = lowered(&(entry.clone() + &rule)).ir;
         assert_eq!(endpoints(&ir, "outbound|80||e.com"), "dns e.com:443");
         cluster(&ir, "outbound|80||e.com").tls.clone()
     };
     assert_eq!(tls("{mode: DISABLE}"), None);
+    let mutual = "  host: e.com\n  trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}";
+    let refused = lowered(&(entry.clone() + &istio("DestinationRule", "blue", "r", mutual))).ir;
+    assert_eq!(
+        endpoints(&refused, "outbound|80||e.com"),
+        "none",
+        "never plain text where mTLS was asked for"
+    );
     let simple = tls("{mode: SIMPLE}").unwrap();
     assert_eq!((simple.sni, simple.subject_alt_names.len(), simple.certificate), (None, 2, None));
-    let mutual = tls("{mode: MUTUAL, clientCertificate: /c, privateKey: /k, caCertificates: /ca, sni: s, subjectAltNames: [x]}");
+    let mutual = tls(
+        "{mode: MUTUAL, clientCertificate: /c, privateKey: /k, caCertificates: /ca, sni: s, subjectAltNames: [x]}",
+    );
     let mutual = mutual.unwrap();
     assert_eq!((mutual.sni.as_deref(), &mutual.subject_alt_names[..]), (Some("s"), &["x".to_owned()][..]));
     assert_eq!(mutual.certificate.unwrap().key.to_str(), Some("/k"));

@@ -3,7 +3,9 @@
 use super::*;
 
 fn pod(name: &str, labels: &str, more: &str) -> String {
-    format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {labels}}}\n{more}\n")
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {labels}}}\n{more}\n"
+    )
 }
 
 fn kubernetes(kind: &str, version: &str, name: &str, body: &str) -> String {
@@ -19,11 +21,28 @@ const WEB: &str = "outbound|80||web.default.svc.cluster.local";
 #[test]
 fn pods_and_workload_entries_that_the_selector_picks() {
     let yaml = web("{selector: {app: web}, ports: [{name: http, port: 80, targetPort: web}]}")
-        + &pod("web-5d4f-a", "{app: web, version: v1, pod-template-hash: 5d4f}", "spec: {containers: [{name: c, ports: [{name: web, containerPort: 8080}]}]}\nstatus: {podIP: 10.0.0.1}")
-        + &pod("b", "{app: web}", "spec: {containers: [{name: c, ports: [{name: other, containerPort: 8080}]}]}\nstatus: {podIP: 10.0.0.2}")
-        + &pod("c", "{app: web}", "spec: {containers: [{name: c, ports: [{name: web, containerPort: 1}]}]}\nstatus: {podIP: 10.0.0.3, phase: Pending}")
+        + &pod(
+            "web-5d4f-a",
+            "{app: web, version: v1, pod-template-hash: 5d4f}",
+            "spec: {containers: [{name: c, ports: [{name: web, containerPort: 8080}]}]}\nstatus: {podIP: 10.0.0.1}",
+        )
+        + &pod(
+            "b",
+            "{app: web}",
+            "spec: {containers: [{name: c, ports: [{name: other, containerPort: 8080}]}]}\nstatus: {podIP: 10.0.0.2}",
+        )
+        + &pod(
+            "c",
+            "{app: web}",
+            "spec: {containers: [{name: c, ports: [{name: web, containerPort: 1}]}]}\nstatus: {podIP: 10.0.0.3, phase: Pending}",
+        )
         + &pod("d", "{app: db}", "status: {podIP: 10.0.0.4}")
-        + &istio("WorkloadEntry", "default", "vm", "  address: 10.0.0.5\n  labels: {app: web}\n  ports: {http: 9090}\n  weight: 3\n  locality: r/z")
+        + &istio(
+            "WorkloadEntry",
+            "default",
+            "vm",
+            "  address: 10.0.0.5\n  labels: {app: web}\n  ports: {http: 9090}\n  weight: 3\n  locality: r/z",
+        )
         + &istio("WorkloadEntry", "default", "vm2", "  address: 10.0.0.6\n  labels: {app: web}")
         + &istio("WorkloadEntry", "other", "vm3", "  address: 10.0.0.7\n  labels: {app: web}");
     let ir = lowered(&yaml).ir;
@@ -31,7 +50,10 @@ fn pods_and_workload_entries_that_the_selector_picks() {
     let Discovery::Static(endpoints) = &cluster(&ir, WEB).discovery else { panic!() };
     assert_eq!(endpoints[0].workload.name, "web-5d4f-a".split("-5d4f").next().unwrap());
     assert_eq!(endpoints[0].workload.service_account, "default");
-    assert_eq!((endpoints[1].weight, &*endpoints[1].locality, &*endpoints[1].workload.name), (3, "r/z", "vm"));
+    assert_eq!(
+        (endpoints[1].weight, &*endpoints[1].locality, &*endpoints[1].workload.name),
+        (3, "r/z", "vm")
+    );
 }
 
 #[test]
@@ -50,15 +72,23 @@ fn slices_beat_endpoints_beat_pods_and_workload_entries_add() {
             "EndpointSlice",
             "discovery.k8s.io/v1",
             &format!("{{name: {name}, namespace: default, labels: {{kubernetes.io/service-name: web}}}}"),
-            &format!("addressType: IPv4\nendpoints: [{{addresses: [{address}, 10.9.9.9], conditions: {{ready: {ready}}}, zone: z}}]\nports: [{{name: http, port: 8080}}]"),
+            &format!(
+                "addressType: IPv4\nendpoints: [{{addresses: [{address}, 10.9.9.9], conditions: {{ready: {ready}}}, zone: z}}]\nports: [{{name: http, port: 8080}}]"
+            ),
         )
     };
-    let slices = slice("a", "10.1.0.1", "true") + &slice("b", "10.1.0.2", "true") + &slice("c", "10.1.0.1", "true") + &slice("d", "10.1.0.3", "false");
+    let slices = slice("a", "10.1.0.1", "true")
+        + &slice("b", "10.1.0.2", "true")
+        + &slice("c", "10.1.0.1", "true")
+        + &slice("d", "10.1.0.3", "false");
     for (yaml, expected) in [
         (service.clone() + &pod, "static 10.0.0.1:8080"),
         (service.clone() + &pod + &list, "static 10.0.0.1:8080 10.0.0.2:8080"),
         (service.clone() + &pod + &list + &slices, "static 10.1.0.1:8080 10.1.0.2:8080"),
-        (service.clone() + &pod + &list + &slices + &entry, "static 10.1.0.1:8080 10.1.0.2:8080 10.0.0.9:8080"),
+        (
+            service.clone() + &pod + &list + &slices + &entry,
+            "static 10.1.0.1:8080 10.1.0.2:8080 10.0.0.9:8080",
+        ),
     ] {
         assert_eq!(endpoints(&lowered(&yaml).ir, WEB), expected);
     }
@@ -70,8 +100,10 @@ fn slices_beat_endpoints_beat_pods_and_workload_entries_add() {
 
 #[test]
 fn not_ready_addresses_count_where_the_service_publishes_them() {
-    let service = web("{publishNotReadyAddresses: true, selector: {app: web}, ports: [{name: http, port: 80}]}");
-    let pod = pod("p", "{app: web}", "status: {podIP: 10.0.0.1, conditions: [{type: Ready, status: 'False'}]}");
+    let service =
+        web("{publishNotReadyAddresses: true, selector: {app: web}, ports: [{name: http, port: 80}]}");
+    let pod =
+        pod("p", "{app: web}", "status: {podIP: 10.0.0.1, conditions: [{type: Ready, status: 'False'}]}");
     assert_eq!(endpoints(&lowered(&(service + &pod)).ir, WEB), "static 10.0.0.1:80");
 }
 
@@ -91,14 +123,24 @@ fn a_service_that_nothing_gives_endpoints_is_resolved_or_empty() {
 #[test]
 fn external_names_headless_services_and_exports() {
     let yaml = web("{type: ExternalName, externalName: db.example.com, ports: [{name: http, port: 80}]}")
-        + &kubernetes("Service", "v1", "{name: pets, namespace: default}", "spec: {clusterIP: None, ports: [{name: http, port: 80}]}")
+        + &kubernetes(
+            "Service",
+            "v1",
+            "{name: pets, namespace: default}",
+            "spec: {clusterIP: None, ports: [{name: http, port: 80}]}",
+        )
         + &kubernetes(
             "Service",
             "v1",
             "{name: own, namespace: blue, annotations: {networking.istio.io/exportTo: 'green,.'}}",
             "spec: {ports: [{name: http, port: 80}]}",
         )
-        + &istio("VirtualService", "default", "v", "  hosts: [web]\n  http: [{route: [{destination: {host: own.blue.svc.cluster.local}}]}]");
+        + &istio(
+            "VirtualService",
+            "default",
+            "v",
+            "  hosts: [web]\n  http: [{route: [{destination: {host: own.blue.svc.cluster.local}}]}]",
+        );
     let lowered = lowered(&yaml);
     assert_eq!(endpoints(&lowered.ir, WEB), "dns db.example.com:80");
     assert!(host(&lowered.ir, "80", "*.pets.default.svc.cluster.local").is_some());
@@ -120,21 +162,31 @@ fn resolutions_of_service_entries() {
         (format!("  hosts: [a.com]\n{ports}"), "a.com", "original"),
         (format!("  hosts: [a.com]\n{ports}  resolution: DNS"), "a.com", "dns a.com:8080"),
         (format!("  hosts: [a.com]\n{ports}  resolution: DNS_ROUND_ROBIN"), "a.com", "logical a.com:8080"),
-        (format!("  hosts: [a.com]\n{ports}  resolution: STATIC\n{inline}"), "a.com", "static 10.0.0.1:8080 10.0.0.2:1"),
         (
-            format!("  hosts: [a.com]\n{ports}  resolution: DNS\n  endpoints: [{{address: B.com}}, {{address: 10.0.0.1}}]"),
+            format!("  hosts: [a.com]\n{ports}  resolution: STATIC\n{inline}"),
+            "a.com",
+            "static 10.0.0.1:8080 10.0.0.2:1",
+        ),
+        (
+            format!(
+                "  hosts: [a.com]\n{ports}  resolution: DNS\n  endpoints: [{{address: B.com}}, {{address: 10.0.0.1}}]"
+            ),
             "a.com",
             "dns b.com:8080 10.0.0.1:8080",
         ),
         (
-            format!("  hosts: [a.com]\n{ports}  resolution: DNS_ROUND_ROBIN\n  endpoints: [{{address: b.com}}]"),
+            format!(
+                "  hosts: [a.com]\n{ports}  resolution: DNS_ROUND_ROBIN\n  endpoints: [{{address: b.com}}]"
+            ),
             "a.com",
             "logical b.com:8080",
         ),
         (format!("  hosts: ['*.a.com']\n{ports}  resolution: NONE"), "*.a.com", "original"),
         (format!("  hosts: ['*.a.com']\n{ports}  resolution: DYNAMIC_DNS"), "*.a.com", "forward"),
         (
-            format!("  hosts: [a.com]\n{ports}  resolution: STATIC\n  endpoints: [{{address: 'unix:///run/a.sock'}}]"),
+            format!(
+                "  hosts: [a.com]\n{ports}  resolution: STATIC\n  endpoints: [{{address: 'unix:///run/a.sock'}}]"
+            ),
             "a.com",
             "static unix:///run/a.sock",
         ),
@@ -143,7 +195,11 @@ fn resolutions_of_service_entries() {
         let lowered = lowered(&entry("e", &spec));
         assert_eq!(endpoints(&lowered.ir, &format!("outbound|80||{name}")), expected, "{spec}");
     }
-    assert_note(&lowered(&entry("e", &format!("  hosts: [a.com]\n{ports}  resolution: STATIC"))), "SDL0604", "without");
+    assert_note(
+        &lowered(&entry("e", &format!("  hosts: [a.com]\n{ports}  resolution: STATIC"))),
+        "SDL0604",
+        "without",
+    );
 }
 
 #[test]
@@ -151,10 +207,23 @@ fn a_workload_selector_picks_entries_of_its_namespace() {
     let yaml = entry(
         "e",
         "  hosts: [a.com]\n  ports: [{number: 80, name: http, protocol: HTTP}]\n  resolution: STATIC\n  workloadSelector: {labels: {app: a}}",
-    ) + &istio("WorkloadEntry", "default", "w1", "  address: 10.0.0.1\n  labels: {app: a, version: v1}")
-        + &istio("WorkloadEntry", "default", "w2", "  address: 10.0.0.2\n  labels: {app: a, version: v2}")
-        + &istio("WorkloadEntry", "blue", "w3", "  address: 10.0.0.3\n  labels: {app: a}")
-        + &istio("DestinationRule", "default", "d", "  host: a.com\n  subsets: [{name: v2, labels: {version: v2}}, {name: all}]");
+    ) + &istio(
+        "WorkloadEntry",
+        "default",
+        "w1",
+        "  address: 10.0.0.1\n  labels: {app: a, version: v1}",
+    ) + &istio(
+        "WorkloadEntry",
+        "default",
+        "w2",
+        "  address: 10.0.0.2\n  labels: {app: a, version: v2}",
+    ) + &istio("WorkloadEntry", "blue", "w3", "  address: 10.0.0.3\n  labels: {app: a}")
+        + &istio(
+            "DestinationRule",
+            "default",
+            "d",
+            "  host: a.com\n  subsets: [{name: v2, labels: {version: v2}}, {name: all}]",
+        );
     let ir = lowered(&yaml).ir;
     assert_eq!(endpoints(&ir, "outbound|80||a.com"), "static 10.0.0.1:80 10.0.0.2:80");
     assert_eq!(endpoints(&ir, "outbound|80|v2|a.com"), "static 10.0.0.2:80");
@@ -165,7 +234,9 @@ fn a_workload_selector_picks_entries_of_its_namespace() {
 #[test]
 fn entries_of_one_host_add_their_ports_and_the_clients_namespace_comes_first() {
     let port = |number: u16, to: &str| {
-        format!("  hosts: [a.com]\n  ports: [{{number: {number}, name: http-{number}, protocol: HTTP}}]\n  resolution: STATIC\n  endpoints: [{{address: {to}}}]")
+        format!(
+            "  hosts: [a.com]\n  ports: [{{number: {number}, name: http-{number}, protocol: HTTP}}]\n  resolution: STATIC\n  endpoints: [{{address: {to}}}]"
+        )
     };
     let yaml = istio("ServiceEntry", "blue", "x", &port(80, "10.0.0.9"))
         + &entry("a", &port(80, "10.0.0.1"))
@@ -174,7 +245,10 @@ fn entries_of_one_host_add_their_ports_and_the_clients_namespace_comes_first() {
     let ir = lowered(&yaml).ir;
     assert_eq!(endpoints(&ir, "outbound|80||a.com"), "static 10.0.0.1:80");
     assert_eq!(endpoints(&ir, "outbound|81||a.com"), "static 10.0.0.2:81");
-    assert_eq!(endpoints(&lowered_for(&node("blue", ""), &yaml).ir, "outbound|80||a.com"), "static 10.0.0.9:80");
+    assert_eq!(
+        endpoints(&lowered_for(&node("blue", ""), &yaml).ir, "outbound|80||a.com"),
+        "static 10.0.0.9:80"
+    );
 }
 
 #[test]

@@ -8,12 +8,14 @@
 //! Not here: mTLS and authorization.
 //! Source: R8, R20, R24.
 
+mod ingress;
+
 use super::{
     Plan,
     captured::{Chains, tcp_chain},
-    clusters::{self, apply_pool},
+    cluster_policy::apply_pool,
+    clusters,
     domains::Names,
-    egress,
     matches,
     protocol::{Class, Protocol},
     registry::Service,
@@ -24,13 +26,13 @@ use super::{
     tcp,
 };
 use crate::{
-    config::{Resource, Step},
     diagnostic::codes,
     ir::{
-        self, ApplicationProtocol, Direction, Discovery, Endpoint, EndpointAddress, FilterChain, FilterChainMatch,
-        HttpConnectionManager, ListenAddress, Listener, NetworkFilter, Origin, Route, RouteAction, ServiceIdentity,
+        self, ApplicationProtocol, Direction, Discovery, Endpoint, EndpointAddress, FilterChain,
+        FilterChainMatch, HttpConnectionManager, ListenAddress, Listener, NetworkFilter, Origin, Route,
+        RouteAction, ServiceIdentity,
     },
-    istio::{CaptureMode, ConnectionPoolSettings, IstioIngressListener, Sidecar},
+    istio::ConnectionPoolSettings,
     kubernetes::IntOrString,
 };
 use http::HeaderValue;
@@ -61,8 +63,8 @@ struct InboundPort<'a> {
 pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
     let mesh = routes.mesh;
     let ports = match mesh.scope.sidecar {
-        Some(resource) if !resource.spec.ingress.is_empty() => ingress(routes, plan, resource),
-        _ => of_services(routes),
+        Some(resource) if !resource.spec.ingress.is_empty() => ingress::ports(routes, plan, resource),
+        _ => of_services(routes, plan),
     };
     let mut chains = Chains::default();
     let mut table = Table::of_all_ports(TABLE);
@@ -90,7 +92,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
 }
 
 /// The ports of all services that pick the node, each once; of two declarations the older service's holds.
-fn of_services<'a>(routes: &mut Routes<'a>) -> Vec<InboundPort<'a>> {
+fn of_services<'a>(routes: &mut Routes<'a>, plan: &Plan) -> Vec<InboundPort<'a>> {
     let mesh = routes.mesh;
     let mut ports: Vec<InboundPort<'a>> = Vec::new();
     let sidecar_pool = mesh.scope.sidecar.and_then(|sidecar| sidecar.spec.inbound_connection_pool.as_ref());
@@ -108,6 +110,9 @@ fn of_services<'a>(routes: &mut Routes<'a>) -> Vec<InboundPort<'a>> {
                     }
                 },
             };
+            if plan.is_gateway_port(number) {
+                continue; // the Service stands for the gateway itself; there is no application behind it
+            }
             if let Some(known) = ports.iter_mut().find(|known| known.number == number) {
                 known.services.push((service, port.number));
                 continue;
@@ -135,113 +140,6 @@ fn note_port_name(routes: &mut Routes<'_>, service: &Service<'_>, name: &str, nu
     }
 }
 
-/// The ports that a Sidecar lists; those with a socket of their own become listeners.
-fn ingress<'a>(routes: &mut Routes<'a>, plan: &mut Plan, resource: &'a Resource<Sidecar>) -> Vec<InboundPort<'a>> {
-    let mut captured = Vec::new();
-    for (at, entry) in resource.spec.ingress.iter().enumerate() {
-        let path = ["ingress".into(), at.into()];
-        let port = ingress_port(routes, resource, entry, &path);
-        if entry.bind.is_some() || entry.capture_mode == CaptureMode::None {
-            own_listener(routes, plan, resource, entry, &path, port);
-        } else {
-            captured.push(port);
-        }
-    }
-    captured
-}
-
-fn ingress_port<'a>(
-    routes: &mut Routes<'a>,
-    resource: &'a Resource<Sidecar>,
-    entry: &'a IstioIngressListener,
-    path: &[Step<'_>],
-) -> InboundPort<'a> {
-    let mesh = routes.mesh;
-    let number = entry.port.number;
-    let services = mesh.registry.of_workload(&mesh.node.namespace, &mesh.node.labels);
-    let services: Vec<_> = services
-        .filter_map(|service| {
-            let leads_here = |port: &&super::registry::Port<'_>| match &port.target {
-                Some(IntOrString::Number(target)) => *target == number,
-                Some(IntOrString::Name(name)) => mesh.container_port(name) == Some(number),
-                None => port.number == number,
-            };
-            Some((service, service.ports.iter().find(leads_here)?.number))
-        })
-        .collect();
-    let of_rule = services.first().and_then(|(service, port)| {
-        let rule = mesh.destination_rules.find(&service.host, Some(service.namespace))?;
-        rule.policy(*port, None).connection_pool
-    });
-    InboundPort {
-        number,
-        protocol: Protocol::parse(&entry.port.protocol),
-        endpoint: default_endpoint(entry.default_endpoint.as_deref(), number),
-        services,
-        pool: entry.connection_pool.as_ref().or(resource.spec.inbound_connection_pool.as_ref()).or(of_rule),
-        origin: resource.origin(path),
-    }
-}
-
-/// `127.0.0.1:PORT`, `[::1]:PORT`, `0.0.0.0:PORT` (the instance itself, which is this machine), or a Unix socket.
-fn default_endpoint(text: Option<&str>, number: u16) -> EndpointAddress {
-    let local = |port| EndpointAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    match text {
-        None => local(number),
-        Some(text) if text.starts_with("unix://") => EndpointAddress::new(text, number),
-        Some(text) => match text.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_unspecified() => local(address.port()),
-            Ok(address) => EndpointAddress::Socket(address),
-            Err(_) => local(number), // `check` refuses it
-        },
-    }
-}
-
-fn own_listener(
-    routes: &mut Routes<'_>,
-    plan: &mut Plan,
-    resource: &Resource<Sidecar>,
-    entry: &IstioIngressListener,
-    path: &[Step<'_>],
-    port: InboundPort<'_>,
-) {
-    let Some((name, address)) = egress::address(entry.bind.as_deref(), port.number, Ipv4Addr::UNSPECIFIED) else {
-        let message = "listener dropped: `bind` is neither an IP address nor `unix:///path`";
-        return routes.notes.warn(resource, codes::DROPPED, path, message);
-    };
-    if let (ListenAddress::Socket(listen), EndpointAddress::Socket(endpoint)) = (&address, &port.endpoint)
-        && listen.port() == endpoint.port()
-        && (listen.ip() == endpoint.ip() || listen.ip().is_unspecified())
-    {
-        let message = "the listener would forward to itself: set `defaultEndpoint` to another port or a Unix socket";
-        routes.notes.warn(resource, codes::CONFLICT, path, message);
-    }
-    let cluster = cluster(routes, &port);
-    let class = port.protocol.class();
-    let mut chains = Chains::default();
-    let tcp = || tcp_chain(name.clone(), FilterChainMatch::default(), tcp_proxy(&port, &cluster));
-    let default_filter_chain = match class {
-        Class::Http | Class::Ignored => http_chain(&name, &name, FilterChainMatch::default()),
-        Class::Detected => {
-            chains.push(http_chain(&name, &name, detected()));
-            tcp()
-        }
-        Class::Tls | Class::Tcp => tcp(),
-    };
-    if class.has_http() || class == Class::Ignored {
-        plan.route_configurations.push(everything_table(&name, &port, &cluster));
-    }
-    plan.listeners.push(Listener {
-        name: name.clone().into(),
-        address,
-        direction: Direction::Inbound,
-        detection_timeout: routes.mesh.detection_timeout,
-        filter_chains: chains.list,
-        default_filter_chain: Some(default_filter_chain),
-        origin: resource.origin(path),
-    });
-}
-
 /// `inbound|8080||`.
 fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
     let node = &routes.mesh.node;
@@ -251,8 +149,12 @@ fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
         labels: node.labels.clone(),
         service_account: String::new(),
     };
-    let endpoint =
-        Endpoint { address: port.endpoint.clone(), weight: 1, workload: Arc::new(workload), locality: "".into() };
+    let endpoint = Endpoint {
+        address: port.endpoint.clone(),
+        weight: 1,
+        workload: Arc::new(workload),
+        locality: "".into(),
+    };
     let identity = match port.services.first() {
         Some((service, _)) => service.identity.clone(),
         None => ServiceIdentity {
@@ -314,7 +216,11 @@ fn named(
 }
 
 /// Connections without capture.
-fn uncaptured(routes: &mut Routes<'_>, chains: &mut Chains, ports: &[InboundPort<'_>]) -> Option<FilterChain> {
+fn uncaptured(
+    routes: &mut Routes<'_>,
+    chains: &mut Chains,
+    ports: &[InboundPort<'_>],
+) -> Option<FilterChain> {
     let name = "virtualInbound";
     let bytes = |port: &InboundPort<'_>| {
         let cluster: Arc<str> = format!("inbound|{}||", port.number).into();

@@ -1,0 +1,182 @@
+//! Streams over a pipe in memory: no sockets, no proxy around them.
+
+use super::{duplex::StreamDuplex, *};
+use crate::codec::{BodyError, Tunnel, body::Http2Body, tunnel::RelayEnd};
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    task::LocalSet,
+};
+
+type Client = h2::client::SendRequest<Bytes>;
+type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// A client, and the server's next request.
+async fn pair(window: u32) -> (Client, tokio::sync::mpsc::UnboundedReceiver<Accepted>) {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let (accepted, requests) = tokio::sync::mpsc::unbounded_channel();
+    tokio::task::spawn_local(async move {
+        let mut server = h2::server::Builder::new().enable_connect_protocol().handshake(ours).await.unwrap();
+        while let Some(Ok(request)) = server.accept().await {
+            let _ = accepted.send(request);
+        }
+    });
+    let (client, driver) =
+        h2::client::Builder::new().initial_window_size(window).handshake::<_, Bytes>(theirs).await.unwrap();
+    tokio::task::spawn_local(async move {
+        let _ = driver.await;
+    });
+    (client, requests)
+}
+
+fn request(method: http::Method, uri: &str) -> Request<()> {
+    Request::builder().method(method).uri(uri).body(()).unwrap()
+}
+
+fn frames(frames: Vec<Result<Frame<Bytes>, BodyError>>) -> Body {
+    Body::Watched(Box::pin(StreamBody::new(stream::iter(frames))))
+}
+
+/// Answers one request with `body`; gives what the client got.
+async fn answered(body: Body) -> (Result<Vec<u8>, h2::Error>, Option<HeaderMap>) {
+    let (mut client, mut requests) = pair(16 << 10).await;
+    let (response, _) = client.send_request(request(http::Method::GET, "http://a/"), true).unwrap();
+    let (_, mut respond) = requests.recv().await.unwrap();
+    let sending = respond.send_response(Response::new(()), false).unwrap();
+    tokio::task::spawn_local(async move {
+        let _ = send::body(sending, body).await;
+    });
+    let mut receiving = response.await.unwrap().into_body();
+    let mut read = Vec::new();
+    while let Some(data) = receiving.data().await {
+        match data {
+            Ok(data) => {
+                let _ = receiving.flow_control().release_capacity(data.len());
+                read.extend_from_slice(&data);
+            }
+            Err(error) => return (Err(error), None),
+        }
+    }
+    (Ok(read), receiving.trailers().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_body_larger_than_the_window_arrives_with_its_trailers() {
+    LocalSet::new()
+        .run_until(async {
+            let mut trailers = HeaderMap::new();
+            for (name, value) in [("grpc-status", "0"), ("connection", "close"), ("content-length", "9")] {
+                trailers.insert(name, HeaderValue::from_static(value));
+            }
+            let data = Bytes::from(vec![7; 100 << 10]);
+            let body = frames(vec![
+                Ok(Frame::data(Bytes::new())),
+                Ok(Frame::data(data.clone())),
+                Ok(Frame::data(data)),
+                Ok(Frame::trailers(trailers)),
+            ]);
+            let (read, trailers) = answered(body).await;
+            assert_eq!(read.unwrap(), vec![7; 200 << 10]);
+            let trailers = trailers.unwrap();
+            assert_eq!(trailers.keys().collect::<Vec<_>>(), ["grpc-status"], "nothing that frames");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_body_that_fails_resets_its_stream_with_the_reason() {
+    LocalSet::new()
+        .run_until(async {
+            for (error, reason) in [
+                (BodyError::Closed, Reason::INTERNAL_ERROR),
+                (BodyError::Reset(8), Reason::CANCEL),
+                (BodyError::Malformed, Reason::PROTOCOL_ERROR),
+                (BodyError::Deadline, Reason::CANCEL),
+            ] {
+                let (read, _) =
+                    answered(frames(vec![Ok(Frame::data(Bytes::from_static(b"x"))), Err(error)])).await;
+                assert_eq!(read.unwrap_err().reason(), Some(reason), "{error:?}");
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn sending_stops_when_the_client_resets() {
+    LocalSet::new()
+        .run_until(async {
+            let (mut client, mut requests) = pair(1 << 10).await;
+            let (response, mut stream) =
+                client.send_request(request(http::Method::GET, "http://a/"), false).unwrap();
+            let (_request, mut respond) = requests.recv().await.unwrap();
+            let sending = respond.send_response(Response::new(()), false).unwrap();
+            let body = Body::Full(Bytes::from(vec![0; 1 << 20])); // waits for a window that never opens
+            let sent = tokio::task::spawn_local(send::body(sending, body));
+            response.await.unwrap();
+            stream.send_reset(Reason::CANCEL);
+            assert_eq!(sent.await.unwrap(), Err(BodyError::Reset(8)));
+        })
+        .await;
+}
+
+/// A stream of CONNECT, relayed to a pipe.
+async fn tunnel()
+-> (h2::SendStream<Bytes>, RecvStream, UnixStream, tokio::sync::oneshot::Receiver<Option<RelayEnd>>) {
+    let (mut client, mut requests) = pair(16 << 10).await;
+    let (response, sending) = client.send_request(request(http::Method::CONNECT, "a:80"), false).unwrap();
+    let (connect, mut respond) = requests.recv().await.unwrap();
+    let (upstream, upstream_side) = UnixStream::pair().unwrap();
+    let back = respond.send_response(Response::new(()), false).unwrap();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let finish = |relayed: crate::codec::tunnel::Relayed| tell.send(relayed.end).unwrap();
+    let tunnel = Tunnel::new(Duplex::Stream(upstream_side.into()), None, finish);
+    let client_side = Duplex::Http2(StreamDuplex::new(back, Http2Body::new(connect.into_body())));
+    tokio::task::spawn_local(tunnel.run(client_side));
+    (sending, response.await.unwrap().into_body(), upstream, told)
+}
+
+#[tokio::test]
+async fn a_tunnel_carries_more_than_a_window_and_ends_by_halves() {
+    LocalSet::new()
+        .run_until(async {
+            let (mut sending, mut receiving, mut upstream, told) = tunnel().await;
+            sending.send_data(Bytes::from_static(b"ping"), false).unwrap();
+            sending.send_data(Bytes::new(), true).unwrap();
+            let mut heard = Vec::new();
+            upstream.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, b"ping");
+            let writer = tokio::task::spawn_local(async move {
+                upstream.write_all(&vec![9; 300 << 10]).await.unwrap();
+            });
+            let mut length = 0;
+            while let Some(data) = receiving.data().await {
+                let data = data.unwrap();
+                assert!(data.iter().all(|&byte| byte == 9));
+                length += data.len();
+                receiving.flow_control().release_capacity(data.len()).unwrap();
+            }
+            writer.await.unwrap();
+            assert_eq!(length, 300 << 10);
+            assert_eq!(told.await.unwrap(), None);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_tunnel_whose_client_resets_closes_its_upstream() {
+    LocalSet::new()
+        .run_until(async {
+            let (mut sending, _receiving, mut upstream, told) = tunnel().await;
+            sending.send_reset(Reason::CANCEL);
+            let mut heard = Vec::new();
+            let read = tokio::time::timeout(Duration::from_secs(5), upstream.read_to_end(&mut heard)).await;
+            assert!(read.is_ok());
+            assert_eq!(told.await.unwrap(), Some(RelayEnd::Client));
+        })
+        .await;
+}

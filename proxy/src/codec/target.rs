@@ -1,0 +1,89 @@
+//! Request targets: one form for routes, policies, logs and upstreams.
+//!
+//! In:  the path and query that an engine parsed.   Out: the same, normalised, or a refusal.
+//! Invariants: what passes begins with `/`, or is the `*` of OPTIONS.
+//! Not here: what is normal (`sidle_routing::path`). An engine drops a fragment before it can be refused here; nothing
+//! behind the engine sees it.
+//! Source: RFC 9112 section 3.2, RFC 9113 section 8.3.1.
+
+use crate::error::Refusal;
+use http::{Method, uri::PathAndQuery};
+use sidle_routing::path::{self, Normalization};
+use std::borrow::Cow;
+
+/// The target of a request that is not CONNECT.
+///
+/// # Errors
+/// When it is not a path, or not one path.
+pub fn normal(target: Option<PathAndQuery>, method: &Method) -> Result<PathAndQuery, Refusal> {
+    let target = target.ok_or(Refusal::BadTarget)?; // only CONNECT names an authority and no path
+    if target.as_str() == "*" && *method == Method::OPTIONS {
+        return Ok(target);
+    }
+    let normal = match path::normalise(target.as_str(), Normalization::Base) {
+        Ok(Cow::Borrowed(_)) => None,
+        Ok(Cow::Owned(normal)) => Some(normal),
+        Err(ambiguous) => {
+            tracing::debug!(%ambiguous, "target refused");
+            return Err(Refusal::BadTarget);
+        }
+    };
+    normal.map_or(Ok(target), |normal| PathAndQuery::try_from(normal).map_err(|_| Refusal::BadTarget))
+}
+
+/// The target of CONNECT in place of the path that it has not.
+///
+/// # Errors
+/// When there is a path: the target was not an authority.
+pub fn of_connect(target: Option<PathAndQuery>) -> Result<PathAndQuery, Refusal> {
+    target.map_or_else(|| Ok(PathAndQuery::from_static("/")), |_| Err(Refusal::BadTarget))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &'static str, method: Method) -> Result<String, Refusal> {
+        let parsed = PathAndQuery::from_maybe_shared(bytes::Bytes::from_static(text.as_bytes())).ok();
+        normal(parsed, &method).map(|target| target.to_string())
+    }
+
+    #[test]
+    fn a_path_is_normalised() {
+        for (sent, wanted) in [
+            ("/", "/"),
+            ("/a/../b%41?q=/../%41", "/bA?q=/../%41"),
+            ("/x\\..\\admin", "/admin"),
+            ("/a|{}^", "/a%7C%7B%7D%5E"),
+            ("/admin#f", "/admin"), // the engine's part
+        ] {
+            assert_eq!(target(sent, Method::GET).as_deref(), Ok(wanted), "{sent}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_path_is_refused() {
+        for sent in ["*", "?a", "/%00", "/%c0%af", "/\u{e9}", "/a?\u{e9}"] {
+            assert_eq!(target(sent, Method::GET), Err(Refusal::BadTarget), "{sent}");
+        }
+        assert_eq!(normal(None, &Method::GET), Err(Refusal::BadTarget));
+    }
+
+    #[test]
+    fn options_may_ask_for_the_server_and_connect_has_no_path() {
+        assert_eq!(target("*", Method::OPTIONS).as_deref(), Ok("*"));
+        assert_eq!(of_connect(None).unwrap(), "/");
+        assert_eq!(of_connect(Some(PathAndQuery::from_static("/"))), Err(Refusal::BadTarget));
+    }
+
+    /// Whatever the normal form may hold, `http` takes.
+    #[test]
+    fn every_byte_of_a_normal_path_can_be_sent() {
+        for byte in 0..=u8::MAX {
+            let text = format!("/a/../{}", char::from(byte));
+            if let Ok(normal) = path::normalise(&text, Normalization::Base) {
+                assert!(PathAndQuery::try_from(normal.as_ref()).is_ok(), "{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The rest of the command line: explain, export, completions.
+
+use sidle_test_support::{peers::root, sidle::command};
+use std::process::Output;
+
+fn sidle(arguments: &[&str]) -> Output {
+    command().current_dir(root()).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!text.contains('\u{1b}'), "no colours in a pipe");
+    text
+}
+
+#[test]
+fn explain_shows_each_rule_and_why_it_did_not_match() {
+    let arguments = ["explain", "-c", "config-examples/canary-header", "GET", "http://catalog.shop/"];
+    let text = stdout(&sidle(&arguments));
+    for part in ["x-canary", "everybody", "canary-header.yaml:", "outbound|80|v1|catalog.shop"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let text = stdout(&sidle(&[&arguments[..], &["-H", "x-canary: always"]].concat()));
+    assert!(text.contains("outbound|80|v2|catalog.shop"), "{text}");
+    let json = stdout(&sidle(&[&arguments[..], &["-o", "json"]].concat()));
+    let _: serde_json::Value = serde_json::from_str(&json).unwrap();
+}
+
+#[test]
+fn export_writes_an_envoy_bootstrap() {
+    let text = stdout(&sidle(&["export", "envoy", "-c", "config-examples/quickstart"]));
+    let bootstrap: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let clusters = bootstrap["static_resources"]["clusters"].as_array().unwrap();
+    assert!(clusters.iter().any(|cluster| cluster["name"] == "outbound|80|v1|echo.demo"));
+}
+
+#[test]
+fn completions_are_for_the_shell_that_was_asked() {
+    for (shell, part) in [("bash", "complete -F"), ("zsh", "#compdef sidle"), ("fish", "complete -c sidle")] {
+        assert!(stdout(&sidle(&["completions", shell])).contains(part), "{shell}");
+    }
+}
+
+#[test]
+fn exit_codes_are_1_for_failures_and_2_for_usage() {
+    assert_eq!(sidle(&["run", "--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(sidle(&["run", "-c", "/no/such/folder"]).status.code(), Some(1));
+    let nobody = sidle_test_support::ports::free().to_string();
+    let output = sidle(&["clusters", "--admin", &nobody]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains(&nobody),
+        "errors are on stderr and name the address"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn the_environment_configures_and_flags_win() {
+    let explain = |namespace: Option<&str>, flag: &[&str]| {
+        let mut command = command();
+        command.current_dir(root()).env("SIDLE_CONFIG", "config-examples/gateway-virtual-service");
+        if let Some(namespace) = namespace {
+            command.env("POD_NAMESPACE", namespace);
+        }
+        let output =
+            command.arg("explain").args(flag).args(["GET", "http://service-name/"]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let mine = explain(Some("mine"), &[]);
+    assert!(mine.contains("service-name.mine.svc.cluster.local"), "{mine}");
+    let flag = explain(Some("mine"), &["--namespace", "yours"]);
+    assert!(flag.contains("service-name.yours.svc.cluster.local"), "{flag}");
+}

@@ -100,8 +100,14 @@ impl ProxyError {
             Refused(_) | ClientBody => StatusCode::BAD_REQUEST,
             NoRoute => StatusCode::NOT_FOUND,
             BlackHole | UpstreamProtocol => StatusCode::BAD_GATEWAY,
-            NoCluster | NoHealthyUpstream | DnsFailure | Overflow | ConnectFailure(_) | ConnectTimeout
-            | ConnectionTermination(_) | RemoteReset(_) => StatusCode::SERVICE_UNAVAILABLE,
+            NoCluster
+            | NoHealthyUpstream
+            | DnsFailure
+            | Overflow
+            | ConnectFailure(_)
+            | ConnectTimeout
+            | ConnectionTermination(_)
+            | RemoteReset(_) => StatusCode::SERVICE_UNAVAILABLE,
             ResponseTimeout | PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
             FaultAbort(status) => *status,
             FaultGrpc(_) => StatusCode::OK,

@@ -13,8 +13,8 @@ use foldhash::{HashMap, HashMapExt};
 use sidle_balance::{Endpoint, EndpointAddr, EndpointSet, EndpointSpec};
 use sidle_model::ir;
 use sidle_telemetry::{
-    ConnectionSecurityPolicy, Reporter, RequestLabels, RequestMetrics, RequestProtocol, TcpLabels, TcpMetrics, Telemetry,
-    WorkloadLabels,
+    ConnectionSecurityPolicy, Reporter, RequestLabels, RequestMetrics, RequestProtocol, TcpLabels,
+    TcpMetrics, Telemetry, WorkloadLabels,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -127,8 +127,12 @@ impl Worker {
                     drains.entry(socket.name().clone()).or_default().push(drain.clone());
                     tokio::task::spawn_local(listener::accept(self.clone(), socket, drain));
                 }
-                Command::Close(name) => drains.get(&name).into_iter().flatten().for_each(|drain| drain.begin()),
-                Command::Drain(name) => drains.remove(&name).into_iter().flatten().for_each(|drain| drain.stop()),
+                Command::Close(name) => {
+                    drains.get(&name).into_iter().flatten().for_each(|drain| drain.begin())
+                }
+                Command::Drain(name) => {
+                    drains.remove(&name).into_iter().flatten().for_each(|drain| drain.stop())
+                }
                 Command::Published => self.published(),
             }
         }
@@ -169,7 +173,8 @@ impl Worker {
             workload: Arc::default(),
             locality: "".into(),
         };
-        let endpoint = EndpointSet::build(&ir::LoadBalancer::Random, vec![spec], None).endpoints().first()?.clone();
+        let endpoint =
+            EndpointSet::build(&ir::LoadBalancer::Random, vec![spec], None).endpoints().first()?.clone();
         named.insert(key, endpoint.clone());
         Some(endpoint)
     }
@@ -187,7 +192,8 @@ impl Worker {
         if let Some(metrics) = self.metrics.borrow().get(&key) {
             return metrics.clone();
         }
-        let (source, target, reporter) = ends(snapshot, direction, destination.and_then(|(_, endpoint)| endpoint));
+        let (source, target, reporter) =
+            ends(snapshot, direction, destination.and_then(|(_, endpoint)| endpoint));
         let metrics = self.shared.telemetry.request_metrics(&RequestLabels {
             reporter,
             source,
@@ -212,7 +218,8 @@ impl Worker {
         if let Some(metrics) = self.tcp_metrics.borrow().get(&key) {
             return metrics.clone();
         }
-        let (source, target, reporter) = ends(snapshot, direction, destination.and_then(|(_, endpoint)| endpoint));
+        let (source, target, reporter) =
+            ends(snapshot, direction, destination.and_then(|(_, endpoint)| endpoint));
         let metrics = self.shared.telemetry.tcp_metrics(&TcpLabels {
             reporter,
             source,
@@ -239,7 +246,8 @@ fn key(
     grpc: bool,
 ) -> MetricsKey {
     let cluster = destination.map_or(direction as usize, |(cluster, _)| Arc::as_ptr(cluster) as usize);
-    let workload = destination.and_then(|(_, e)| e).map_or(0, |endpoint| Arc::as_ptr(&endpoint.workload) as usize);
+    let workload =
+        destination.and_then(|(_, e)| e).map_or(0, |endpoint| Arc::as_ptr(&endpoint.workload) as usize);
     (cluster, workload, grpc)
 }
 
@@ -254,7 +262,8 @@ fn ends(
 ) -> (Arc<WorkloadLabels>, Arc<WorkloadLabels>, Reporter) {
     match direction {
         ir::Direction::Outbound | ir::Direction::Gateway => {
-            let target = endpoint.map_or_else(WorkloadLabels::unknown, |e| WorkloadLabels::of_workload(&e.workload));
+            let target =
+                endpoint.map_or_else(WorkloadLabels::unknown, |e| WorkloadLabels::of_workload(&e.workload));
             (snapshot.node.clone(), Arc::new(target), Reporter::Source)
         }
         ir::Direction::Inbound => {

@@ -1,7 +1,16 @@
 //! Header operations, and the headers that a proxy adds, keeps and drops.
 
 use crate::stage::{HOST, Stage, client};
-use sidle_test_support::client::{Client, request};
+use sidle_test_support::{
+    client::{Client, request},
+    manifest::service,
+    sidle::Sidle,
+    tcp::{TcpServer, read_request},
+};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
 
 #[tokio::test]
 async fn operations_of_route_and_destination_both_apply() {
@@ -87,4 +96,38 @@ async fn repeated_headers_and_cookies_arrive_whole() {
         let cookie = headers["cookie"].as_str().unwrap().replace(';', ",").replace(' ', "");
         assert_eq!(cookie, "a=1,b=2");
     }
+}
+
+/// What reaches an upstream, and what comes back, as raw heads.
+fn raw_exchange(settings: &str) -> (String, String) {
+    let (tell, told) = std::sync::mpsc::channel();
+    let upstream = TcpServer::start(move |mut stream, _| {
+        if let Some(request) = read_request(&mut stream) {
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nX-BaCk: 1\r\nServer: own\r\nContent-Length: 0\r\n\r\n");
+            tell.send(request).unwrap();
+        }
+    });
+    let manifests = service("echo", HOST, "HTTP", &[("v1", upstream.port())]);
+    let sidle = Sidle::builder().settings(settings).file("a.yaml", &manifests).start();
+    let mut stream = TcpStream::connect(sidle.outbound()).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: {HOST}\r\nX-MiXed: 1\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (told.recv().unwrap(), answer)
+}
+
+#[test]
+fn header_names_keep_their_case_when_asked_to() {
+    let settings = "  proxyHeaders: { preserveHttp1HeaderCase: true, server: { disabled: true } }\n";
+    let (request, answer) = raw_exchange(settings);
+    assert!(request.contains("\r\nX-MiXed: 1\r\n"), "{request}");
+    assert!(answer.contains("\r\nX-BaCk: 1\r\n") && answer.contains("\r\nServer: own\r\n"), "{answer}");
+}
+
+#[test]
+fn header_names_are_lower_case_otherwise() {
+    let (request, answer) = raw_exchange("");
+    assert!(request.contains("\r\nx-mixed: 1\r\n"), "{request}");
+    assert!(answer.contains("\r\nx-back: 1\r\n") && answer.contains("\r\nserver: envoy\r\n"), "{answer}");
 }

@@ -17,6 +17,7 @@ mod configuration;
 mod cors;
 mod delegates;
 mod egress;
+mod envoy_oracle;
 mod examples;
 mod faults;
 mod gateway;

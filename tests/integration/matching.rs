@@ -3,6 +3,9 @@
 use crate::stage::{HOST, Stage, client};
 use sidle_test_support::client::request;
 
+/// Method, path, headers; and whether the match takes the request.
+type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], bool);
+
 /// Rules whose first match leads to v2; everything else goes to v1.
 fn rules(matches: &str) -> String {
     format!(
@@ -11,8 +14,8 @@ fn rules(matches: &str) -> String {
     )
 }
 
-/// Runs the rules, and asks for each (method, path, headers); the last tells whether the match takes it.
-async fn table(matches: &str, cases: &[(&str, &str, &[(&str, &str)], bool)]) {
+/// Runs the rules, and asks for each case.
+async fn table(matches: &str, cases: &[Case<'_>]) {
     let stage = Stage::new();
     let sidle = stage.route(&rules(matches));
     let mut client = client(&sidle).await;
@@ -68,7 +71,7 @@ async fn methods_and_headers_are_anded_and_entries_are_ored() {
     let matches = "        - method: { exact: POST }\n          headers: { x-team: { prefix: blue } }\n        \
                    - headers: { x-force: { regex: '' } }";
     let matches = matches.replace("regex: ''", "exact: 'yes'");
-    let cases: [(&str, &str, &[(&str, &str)], bool); 5] = [
+    let cases: [Case<'_>; 5] = [
         ("POST", "/", &[("x-team", "blue-1")], true),
         ("GET", "/", &[("x-team", "blue-1")], false),
         ("POST", "/", &[("x-team", "red")], false),
@@ -80,7 +83,7 @@ async fn methods_and_headers_are_anded_and_entries_are_ored() {
 
 #[tokio::test]
 async fn a_header_match_without_a_value_means_present() {
-    let cases: [(&str, &str, &[(&str, &str)], bool); 3] = [
+    let cases: [Case<'_>; 3] = [
         ("GET", "/", &[("x-debug", "")], true),
         ("GET", "/", &[("x-debug", "1")], true),
         ("GET", "/", &[], false),
@@ -90,7 +93,7 @@ async fn a_header_match_without_a_value_means_present() {
 
 #[tokio::test]
 async fn without_headers_turns_a_match_round() {
-    let cases: [(&str, &str, &[(&str, &str)], bool); 3] = [
+    let cases: [Case<'_>; 3] = [
         ("GET", "/", &[("x-user", "bot")], false),
         ("GET", "/", &[("x-user", "ann")], true),
         ("GET", "/", &[], true),
@@ -100,7 +103,7 @@ async fn without_headers_turns_a_match_round() {
 
 #[tokio::test]
 async fn query_parameters_match_by_their_first_value() {
-    let cases: [(&str, &str, &[(&str, &str)], bool); 4] = [
+    let cases: [Case<'_>; 4] = [
         ("GET", "/?v=2", &[], true),
         ("GET", "/?a=b&v=2", &[], true),
         ("GET", "/?v=1&v=2", &[], false),
@@ -111,7 +114,7 @@ async fn query_parameters_match_by_their_first_value() {
 
 #[tokio::test]
 async fn authority_matches_as_sent() {
-    let cases: [(&str, &str, &[(&str, &str)], bool); 2] =
+    let cases: [Case<'_>; 2] =
         [("GET", "/", &[("host", "echo.test:80")], true), ("GET", "/", &[("host", "echo.test")], false)];
     table("        - authority: { exact: 'echo.test:80' }", &cases).await;
 }

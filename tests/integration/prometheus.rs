@@ -98,8 +98,8 @@ async fn prometheus_scrapes_it() {
         if answer.status != 200 {
             return None;
         }
-        let result = answer.json()["data"]["result"][0]["value"][1].as_str().map(str::to_owned);
-        result
+        let json = answer.json();
+        json["data"]["result"][0]["value"][1].as_str().map(str::to_owned)
     };
     wait::until("Prometheus to say up", || (query("up")? == "1").then_some(()));
     assert_eq!(query("sum(istio_requests_total)").as_deref(), Some("3"), "{}", server.output());

@@ -14,7 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
 
@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 const SCALE: u32 = if cfg!(debug_assertions) { 10 } else { 1 };
 const RELOADS: u32 = 1_000 / SCALE;
 const RATE: u32 = 2_000 / SCALE;
+/// Between two reloads, so that there is load between them too.
+const PAUSE: Duration = Duration::from_millis(10);
 const WEBSOCKETS: usize = 200;
 const STREAMS: usize = 200;
 const STREAMS_A_CONNECTION: usize = 20;
@@ -45,7 +47,7 @@ struct Streams {
 
 /// A stream that echoes.
 enum Stream {
-    WebSocket(WebSocket),
+    WebSocket(Box<WebSocket>),
     Grpc(GrpcStream),
 }
 
@@ -100,7 +102,7 @@ async fn open_streams(sidle: &Sidle, streams: &Arc<Streams>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for _ in 0..WEBSOCKETS {
         let socket = WebSocket::open(sidle.outbound(), HOST, "/chat").await.unwrap();
-        tasks.spawn(streams.clone().talk(Stream::WebSocket(socket), tasks.len() as u64 * 5));
+        tasks.spawn(streams.clone().talk(Stream::WebSocket(Box::new(socket)), tasks.len() as u64 * 5));
     }
     for _ in 0..STREAMS / STREAMS_A_CONNECTION {
         let mut client = Client::http2(sidle.outbound()).await;
@@ -126,6 +128,8 @@ async fn a_thousand_reloads_fail_nothing_cut_nothing_and_leak_nothing() {
     let mut tasks = open_streams(&sidle, &streams).await;
     let mut load = Load::new(sidle.outbound(), HOST, "/");
     load.rate = RATE;
+    load.connections = 64;
+    let begin = Instant::now();
     let load = load.start();
 
     let mut settled = 0;
@@ -137,6 +141,7 @@ async fn a_thousand_reloads_fail_nothing_cut_nothing_and_leak_nothing() {
         });
         let answer = posted.await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
+        tokio::time::sleep(PAUSE).await;
         if number == RELOADS / 5 {
             settled = sidle.resident_bytes();
         }
@@ -144,17 +149,20 @@ async fn a_thousand_reloads_fail_nothing_cut_nothing_and_leak_nothing() {
     let resident = sidle.resident_bytes();
     streams.stop.store(true, Ordering::Relaxed);
     let report = load.stop().await;
+    let seconds = begin.elapsed().as_secs_f64();
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap();
     }
 
     report.assert_no_failure();
+    let rate = report.succeeded.load(Ordering::Relaxed) as f64 / seconds;
+    assert!(rate > f64::from(RATE) * 0.75, "only {rate:.0} requests a second");
     let applied = sidle.metrics().sum("sidle_config_reloads_total", &[("result", "applied")]);
     assert!(applied >= f64::from(RELOADS), "{applied} configurations were applied");
     let growth = resident.saturating_sub(settled);
     assert!(growth < 8 << 20, "grew by {} KiB to {} KiB", growth >> 10, resident >> 10);
     println!(
-        "{RELOADS} reloads, {} requests, {} messages on open streams, {} KiB resident (grew by {} KiB)",
+        "{RELOADS} reloads in {seconds:.1} s, {} requests, {} messages on open streams, {} KiB resident (grew by {} KiB)",
         report.succeeded.load(Ordering::Relaxed),
         streams.exchanges.load(Ordering::Relaxed),
         resident >> 10,

@@ -35,9 +35,10 @@
 //! | path | Envoy | here | why |
 //! |---|---|---|---|
 //! | `/%c0%af`, `/%ff`, `/%c3` | the same | refused | a lenient decoder reads a slash, or nothing |
-//! | `/%%32f`, `/%2%66` | `/%252f` | refused | nobody means it |
+//! | `/%%32f`, `/%2%66`, `/%%41` | `/%252f`, `/%252f`, `/%A` | refused | nobody means it |
 //! | `/a/%2e%2e;x/b` | `/a/..;x/b` | `/b` | as `/a/..;x/b` itself; else a second pass would change it again |
-//! | `/a/..;%00/b` | `/b` | refused | `%00` is refused wherever it stands |
+//! | `/a/b/..;\c` | `/a/` | `/a/c` | a `\` is a slash wherever it stands |
+//! | `/a/..;%00/b` | `/b` | refused | what is refused is so wherever it stands |
 //! | `//` with slashes merged | `//` | `/` | merged means merged |
 
 use std::borrow::Cow;

@@ -78,7 +78,8 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     let RunOptions { paths, node, overrides, command } = options;
     let telemetry = Telemetry::new();
     count_panics(telemetry.clone());
-    let (dns, dns_server) = dns::dns(telemetry.clone()).map_err(|error| AppError::Resolver(error.to_string()))?;
+    let (dns, dns_server) =
+        dns::dns(telemetry.clone()).map_err(|error| AppError::Resolver(error.to_string()))?;
     let (to_resolve, clusters) = mpsc::unbounded_channel();
     tokio::spawn(dns_server.run(clusters));
     let (reload, reload_requests) = mpsc::channel(MAX_RELOAD_REQUESTS);
@@ -115,14 +116,19 @@ fn count_panics(telemetry: Arc<Telemetry>) {
 }
 
 /// Binds and starts the admin, metrics and health servers.
-async fn serve_admin(settings: &Settings, state: &Arc<AppState>, stopped: watch::Receiver<bool>) -> Result<(), AppError> {
+async fn serve_admin(
+    settings: &Settings,
+    state: &Arc<AppState>,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), AppError> {
     let servers = [
         ("admin", settings.admin, Surface::Admin),
         ("metrics", settings.metrics, Surface::Metrics),
         ("health", settings.health, Surface::Health),
     ];
     for (name, address, surface) in servers {
-        let server = Server::bind(address, surface).await.map_err(|error| AppError::Bind(name, address, error))?;
+        let server =
+            Server::bind(address, surface).await.map_err(|error| AppError::Bind(name, address, error))?;
         if let Ok(bound) = server.local_addr() {
             tracing::info!(server = name, address = %bound, "listening");
         }

@@ -30,6 +30,9 @@ struct Running {
     settings: Settings,
 }
 
+/// A listener's name, and a socket for each worker.
+type BoundListener = (Arc<str>, Vec<BoundSocket>);
+
 impl Publisher {
     /// Nothing runs yet.
     pub fn new(state: Arc<AppState>, dns: Dns, to_resolve: mpsc::UnboundedSender<Arc<Cluster>>) -> Self {
@@ -44,7 +47,8 @@ impl Publisher {
             Some(running) => running.workers.len(),
             None => worker_count(ir),
         };
-        let wanted: BTreeMap<_, _> = ir.listeners.iter().map(|l| (l.name.clone(), l.address.clone())).collect();
+        let wanted: BTreeMap<_, _> =
+            ir.listeners.iter().map(|l| (l.name.clone(), l.address.clone())).collect();
         let bound = self.bind_new(&wanted, workers)?;
         let snapshot = Arc::new(built.snapshot);
         let running = match &mut self.running {
@@ -65,7 +69,8 @@ impl Publisher {
             .filter(|(name, address)| wanted.get(*name) != Some(address))
             .map(|(name, _)| name.clone())
             .collect();
-        let addresses = bound.iter().filter_map(|(name, sockets)| Some((name.clone(), sockets.first()?.local_addr())));
+        let addresses =
+            bound.iter().filter_map(|(name, sockets)| Some((name.clone(), sockets.first()?.local_addr())));
         self.state.rebound(&gone, addresses.collect(), &wanted);
         for name in &gone {
             running.tell(|| Command::Drain(name.clone()));
@@ -85,11 +90,13 @@ impl Publisher {
         &self,
         wanted: &BTreeMap<Arc<str>, ListenAddress>,
         workers: usize,
-    ) -> Result<Vec<(Arc<str>, Vec<BoundSocket>)>, String> {
+    ) -> Result<Vec<BoundListener>, String> {
         let known = self.running.as_ref().map(|running| &running.listeners);
-        let new = wanted.iter().filter(|(name, address)| known.and_then(|known| known.get(*name)) != Some(address));
+        let new =
+            wanted.iter().filter(|(name, address)| known.and_then(|known| known.get(*name)) != Some(address));
         new.map(|(name, address)| {
-            let sockets = bind(name, address, workers)
+            let ours = known.is_some_and(|known| known.values().any(|bound| bound == address));
+            let sockets = bind(name, address, workers, ours)
                 .map_err(|error| format!("cannot bind listener {name} to {address}: {}", explain(&error)))?;
             Ok((name.clone(), sockets))
         })
@@ -100,7 +107,9 @@ impl Publisher {
 fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            format!("{error}; ports below 1024 need CAP_NET_BIND_SERVICE, or a Service that maps them to a targetPort")
+            format!(
+                "{error}; ports below 1024 need CAP_NET_BIND_SERVICE, or a Service that maps them to a targetPort"
+            )
         }
         _ => error.to_string(),
     }
@@ -119,7 +128,12 @@ fn worker_count(ir: &Ir) -> usize {
     ir.settings.workers.map_or_else(cores, usize::from).max(1)
 }
 
-fn start(state: &Arc<AppState>, dns: &Dns, snapshot: Arc<Snapshot>, workers: usize) -> Result<Running, String> {
+fn start(
+    state: &Arc<AppState>,
+    dns: &Dns,
+    snapshot: Arc<Snapshot>,
+    workers: usize,
+) -> Result<Running, String> {
     let settings = snapshot.ir.settings.clone();
     let shared = Arc::new(Shared {
         snapshot: Arc::new(ArcSwap::new(snapshot)),
@@ -131,7 +145,8 @@ fn start(state: &Arc<AppState>, dns: &Dns, snapshot: Arc<Snapshot>, workers: usi
     let mut senders = Vec::with_capacity(workers);
     for number in 0..workers {
         let (sender, commands) = mpsc::unbounded_channel();
-        spawn_worker(number, shared.clone(), commands).map_err(|error| format!("cannot start a worker: {error}"))?;
+        spawn_worker(number, shared.clone(), commands)
+            .map_err(|error| format!("cannot start a worker: {error}"))?;
         senders.push(sender);
     }
     state.telemetry().set_workers(workers);

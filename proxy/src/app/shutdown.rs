@@ -26,7 +26,10 @@ impl Signals {
     /// # Errors
     /// The system's.
     pub fn listen() -> io::Result<Self> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn either(&mut self) {
@@ -42,7 +45,11 @@ impl Signals {
 ///
 /// # Errors
 /// The application cannot be started.
-pub async fn until_the_end(state: &AppState, mut signals: Signals, command: &[OsString]) -> io::Result<ExitCode> {
+pub async fn until_the_end(
+    state: &AppState,
+    mut signals: Signals,
+    command: &[OsString],
+) -> io::Result<ExitCode> {
     let mut application = if command.is_empty() { None } else { Some(Application::start(command)?) };
     let mut code = None;
     tokio::select! {

@@ -90,7 +90,7 @@ pub fn print(text: &str) -> Result<(), CliError> {
 /// Writes `value` to standard output as indented JSON.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
     print(&json(value)?)
 }

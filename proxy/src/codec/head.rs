@@ -42,7 +42,8 @@ impl Authority {
     pub fn new(value: HeaderValue) -> Option<Self> {
         let bytes = value.as_bytes();
         let plain = |byte: u8| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
         };
         (!bytes.is_empty() && bytes.iter().all(|&byte| plain(byte))).then_some(Authority(value))
     }

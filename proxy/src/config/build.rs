@@ -4,7 +4,8 @@
 //! the snapshot is published.
 
 use super::snapshot::{
-    ActionPlan, Chain, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot, TcpPlan, WeightedPlan,
+    ActionPlan, Chain, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot, TcpPlan,
+    WeightedPlan,
 };
 use crate::{
     codec::Authority,
@@ -114,7 +115,8 @@ impl Clusters<'_> {
             if known == config {
                 return Ok(cluster.clone());
             }
-            if let (ir::Discovery::Static(_), ir::Discovery::Static(endpoints)) = (&known.discovery, &config.discovery)
+            if let (ir::Discovery::Static(_), ir::Discovery::Static(endpoints)) =
+                (&known.discovery, &config.discovery)
                 && differs_in_discovery_only(known, config)
             {
                 let specs = endpoints.iter().filter_map(EndpointSpec::literal).collect();
@@ -122,8 +124,9 @@ impl Clusters<'_> {
                 return Ok(cluster.clone());
             }
         }
-        let cluster = Cluster::build(config.clone(), before.map(|(_, cluster)| &**cluster), self.telemetry)
-            .map_err(|source| BuildError::Tls { place: format!("cluster {}", config.name), source })?;
+        let cluster =
+            Cluster::build(config.clone(), before.map(|(_, cluster)| &**cluster), self.telemetry)
+                .map_err(|source| BuildError::Tls { place: format!("cluster {}", config.name), source })?;
         let cluster = Arc::new(cluster);
         if matches!(config.discovery, ir::Discovery::StrictDns(_) | ir::Discovery::LogicalDns(_)) {
             self.to_resolve.push(cluster.clone());
@@ -158,16 +161,17 @@ impl Compiler<'_> {
         chain: &ir::FilterChain,
         previous: Option<&ListenerPlan>,
     ) -> Result<Chain, BuildError> {
-        let tls = chain.tls.as_ref().map(|tls| {
-            let known = previous.into_iter().flat_map(|plan| plan.chains.chains());
-            // An equal configuration keeps its session tickets.
-            match known.filter_map(|known| known.tls.as_ref()).find(|(known, _)| known == tls) {
-                Some(known) => Ok(known.clone()),
-                None => sidle_identity::server_config(tls).map(|config| (tls.clone(), config)).map_err(|source| {
-                    BuildError::Tls { place: format!("listener {}", listener.name), source }
-                }),
-            }
-        });
+        let tls =
+            chain.tls.as_ref().map(|tls| {
+                let known = previous.into_iter().flat_map(|plan| plan.chains.chains());
+                // An equal configuration keeps its session tickets.
+                match known.filter_map(|known| known.tls.as_ref()).find(|(known, _)| known == tls) {
+                    Some(known) => Ok(known.clone()),
+                    None => sidle_identity::server_config(tls).map(|config| (tls.clone(), config)).map_err(
+                        |source| BuildError::Tls { place: format!("listener {}", listener.name), source },
+                    ),
+                }
+            });
         let filter = match &chain.filter {
             ir::NetworkFilter::Http(http) => Filter::Http(Arc::new(self.http(listener, http)?)),
             ir::NetworkFilter::Tcp(tcp) => Filter::Tcp(Arc::new(self.tcp(tcp)?)),
@@ -175,7 +179,11 @@ impl Compiler<'_> {
         Ok(Chain { name: chain.name.clone(), tls: tls.transpose()?, filter })
     }
 
-    fn http(&mut self, listener: &ir::Listener, http: &ir::HttpConnectionManager) -> Result<HttpPlan, BuildError> {
+    fn http(
+        &mut self,
+        listener: &ir::Listener,
+        http: &ir::HttpConnectionManager,
+    ) -> Result<HttpPlan, BuildError> {
         Ok(HttpPlan {
             routes: self.table(&http.route_configuration)?,
             direction: listener.direction,
@@ -200,7 +208,8 @@ impl Compiler<'_> {
             return Ok(table.clone());
         }
         let config = self.ir.route_configurations.iter().find(|config| config.name == *name);
-        let config = config.ok_or_else(|| BuildError::Inconsistent(format!("no route configuration {name}")))?;
+        let config =
+            config.ok_or_else(|| BuildError::Inconsistent(format!("no route configuration {name}")))?;
         let table = Arc::new(RouteTable::build(config, |_, route| self.route(route))?);
         self.tables.insert(name.clone(), table.clone());
         Ok(table)
@@ -222,11 +231,15 @@ impl Compiler<'_> {
     }
 
     fn forward(&self, route: &ir::Route, forward: &ir::Forward) -> Result<ForwardPlan, BuildError> {
-        let mirrors = forward.mirrors.iter().map(|mirror| Ok((self.cluster(&mirror.cluster)?, mirror.percent)));
+        let mirrors =
+            forward.mirrors.iter().map(|mirror| Ok((self.cluster(&mirror.cluster)?, mirror.percent)));
         Ok(ForwardPlan {
             clusters: forward.clusters.iter().map(|w| self.weighted(w)).collect::<Result<_, _>>()?,
             index: weights(&forward.clusters)?,
-            path_rewrite: forward.path_rewrite.as_ref().map(|rewrite| PathRewriter::new(rewrite, &route.matches)),
+            path_rewrite: forward
+                .path_rewrite
+                .as_ref()
+                .map(|rewrite| PathRewriter::new(rewrite, &route.matches)),
             authority_rewrite: authority(forward.authority_rewrite.as_ref())?,
             timeout: forward.timeout,
             retry: forward.retry.clone(),
@@ -257,7 +270,8 @@ fn weights(clusters: &[ir::WeightedCluster]) -> Result<WeightedIndex, BuildError
 
 fn authority(text: Option<&Arc<str>>) -> Result<Option<Authority>, BuildError> {
     text.map(|text| {
-        Authority::from_config(text).ok_or_else(|| BuildError::Inconsistent(format!("`{text}` is not an authority")))
+        Authority::from_config(text)
+            .ok_or_else(|| BuildError::Inconsistent(format!("`{text}` is not an authority")))
     })
     .transpose()
 }

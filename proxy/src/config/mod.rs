@@ -17,7 +17,8 @@ mod survey;
 pub use build::{BuildError, Built, build};
 pub use reload::{Overrides, Publish, ReloadRequest, Reloader};
 pub use snapshot::{
-    ActionPlan, Chain, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot, TcpPlan, WeightedPlan,
+    ActionPlan, Chain, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot, TcpPlan,
+    WeightedPlan,
 };
 pub use source::{FileSource, WatchOptions};
 pub use status::{Attempt, AttemptResult, Cause, ConfigStatus, ConfigVersion, FileStatus, StatusCell};

@@ -21,7 +21,9 @@ use crate::{
     upstream::Cluster,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use sidle_balance::{ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, RequestResult, should_retry};
+use sidle_balance::{
+    ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, RequestResult, should_retry,
+};
 use sidle_model::ir::RetryPolicy;
 use sidle_routing::CompiledRoute;
 use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags};
@@ -49,8 +51,8 @@ pub struct Response {
     pub upgraded: Option<Duplex>,
     /// The client's side of an HTTP/2 tunnel.
     pub client: Body,
-    /// What is left of the route's timeout, if it has one.
-    pub timeout: Option<Duration>,
+    /// The route's timeout, if it has one, and since when it runs.
+    pub timeout: Option<(tokio::time::Instant, Duration)>,
     /// Given back at the end.
     pub hold: Hold,
 }
@@ -96,6 +98,7 @@ impl Exchange {
             return self.connect(cluster, head, body).await;
         }
         let timeout = effective_timeout(forward.timeout, head);
+        let from = tokio::time::Instant::now();
         let hashed = sidle_balance::hash(&forward.hash_policies, &Facts(self, head), &mut || self.random());
         outgoing::prepare(self, route, forward, weighted, head, timeout);
         let limits = &cluster.config.limits;
@@ -105,7 +108,8 @@ impl Exchange {
         };
         let counted = CountedRequest::begin(cluster);
         let upgrade = head.upgrade.is_some();
-        let (body, client) = if upgrade { (Body::Empty, body) } else { (self.mirror(forward, head, body), Body::Empty) };
+        let (body, client) =
+            if upgrade { (Body::Empty, body) } else { (self.mirror(forward, head, body), Body::Empty) };
         let replay = Replay::new(body, self.snapshot.ir.settings.limits.replay_buffer_bytes as usize);
         let progress = self.request_body.clone();
         let tries = self.tries(cluster, forward.retry.as_ref(), hashed.hash, head, replay);
@@ -114,7 +118,7 @@ impl Exchange {
             Some(timeout) => tokio::select! {
                 biased;
                 done = tries => done,
-                () = progress.deadline(timeout) => {
+                () = progress.deadline(from, timeout) => {
                     cluster.metrics.timed_out();
                     Err(ProxyError::ResponseTimeout)
                 }
@@ -127,8 +131,13 @@ impl Exchange {
             lease: sent.lease,
             upgraded: sent.upgraded,
             client,
-            timeout,
-            hold: Hold { _counted: Some(counted), _request: Some(permit), _active: Some(active), _retry: retry },
+            timeout: timeout.map(|timeout| (from, timeout)),
+            hold: Hold {
+                _counted: Some(counted),
+                _request: Some(permit),
+                _active: Some(active),
+                _retry: retry,
+            },
         };
         for cookie in hashed.set_cookies {
             response.head.headers.append(header::SET_COOKIE, cookie);
@@ -218,7 +227,11 @@ impl Exchange {
             None => sending.await,
             Some(limit) => tokio::time::timeout(limit, sending).await.unwrap_or_else(|_| {
                 endpoint.state.record(RequestResult::Timeout);
-                Err(Failure { error: ProxyError::PerTryTimeout, outcome: Outcome::PerTryTimeout, reused: false })
+                Err(Failure {
+                    error: ProxyError::PerTryTimeout,
+                    outcome: Outcome::PerTryTimeout,
+                    reused: false,
+                })
             }),
         };
         match result {
@@ -232,7 +245,12 @@ impl Exchange {
                 endpoint.state.record(if bad { RequestResult::Error } else { RequestResult::Success });
                 let outcome = Outcome::Response {
                     status,
-                    grpc_status: sent.head.headers.contains_key(GRPC_STATUS).then(|| reply::grpc_status(&sent.head.headers)).flatten(),
+                    grpc_status: sent
+                        .head
+                        .headers
+                        .contains_key(GRPC_STATUS)
+                        .then(|| reply::grpc_status(&sent.head.headers))
+                        .flatten(),
                     ratelimited: sent.head.headers.contains_key(RATE_LIMITED),
                 };
                 (Ok(sent), outcome)
@@ -265,7 +283,12 @@ impl Exchange {
     }
 
     /// CONNECT: bytes to an endpoint.
-    async fn connect(&mut self, cluster: &Arc<Cluster>, head: &RequestHead, client: Body) -> Result<Response, ProxyError> {
+    async fn connect(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        head: &RequestHead,
+        client: Body,
+    ) -> Result<Response, ProxyError> {
         self.record.attempts = 1;
         let wish = Wish::of(head, None, &[]);
         let endpoint = self.pick(cluster, &wish).await?;
@@ -281,7 +304,12 @@ impl Exchange {
             upgraded: Some(Duplex::Stream(stream)),
             client,
             timeout: None,
-            hold: Hold { _counted: None, _request: None, _active: Some(ActiveRequest::start(endpoint)), _retry: None },
+            hold: Hold {
+                _counted: None,
+                _request: None,
+                _active: Some(ActiveRequest::start(endpoint)),
+                _retry: None,
+            },
         })
     }
 }
@@ -298,9 +326,7 @@ fn is_stale(failure: &Failure, head: &RequestHead) -> bool {
     match failure.outcome {
         Outcome::ResetBeforeRequest => true,
         Outcome::Reset => {
-            failure.reused
-                && failure.error == ProxyError::ConnectionTermination(true)
-                && is_idempotent(head)
+            failure.reused && failure.error == ProxyError::ConnectionTermination(true) && is_idempotent(head)
         }
         _ => false,
     }

@@ -39,8 +39,8 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
     let limit = exchange.connection.limits().stream_idle_timeout;
     let idle = (!exchange.record.grpc && !limit.is_zero()).then_some(limit);
     let progress = exchange.request_body.clone();
-    let deadline = timeout.map(|timeout| {
-        Box::pin(async move { progress.deadline(timeout).await }) as Pin<Box<dyn Future<Output = ()>>>
+    let deadline = timeout.map(|(from, timeout)| {
+        Box::pin(async move { progress.deadline(from, timeout).await }) as Pin<Box<dyn Future<Output = ()>>>
     });
     let whole = Whole { exchange, lease, _hold: hold };
     let body = ResponseBody { body, whole: Some(whole), deadline, idle, timer: None };

@@ -122,7 +122,10 @@ impl HttpBody for CopyReader {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut behind = self.0.0.borrow_mut();
         if let Some(piece) = behind.frames.pop_front() {
             behind.bytes -= piece.len();

@@ -80,7 +80,11 @@ fn balance(connection: &Connection, cluster: &Cluster, wish: &Wish<'_>) -> Optio
 }
 
 /// The address that the authority names; never one of our own listeners.
-async fn named(connection: &Connection, snapshot: &Snapshot, wish: &Wish<'_>) -> Result<SocketAddr, ProxyError> {
+async fn named(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    wish: &Wish<'_>,
+) -> Result<SocketAddr, ProxyError> {
     let authority = wish.authority.ok_or(ProxyError::NoHealthyUpstream)?;
     let (host, port) = sidle_routing::host::split_host_port(authority);
     let port = port.unwrap_or(wish.default_port);

@@ -32,7 +32,8 @@ impl Exchange {
                 copies.push(copy.clone());
                 copy.reader()
             };
-            let sending = mirror(self.connection.clone(), self.snapshot.clone(), cluster.clone(), head.clone(), copied);
+            let sending =
+                mirror(self.connection.clone(), self.snapshot.clone(), cluster.clone(), head.clone(), copied);
             let patience = forward.timeout.unwrap_or(PATIENCE);
             tokio::task::spawn_local(async move {
                 if tokio::time::timeout(patience, sending).await.is_err() {

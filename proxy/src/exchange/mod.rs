@@ -84,7 +84,12 @@ pub enum Outcome {
 }
 
 impl Exchange {
-    fn begin(connection: &Rc<Connection>, snapshot: Arc<Snapshot>, plan: Arc<HttpPlan>, head: &RequestHead) -> Self {
+    fn begin(
+        connection: &Rc<Connection>,
+        snapshot: Arc<Snapshot>,
+        plan: Arc<HttpPlan>,
+        head: &RequestHead,
+    ) -> Self {
         let began = Instant::now();
         Exchange {
             record: Record {
@@ -143,9 +148,12 @@ impl Exchange {
                 let response = self.attempts(route, forward, head, body).await?;
                 Ok(Outcome::Upstream(Box::new(response)))
             }
-            ActionPlan::Redirect(redirect) => {
-                Ok(self.amend_local(route, head, reply::redirect(redirect, head, self.connection.port())?, "direct_response"))
-            }
+            ActionPlan::Redirect(redirect) => Ok(self.amend_local(
+                route,
+                head,
+                reply::redirect(redirect, head, self.connection.port())?,
+                "direct_response",
+            )),
             ActionPlan::Direct(status, body) => {
                 Ok(self.amend_local(route, head, reply::direct(*status, body.clone()), "direct_response"))
             }

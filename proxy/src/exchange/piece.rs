@@ -49,7 +49,8 @@ pub(super) mod testing {
 
     /// A body of these frames.
     pub fn frames<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Body {
-        let data = |text: T| Ok::<_, BodyError>(Frame::data(Bytes::copy_from_slice(text.as_ref().as_bytes())));
+        let data =
+            |text: T| Ok::<_, BodyError>(Frame::data(Bytes::copy_from_slice(text.as_ref().as_bytes())));
         let frames: Vec<_> = texts.into_iter().map(data).collect();
         Body::Watched(Box::pin(StreamBody::new(futures_util::stream::iter(frames))))
     }

@@ -182,8 +182,12 @@ impl LogContext for Moment<'_> {
     fn header(&self, message: Message, name: &HeaderField) -> Option<&[u8]> {
         let record = self.record;
         match (message, name) {
-            (Message::Request, HeaderField::Method) => record.protocol.map(|_| record.method.as_str().as_bytes()),
-            (Message::Request, HeaderField::Path) => record.protocol.map(|_| record.target.as_str().as_bytes()),
+            (Message::Request, HeaderField::Method) => {
+                record.protocol.map(|_| record.method.as_str().as_bytes())
+            }
+            (Message::Request, HeaderField::Path) => {
+                record.protocol.map(|_| record.target.as_str().as_bytes())
+            }
             (Message::Request, HeaderField::Authority) => {
                 record.authority.as_ref().map(|authority| authority.as_str().as_bytes())
             }
@@ -250,12 +254,12 @@ impl LogContext for Moment<'_> {
     fn address(&self, value: AddressValue) -> Option<Address<'_>> {
         let record = self.record;
         match value {
-            AddressValue::UpstreamHost | AddressValue::UpstreamRemote => record.upstream.as_ref().map(|address| {
-                match address {
+            AddressValue::UpstreamHost | AddressValue::UpstreamRemote => {
+                record.upstream.as_ref().map(|address| match address {
                     EndpointAddr::Socket(socket) => Address::Socket(*socket),
                     EndpointAddr::Unix(path) => Address::Unix(path),
-                }
-            }),
+                })
+            }
             AddressValue::UpstreamLocal => record.upstream_local.map(Address::Socket),
             AddressValue::DownstreamLocal => record.downstream.local.map(Address::Socket),
             AddressValue::DownstreamRemote | AddressValue::DownstreamDirectRemote => {

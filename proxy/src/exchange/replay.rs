@@ -110,7 +110,7 @@ impl HttpBody for Reader {
 
     fn size_hint(&self) -> SizeHint {
         match self.next {
-            0 => self.kept.borrow().size.clone(),
+            0 => self.kept.borrow().size,
             _ => SizeHint::default(),
         }
     }

@@ -69,8 +69,9 @@ impl Progress {
         }
     }
 
-    /// Waits until `timeout` after the request was received whole: Envoy's clock for a route's timeout.
-    pub async fn deadline(&self, timeout: Duration) {
+    /// Waits until the request has been received whole, and forwarded (`from`), for `timeout`: Envoy's clock for a route's
+    /// timeout. An injected delay comes before `from`.
+    pub async fn deadline(&self, from: Instant, timeout: Duration) {
         let completed = match self.completed_at.get() {
             Some(at) => at,
             None => {
@@ -78,7 +79,7 @@ impl Progress {
                 self.completed_at.get().unwrap_or_else(Instant::now)
             }
         };
-        tokio::time::sleep_until(completed + timeout).await;
+        tokio::time::sleep_until(completed.max(from) + timeout).await;
     }
 }
 
@@ -92,7 +93,13 @@ pub fn watch(body: Body, head: &RequestHead, progress: &Rc<Progress>, limits: &L
         return body; // a tunnel's bytes are counted by the relay
     }
     let idle = (!head.is_grpc()).then_some(limits.stream_idle_timeout).filter(|limit| !limit.is_zero());
-    Body::Watched(Box::pin(Counted { body, progress: progress.clone(), grpc: head.is_grpc(), idle, timer: None }))
+    Body::Watched(Box::pin(Counted {
+        body,
+        progress: progress.clone(),
+        grpc: head.is_grpc(),
+        idle,
+        timer: None,
+    }))
 }
 
 struct Counted {

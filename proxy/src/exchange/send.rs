@@ -2,7 +2,10 @@
 
 use super::destination::host_of;
 use crate::{
-    codec::{Body, BodyError, Duplex, RequestHead, ResponseHead, Scheme, SendingBody, Stream, body::Http2Body, hop_by_hop},
+    codec::{
+        Body, BodyError, Duplex, RequestHead, ResponseHead, Scheme, SendingBody, Stream, body::Http2Body,
+        hop_by_hop,
+    },
     error::ProxyError,
     listener::Connection,
     upstream::{
@@ -136,7 +139,11 @@ async fn send_http1(mut lease: Http1Lease, head: &RequestHead, body: Body) -> Re
             };
             let (mut parts, incoming) = response.into_parts();
             let token = hop_by_hop::strip(&mut parts.headers);
-            let mut response = ResponseHead { status: parts.status, headers: parts.headers, original_case: parts.extensions };
+            let mut response = ResponseHead {
+                status: parts.status,
+                headers: parts.headers,
+                original_case: parts.extensions,
+            };
             if upgraded.is_some() {
                 announce_upgrade(&mut response, head, token);
             }
@@ -183,7 +190,10 @@ fn http1_request(head: &RequestHead, body: Body) -> Request<Body> {
     request
 }
 
-async fn upgraded(response: &mut http::Response<hyper::body::Incoming>, reused: bool) -> Result<Duplex, Failure> {
+async fn upgraded(
+    response: &mut http::Response<hyper::body::Incoming>,
+    reused: bool,
+) -> Result<Duplex, Failure> {
     let failure = |_| Failure { error: ProxyError::UpstreamProtocol, outcome: Outcome::Reset, reused };
     let upgraded = hyper::upgrade::on(response).await.map_err(|_| failure(()))?;
     let parts = upgraded.downcast::<TokioIo<Stream>>().map_err(|_| failure(()))?;
@@ -238,14 +248,20 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
     } else {
         Body::Http2(Http2Body::new(stream).with_sending(sending))
     };
-    let head = ResponseHead { status: parts.status, headers: parts.headers, original_case: http::Extensions::new() };
+    let head =
+        ResponseHead { status: parts.status, headers: parts.headers, original_case: http::Extensions::new() };
     Ok(Sent { head, body, lease: Lease::Http2(lease), upgraded: None })
 }
 
 fn http2_request(head: &RequestHead, tls: bool) -> Option<Request<()>> {
     let scheme = if tls || head.scheme == Scheme::Https { "https" } else { "http" };
     let authority = head.authority.as_ref()?.as_str();
-    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(head.target.clone()).build().ok()?;
+    let uri = Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(head.target.clone())
+        .build()
+        .ok()?;
     let mut request = Request::new(());
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri;

@@ -109,8 +109,7 @@ impl TcpExchange {
         self.record.ended = Some(Instant::now());
         self.held = None;
         let metrics = self.metrics.take().unwrap_or_else(|| {
-            let metrics =
-                self.connection.worker.tcp_metrics(&self.snapshot, self.connection.direction, None);
+            let metrics = self.connection.worker.tcp_metrics(&self.snapshot, self.connection.direction, None);
             metrics.opened();
             metrics
         });
@@ -141,7 +140,12 @@ pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Resu
     let server_name = exchange.connection.downstream.server_name.clone();
     loop {
         let hash = exchange.connection.downstream.peer.map(|peer| source_hash(peer.ip()));
-        let wish = Wish { authority: server_name.as_deref(), default_port: exchange.connection.port(), hash, tried: &tried };
+        let wish = Wish {
+            authority: server_name.as_deref(),
+            default_port: exchange.connection.port(),
+            hash,
+            tried: &tried,
+        };
         let endpoint = destination::pick(&exchange.connection, &exchange.snapshot, cluster, &wish).await?;
         exchange.record.attempts += 1;
         exchange.record.upstream = Some(endpoint.address.clone());

@@ -5,13 +5,7 @@ use super::Origin;
 use crate::codec::Stream;
 use sidle_model::ir::ListenAddress;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::{
-    io,
-    net::SocketAddr,
-    os::unix::fs::FileTypeExt,
-    path::Path,
-    sync::Arc,
-};
+use std::{io, net::SocketAddr, os::unix::fs::FileTypeExt, path::Path, sync::Arc};
 use tokio::net::{TcpListener, UnixListener};
 
 /// Connections that the kernel holds for a worker that is busy.
@@ -36,14 +30,22 @@ pub(super) enum Listening {
     Unix(UnixListener),
 }
 
-/// Binds `address` once for each of `workers`.
+/// Binds `address` once for each of `workers`. `ours`: this process has it bound already, for a listener that is to go.
 ///
 /// # Errors
 /// The system's, when the address is taken or not ours to take.
-pub fn bind(name: &Arc<str>, address: &ListenAddress, workers: usize) -> io::Result<Vec<BoundSocket>> {
+pub fn bind(
+    name: &Arc<str>,
+    address: &ListenAddress,
+    workers: usize,
+    ours: bool,
+) -> io::Result<Vec<BoundSocket>> {
     match address {
         ListenAddress::Socket(address) => {
             let mut address = *address;
+            if !ours {
+                is_free(address)?;
+            }
             let mut sockets = Vec::with_capacity(workers);
             for _ in 0..workers.max(1) {
                 let socket = tcp(address)?;
@@ -62,6 +64,13 @@ pub fn bind(name: &Arc<str>, address: &ListenAddress, workers: usize) -> io::Res
             Ok(sockets)
         }
     }
+}
+
+/// Finds whether another process has the port, which sharing it would hide: two proxies would take each other's connections.
+fn is_free(address: SocketAddr) -> io::Result<()> {
+    let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    probe.set_reuse_address(true)?;
+    probe.bind(&address.into())
 }
 
 fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -133,4 +142,45 @@ fn original_destination(stream: &tokio::net::TcpStream, local: SocketAddr) -> So
     let socket = socket2::SockRef::from(stream);
     let found = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
     found.ok().and_then(|address| address.as_socket()).unwrap_or(local)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any() -> ListenAddress {
+        ListenAddress::Socket(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    #[test]
+    fn each_worker_has_a_socket_on_the_same_port() {
+        let sockets = bind(&"l".into(), &any(), 3, false).unwrap();
+        let ports: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        assert!(ports[0] != 0 && ports == [ports[0]; 3], "{ports:?}");
+    }
+
+    #[test]
+    fn a_port_of_another_proxy_is_taken() {
+        let first = bind(&"l".into(), &any(), 1, false).unwrap();
+        let taken = ListenAddress::Socket(first[0].local_addr().unwrap());
+        assert_eq!(bind(&"l".into(), &taken, 1, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(bind(&"m".into(), &taken, 1, true).is_ok(), "unless it is our own");
+    }
+
+    #[test]
+    fn a_socket_file_that_nobody_serves_is_replaced_and_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        drop(bind(&"l".into(), &ListenAddress::Unix(path.clone()), 2, false).unwrap());
+        let live = bind(&"l".into(), &ListenAddress::Unix(path.clone()), 2, false).unwrap();
+        assert!(
+            bind(&"l".into(), &ListenAddress::Unix(path.clone()), 1, false).is_err(),
+            "served: not ours to take"
+        );
+        drop(live);
+        let other = folder.path().join("f");
+        std::fs::write(&other, "x").unwrap();
+        assert!(bind(&"l".into(), &ListenAddress::Unix(other.clone()), 1, false).is_err());
+        assert_eq!(std::fs::read(other).unwrap(), b"x");
+    }
 }

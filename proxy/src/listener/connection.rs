@@ -159,7 +159,11 @@ impl Connection {
             if self.active.get() == 0 && idle_since.elapsed() >= IDLE_BEFORE_CLOSE {
                 return;
             }
-            let wait = if self.active.get() == 0 { idle_since + IDLE_BEFORE_CLOSE } else { Instant::now() + IDLE_BEFORE_CLOSE };
+            let wait = if self.active.get() == 0 {
+                idle_since + IDLE_BEFORE_CLOSE
+            } else {
+                Instant::now() + IDLE_BEFORE_CLOSE
+            };
             tokio::time::sleep_until(wait).await;
         }
     }

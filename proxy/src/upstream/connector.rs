@@ -74,7 +74,12 @@ impl Connector {
                 config.alpn_protocols = vec![protocol.to_vec()];
                 Arc::new(config)
             };
-            Ok(TlsPlan { http1: with_alpn(b"http/1.1"), http2: with_alpn(b"h2"), bytes, sni: tls.sni.clone() })
+            Ok(TlsPlan {
+                http1: with_alpn(b"http/1.1"),
+                http2: with_alpn(b"h2"),
+                bytes,
+                sni: tls.sni.clone(),
+            })
         });
         Ok(Connector {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -111,7 +116,12 @@ impl Connector {
     ///
     /// # Errors
     /// [`ProxyError::ConnectTimeout`] or [`ProxyError::ConnectFailure`].
-    pub async fn connect(&self, address: &EndpointAddr, host: &str, target: Target) -> Result<Stream, ProxyError> {
+    pub async fn connect(
+        &self,
+        address: &EndpointAddr,
+        host: &str,
+        target: Target,
+    ) -> Result<Stream, ProxyError> {
         let connect = Connect { address: address.clone(), keepalive: self.keepalive.clone() };
         let made = match &self.tls {
             None => ServiceBuilder::new().timeout(self.timeout).service(Tcp).oneshot(connect).await,

@@ -32,8 +32,11 @@ const MAX_QUEUED: usize = 1024;
 #[derive(Clone)]
 pub struct Dns {
     questions: mpsc::Sender<Question>,
-    cache: Arc<Mutex<HashMap<Arc<str>, (Vec<IpAddr>, Instant)>>>,
+    cache: Cache,
 }
+
+/// Addresses of names, and until when they hold.
+type Cache = Arc<Mutex<HashMap<Arc<str>, (Vec<IpAddr>, Instant)>>>;
 
 struct Question {
     name: Arc<str>,
@@ -44,7 +47,7 @@ struct Question {
 pub struct DnsServer {
     resolver: TokioResolver,
     questions: mpsc::Receiver<Question>,
-    cache: Arc<Mutex<HashMap<Arc<str>, (Vec<IpAddr>, Instant)>>>,
+    cache: Cache,
     telemetry: Arc<Telemetry>,
 }
 
@@ -69,8 +72,7 @@ impl Dns {
             return Ok(vec![ip]);
         }
         let name: Arc<str> = host.to_ascii_lowercase().into();
-        if let Some((addresses, until)) =
-            self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
+        if let Some((addresses, until)) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
             && *until > Instant::now()
         {
             return Ok(addresses.clone());
@@ -97,7 +99,8 @@ impl DnsServer {
     }
 
     fn answer(&self, question: Question) {
-        let (resolver, cache, telemetry) = (self.resolver.clone(), self.cache.clone(), self.telemetry.clone());
+        let (resolver, cache, telemetry) =
+            (self.resolver.clone(), self.cache.clone(), self.telemetry.clone());
         tokio::spawn(async move {
             let found = lookup(&resolver, &question.name, &telemetry).await;
             if let Some((addresses, until)) = &found {
@@ -189,7 +192,11 @@ fn keep_last_good(cluster: &Cluster, failed: &[Arc<str>], specs: &mut Vec<Endpoi
     }
 }
 
-async fn lookup(resolver: &TokioResolver, name: &str, telemetry: &Telemetry) -> Option<(Vec<IpAddr>, Instant)> {
+async fn lookup(
+    resolver: &TokioResolver,
+    name: &str,
+    telemetry: &Telemetry,
+) -> Option<(Vec<IpAddr>, Instant)> {
     match resolver.lookup_ip(name).await {
         Ok(found) => {
             let now = Instant::now();

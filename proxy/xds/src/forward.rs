@@ -4,33 +4,19 @@
 
 use crate::{
     context::TableContext,
-    header::{compose, operations},
+    header::operations,
     retry,
     value::{Object, duration, regex, share},
 };
 use serde_json::{Value, json};
-use sidle_model::ir::{
-    Forward, HashPolicy, HeaderOperations, Mirror, PathMatch, PathRewrite, WeightedCluster,
-};
+use sidle_model::ir::{Forward, HashPolicy, Mirror, PathMatch, PathRewrite, WeightedCluster};
 use std::time::Duration;
 
-/// A `RouteAction`. `requests` are operations of the route that must run before those of each destination.
-pub(crate) fn action(
-    context: &TableContext<'_>,
-    path: &PathMatch,
-    forward: &Forward,
-    requests: Option<&HeaderOperations>,
-) -> Value {
-    let lone_authority = match &forward.clusters[..] {
-        [only] => only.authority.as_ref(),
-        _ => None,
-    };
-    clusters(context, forward, requests)
+/// A `RouteAction`.
+pub(crate) fn action(context: &TableContext<'_>, path: &PathMatch, forward: &Forward) -> Value {
+    clusters(context, forward)
         .merge(path_rewrite(forward.path_rewrite.as_ref()))
-        .with_some(
-            "host_rewrite_literal",
-            forward.authority_rewrite.as_ref().or(lone_authority).map(|a| &**a),
-        )
+        .with_some("host_rewrite_literal", forward.authority_rewrite.as_deref())
         .merge(timeouts(forward.timeout))
         .with_some("retry_policy", forward.retry.as_ref().map(retry::retry_policy))
         .with_list("hash_policy", forward.hash_policies.iter().map(hash_policy).collect())
@@ -39,32 +25,30 @@ pub(crate) fn action(
         .into()
 }
 
-fn clusters(context: &TableContext<'_>, forward: &Forward, requests: Option<&HeaderOperations>) -> Object {
-    if let [only] = &forward.clusters[..] {
-        return Object::new().with("cluster", context.cluster_name(&only.cluster));
+fn clusters(context: &TableContext<'_>, forward: &Forward) -> Object {
+    match &forward.clusters[..] {
+        [only] if is_plain(only) => Object::new().with("cluster", context.cluster_name(&only.cluster)),
+        several => {
+            let weighted = several.iter().map(|cluster| weighted_cluster(context, forward, cluster));
+            Object::new().with("weighted_clusters", json!({"clusters": weighted.collect::<Vec<_>>()}))
+        }
     }
-    let weighted: Vec<Value> = forward
-        .clusters
-        .iter()
-        .map(|cluster| weighted_cluster(context, forward, cluster, requests))
-        .collect();
-    Object::new().with("weighted_clusters", json!({"clusters": weighted}))
 }
 
-fn weighted_cluster(
-    context: &TableContext<'_>,
-    forward: &Forward,
-    cluster: &WeightedCluster,
-    requests: Option<&HeaderOperations>,
-) -> Value {
+/// Whether a destination changes nothing itself.
+fn is_plain(cluster: &WeightedCluster) -> bool {
+    cluster.request_headers.is_empty() && cluster.response_headers.is_empty() && cluster.authority.is_none()
+}
+
+fn weighted_cluster(context: &TableContext<'_>, forward: &Forward, cluster: &WeightedCluster) -> Value {
     // A route's rewrite wins, whatever Envoy makes of two.
     let authority = cluster.authority.as_ref().filter(|_| forward.authority_rewrite.is_none());
-    let none = HeaderOperations::default();
-    let requests = compose(requests.unwrap_or(&none), &cluster.request_headers);
+    // A lone destination gets everything, whatever its weight.
+    let weight = if forward.clusters.len() == 1 { cluster.weight.max(1) } else { cluster.weight };
     Object::new()
         .with("name", context.cluster_name(&cluster.cluster))
-        .with("weight", cluster.weight)
-        .merge(operations("request", &requests))
+        .with("weight", weight)
+        .merge(operations("request", &cluster.request_headers))
         .merge(operations("response", &cluster.response_headers))
         .with_some("host_rewrite_literal", authority.map(|authority| &**authority))
         .into()

@@ -6,7 +6,7 @@ use crate::{
     authority,
     context::{Form, TableContext},
     filter, forward,
-    header::{compose, operations},
+    header::operations,
     matcher, metadata, redirect,
     value::{Object, data_source},
 };
@@ -55,49 +55,25 @@ fn route(context: &TableContext<'_>, route: &Route) -> Value {
     let common = Object::new()
         .with("name", &*route.name)
         .with("match", matcher::route_match(&route.matches))
-        .with("metadata", metadata::route(&route.origin));
+        .with("metadata", metadata::route(&route.origin))
+        .merge(operations("request", &route.request_headers))
+        .merge(operations("response", &route.response_headers));
     let (action, mut filters) = match &route.action {
-        RouteAction::Forward(forward) if drops(forward) => (black_hole(route), Object::new()),
-        RouteAction::Forward(forward) => {
-            (self::forward(context, route, forward), filter::fault(route.fault.as_ref()))
+        RouteAction::Forward(forward) if drops(forward) => (black_hole(), Object::new()),
+        RouteAction::Forward(forward) => (
+            Object::new().with("route", forward::action(context, &route.matches.path, forward)),
+            filter::fault(route.fault.as_ref()),
+        ),
+        RouteAction::Redirect(to) => {
+            (Object::new().with("redirect", redirect::redirect(context, to)), Object::new())
         }
-        RouteAction::Redirect(to) => (
-            Object::new()
-                .with("redirect", redirect::redirect(context, to))
-                .merge(operations("response", &route.response_headers)),
-            Object::new(),
-        ),
-        RouteAction::Direct(response) => (
-            Object::new()
-                .with("direct_response", direct_response(response))
-                .merge(operations("response", &route.response_headers)),
-            Object::new(),
-        ),
+        RouteAction::Direct(response) => {
+            (Object::new().with("direct_response", direct_response(response)), Object::new())
+        }
     };
     filters = filters.merge(filter::cors(route.cors.as_ref())).merge(forward_proxy(context, &route.action));
     let filters = (!filters.is_empty()).then_some(filters);
     common.merge(action).with_some("typed_per_filter_config", filters).into()
-}
-
-/// The action of a route that forwards, with the header operations around it.
-///
-/// Operations of a lone destination stand on the route. Those of several stand on each: a request passes the route's
-/// first, which Envoy would run last, so they are joined; a response passes the destination's first in both.
-fn forward(context: &TableContext<'_>, route: &Route, forward: &Forward) -> Object {
-    let action = |requests| forward::action(context, &route.matches.path, forward, requests);
-    match &forward.clusters[..] {
-        [only] => Object::new()
-            .with("route", action(None))
-            .merge(operations("request", &compose(&route.request_headers, &only.request_headers)))
-            .merge(operations("response", &compose(&only.response_headers, &route.response_headers))),
-        several if several.iter().all(|cluster| cluster.request_headers.is_empty()) => Object::new()
-            .with("route", action(None))
-            .merge(operations("request", &route.request_headers))
-            .merge(operations("response", &route.response_headers)),
-        _ => Object::new()
-            .with("route", action(Some(&route.request_headers)))
-            .merge(operations("response", &route.response_headers)),
-    }
 }
 
 /// Whether nothing but the black hole is there to go to.
@@ -106,10 +82,8 @@ fn drops(forward: &Forward) -> bool {
 }
 
 /// Envoy would answer 503 for a cluster without endpoints; REGISTRY_ONLY says 502.
-fn black_hole(route: &Route) -> Object {
-    Object::new()
-        .with("direct_response", json!({"status": 502}))
-        .merge(operations("response", &route.response_headers))
+fn black_hole() -> Object {
+    Object::new().with("direct_response", json!({"status": 502}))
 }
 
 fn direct_response(response: &DirectResponse) -> Value {

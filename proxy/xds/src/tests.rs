@@ -188,12 +188,9 @@ fn every_action() {
     let exported = export(&outbound(routes, vec![cluster("a", place(1)), cluster("b", place(2))]));
     let first = &self::routes(&exported)[0];
     let weighted = &first["route"]["weighted_clusters"]["clusters"];
-    assert!(
-        first.get("request_headers_to_add").is_none(),
-        "the route's operations stand on each destination"
-    );
+    assert_eq!(first["request_headers_to_add"][0]["header"]["value"], "route %REQ(:PATH)% 100%%");
     assert_eq!(weighted[0]["request_headers_to_add"][0]["header"]["value"], "destination %REQ(:PATH)% 100%%");
-    assert_eq!(weighted[1]["request_headers_to_add"][0]["header"]["value"], "route %REQ(:PATH)% 100%%");
+    assert!(weighted[1].get("request_headers_to_add").is_none());
     assert_eq!(weighted[0]["host_rewrite_literal"], "a.example");
     let answer = &self::routes(&exported)[7];
     assert!(answer["typed_per_filter_config"].get("envoy.filters.http.fault").is_none(), "{answer:#}");

@@ -8,8 +8,18 @@ use serde_json::{Map, Value, json};
 
 /// Paths that matches, rewrites and requests are made of.
 pub const PATHS: [&str; 12] = [
-    "/", "/api", "/api/", "/api/v1", "/api/v1/items/42", "/API/v1", "/static/app.js", "/foo", "/foobar", "/foo/bar",
-    "/a%20b", "/foo//bar",
+    "/",
+    "/api",
+    "/api/",
+    "/api/v1",
+    "/api/v1/items/42",
+    "/API/v1",
+    "/static/app.js",
+    "/foo",
+    "/foobar",
+    "/foo/bar",
+    "/a%20b",
+    "/foo//bar",
 ];
 /// Header values that matches and requests are made of.
 pub const USERS: [&str; 5] = ["alice", "bob", "al", "Alice", ""];
@@ -58,9 +68,7 @@ fn document(kind: &str, host: &str, spec: Value) -> Value {
 }
 
 fn service_entry(random: &mut Random, host: &str, ports: [u16; 2]) -> Value {
-    let endpoint = |version: &str, port: u16| {
-        json!({"address": "127.0.0.1", "ports": {"http": port, "alt": port}, "labels": {"version": version}})
-    };
+    let endpoint = |version: &str, port: u16| json!({"address": "127.0.0.1", "ports": {"http": port, "alt": port}, "labels": {"version": version}});
     let spec = json!({
         "hosts": [host],
         "location": "MESH_INTERNAL",
@@ -94,8 +102,7 @@ fn virtual_service(random: &mut Random, host: &str, hosts: &[String; 2]) -> Valu
     let count = 2 + random.below(5);
     let mut routes: Vec<Value> = (0..count)
         .map(|at| {
-            let matches: Vec<Value> =
-                (0..1 + random.below(2)).map(|_| request_match(random, host)).collect();
+            let matches: Vec<Value> = (0..1 + random.below(2)).map(|_| request_match(random, host)).collect();
             let mut route = route(random, hosts);
             route.insert("name".into(), format!("r{at}").into());
             route.insert("match".into(), matches.into());
@@ -130,8 +137,12 @@ fn request_match(random: &mut Random, host: &str) -> Value {
         fields.insert("withoutHeaders".into(), json!({random.pick(&["x-user", "x-other"]): value}));
     }
     if random.percent(20) {
-        let choices =
-            [json!({"exact": "1"}), json!({"regex": "[0-9]{1,3}"}), json!({"exact": ""}), json!({"prefix": "1"})];
+        let choices = [
+            json!({"exact": "1"}),
+            json!({"regex": "[0-9]{1,3}"}),
+            json!({"exact": ""}),
+            json!({"prefix": "1"}),
+        ];
         fields.insert("queryParams".into(), json!({"v": random.pick(&choices)}));
     }
     if random.percent(20) {

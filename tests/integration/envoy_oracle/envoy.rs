@@ -4,12 +4,7 @@
 
 use serde_json::{Value, json};
 use sidle_test_support::{ports, process::Process, sidle::http_get, wait};
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    path::Path,
-    process::Command,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, process::Command};
 
 /// A running Envoy.
 pub struct Envoy {
@@ -43,7 +38,8 @@ impl Envoy {
     /// The lines about deprecated fields, but for the one that the export cannot do without.
     pub fn complaints(&self) -> Vec<String> {
         let output = self.process.output();
-        let lines = output.lines().filter(|line| line.contains("eprecated") && !line.contains("max_grpc_timeout"));
+        let lines =
+            output.lines().filter(|line| line.contains("eprecated") && !line.contains("max_grpc_timeout"));
         lines.map(str::to_owned).collect()
     }
 }
@@ -69,7 +65,8 @@ fn relocate(export: &mut Value) -> BTreeMap<u16, SocketAddr> {
 fn redirect_logs(value: &mut Value, log: &Path) {
     match value {
         Value::Object(fields) => {
-            if fields.get("@type").and_then(Value::as_str).is_some_and(|name| name.ends_with("FileAccessLog")) {
+            if fields.get("@type").and_then(Value::as_str).is_some_and(|name| name.ends_with("FileAccessLog"))
+            {
                 fields.insert("path".into(), log.to_string_lossy().into());
             }
             fields.values_mut().for_each(|field| redirect_logs(field, log));

@@ -34,9 +34,9 @@ const CONFIGURATIONS: u64 = 50;
 /// How many requests each configuration gets.
 const REQUESTS: usize = 20;
 /// How often a request is repeated where the configuration leaves something to chance.
-const THROWS: usize = 60;
+const THROWS: usize = 20;
 /// How many configurations are run at the same time.
-const WORKERS: usize = 3;
+const WORKERS: usize = 4;
 /// How many requests are under way at the same time: no more than a retry budget always allows.
 const AT_ONCE: usize = 3;
 /// How often, 10 ms apart, upstreams are asked for copies that are still under way.
@@ -85,7 +85,7 @@ fn sidle_and_envoy_do_the_same() {
     };
     let found: Vec<Found> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("the message above")).collect()
+        workers.into_iter().flat_map(|worker| worker.join().expect("what failed stands above")).collect()
     });
     judge(&found, chosen.is_none());
 }
@@ -118,14 +118,16 @@ fn examples() -> Vec<PathBuf> {
 
 /// An example with its fixed ports moved to free ones, run as its comment says.
 fn example(folder: &Path, upstreams: &[Echo; 2]) -> Configuration {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
     let mut manifests = texts.join("\n---\n");
     let labels = manifests.split_once("--labels ").map(|(_, rest)| rest.split_whitespace().next().unwrap());
     let arguments = labels.map(|labels| vec!["--labels".to_owned(), labels.to_owned()]).unwrap_or_default();
-    for (fixed, port) in [("18081", upstreams[0].port()), ("18082", upstreams[1].port())] {
-        manifests = manifests.replace(fixed, &port.to_string());
+    for fixed in 18081..18090 {
+        let upstream = &upstreams[usize::from(fixed % 2 == 0)];
+        manifests = manifests.replace(&fixed.to_string(), &upstream.port().to_string());
     }
     for fixed in ["8080", "9000", "7070"] {
         manifests = manifests.replace(fixed, &ports::free().port().to_string());
@@ -171,7 +173,8 @@ fn log_settings(log: &Path) -> String {
 
 /// What `sidle export envoy` says of the configuration in `folder`.
 fn export(folder: &Path, arguments: &[&str]) -> Value {
-    let output = sidle::command().args(["export", "envoy", "-c"]).arg(folder).args(arguments).output().unwrap();
+    let output =
+        sidle::command().args(["export", "envoy", "-c"]).arg(folder).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -179,26 +182,45 @@ fn export(folder: &Path, arguments: &[&str]) -> Value {
 /// The listeners that a plain client can use: those whose connections need no redirection and no TLS.
 fn targets(export: &Value) -> Vec<Target<'_>> {
     let listeners = export["static_resources"]["listeners"].as_array().unwrap();
+    let own = own_clusters(export);
+    let is_own =
+        |host: &Value| own.contains(&host["routes"][0]["route"]["cluster"].as_str().unwrap_or_default());
     let outward = listeners.iter().filter(|listener| listener["traffic_direction"] == "OUTBOUND");
     outward
         .filter_map(|listener| {
             let port = listener["address"]["socket_address"]["port_value"].as_u64()? as u16;
-            let chains = listener["filter_chains"].as_array().into_iter().flatten();
-            let open = |chain: &&Value| chain.get("filter_chain_match").is_none() && chain.get("transport_socket").is_none();
+            let mut chains = listener["filter_chains"].as_array().into_iter().flatten();
+            let open = |chain: &&Value| {
+                chain.get("filter_chain_match").is_none() && chain.get("transport_socket").is_none()
+            };
             let default = listener.get("default_filter_chain").filter(|chain| open(chain));
-            let chain = chains.filter(open).next().or(default)?;
-            let hosts = &chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"];
-            Some(Target { port, hosts: hosts.as_array().map_or(&[], Vec::as_slice) })
+            let chain = chains.find(open).or(default)?;
+            let hosts = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"].as_array();
+            let hosts: Vec<&Value> = hosts.into_iter().flatten().filter(|host| !is_own(host)).collect();
+            Some(Target { port, hosts })
         })
         .collect()
 }
 
-/// Whether a route has several destinations, or a share of a fault: then one answer proves nothing.
+/// The clusters whose endpoint is a listener of the same proxy: what goes there comes back, and to one of the two only.
+fn own_clusters(export: &Value) -> Vec<&str> {
+    let port = |address: &Value| address["socket_address"]["port_value"].as_u64();
+    let listeners = export["static_resources"]["listeners"].as_array().unwrap().iter();
+    let own: Vec<u64> = listeners.filter_map(|listener| port(&listener["address"])).collect();
+    let clusters = export["static_resources"]["clusters"].as_array().unwrap().iter();
+    let leads_back = |cluster: &&Value| {
+        let endpoint = &cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"];
+        port(&endpoint["address"]).is_some_and(|port| own.contains(&port))
+    };
+    clusters.filter(leads_back).filter_map(|cluster| cluster["name"].as_str()).collect()
+}
+
+/// Whether a route has several destinations, or a share of faults or copies: then one answer proves nothing.
 fn leaves_to_chance(export: &Value) -> bool {
     match export {
         Value::Object(fields) => fields.iter().any(|(key, value)| match &**key {
-            "weighted_clusters" => true,
-            "percentage" => !matches!(value["numerator"].as_u64(), Some(0 | 1_000_000) | None),
+            "weighted_clusters" => value["clusters"].as_array().is_some_and(|clusters| clusters.len() > 1),
+            "numerator" => !matches!(value.as_u64(), Some(0 | 100 | 1_000_000)),
             _ => leaves_to_chance(value),
         }),
         Value::Array(items) => items.iter().any(leaves_to_chance),
@@ -270,7 +292,8 @@ fn judge(found: &[Found], complete: bool) {
     for Found { configuration, ask, deviations } in found {
         let mut left = String::new();
         for deviation in deviations {
-            match DIFFERENCES.iter().position(|difference| (difference.explains)(ask, deviation, deviations)) {
+            match DIFFERENCES.iter().position(|difference| (difference.explains)(ask, deviation, deviations))
+            {
                 Some(entry) => explained[entry] += 1,
                 None => {
                     let Deviation { what, sidle, envoy } = deviation;

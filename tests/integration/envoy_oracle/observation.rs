@@ -108,7 +108,8 @@ pub fn compare(ask: &Ask, sidle: &Observation, envoy: &Observation) -> Vec<Devia
     let mut names: Vec<&String> = sidle.keys().chain(envoy.keys()).collect();
     names.sort();
     names.dedup();
-    let text = |seen: &Observation, name: &str| seen.get(name).cloned().unwrap_or_else(|| "(none)".to_owned());
+    let text =
+        |seen: &Observation, name: &str| seen.get(name).cloned().unwrap_or_else(|| "(none)".to_owned());
     names
         .into_iter()
         .filter(|name| !is_free_choice(ask, name, sidle))
@@ -119,6 +120,8 @@ pub fn compare(ask: &Ask, sidle: &Observation, envoy: &Observation) -> Vec<Devia
 
 /// Which endpoint of several is taken is the balancer's business: only a subset names a version.
 fn is_free_choice(ask: &Ask, name: &str, sidle: &Observation) -> bool {
-    let subset = sidle.get("log cluster").is_some_and(|cluster| cluster.split('|').nth(2).is_some_and(|s| !s.is_empty()));
+    let subset = sidle
+        .get("log cluster")
+        .is_some_and(|cluster| cluster.split('|').nth(2).is_some_and(|s| !s.is_empty()));
     matches!(name, "upstream version" | "response header x-version") && (ask.tcp || !subset)
 }

@@ -33,7 +33,7 @@ pub struct Ask {
 /// A place to send to: a listener's port, and the virtual hosts behind it; none behind one that only carries bytes.
 pub struct Target<'a> {
     pub port: u16,
-    pub hosts: &'a [Value],
+    pub hosts: Vec<&'a Value>,
 }
 
 impl Ask {
@@ -55,7 +55,7 @@ impl Ask {
         if ask.tcp {
             return ask;
         }
-        let host = random_host(random, target.hosts);
+        let host = random_host(random, &target.hosts);
         ask.authority = authority(random, host, upstream);
         ask.absolute = !ask.http2 && random.percent(10);
         let requests = |route: &&Value| route["match"]["connect_matcher"].is_null();
@@ -133,7 +133,9 @@ impl Ask {
             _ => {}
         }
         match random.below(12) {
-            0 => self.headers.push(("origin".into(), origin(random).into())),
+            0 if !self.headers.iter().any(|(name, _)| name == "origin") => {
+                self.headers.push(("origin".into(), origin(random).into()));
+            }
             1 => {
                 self.method = "POST".into();
                 self.headers.push(("content-type".into(), "application/grpc".into()));
@@ -211,10 +213,10 @@ impl fmt::Display for Ask {
 }
 
 /// Named hosts more often than the one that answers to every name.
-fn random_host<'a>(random: &mut Random, hosts: &'a [Value]) -> &'a Value {
-    let host = &hosts[random.below(hosts.len())];
+fn random_host<'a>(random: &mut Random, hosts: &[&'a Value]) -> &'a Value {
+    let host = hosts[random.below(hosts.len())];
     match host["domains"][0] == "*" && random.percent(75) {
-        true => &hosts[random.below(hosts.len())],
+        true => hosts[random.below(hosts.len())],
         false => host,
     }
 }

@@ -144,8 +144,8 @@ async fn connection(
     let mut client: Option<Client> = None;
     while !stop.load(Ordering::Relaxed) {
         tokio::time::sleep_until(next).await;
-        // Open loop: a slow answer does not slow the load down, but a stall is not paid back in one burst.
-        next = (next + pause).max(Instant::now() - pause);
+        // Open loop: what a slow answer held up is made up for; a long stall is not, in one burst.
+        next = (next + pause).max(Instant::now() - Duration::from_secs(1));
         client = match one(&load, client.take(), &stop, &report).await {
             Ok(client) => client,
             Err(_) if stop.load(Ordering::Relaxed) => None,

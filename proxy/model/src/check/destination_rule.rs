@@ -102,9 +102,8 @@ fn load_balancer(settings: Option<&LoadBalancerSettings>, at: At<'_>, report: &m
     }
     let Some(locality) = &settings.locality_lb_setting else { return };
     let at = at.to("localityLbSetting");
-    if !locality.distribute.is_empty()
-        && !(locality.failover.is_empty() && locality.failover_priority.is_empty())
-    {
+    let fails_over = !locality.failover.is_empty() || !locality.failover_priority.is_empty();
+    if !locality.distribute.is_empty() && fails_over {
         report.error(
             at,
             codes::EXCLUSIVE_FIELDS,
@@ -164,7 +163,8 @@ fn consistent_hash(hash: &ConsistentHashLoadBalancer, at: At<'_>, report: &mut R
 }
 
 fn is_prime(number: u64) -> bool {
-    number > 1 && (2..).take_while(|factor| factor * factor <= number).all(|factor| number % factor != 0)
+    number > 1
+        && (2..).take_while(|factor| factor * factor <= number).all(|factor| !number.is_multiple_of(factor))
 }
 
 /// Bounds, of a DestinationRule or a Sidecar.

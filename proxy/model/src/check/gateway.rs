@@ -59,20 +59,25 @@ fn check_server(server: &Server, at: At<'_>, report: &mut Report<'_>) {
             let message = format!("a server with `protocol: {protocol}` needs `tls`");
             report.error_help(at, codes::BAD_TLS, message, "add `tls` with a `mode` and a certificate");
         }
-        Some(tls) if !secure && !matches!(protocol.as_str(), "TCP" | "MONGO" | "MYSQL" | "REDIS") => {
-            if *tls != (ServerTlsSettings { https_redirect: tls.https_redirect, ..Default::default() }) {
-                let message = format!("with `protocol: {protocol}` only `httpsRedirect` has an effect here");
-                report.error_help(at.to("tls"), codes::BAD_TLS, message, "set `protocol: HTTPS` to use TLS");
-            }
+        Some(tls) if matches!(protocol.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB") => {
+            plain_tls(tls, &protocol, at.to("tls"), report);
         }
         Some(tls) => {
-            if tls.https_redirect && secure {
+            if tls.https_redirect {
                 let message = "`httpsRedirect` is for servers with `protocol: HTTP`";
                 report.warn(at.to("tls").to("httpsRedirect"), codes::BAD_TLS, message);
             }
             server_tls(tls, at.to("tls"), report);
         }
         None => {}
+    }
+}
+
+/// TLS settings of a server that speaks plain HTTP.
+fn plain_tls(tls: &ServerTlsSettings, protocol: &str, at: At<'_>, report: &mut Report<'_>) {
+    if *tls != (ServerTlsSettings { https_redirect: tls.https_redirect, ..Default::default() }) {
+        let message = format!("with `protocol: {protocol}` only `httpsRedirect` has an effect here");
+        report.error_help(at, codes::BAD_TLS, message, "set `protocol: HTTPS` to use TLS");
     }
 }
 

@@ -8,8 +8,8 @@ use crate::{
     Duration,
     diagnostic::codes,
     istio::{
-        CorsPolicy, FaultAbort, FaultDelay, HttpDirectResponse, HttpFaultInjection, HttpMatchRequest, HttpRedirect, HttpRetry,
-        HttpRewrite, HttpRoute,
+        CorsPolicy, FaultAbort, FaultDelay, HttpDirectResponse, HttpFaultInjection, HttpMatchRequest,
+        HttpRedirect, HttpRetry, HttpRewrite, HttpRoute,
     },
 };
 
@@ -157,7 +157,7 @@ pub(super) fn retries(retry: &HttpRetry, timeout: Option<Duration>, at: At<'_>, 
     }
 }
 
-fn fault(fault: &HttpFaultInjection, HttpMatchRequest, at: At<'_>, report: &mut Report<'_>) {
+fn fault(fault: &HttpFaultInjection, at: At<'_>, report: &mut Report<'_>) {
     if fault.delay.is_none() && fault.abort.is_none() {
         report.error(at, codes::BAD_FAULT, "a fault needs a `delay` or an `abort`");
     }

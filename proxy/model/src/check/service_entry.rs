@@ -101,22 +101,7 @@ fn resolution(spec: &ServiceEntry, report: &mut Report<'_>) {
             let message = "with `resolution: NONE`, which is the default, there are no `endpoints`";
             report.error_help(endpoints, codes::BAD_ENDPOINTS, message, "set `resolution: STATIC` or `DNS`");
         }
-        Resolution::Static => {
-            for (index, endpoint) in spec.endpoints.iter().enumerate() {
-                let address = endpoint.address.as_deref().unwrap_or("0.0.0.0");
-                if address.parse::<IpAddr>().is_err() && !address.starts_with("unix://") {
-                    let message =
-                        format!("with `resolution: STATIC` an endpoint is an IP address, not `{address}`");
-                    let at = endpoints.to(index);
-                    report.error_help(
-                        at.to("address"),
-                        codes::BAD_ENDPOINTS,
-                        message,
-                        "set `resolution: DNS` for names",
-                    );
-                }
-            }
-        }
+        Resolution::Static => addresses_only(spec, report),
         Resolution::Dns | Resolution::DnsRoundRobin => {
             if let (Some(index), true) =
                 (wildcard, spec.endpoints.is_empty() && spec.workload_selector.is_none())
@@ -154,6 +139,25 @@ fn resolution(spec: &ServiceEntry, report: &mut Report<'_>) {
             }
         }
         Resolution::None => {}
+    }
+}
+
+/// Endpoints that no name is looked up for.
+fn addresses_only(spec: &ServiceEntry, report: &mut Report<'_>) {
+    let root = At::SPEC;
+    let endpoints = root.to("endpoints");
+    for (index, endpoint) in spec.endpoints.iter().enumerate() {
+        let address = endpoint.address.as_deref().unwrap_or("0.0.0.0");
+        if address.parse::<IpAddr>().is_err() && !address.starts_with("unix://") {
+            let message = format!("with `resolution: STATIC` an endpoint is an IP address, not `{address}`");
+            let at = endpoints.to(index);
+            report.error_help(
+                at.to("address"),
+                codes::BAD_ENDPOINTS,
+                message,
+                "set `resolution: DNS` for names",
+            );
+        }
     }
 }
 

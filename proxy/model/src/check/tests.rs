@@ -550,3 +550,22 @@ fn all_fields_are_known() {
     );
     assert_eq!(told(&text), Vec::<String>::new(), "{:?}", judge(&text).1);
 }
+
+/// A document with a great many mistakes is told of in bounded time, and not to the last.
+#[test]
+fn mistakes_without_end_are_cut_off() {
+    let unknown = (0..5_000).fold(String::new(), |text, n| text + &format!("  zzz{n}: {{}}\n"));
+    let weights = "    - {destination: {host: '*'}, weight: -1}\n".repeat(4_000);
+    let rules = "  - match: [{uri: {exact: /}}]\n    directResponse: {status: 1}\n".repeat(2_000);
+    for spec in [
+        unknown,
+        format!("  hosts: [a.io]\n  http:\n  - route:\n{weights}"),
+        format!("  hosts: [a.io]\n  http:\n{rules}"),
+    ] {
+        let begin = std::time::Instant::now();
+        let found = judge(&manifest(VS, &spec)).1;
+        assert!((1000..5000).contains(&found.len()), "{}", found.len());
+        // Unoptimised and on a busy machine.
+        assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+    }
+}

@@ -39,7 +39,7 @@ pub struct Route {
     pub matches: RouteMatch,
     /// What to do.
     pub action: RouteAction,
-    /// Applied to the request before the cluster's own.
+    /// Applied to the request after the cluster's own, as in Envoy.
     pub request_headers: HeaderOperations,
     /// Applied to the response after the cluster's own.
     pub response_headers: HeaderOperations,
@@ -142,7 +142,7 @@ pub struct WeightedCluster {
     pub cluster: Arc<str>,
     /// Relative to the sum.
     pub weight: u32,
-    /// Applied after the route's.
+    /// Applied before the route's.
     pub request_headers: HeaderOperations,
     /// Applied before the route's.
     pub response_headers: HeaderOperations,

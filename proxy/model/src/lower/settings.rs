@@ -7,9 +7,10 @@
 use super::registry::selects;
 use crate::{
     config::{Config, Resource, age_order},
-    ir::{AccessLog, AccessLogFormat, Drain, Format, Limits, Node, Settings},
+    ir::{AccessLog, AccessLogFormat, Drain, Format, Limits, Listener, NetworkFilter, Node, Settings},
     sidle::{self, AccessLogEncoding, Proxy},
 };
+use http::HeaderValue;
 use std::{net::SocketAddr, time::Duration};
 
 /// Where a protocol is not declared, how long its first bytes are waited for. Istio waits for ever, so that a server that
@@ -41,6 +42,21 @@ pub(super) fn detection_timeout(proxy: Option<&Proxy>) -> Duration {
 /// An address, or the default where there is none. `check` refuses what does not parse.
 pub(super) fn address(text: Option<&String>, default: SocketAddr) -> SocketAddr {
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// What `proxyHeaders` says about the headers of every HTTP connection.
+pub(super) fn apply_headers(proxy: Option<&Proxy>, listeners: &mut [Listener]) {
+    let Some(headers) = proxy.and_then(|proxy| proxy.proxy_headers.as_ref()) else { return };
+    let chains =
+        listeners.iter_mut().flat_map(|l| l.filter_chains.iter_mut().chain(&mut l.default_filter_chain));
+    for chain in chains {
+        let NetworkFilter::Http(http) = &mut chain.filter else { continue };
+        http.preserve_header_case = headers.preserve_http1_header_case.unwrap_or(false);
+        if let Some(server) = &headers.server {
+            let value = server.value.as_deref().and_then(|value| HeaderValue::from_str(value).ok());
+            http.server_name = value.or(http.server_name.take()).filter(|_| server.disabled != Some(true));
+        }
+    }
 }
 
 /// Process settings.

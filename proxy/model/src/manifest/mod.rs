@@ -152,6 +152,8 @@ impl Reading<'_> {
             false => Some(root),
         };
         let metadata = self.metadata(root, metadata);
+        let mistaken = std::mem::take(&mut findings.mistaken);
+        let explained = !mistaken.is_empty();
         let manifest = Manifest {
             document,
             root,
@@ -159,10 +161,12 @@ impl Reading<'_> {
             metadata,
             order: *self.order,
             unusable: &findings.unusable,
-            mistaken: std::mem::take(&mut findings.mistaken),
+            mistaken,
         };
         *self.order += 1;
-        if let Err(error) = (reader.add)(self.config, manifest) {
+        if let Err(error) = (reader.add)(self.config, manifest)
+            && !explained
+        {
             self.not_convertible(root, reader, &error);
         }
     }

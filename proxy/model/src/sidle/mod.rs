@@ -59,6 +59,29 @@ pub struct Proxy {
     pub protocol_detection_timeout: Option<Duration>,
     /// For routes without `retries`.
     pub default_http_retry_policy: Option<HttpRetry>,
+    /// Headers that the proxy adds or changes by itself.
+    pub proxy_headers: Option<ProxyHeaders>,
+}
+
+/// Headers that the proxy adds or changes by itself. Istio's `proxyHeaders`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ProxyHeaders {
+    /// Whether HTTP/1 header names keep the case that they were written in; `false`: lower-case.
+    pub preserve_http1_header_case: Option<bool>,
+    /// The `server` header of responses.
+    pub server: Option<ServerHeader>,
+}
+
+/// The `server` header of responses.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ServerHeader {
+    /// Whether the upstream's passes through.
+    pub disabled: Option<bool>,
+    /// In place of `envoy` and `istio-envoy`.
+    #[serde(deserialize_with = "non_empty")]
+    pub value: Option<String>,
 }
 
 /// How the process ends.

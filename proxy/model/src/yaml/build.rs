@@ -1,7 +1,6 @@
 //! Events of the YAML parser to a positioned tree, within a budget.
 //!
-//! Aliases are copied in place, which is what makes bombs, so copies have a budget of their own. `<<` merges are resolved
-//! here. The positions of a copy are those of the anchored value: that is the text to change.
+//! Not here: aliases and merges (`merge`), what a syntax error means to a user (`syntax`).
 
 use super::{
     Kind,
@@ -58,7 +57,7 @@ pub(crate) fn parse(text: &Text, budget: Budget) -> (Vec<Arc<Document>>, Vec<Dia
 }
 
 /// A list or an object whose end was not seen yet.
-struct Open {
+pub(super) struct Open {
     index: usize,
     anchor: usize,
     mapping: bool,
@@ -66,15 +65,15 @@ struct Open {
     children: usize,
 }
 
-struct Builder {
+pub(super) struct Builder {
     file: Arc<str>,
     first_line: usize,
-    budget: Budget,
-    copies_left: usize,
-    nodes: Vec<Node>,
+    pub(super) budget: Budget,
+    pub(super) copies_left: usize,
+    pub(super) nodes: Vec<Node>,
     strings: String,
-    open: Vec<Open>,
-    anchors: HashMap<usize, usize>,
+    pub(super) open: Vec<Open>,
+    pub(super) anchors: HashMap<usize, usize>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -232,59 +231,9 @@ impl Builder {
         }
     }
 
-    fn alias(&mut self, anchor: usize, span: &EventSpan) -> Result<(), Diagnostic> {
-        let Some(&index) = self.anchors.get(&anchor) else {
-            return Err(self.error(codes::SYNTAX, span, "an alias to the very value that it stands in"));
-        };
-        let is_key = self.is_key();
-        if is_key && matches!(self.nodes[index].kind, Kind::Sequence | Kind::Mapping) {
-            return Err(self.error(codes::KEY, span, "a list or an object cannot be a key"));
-        }
-        if self.open.len() + self.height(index) > self.budget.depth {
-            return Err(self.too_deep(span));
-        }
-        self.count_child();
-        let copy = self.nodes.len();
-        self.copy(index, span)?;
-        if is_key {
-            self.nodes[copy].kind = Kind::Text;
-        }
-        Ok(())
-    }
-
-    /// Lists and objects inside one another in the subtree at `index`.
-    fn height(&self, index: usize) -> usize {
-        let mut ends = Vec::new();
-        let mut height = 0;
-        for at in index..index + self.nodes[index].size as usize {
-            while ends.last().is_some_and(|end| *end <= at) {
-                ends.pop();
-            }
-            if matches!(self.nodes[at].kind, Kind::Sequence | Kind::Mapping) {
-                ends.push(at + self.nodes[at].size as usize);
-                height = height.max(ends.len());
-            }
-        }
-        height
-    }
-
-    fn too_deep(&self, span: &EventSpan) -> Diagnostic {
+    pub(super) fn too_deep(&self, span: &EventSpan) -> Diagnostic {
         let message = format!("more than {} lists and objects inside one another", self.budget.depth);
         self.error(codes::BUDGET, span, message)
-    }
-
-    /// Appends a copy of the subtree at `index`.
-    fn copy(&mut self, index: usize, span: &EventSpan) -> Result<(), Diagnostic> {
-        let size = self.nodes[index].size as usize;
-        if size > self.copies_left {
-            let message =
-                format!("the aliases of this document stand for more than {} values", self.budget.copies);
-            return Err(self.error(codes::BUDGET, span, message));
-        }
-        self.copies_left -= size;
-        self.spend(size, span)?;
-        self.nodes.extend_from_within(index..index + size);
-        Ok(())
     }
 
     fn anchor(&mut self, anchor: usize, index: usize) {
@@ -307,7 +256,7 @@ impl Builder {
         Ok(())
     }
 
-    fn spend(&mut self, nodes: usize, span: &EventSpan) -> Result<(), Diagnostic> {
+    pub(super) fn spend(&mut self, nodes: usize, span: &EventSpan) -> Result<(), Diagnostic> {
         match self.budget.nodes.checked_sub(nodes) {
             Some(left) => self.budget.nodes = left,
             None => {
@@ -318,18 +267,18 @@ impl Builder {
         Ok(())
     }
     /// Whether the next event is a key.
-    fn is_key(&self) -> bool {
+    pub(super) fn is_key(&self) -> bool {
         self.open.last().is_some_and(|open| open.mapping && open.children % 2 == 0)
     }
 
-    fn count_child(&mut self) {
+    pub(super) fn count_child(&mut self) {
         if let Some(open) = self.open.last_mut() {
             open.children += 1;
         }
     }
 
     /// Key and value indices of the mapping at `index`, which ends where the nodes end or where its size says.
-    fn pairs(&self, index: usize, end: usize) -> Vec<(usize, usize)> {
+    pub(super) fn pairs(&self, index: usize, end: usize) -> Vec<(usize, usize)> {
         let mut pairs = Vec::new();
         let mut at = index + 1;
         while at < end {
@@ -340,7 +289,7 @@ impl Builder {
         pairs
     }
 
-    fn key_text(&self, key: usize) -> &str {
+    pub(super) fn key_text(&self, key: usize) -> &str {
         self.text_of(&self.nodes[key])
     }
 
@@ -382,46 +331,6 @@ impl Builder {
         &self.strings[node.text_start as usize..(node.text_start + node.text_length) as usize]
     }
 
-    /// Appends to the open mapping of `pairs` what its `<<` entry brings and it does not have itself.
-    fn merge(&mut self, pairs: &[(usize, usize)], span: &EventSpan) -> Result<(), Diagnostic> {
-        let Some(&(_, source)) = pairs.iter().find(|(key, _)| self.nodes[*key].kind == Kind::Merge) else {
-            return Ok(());
-        };
-        let mut keys: Vec<String> = pairs.iter().map(|(key, _)| self.key_text(*key).to_owned()).collect();
-        for mapping in self.merge_sources(source, span)? {
-            let end = mapping + self.nodes[mapping].size as usize;
-            for (key, value) in self.pairs(mapping, end) {
-                if self.nodes[key].kind != Kind::Merge && !keys.iter().any(|k| k == self.key_text(key)) {
-                    keys.push(self.key_text(key).to_owned());
-                    self.copy(key, span)?;
-                    self.copy(value, span)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The mappings that the value of `<<` at `source` names: one, or a list.
-    fn merge_sources(&self, source: usize, span: &EventSpan) -> Result<Vec<usize>, Diagnostic> {
-        let sources = match self.nodes[source].kind {
-            Kind::Mapping => vec![source],
-            Kind::Sequence => {
-                let end = source + self.nodes[source].size as usize;
-                let next = |at: &usize| Some(at + self.nodes[*at].size as usize).filter(|at| *at < end);
-                std::iter::successors(Some(source + 1).filter(|at| *at < end), next).collect()
-            }
-            _ => Vec::new(),
-        };
-        if sources.is_empty() || sources.iter().any(|at| self.nodes[*at].kind != Kind::Mapping) {
-            return Err(self.error(
-                codes::SYNTAX,
-                span,
-                "`<<` merges an object or a list of objects, and nothing else",
-            ));
-        }
-        Ok(sources)
-    }
-
     fn place(&self, span: &EventSpan) -> Span {
         let one_line = span.start.line() == span.end.line();
         Span {
@@ -431,7 +340,7 @@ impl Builder {
         }
     }
 
-    fn error(&self, code: Code, span: &EventSpan, message: impl Into<String>) -> Diagnostic {
+    pub(super) fn error(&self, code: Code, span: &EventSpan, message: impl Into<String>) -> Diagnostic {
         let mut place = self.place(span);
         place.length = place.length.max(1);
         Diagnostic::new(Severity::Error, code, message).at(self.file.clone(), place)

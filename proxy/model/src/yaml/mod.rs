@@ -3,9 +3,10 @@
 //! In:  text.   Out: [`Document`]s, in which every key and value has its line and column; and typed values of them.
 //! Invariants: time and memory are bounded by the text's length and by [`Budget`]; nothing here panics on any input.
 //! Not here: which kinds there are (`crate::manifest`).
-//! Read: `split` (text -> documents) -> `build` (events -> tree) -> `tree` -> `shape`, `walk` (every mistake) -> `serde`.
+//! Read: `split` (text -> documents) -> `build`, `merge` (events -> tree) -> `tree` -> `shape`, `walk` (every mistake) -> `serde`.
 
 mod build;
+mod merge;
 mod scalar;
 pub(crate) mod serde;
 pub(crate) mod shape;
@@ -20,5 +21,5 @@ pub(crate) mod walk;
 pub use build::Budget;
 pub(crate) use build::parse;
 pub(crate) use suggest::nearest;
-pub(crate) use walk::MOST_MISTAKES;
 pub use tree::{Document, Kind, NodeId, Part};
+pub(crate) use walk::MOST_MISTAKES;

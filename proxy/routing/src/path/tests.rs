@@ -98,6 +98,7 @@ fn paths_become_what_envoy_makes_of_them() {
 fn differences_from_envoy_are_these() {
     assert_eq!(base("/a/%2e%2e;x/b").unwrap(), "/b");
     assert_eq!(base("/a/%2e;/b").unwrap(), "/a/b");
+    assert_eq!(base("/a/b/..;\\c").unwrap(), "/a/c");
     assert_eq!(normalise("//", MergeSlashes).unwrap(), "/");
     assert_eq!(normalise("/%2F%5c", DecodeAndMergeSlashes).unwrap(), "/");
     for (path, error) in [

@@ -103,7 +103,8 @@ impl Pool {
     fn shared_http2(self: &Rc<Self>) -> Option<Http2Lease> {
         let limit = self.connector.max_streams;
         let http2 = self.http2.borrow();
-        let shared = http2.iter().find(|shared| shared.has_room(limit) && self.is_usable(&shared.info))?.clone();
+        let shared =
+            http2.iter().find(|shared| shared.has_room(limit) && self.is_usable(&shared.info))?.clone();
         let before = shared.info.requests.get();
         shared.info.requests.set(before + 1);
         shared.streams.set(shared.streams.get() + 1);
@@ -111,7 +112,11 @@ impl Pool {
         Some(Http2Lease { shared, pool: self.clone(), reused: before > 0 })
     }
 
-    async fn share(self: &Rc<Self>, stream: crate::codec::Stream, info: Rc<ConnectionInfo>) -> Result<(), ProxyError> {
+    async fn share(
+        self: &Rc<Self>,
+        stream: crate::codec::Stream,
+        info: Rc<ConnectionInfo>,
+    ) -> Result<(), ProxyError> {
         let handshake = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)

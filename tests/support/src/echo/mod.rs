@@ -1,7 +1,7 @@
 //! An upstream that answers with what it received, and remembers it.
 //!
 //! One port speaks HTTP/1.1, HTTP/2 with prior knowledge, gRPC, WebSocket and, to whatever begins like none of them, TCP.
-//! What it answers can be asked for in the query ([`reply`]) or set by the test ([`Echo::answer`]).
+//! What it answers can be asked for in the query (`reply.rs`) or set by the test ([`Echo::answer`]).
 //!
 //! In:  requests.   Out: [`Received`], kept in order.
 //! Invariants: it runs on a thread and a runtime of its own, so that a busy test does not slow it; it ends when dropped.

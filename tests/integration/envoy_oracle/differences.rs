@@ -1,6 +1,7 @@
 //! Where Sidle and Envoy differ, and why that is meant.
 //!
-//! Everything that differs must be explained by an entry, and every entry must explain something in each whole run.
+//! Everything that differs must be explained by an entry, and every entry that is not a race must explain something in each
+//! whole run.
 
 use super::{observation::Deviation, request::Ask};
 use std::collections::BTreeSet;
@@ -9,6 +10,8 @@ use std::collections::BTreeSet;
 pub struct Difference {
     /// Why.
     pub reason: &'static str,
+    /// Whether it depends on which of two things comes first.
+    pub race: bool,
     /// Whether it is the reason for a deviation, which is one of all that the request had.
     pub explains: fn(&Ask, &Deviation, &[Deviation]) -> bool,
 }
@@ -17,14 +20,22 @@ pub struct Difference {
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
         reason: "REGISTRY_ONLY: Sidle names BlackHoleCluster and says why in the body; Istio's Envoy sends a bare 502",
+        race: false,
         explains: |_, deviation, all| {
             let unknown = |one: &Deviation| one.what == "log cluster" && one.sidle == "BlackHoleCluster";
-            let parts = ["log cluster", "response body", "response header content-type", CONTENT_LENGTH];
+            let parts = [
+                "log cluster",
+                "response body",
+                "response header content-type",
+                "response header grpc-message",
+                CONTENT_LENGTH,
+            ];
             all.iter().any(unknown) && parts.contains(&&*deviation.what)
         },
     },
     Difference {
         reason: "framing of answers without a body (HEAD, no content): the length is left out or written as 0 or chunked",
+        race: false,
         explains: |_, deviation, _| {
             let empty = |value: &str| matches!(value, "(none)" | "0");
             match &*deviation.what {
@@ -38,6 +49,7 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         reason: "answered before the request's body was read: Envoy closes the connection, Sidle reads the rest",
+        race: false,
         explains: |ask, deviation, _| {
             let closes = deviation.sidle == "(none)" && deviation.envoy == "close";
             deviation.what == "response header connection" && closes && !ask.body.is_empty()
@@ -45,6 +57,7 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         reason: "the order of response flags: Envoy's is the order of events, Sidle's is fixed",
+        race: false,
         explains: |_, deviation, _| {
             let set = |flags: &str| flags.split(',').map(str::to_owned).collect::<BTreeSet<_>>();
             deviation.what == "log flags" && set(&deviation.sidle) == set(&deviation.envoy)
@@ -52,6 +65,7 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         reason: "keep-alive races: Sidle sends a safe request again when its pooled connection breaks, Envoy answers 503",
+        race: false,
         explains: |ask, deviation, _| {
             let tries = |requests: &str| requests.split(", ").count();
             let more = tries(&deviation.sidle) > tries(&deviation.envoy);
@@ -60,9 +74,20 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         reason: "a gateway's client on loopback: Envoy writes an address of the machine in its place, Sidle what it is",
+        race: false,
         explains: |_, deviation, _| {
             let parts = ["upstream header x-forwarded-for", "upstream header x-envoy-external-address"];
             parts.contains(&&*deviation.what) && deviation.envoy != "(none)"
+        },
+    },
+    Difference {
+        reason: "answered before the request had ended: Envoy leaves its service time out, Sidle writes it",
+        race: true,
+        explains: |ask, deviation, _| {
+            let left_out = deviation.sidle != "(none)" && deviation.envoy == "(none)";
+            deviation.what == "response header x-envoy-upstream-service-time"
+                && left_out
+                && !ask.body.is_empty()
         },
     },
 ];

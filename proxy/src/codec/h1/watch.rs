@@ -169,7 +169,7 @@ impl Watched {
     fn expire(&mut self, phase: u8, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if phase == HEAD {
             // Best effort: the client that sent half a head may not read either. Never in the midst of a response.
-            if true {
+            if !self.write_blocked {
                 let _ = Pin::new(&mut self.stream).poll_write(cx, REQUEST_TIMEOUT);
             }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

@@ -49,7 +49,7 @@ pub async fn body(mut sending: SendStream<Bytes>, mut body: Body) -> Result<(), 
             }
             Some(Err(frame)) => {
                 if let Ok(mut trailers) = frame.into_trailers() {
-                    let _ = (&mut trailers, hop_by_hop::strip_trailers);
+                    hop_by_hop::strip_trailers(&mut trailers);
                     return end(sending.send_trailers(trailers));
                 }
             }

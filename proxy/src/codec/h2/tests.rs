@@ -51,7 +51,11 @@ async fn answered(body: Body) -> (Result<Vec<u8>, h2::Error>, Option<HeaderMap>)
     tokio::task::spawn_local(async move {
         let _ = send::body(sending, body).await;
     });
-    let mut receiving = response.await.unwrap().into_body();
+    let receiving = response.await.unwrap().into_body();
+    tokio::time::timeout(Duration::from_secs(10), received(receiving)).await.expect("the response ends")
+}
+
+async fn received(mut receiving: RecvStream) -> (Result<Vec<u8>, h2::Error>, Option<HeaderMap>) {
     let mut read = Vec::new();
     while let Some(data) = receiving.data().await {
         match data {

@@ -114,9 +114,10 @@ async fn start_and_change(
     tokio::time::sleep(SETTLE).await;
     figures.resident_at_start = subject.resident_mib()?;
     for _ in 0..args.changes {
-        let (change, work) = subject.change().await?;
-        figures.change.push(milliseconds(change));
-        figures.work.push(milliseconds(work));
+        let change = subject.change().await?;
+        figures.change.push(milliseconds(change.applied));
+        figures.work.push(milliseconds(change.work));
+        figures.slowest.push(milliseconds(change.slowest));
     }
     tokio::time::sleep(SETTLE).await;
     figures.resident_after_changes = subject.resident_mib()?;

@@ -13,6 +13,8 @@ pub struct Figures {
     pub change: Vec<f64>,
     /// Of these, milliseconds of work.
     pub work: Vec<f64>,
+    /// Milliseconds of the slowest request during each change.
+    pub slowest: Vec<f64>,
     /// MiB after the start.
     pub resident_at_start: f64,
     /// MiB after all changes.

@@ -42,6 +42,17 @@ pub struct Subject {
     applied: u64,
 }
 
+/// How a change went.
+#[derive(Debug, Clone, Copy)]
+pub struct Change {
+    /// From before the write until a request was answered by it.
+    pub applied: Duration,
+    /// How much of that the proxy says it worked: reading, checking, lowering, building, swapping.
+    pub work: Duration,
+    /// The slowest request meanwhile.
+    pub slowest: Duration,
+}
+
 impl Subject {
     /// Writes the files of `mesh`; does not run yet.
     ///
@@ -97,12 +108,11 @@ impl Subject {
         Ok(took)
     }
 
-    /// Changes one weight in one file. Time from before the write until a request is answered by it, and how much of that
-    /// the proxy says it worked: reading, checking, lowering, building, swapping.
+    /// Changes one weight in one file, and asks until a request is answered by it.
     ///
     /// # Errors
     /// When the change is not applied, or a request fails meanwhile.
-    pub async fn change(&mut self) -> Result<(Duration, Duration), Void> {
+    pub async fn change(&mut self) -> Result<Change, Void> {
         let question = self.mesh.switched();
         let mut client = Connection::open(self.ports.outbound).await?;
         if client.ask(&question).await? != self.switch {
@@ -115,16 +125,23 @@ impl Subject {
         let begin = Instant::now();
         fs::write(&hidden, text)?;
         fs::rename(&hidden, self.folder.path().join(file_name(0)))?;
-        while client.ask(&question).await? != wanted {
+        let mut slowest = Duration::ZERO;
+        loop {
+            let asked = Instant::now();
+            let answer = client.ask(&question).await?;
+            slowest = slowest.max(asked.elapsed());
+            if answer == wanted {
+                break;
+            }
             if begin.elapsed() > PATIENCE {
                 return Err(Void::because(format!("a change is not applied after {PATIENCE:?}")));
             }
             tokio::time::sleep(LOOK).await;
         }
-        let took = begin.elapsed();
+        let applied = begin.elapsed();
         self.switch = wanted;
         self.applied += 1;
-        Ok((took, self.last_attempt()?))
+        Ok(Change { applied, work: self.last_attempt()?, slowest })
     }
 
     /// Microseconds of CPU for each request, and requests a second.

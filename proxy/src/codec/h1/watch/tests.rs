@@ -128,10 +128,8 @@ async fn no_408_in_the_midst_of_a_response() {
     // Makes room for a 408 just before the time is over.
     let reader = tokio::spawn(async move {
         tokio::time::sleep(HEAD_LIMIT - Duration::from_secs(1)).await;
-        let mut read = Vec::new();
-        let mut buffer = vec![0; 32 << 10];
-        let length = client.read(&mut buffer).await.unwrap();
-        read.extend_from_slice(&buffer[..length]);
+        let mut read = vec![0; sent - 1024];
+        client.read_exact(&mut read).await.unwrap();
         tokio::time::sleep(HEAD_LIMIT).await;
         client.read_to_end(&mut read).await.unwrap();
         read

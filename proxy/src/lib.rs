@@ -1,7 +1,8 @@
 //! Sidle's data plane and its command line.
 //!
 //! Read: `main.rs` -> [`app`] (what runs where) -> [`listener`] -> [`codec`] -> [`exchange`] -> [`policy`] -> [`upstream`];
-//! [`config`] is the other straight line, from files to what workers follow. Rooms use rooms later on the line, never earlier.
+//! [`config`] is the other straight line, from files to what workers follow. `exchange` is the corridor: it knows
+//! the rooms around it; `codec` and `listener` hand over to it, `policy` and `upstream` serve it.
 
 pub mod admin;
 pub mod app;

@@ -92,6 +92,8 @@ pub struct Worker {
     metrics: RefCell<HashMap<MetricsKey, Arc<RequestMetrics>>>,
     tcp_metrics: RefCell<HashMap<MetricsKey, Arc<TcpMetrics>>>,
     metrics_generation: Cell<u64>,
+    /// Who answers at an endpoint that clients named.
+    nobody: Arc<ir::Workload>,
     /// Endpoints that clients named, for as long as they are used.
     named: RefCell<HashMap<(u64, EndpointAddr), Arc<Endpoint>>>,
 }
@@ -112,6 +114,7 @@ impl Worker {
             metrics: RefCell::new(HashMap::new()),
             tcp_metrics: RefCell::new(HashMap::new()),
             metrics_generation: Cell::new(0),
+            nobody: Arc::default(),
             named: RefCell::new(HashMap::new()),
             shared,
         })
@@ -160,7 +163,9 @@ impl Worker {
     pub fn named_endpoint(&self, cluster: &Cluster, address: EndpointAddr) -> Option<Arc<Endpoint>> {
         let mut named = self.named.borrow_mut();
         if named.len() >= MAX_NAMED {
-            named.clear(); // pools of endpoints in use live on with their requests
+            // Their pools go with them; those in use live on with their requests.
+            named.drain().for_each(|(_, endpoint)| endpoint.state.leave());
+            self.pools.retain(|_| true);
         }
         let key = (cluster.connector.id, address);
         if let Some(endpoint) = named.get(&key) {
@@ -170,7 +175,7 @@ impl Worker {
             address: key.1.clone(),
             hostname: "".into(),
             weight: 1,
-            workload: Arc::default(),
+            workload: self.nobody.clone(),
             locality: "".into(),
         };
         let endpoint =

@@ -64,6 +64,14 @@ impl EndpointSet {
         EndpointSet { policy: policy.clone(), endpoints, selector }
     }
 
+    /// Tells the endpoints that `next`, which takes this set's place, no longer holds.
+    pub fn leave_for(&self, next: &EndpointSet) {
+        let kept: HashSet<_> = next.endpoints.iter().map(|endpoint| Arc::as_ptr(&endpoint.state)).collect();
+        for endpoint in self.endpoints.iter().filter(|e| !kept.contains(&Arc::as_ptr(&e.state))) {
+            endpoint.state.leave();
+        }
+    }
+
     /// In the order in which they were given.
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints

@@ -7,7 +7,7 @@
 use crate::Endpoint;
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 /// Live counters of one address of one cluster.
@@ -21,6 +21,7 @@ pub struct EndpointState {
     timeouts: AtomicU64,
     connections: AtomicU64,
     connect_failures: AtomicU64,
+    left: AtomicBool,
 }
 
 /// How a request ended, for the endpoint's figures.
@@ -59,6 +60,16 @@ impl EndpointState {
     /// Requests that are not over, from every worker.
     pub fn active_requests(&self) -> u32 {
         self.active_requests.load(Relaxed)
+    }
+
+    /// Says that the address has left its cluster: nothing is to be kept open for it.
+    pub fn leave(&self) {
+        self.left.store(true, Relaxed);
+    }
+
+    /// Whether it has.
+    pub fn has_left(&self) -> bool {
+        self.left.load(Relaxed)
     }
 
     /// Counts how a request ended. A request that the client gave up is not counted here.

@@ -60,7 +60,14 @@ impl Publisher {
         for (cluster, endpoints) in built.endpoint_updates {
             cluster.update_endpoints(endpoints);
         }
-        snapshot.clusters.values().for_each(|(_, cluster)| cluster.count_endpoints());
+        for (name, (_, cluster)) in &snapshot.clusters {
+            cluster.count_endpoints();
+            if let Some((_, before)) = previous.as_ref().and_then(|previous| previous.clusters.get(name))
+                && !Arc::ptr_eq(before, cluster)
+            {
+                before.endpoints.load().leave_for(&cluster.endpoints.load());
+            }
+        }
         running.shared.snapshot.store(snapshot);
         for cluster in built.to_resolve {
             let _ = self.to_resolve.send(cluster);
@@ -95,12 +102,20 @@ impl Publisher {
         let new =
             wanted.iter().filter(|(name, address)| known.and_then(|known| known.get(*name)) != Some(address));
         new.map(|(name, address)| {
-            let ours = known.is_some_and(|known| known.values().any(|bound| bound == address));
+            let ours = known.is_some_and(|known| known.values().any(|bound| same_port(bound, address)));
             let sockets = bind(name, address, workers, ours)
                 .map_err(|error| format!("cannot bind listener {name} to {address}: {}", explain(&error)))?;
             Ok((name.clone(), sockets))
         })
         .collect()
+    }
+}
+
+/// Whether one may stand in the other's way: `0.0.0.0` takes a port on every address.
+fn same_port(a: &ListenAddress, b: &ListenAddress) -> bool {
+    match (a, b) {
+        (ListenAddress::Socket(a), ListenAddress::Socket(b)) => a.port() == b.port(),
+        (a, b) => a == b,
     }
 }
 

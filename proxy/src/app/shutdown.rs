@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Only so that it does not kill: reloading listens for itself, later.
+    _hangup: Signal,
 }
 
 impl Signals {
@@ -29,6 +31,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            _hangup: signal(SignalKind::hangup())?,
         })
     }
 
@@ -79,6 +82,9 @@ pub async fn until_the_end(
     }
     if let Some(application) = &mut application {
         application.kill_if_alive();
+        if code.is_none() {
+            code = Some(application.ended().await);
+        }
     }
     Ok(ExitCode::from(code.unwrap_or(0)))
 }

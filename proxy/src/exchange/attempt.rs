@@ -203,6 +203,7 @@ impl Exchange {
             } else if again {
                 self.record.flags |= ResponseFlags::URX;
             }
+            replay.forget();
             return Ok(Done { sent: result.map_err(|failure| failure.error)?, active, retry });
         }
     }
@@ -324,7 +325,7 @@ struct Done {
 /// Whether a pooled connection was closed as the request was sent on it, and the request can simply go again.
 fn is_stale(failure: &Failure, head: &RequestHead) -> bool {
     match failure.outcome {
-        Outcome::ResetBeforeRequest => true,
+        Outcome::ResetBeforeRequest => failure.reused,
         Outcome::Reset => {
             failure.reused && failure.error == ProxyError::ConnectionTermination(true) && is_idempotent(head)
         }

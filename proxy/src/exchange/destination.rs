@@ -95,10 +95,12 @@ async fn named(
 }
 
 fn is_own(snapshot: &Snapshot, address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    let local = ip.is_loopback() || ip.is_unspecified(); // connecting to 0.0.0.0 reaches loopback
     snapshot.ir.listeners.iter().any(|listener| match listener.address {
         ir::ListenAddress::Socket(own) => {
-            own.port() == address.port()
-                && (own.ip() == address.ip() || (own.ip().is_unspecified() && address.ip().is_loopback()))
+            let any = own.ip().is_unspecified() || own.ip().is_loopback();
+            own.port() == address.port() && (own.ip().to_canonical() == ip || (any && local))
         }
         ir::ListenAddress::Unix(_) => false,
     })

@@ -195,7 +195,14 @@ impl Exchange {
         }
     }
 
-    fn answer_local(mut self, mut head: ResponseHead, body: Body) -> Answer {
+    fn answer_local(mut self, mut head: ResponseHead, mut body: Body) -> Answer {
+        let bare = head.status.is_informational() || matches!(head.status.as_u16(), 204 | 304);
+        if bare || self.record.method == http::Method::HEAD {
+            body = Body::Empty; // RFC 9110 section 6.4.1
+        }
+        if bare {
+            head.headers.remove(http::header::CONTENT_LENGTH);
+        }
         reply::date(&mut head.headers);
         self.finish_head(&mut head);
         self.record.bytes_sent = http_body::Body::size_hint(&body).exact().unwrap_or(0);

@@ -18,6 +18,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const INTERNAL_PREFIX: &str = "x-envoy-";
 
 /// What every request gets, before it is routed.
@@ -39,7 +40,7 @@ pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection
 
 /// Nobody outside may speak as the mesh does.
 fn from_outside(head: &mut RequestHead, connection: &Connection) {
-    let internal = |name: &&HeaderName| name.as_str().starts_with(INTERNAL_PREFIX);
+    let internal = |name: &&HeaderName| name.as_str().starts_with(INTERNAL_PREFIX) || **name == CLIENT_CERT;
     let forged: Vec<HeaderName> = head.headers.keys().filter(internal).cloned().collect();
     for name in forged {
         head.headers.remove(name);

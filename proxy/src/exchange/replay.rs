@@ -26,6 +26,8 @@ struct Kept {
     /// Too much came to keep: what was sent is gone.
     overflowed: bool,
     ended: bool,
+    /// No further try will come: what has been read may go.
+    last: bool,
     /// The source's own length, before anything was read.
     size: SizeHint,
 }
@@ -41,6 +43,7 @@ impl Replay {
             limit,
             overflowed: false,
             ended,
+            last: false,
             size,
         })))
     }
@@ -58,6 +61,11 @@ impl Replay {
         } else {
             Body::Watched(Box::pin(Reader { kept: self.0.clone(), next: 0 }))
         })
+    }
+
+    /// No further try will come: nothing more is kept.
+    pub fn forget(&self) {
+        self.0.borrow_mut().last = true;
     }
 
     /// Whether [`Self::reader`] would give one.
@@ -86,6 +94,10 @@ impl HttpBody for Reader {
         {
             this.next += 1;
             return Poll::Ready(Some(Ok(piece.frame())));
+        }
+        if kept.last && !kept.overflowed {
+            kept.overflowed = true;
+            kept.frames = VecDeque::new();
         }
         if kept.ended {
             return Poll::Ready(None);

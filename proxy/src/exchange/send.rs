@@ -134,6 +134,10 @@ async fn send_http1(mut lease: Http1Lease, head: &RequestHead, body: Body) -> Re
     match lease.sender.try_send_request(request).await {
         Ok(mut response) => {
             let upgraded = match response.status() {
+                StatusCode::SWITCHING_PROTOCOLS if head.upgrade.is_none() => {
+                    let error = ProxyError::UpstreamProtocol; // nobody asked
+                    return Err(Failure { error, outcome: Outcome::Reset, reused });
+                }
                 StatusCode::SWITCHING_PROTOCOLS => Some(upgraded(&mut response, reused).await?),
                 _ => None,
             };

@@ -51,11 +51,12 @@ pub struct Connection {
 
 /// How long a connection must have been idle before draining closes it: a client that is about to send another request has
 /// by then done so, and was told to close.
-const IDLE_BEFORE_CLOSE: Duration = Duration::from_millis(1000);
+pub(super) const IDLE_BEFORE_CLOSE: Duration = Duration::from_millis(1000);
 
 impl Connection {
     pub(super) fn new(
         worker: Rc<Worker>,
+        snapshot: &Snapshot,
         listener: Arc<str>,
         drain: Rc<Drain>,
         chain: &Chain,
@@ -67,7 +68,6 @@ impl Connection {
             Filter::Http(http) => Some(http.clone()),
             Filter::Tcp(_) => None,
         };
-        let snapshot = worker.snapshot();
         let downstream = Downstream {
             id: worker.shared.activity.connection_id(),
             peer: origin.peer,

@@ -104,6 +104,18 @@ impl Drop for Open {
     }
 }
 
+/// What `inspecting` finds; `None` too when the listener ends and the client has still said nothing.
+async fn unless_drained<T>(drain: &Drain, inspecting: impl Future<Output = Option<T>>) -> Option<T> {
+    let silent = async {
+        drain.begun().await;
+        tokio::time::sleep(connection::IDLE_BEFORE_CLOSE).await;
+    };
+    tokio::select! {
+        found = inspecting => found,
+        () = silent => None,
+    }
+}
+
 async fn connection(
     worker: Rc<Worker>,
     listener: Arc<str>,
@@ -115,7 +127,7 @@ async fn connection(
     let snapshot = worker.snapshot();
     let Some(plan) = snapshot.listeners.get(&listener) else { return };
     let limits = &snapshot.ir.settings.limits;
-    let inspected = inspect::inspect(&mut stream, plan, &origin, &open.metrics).await;
+    let inspected = unless_drained(&drain, inspect::inspect(&mut stream, plan, &origin, &open.metrics)).await;
     let Some((chain, mut seen)) = inspected else { return };
     if let Some((_, config)) = &chain.tls {
         let handshake = tokio_rustls::TlsAcceptor::from(config.clone()).accept(stream);
@@ -132,18 +144,18 @@ async fn connection(
     let chain: Arc<Chain> = chain;
     match &chain.filter {
         Filter::Tcp(tcp) => {
-            let connection = Connection::new(worker, listener, drain, &chain, plan, origin, seen);
+            let connection = Connection::new(worker, &snapshot, listener, drain, &chain, plan, origin, seen);
             opaque::serve(stream, Rc::new(connection), tcp.clone()).await;
         }
         Filter::Http(_) => {
             let speaks_http2 = match seen.http2 {
                 Some(known) => known,
-                None => match inspect::preface(&mut stream, limits.connection_idle_timeout).await {
+                None => match unless_drained(&drain, inspect::preface(&mut stream, limits.connection_idle_timeout)).await {
                     Some(http2) => http2,
                     None => return,
                 },
             };
-            let connection = Rc::new(Connection::new(worker, listener, drain, &chain, plan, origin, seen));
+            let connection = Rc::new(Connection::new(worker, &snapshot, listener, drain, &chain, plan, origin, seen));
             if speaks_http2 {
                 codec::h2::serve(stream, connection).await;
             } else {

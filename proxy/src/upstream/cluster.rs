@@ -2,12 +2,15 @@
 
 use super::Connector;
 use arc_swap::ArcSwap;
-use sidle_balance::{ClusterUsage, EndpointSet, EndpointSpec};
+use sidle_balance::{ClusterUsage, EndpointAddr, EndpointSet, EndpointSpec};
 use sidle_model::ir;
 use sidle_telemetry::{ClusterMetrics, Telemetry};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::Notify;
 
@@ -42,14 +45,11 @@ impl Cluster {
             None => Arc::new(Connector::build(&config)?),
         };
         let before = previous.map(|cluster| cluster.endpoints.load_full());
-        let same_names = previous.is_some_and(|cluster| cluster.config.discovery == config.discovery);
-        let specs = match (&before, literal_endpoints(&config)) {
-            // Names that were resolved stay resolved until the next refresh.
-            (Some(before), None) if same_names => before.endpoints().iter().map(|e| spec_of(e)).collect(),
-            (_, specs) => specs.unwrap_or_default(),
-        };
+        let literal = literal_endpoints(&config);
+        let has_names = literal.is_none();
+        let specs = literal.unwrap_or_else(|| known_endpoints(&config, before.as_deref()));
         let set = EndpointSet::build(&config.load_balancer, specs, before.as_deref());
-        let resolved = literal_endpoints(&config).is_some() || (same_names && !set.endpoints().is_empty());
+        let resolved = !has_names || !set.endpoints().is_empty();
         Ok(Cluster {
             endpoints: ArcSwap::from_pointee(set),
             usage: previous.map(|cluster| cluster.usage.clone()).unwrap_or_default(),
@@ -65,6 +65,7 @@ impl Cluster {
     pub fn update_endpoints(&self, specs: Vec<EndpointSpec>) {
         let before = self.endpoints.load();
         let set = EndpointSet::build(&self.config.load_balancer, specs, Some(&before));
+        before.leave_for(&set);
         self.endpoints.store(Arc::new(set));
         self.count_endpoints();
         self.mark_resolved();
@@ -108,12 +109,100 @@ fn literal_endpoints(config: &ir::Cluster) -> Option<Vec<EndpointSpec>> {
     }
 }
 
-fn spec_of(endpoint: &sidle_balance::Endpoint) -> EndpointSpec {
-    EndpointSpec {
-        address: endpoint.address.clone(),
-        hostname: endpoint.hostname.clone(),
-        weight: endpoint.weight,
-        workload: endpoint.workload.clone(),
-        locality: endpoint.locality.clone(),
+/// Of a cluster with names: what needs no look-up, and the addresses that names which are still listed had. They hold until
+/// the names have been looked up anew.
+fn known_endpoints(config: &ir::Cluster, before: Option<&EndpointSet>) -> Vec<EndpointSpec> {
+    let listed = match &config.discovery {
+        ir::Discovery::StrictDns(endpoints) => endpoints.as_slice(),
+        ir::Discovery::LogicalDns(endpoint) => std::slice::from_ref(endpoint),
+        _ => &[],
+    };
+    let mut specs = Vec::new();
+    for endpoint in listed {
+        let ir::EndpointAddress::Name(name, port) = &endpoint.address else {
+            specs.extend(EndpointSpec::literal(endpoint));
+            continue;
+        };
+        for known in before.iter().flat_map(|set| set.endpoints()).filter(|known| known.hostname == *name) {
+            if let EndpointAddr::Socket(address) = known.address {
+                let address = EndpointAddr::Socket(SocketAddr::new(address.ip(), *port));
+                specs.push(EndpointSpec::resolved(endpoint, address));
+            }
+        }
+    }
+    specs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn named(names: &[(&str, u32)]) -> Arc<ir::Cluster> {
+        let endpoint = |(name, weight): &(&str, u32)| ir::Endpoint {
+            address: ir::EndpointAddress::new(name, 80),
+            weight: *weight,
+            workload: Arc::default(),
+            locality: "".into(),
+        };
+        Arc::new(ir::Cluster {
+            name: "c".into(),
+            discovery: ir::Discovery::StrictDns(names.iter().map(endpoint).collect()),
+            load_balancer: ir::LoadBalancer::RoundRobin,
+            protocol: ir::UpstreamProtocol::Http1,
+            tls: None,
+            connect_timeout: Duration::from_secs(1),
+            limits: ir::ClusterLimits::default(),
+            outlier_detection: None,
+            tcp_keepalive: None,
+            idle_timeout: None,
+            max_connection_duration: None,
+            service: ir::ServiceIdentity::default(),
+            subset: "".into(),
+            origin: ir::Origin::built_in(),
+        })
+    }
+
+    fn addresses(cluster: &Cluster) -> Vec<(String, u32)> {
+        let set = cluster.endpoints.load();
+        set.endpoints().iter().map(|endpoint| (endpoint.address.to_string(), endpoint.weight)).collect()
+    }
+
+    #[test]
+    fn names_that_stay_keep_their_addresses_when_the_policy_changes() {
+        let telemetry = Telemetry::new();
+        let first = Cluster::build(named(&[("a.test", 1), ("b.test", 1)]), None, &telemetry).unwrap();
+        assert!(!first.is_resolved() && addresses(&first).is_empty());
+        let found = |name: &str, ip: [u8; 4]| {
+            let address = EndpointAddr::Socket(SocketAddr::from((ip, 80)));
+            EndpointSpec { hostname: name.into(), ..EndpointSpec::resolved(&endpoint(&first), address) }
+        };
+        first.update_endpoints(vec![found("a.test", [127, 0, 0, 2]), found("b.test", [127, 0, 0, 3])]);
+        let changed = named(&[("a.test", 5), ("c.test", 1), ("127.0.0.9", 2)]);
+        let next = Cluster::build(changed, Some(&first), &telemetry).unwrap();
+        assert!(next.is_resolved());
+        assert_eq!(addresses(&next), [("127.0.0.2:80".to_owned(), 5), ("127.0.0.9:80".to_owned(), 2)]);
+        let state = |cluster: &Cluster| cluster.endpoints.load().endpoints()[0].state.clone();
+        assert!(Arc::ptr_eq(&state(&first), &state(&next)), "and what happens there");
+    }
+
+    fn endpoint(cluster: &Cluster) -> ir::Endpoint {
+        match &cluster.config.discovery {
+            ir::Discovery::StrictDns(endpoints) => endpoints[0].clone(),
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_leaves_is_told() {
+        let cluster = Cluster::build(named(&[("a.test", 1)]), None, &Telemetry::new()).unwrap();
+        let found = |last| {
+            let address = EndpointAddr::Socket(SocketAddr::from(([127, 0, 0, last], 80)));
+            EndpointSpec::resolved(&endpoint(&cluster), address)
+        };
+        cluster.update_endpoints(vec![found(2), found(3)]);
+        let states: Vec<_> = cluster.endpoints.load().endpoints().iter().map(|e| e.state.clone()).collect();
+        cluster.update_endpoints(vec![found(3)]);
+        assert!(states[0].has_left() && !states[1].has_left());
     }
 }

@@ -44,13 +44,26 @@ impl Http1Lease {
         if sender.is_closed() || !pool.is_usable(&info) {
             return;
         }
-        pool.http1.borrow_mut().push(Idle { sender, info, since: Instant::now() });
-        pool.freed.notify_one();
-        pool.sweep_later();
+        if sender.is_ready() {
+            return pool.park(sender, info);
+        }
+        // An early response: the request is still being sent.
+        tokio::task::spawn_local(async move {
+            let mut sender = sender;
+            if sender.ready().await.is_ok() && pool.is_usable(&info) {
+                pool.park(sender, info);
+            }
+        });
     }
 }
 
 impl Pool {
+    fn park(self: &Rc<Self>, sender: http1::SendRequest<Body>, info: Rc<ConnectionInfo>) {
+        self.http1.borrow_mut().push(Idle { sender, info, since: Instant::now() });
+        self.freed.notify_waiters();
+        self.sweep_later();
+    }
+
     /// An HTTP/1.1 connection: the one used last, or a new one.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ impl Drop for Http2Lease {
                 self.retire();
             }
         }
-        self.pool.freed.notify_one();
+        self.pool.freed.notify_waiters();
     }
 }
 
@@ -91,32 +91,48 @@ impl Pool {
             if self.connecting.get() {
                 // One connection serves many: whoever comes while it is made waits for it.
                 let _place = Waiting::begin(checkout.cluster)?;
+                let attempt = self.failures.borrow().0;
                 self.connected.notified().await;
+                if let (failed, Some(error)) = &*self.failures.borrow()
+                    && *failed != attempt
+                {
+                    return Err(error.clone()); // the connection that all waited for could not be made
+                }
                 continue;
             }
-            let _connecting = Connecting::begin(self);
-            let Some((stream, info)) = self.open(checkout, Target::Http2).await? else { continue };
-            self.share(stream, info).await?;
+            let connecting = Connecting::begin(self);
+            let made = match self.open(checkout, Target::Http2).await {
+                Ok(None) => continue,
+                Ok(Some((stream, info))) => self.share(stream, info).await,
+                Err(error) => Err(error),
+            };
+            return match made {
+                Ok(shared) => Ok(self.lease(shared)),
+                Err(error) => Err(connecting.fail(error)),
+            };
         }
     }
 
     fn shared_http2(self: &Rc<Self>) -> Option<Http2Lease> {
         let limit = self.connector.max_streams;
         let http2 = self.http2.borrow();
-        let shared =
-            http2.iter().find(|shared| shared.has_room(limit) && self.is_usable(&shared.info))?.clone();
+        let shared = http2.iter().find(|shared| shared.has_room(limit) && self.is_usable(&shared.info))?;
+        Some(self.lease(shared.clone()))
+    }
+
+    fn lease(self: &Rc<Self>, shared: Rc<Shared>) -> Http2Lease {
         let before = shared.info.requests.get();
         shared.info.requests.set(before + 1);
         shared.streams.set(shared.streams.get() + 1);
         shared.idle_since.set(None);
-        Some(Http2Lease { shared, pool: self.clone(), reused: before > 0 })
+        Http2Lease { shared, pool: self.clone(), reused: before > 0 }
     }
 
     async fn share(
         self: &Rc<Self>,
         stream: crate::codec::Stream,
         info: Rc<ConnectionInfo>,
-    ) -> Result<(), ProxyError> {
+    ) -> Result<Rc<Shared>, ProxyError> {
         let handshake = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
@@ -135,18 +151,18 @@ impl Pool {
         });
         self.http2.borrow_mut().push(shared.clone());
         // The task must not hold the sender: the connection ends when nobody can send on it any more.
-        let (pool, shared) = (Rc::downgrade(self), Rc::downgrade(&shared));
+        let (pool, driven) = (Rc::downgrade(self), Rc::downgrade(&shared));
         tokio::task::spawn_local(async move {
             if let Err(error) = driver.await {
                 tracing::debug!(%error, "upstream HTTP/2 connection ended");
             }
-            if let (Some(pool), Some(shared)) = (pool.upgrade(), shared.upgrade()) {
+            if let (Some(pool), Some(shared)) = (pool.upgrade(), driven.upgrade()) {
                 shared.closed.set(true);
                 pool.http2.borrow_mut().retain(|other| !Rc::ptr_eq(other, &shared));
             }
             drop(info);
         });
-        Ok(())
+        Ok(shared)
     }
 }
 
@@ -157,6 +173,15 @@ impl<'a> Connecting<'a> {
     fn begin(pool: &'a Rc<Pool>) -> Self {
         pool.connecting.set(true);
         Connecting(pool)
+    }
+}
+
+impl Connecting<'_> {
+    /// Tells those who wait, too.
+    fn fail(self, error: ProxyError) -> ProxyError {
+        let mut failures = self.0.failures.borrow_mut();
+        *failures = (failures.0 + 1, Some(error.clone()));
+        error
     }
 }
 

@@ -54,7 +54,7 @@ impl Pools {
     /// Lets go of what no configuration refers to any more. `is_live` tells by connector.
     pub fn retain(&self, is_live: impl Fn(u64) -> bool) {
         self.pools.borrow_mut().retain(|(connector, _), pool| {
-            let keep = is_live(*connector) && pool.endpoint_state.strong_count() > 0;
+            let keep = is_live(*connector) && !pool.is_deserted();
             if !keep {
                 pool.retire();
             }
@@ -82,7 +82,9 @@ pub struct Pool {
     sweeping: Cell<bool>,
     /// An HTTP/2 connection was made, or could not be.
     connected: Notify,
-    /// A connection came free, or was closed.
+    /// Failed attempts to make an HTTP/2 connection, and why the last one did.
+    failures: RefCell<(u64, Option<ProxyError>)>,
+    /// A connection came free, or was closed: everyone in line looks again.
     freed: Notify,
 }
 
@@ -106,7 +108,7 @@ impl Drop for ConnectionInfo {
         }
         if let Some(pool) = self.pool.upgrade() {
             pool.open.set(pool.open.get() - 1);
-            pool.freed.notify_one();
+            pool.freed.notify_waiters();
         }
     }
 }
@@ -161,6 +163,7 @@ impl Pool {
             retired: Cell::new(false),
             sweeping: Cell::new(false),
             connected: Notify::new(),
+            failures: RefCell::default(),
             freed: Notify::new(),
         }
     }
@@ -178,6 +181,9 @@ impl Pool {
         let permit = cluster.usage.try_acquire_connection(&cluster.config.limits);
         if permit.is_none() && self.open.get() > 0 {
             let _place = Waiting::begin(cluster)?;
+            if checkout.fresh {
+                self.http1.borrow_mut().pop(); // makes room: an idle connection will not do
+            }
             self.freed.notified().await;
             return Ok(None);
         }
@@ -237,12 +243,17 @@ impl Pool {
                 let expired = |since: Instant| since.elapsed() >= timeout;
                 pool.http1.borrow_mut().retain(|idle| !expired(idle.since) && !idle.is_closed());
                 pool.http2.borrow_mut().retain(|shared| !shared.idle_since().is_some_and(expired));
-                if pool.endpoint_state.strong_count() == 0 {
+                if pool.is_deserted() {
                     pool.retire();
                 }
             }
             pool.sweeping.set(false);
         });
+    }
+
+    /// Whether the endpoint has left its cluster.
+    fn is_deserted(&self) -> bool {
+        self.endpoint_state.upgrade().is_none_or(|state| state.has_left())
     }
 
     fn has_idle(&self) -> bool {

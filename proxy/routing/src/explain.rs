@@ -7,7 +7,7 @@
 
 use crate::{
     CompiledRoute, RequestView, RouteTable,
-    matcher::{Mismatch, query_value, with_header},
+    matcher::{Mismatch, header_values, query_value},
     table::Domain,
 };
 use sidle_model::ir::{self, HostPattern, PathMatch, StringMatch};
@@ -134,9 +134,11 @@ fn header(wanted: &ir::HeaderMatch, request: &impl RequestView) -> Difference {
     Difference {
         field: format!("{field}[{}]", wanted.name),
         wanted: format!("{not}{}", string_match(&wanted.value)),
-        found: with_header(request, &wanted.name, |value| {
-            value.map(|value| String::from_utf8_lossy(value).into_owned())
-        }),
+        found: {
+            let values: Vec<_> =
+                header_values(request, &wanted.name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+            (!values.is_empty()).then(|| values.join(", "))
+        },
     }
 }
 

@@ -9,7 +9,6 @@ use crate::{RequestView, StringMatcher};
 use http::{HeaderName, header::HOST};
 use regex::bytes::Regex;
 use sidle_model::ir;
-use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// The condition that does not hold. Indexes are those of the [`ir::RouteMatch`].
@@ -132,37 +131,26 @@ impl HeaderMatcher {
     }
 
     fn matches(&self, request: &impl RequestView) -> bool {
-        let matched = with_header(request, &self.name, |value| match value {
-            Some(value) => self.value.matches(value),
+        let mut values = header_values(request, &self.name).peekable();
+        let matched = match values.peek() {
+            // Each value for itself, as in Envoy: one cannot hide behind another.
+            Some(_) => values.any(|value| self.value.matches(value)),
             // Only for `withoutHeaders` does a missing header count as an empty one.
             None => self.invert && !self.value.is_presence() && self.value.matches(b""),
-        });
+        };
         matched != self.invert
     }
 }
 
-/// Calls `judge` with the value of a header, the values of a repeated one joined with `,`. Only a repeated one is copied.
-/// `host` is the authority, whichever way the client sent it.
-pub(crate) fn with_header<T>(
-    request: &impl RequestView,
+/// The values of a header, in order. `host` is the authority, whichever way the client sent it.
+pub(crate) fn header_values<'r>(
+    request: &'r impl RequestView,
     name: &HeaderName,
-    judge: impl FnOnce(Option<&[u8]>) -> T,
-) -> T {
-    if *name == HOST {
-        let authority = request.authority().as_bytes();
-        return judge((!authority.is_empty()).then_some(authority));
-    }
-    let mut values = request.header(name);
-    let first = values.next();
-    let (Some(first), Some(second)) = (first, values.next()) else {
-        return judge(first);
-    };
-    let mut joined: SmallVec<[u8; 256]> = SmallVec::from_slice(first);
-    for value in std::iter::once(second).chain(values) {
-        joined.push(b',');
-        joined.extend_from_slice(value);
-    }
-    judge(Some(&joined))
+) -> impl Iterator<Item = &'r [u8]> {
+    let is_host = *name == HOST;
+    let authority = Some(request.authority().as_bytes()).filter(|authority| is_host && !authority.is_empty());
+    let others = (!is_host).then(|| request.header(name)).into_iter().flatten();
+    authority.into_iter().chain(others)
 }
 
 #[derive(Debug)]

@@ -53,6 +53,8 @@ impl Redirect {
         match self.port {
             RedirectPort::Number(number) => with_port(number),
             RedirectPort::Listener => with_port(listener_port),
+            // A port that the configuration wrote into the new host stays; only the request's goes.
+            RedirectPort::SchemeDefault if self.authority.is_some() => authority.to_owned(),
             RedirectPort::SchemeDefault => host.to_owned(),
             RedirectPort::Keep => {
                 let moved = self.authority.is_none() && scheme != request.scheme();

@@ -82,25 +82,33 @@ impl Drop for CountedRequest {
 }
 
 impl Exchange {
+    /// Chooses the cluster of a request by weight, and notes it.
+    pub(super) fn choose<'f>(&mut self, forward: &'f ForwardPlan) -> &'f WeightedPlan {
+        let weighted = &forward.clusters[forward.index.pick(self.random())];
+        self.record.cluster = Some(weighted.cluster.config.name.clone());
+        self.destination = Some((weighted.cluster.clone(), None));
+        weighted
+    }
+
     /// Forwards the request.
     pub(super) async fn attempts(
         &mut self,
         route: &CompiledRoute<RoutePlan>,
         forward: &ForwardPlan,
+        weighted: &WeightedPlan,
         head: &mut RequestHead,
         body: Body,
     ) -> Result<Response, ProxyError> {
-        let weighted = &forward.clusters[forward.index.pick(self.random())];
         let cluster = &weighted.cluster;
-        self.record.cluster = Some(cluster.config.name.clone());
-        self.destination = Some((cluster.clone(), None));
         if head.is_connect() {
             return self.connect(cluster, head, body).await;
         }
         let timeout = effective_timeout(forward.timeout, head);
         let from = tokio::time::Instant::now();
         let hashed = sidle_balance::hash(&forward.hash_policies, &Facts(self, head), &mut || self.random());
-        outgoing::prepare(self, route, forward, weighted, head, timeout);
+        let per_try = forward.retry.as_ref().and_then(|policy| policy.per_try_timeout);
+        let expected = timeout.into_iter().chain(per_try).min();
+        outgoing::prepare(self, route, forward, weighted, head, expected);
         let limits = &cluster.config.limits;
         let Some(permit) = cluster.usage.try_acquire_request(limits) else {
             cluster.metrics.overflowed(Overflow::Requests);
@@ -267,7 +275,7 @@ impl Exchange {
     }
 
     /// Applies the cluster's response headers, then the route's.
-    fn amend(
+    pub(super) fn amend(
         &mut self,
         route: &CompiledRoute<RoutePlan>,
         weighted: &WeightedPlan,

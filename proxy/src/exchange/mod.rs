@@ -25,7 +25,7 @@ pub use tcp::TcpExchange;
 
 use crate::{
     codec::{Answer, Body, RequestHead, ResponseHead},
-    config::{ActionPlan, HttpPlan, RoutePlan, Snapshot},
+    config::{ActionPlan, ForwardPlan, HttpPlan, RoutePlan, Snapshot, WeightedPlan},
     error::{ProxyError, Refusal},
     listener::{ActiveRequest, Connection},
     policy::Verdict,
@@ -36,6 +36,7 @@ use sidle_balance::Endpoint;
 use sidle_routing::{CompiledRoute, cors};
 use sidle_telemetry::{RequestRecord, ResponseFlags};
 use std::{
+    borrow::Cow,
     rc::Rc,
     sync::Arc,
     time::{Instant, SystemTime},
@@ -80,7 +81,7 @@ pub enum Outcome {
     /// The upstream's response.
     Upstream(Box<attempt::Response>),
     /// Made here, with these details.
-    Local(ResponseHead, Body, &'static str),
+    Local(ResponseHead, Body, Cow<'static, str>),
 }
 
 impl Exchange {
@@ -138,24 +139,43 @@ impl Exchange {
         let route = plan.routes.select(head).ok_or(ProxyError::NoRoute)?;
         self.record.route_name = Some(route.route.name.clone());
         self.record.origin = Some(route.route.origin.clone());
-        if matches!(route.action.action, ActionPlan::Forward(_))
-            && let Verdict::Respond(head, details) = route.action.policy.admit(self, head).await?
-        {
-            return Ok(Outcome::Local(head, Body::Empty, details));
-        }
         match &route.action.action {
             ActionPlan::Forward(forward) => {
-                let response = self.attempts(route, forward, head, body).await?;
-                Ok(Outcome::Upstream(Box::new(response)))
+                let weighted = self.choose(forward);
+                match self.admitted(route, forward, weighted, head, body).await {
+                    Ok(outcome) => Ok(outcome),
+                    Err(error) => {
+                        self.note(&error);
+                        let (mut answer, body) = reply::error(&error, head);
+                        self.amend(route, weighted, head, &mut answer);
+                        Ok(Outcome::Local(answer, body, error.details()))
+                    }
+                }
             }
-            ActionPlan::Redirect(redirect) => Ok(self.amend_local(
-                route,
-                head,
-                reply::redirect(redirect, head, self.connection.port())?,
-                "direct_response",
-            )),
+            ActionPlan::Redirect(redirect) => {
+                let answer = reply::redirect(redirect, head, self.connection.port())?;
+                Ok(self.amend_local(route, head, answer))
+            }
             ActionPlan::Direct(status, body) => {
-                Ok(self.amend_local(route, head, reply::direct(*status, body.clone()), "direct_response"))
+                Ok(self.amend_local(route, head, reply::direct(*status, body.clone(), head)))
+            }
+        }
+    }
+
+    /// Policies, then the upstream.
+    async fn admitted(
+        &mut self,
+        route: &CompiledRoute<RoutePlan>,
+        forward: &ForwardPlan,
+        weighted: &WeightedPlan,
+        head: &mut RequestHead,
+        body: Body,
+    ) -> Result<Outcome, ProxyError> {
+        match route.action.policy.admit(self, head).await? {
+            Verdict::Respond(head, details) => Ok(Outcome::Local(head, Body::Empty, details.into())),
+            Verdict::Continue => {
+                let response = self.attempts(route, forward, weighted, head, body).await?;
+                Ok(Outcome::Upstream(Box::new(response)))
             }
         }
     }
@@ -166,14 +186,13 @@ impl Exchange {
         route: &CompiledRoute<RoutePlan>,
         request: &RequestHead,
         (mut head, body): (ResponseHead, Body),
-        details: &'static str,
     ) -> Outcome {
         let rules = &route.action.policy.response_headers;
         if !rules.is_empty() {
             let moment = Moment { record: &self.record, request: Some(request), response: Some(&head) };
             rules.evaluate(&moment).apply(&mut head.headers);
         }
-        Outcome::Local(head, body, details)
+        Outcome::Local(head, body, "direct_response".into())
     }
 
     /// Turns the outcome into the answer; accounts when the last byte of it is gone.
@@ -184,7 +203,7 @@ impl Exchange {
         match result {
             Ok(Outcome::Upstream(response)) => self.answer_upstream(*response),
             Ok(Outcome::Local(head, body, details)) => {
-                self.record.details = details.into();
+                self.record.details = details;
                 self.answer_local(head, body)
             }
             Err(error) => {

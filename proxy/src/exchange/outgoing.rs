@@ -15,6 +15,7 @@ use std::{fmt::Write, time::Duration};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
@@ -76,7 +77,9 @@ pub fn prepare(
         }
     }
     if let Some(authority) = forward.authority_rewrite.as_ref().or(weighted.authority.as_ref()) {
-        head.authority = Some(authority.clone());
+        if let Some(original) = head.authority.replace(authority.clone()) {
+            head.headers.insert(ORIGINAL_HOST, original.to_header());
+        }
         exchange.record.authority = Some(authority.clone());
     }
     if let Some(rewrite) = &forward.path_rewrite

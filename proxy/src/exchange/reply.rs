@@ -17,15 +17,7 @@ const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 pub fn error(error: &ProxyError, request: &RequestHead) -> (ResponseHead, Body) {
     let text = error.body();
     let (mut head, body) = if request.is_grpc() {
-        let mut head = ResponseHead::new(StatusCode::OK);
-        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        head.headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(error.grpc_status())));
-        if !text.is_empty()
-            && let Ok(message) = HeaderValue::from_str(&percent_encode(&text))
-        {
-            head.headers.insert(GRPC_MESSAGE, message);
-        }
-        (head, Body::Empty)
+        grpc(error.grpc_status(), &text)
     } else {
         content(error.status(), Bytes::copy_from_slice(text.as_bytes()))
     };
@@ -42,9 +34,25 @@ pub fn plain(error: &ProxyError) -> Answer {
     Answer { head, body, tunnel: None }
 }
 
-/// Fixed content.
-pub fn direct(status: StatusCode, body: Bytes) -> (ResponseHead, Body) {
-    content(status, body)
+/// Fixed content; to gRPC, its status and text in gRPC's words.
+pub fn direct(status: StatusCode, body: Bytes, request: &RequestHead) -> (ResponseHead, Body) {
+    if !request.is_grpc() {
+        return content(status, body);
+    }
+    grpc(sidle_telemetry::grpc_status_from_http(status.as_u16()), &String::from_utf8_lossy(&body))
+}
+
+/// A trailers-only response.
+fn grpc(status: u8, message: &str) -> (ResponseHead, Body) {
+    let mut head = ResponseHead::new(StatusCode::OK);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    head.headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status)));
+    if !message.is_empty()
+        && let Ok(message) = HeaderValue::from_str(&percent_encode(message))
+    {
+        head.headers.insert(GRPC_MESSAGE, message);
+    }
+    (head, Body::Empty)
 }
 
 /// A redirect.
@@ -58,10 +66,9 @@ pub fn redirect(
 ) -> Result<(ResponseHead, Body), ProxyError> {
     let location = HeaderValue::from_str(&redirect.location(request, listener_port))
         .map_err(|_| ProxyError::Refused(crate::error::Refusal::BadTarget))?;
-    let mut head = ResponseHead::new(redirect.status);
+    let (mut head, body) = direct(redirect.status, Bytes::new(), request);
     head.headers.insert(header::LOCATION, location);
-    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    Ok((head, Body::Empty))
+    Ok((head, body))
 }
 
 fn content(status: StatusCode, body: Bytes) -> (ResponseHead, Body) {

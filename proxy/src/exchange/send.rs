@@ -175,7 +175,15 @@ fn http1_request(head: &RequestHead, body: Body) -> Request<Body> {
     *request.uri_mut() = Uri::from(head.target.clone());
     *request.headers_mut() = head.headers.clone();
     *request.extensions_mut() = head.original_case.clone();
+    // As Envoy: a server that waits for content is told that there is none.
+    let says_nothing = !head.headers.contains_key(header::CONTENT_LENGTH) && head.upgrade.is_none();
+    let may_have_content =
+        !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT | Method::TRACE);
+    let empty = request.body().is_end_stream();
     let headers = request.headers_mut();
+    if empty && says_nothing && may_have_content {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     if let Some(authority) = &head.authority {
         headers.insert(header::HOST, authority.to_header());
     }

@@ -202,7 +202,11 @@ async fn lookup(
             let now = Instant::now();
             let until = found.valid_until().clamp(now + MIN_TTL, now + MAX_TTL);
             let mut addresses: Vec<IpAddr> = found.iter().collect();
-            addresses.sort_by_key(|ip| (ip.is_ipv6(), *ip)); // equal answers make equal sets
+            // As Envoy and Istio: IPv6 only where there is no IPv4. A name such as `localhost` has both, its server often one.
+            if addresses.iter().any(IpAddr::is_ipv4) {
+                addresses.retain(IpAddr::is_ipv4);
+            }
+            addresses.sort_unstable(); // equal answers make equal sets
             addresses.dedup();
             (!addresses.is_empty()).then_some((addresses, until))
         }

@@ -90,6 +90,44 @@ pub const DIFFERENCES: &[Difference] = &[
                 && !ask.body.is_empty()
         },
     },
+    Difference {
+        reason: "a request that may have been acted on: Sidle repeats it only if its method is idempotent or it has an \
+                 Idempotency-Key, and then says URX for none; Envoy repeats a POST too",
+        race: false,
+        explains: |ask, _, all| {
+            let fewer = |one: &Deviation| {
+                let tries = |requests: &str| requests.split(", ").count();
+                one.what == "upstream requests" && tries(&one.sidle) < tries(&one.envoy)
+            };
+            matches!(&*ask.method, "POST" | "PATCH") && all.iter().any(fewer)
+        },
+    },
+    Difference {
+        reason: "a route's timeout is DEADLINE_EXCEEDED (4) to gRPC, not UNAVAILABLE (14), which clients take for an \
+                 invitation to try again",
+        race: false,
+        explains: |_, deviation, _| {
+            let grpc = ["response header grpc-status", "log grpc status"].contains(&&*deviation.what);
+            grpc && deviation.sidle == "4" && deviation.envoy == "14"
+        },
+    },
+    Difference {
+        reason: "a preflight is not told which headers are exposed: the Fetch standard reads them from the answer proper",
+        race: false,
+        explains: |ask, deviation, _| {
+            deviation.what == "response header access-control-expose-headers" && ask.method == "OPTIONS"
+        },
+    },
+    Difference {
+        reason: "after a retry Envoy's words are `retried and the latest reset reason`; Sidle's are the same as without",
+        race: false,
+        explains: |_, deviation, all| {
+            let retried = |one: &Deviation| one.what == "response body" && one.envoy.contains("retried and the latest");
+            let parts = ["response body", "response header grpc-message", CONTENT_LENGTH];
+            (all.iter().any(retried) || deviation.envoy.contains("retried and the latest"))
+                && parts.contains(&&*deviation.what)
+        },
+    },
 ];
 
 const CONTENT_LENGTH: &str = "response header content-length";

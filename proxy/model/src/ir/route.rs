@@ -64,7 +64,7 @@ pub struct RouteMatch {
     pub method: Option<StringMatch>,
     /// On `:authority`, case-sensitive, with the port if the client sent one.
     pub authority: Option<StringMatch>,
-    /// On headers. Values of a repeated header are joined with `,` before they are compared.
+    /// On headers. Of a repeated header one value has to match; none may, where the match is inverted.
     pub headers: Vec<HeaderMatch>,
     /// On query parameters; the first value of a repeated one counts.
     pub query: Vec<QueryMatch>,

@@ -74,6 +74,7 @@ impl fmt::Display for Report {
         row("start to ready, ms", &|c| spread(&c.figures.start, 0), String::new())?;
         row("file written to applied, ms", &|c| spread(&c.figures.change, 0), String::new())?;
         row("of which work, ms", &|c| spread(&c.figures.work, 1), String::new())?;
+        row("slowest request meanwhile, ms", &|c| spread(&c.figures.slowest, 1), String::new())?;
         row(
             "resident after the start, MiB",
             &|c| format!("{:.1}", c.figures.resident_at_start),

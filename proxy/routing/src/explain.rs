@@ -135,8 +135,9 @@ fn header(wanted: &ir::HeaderMatch, request: &impl RequestView) -> Difference {
         field: format!("{field}[{}]", wanted.name),
         wanted: format!("{not}{}", string_match(&wanted.value)),
         found: {
-            let values: Vec<_> =
-                header_values(request, &wanted.name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+            let values: Vec<_> = header_values(request, &wanted.name)
+                .map(|value| String::from_utf8_lossy(value).into_owned())
+                .collect();
             (!values.is_empty()).then(|| values.join(", "))
         },
     }

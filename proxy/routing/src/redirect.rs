@@ -46,16 +46,16 @@ impl Redirect {
     fn authority(&self, request: &impl RequestView, scheme: &str, listener_port: u16) -> String {
         let authority = self.authority.as_deref().unwrap_or(request.authority());
         let (host, port) = split_host_port(authority);
+        // A port that the configuration wrote into the new host stays; only the request's goes.
+        let without_port = || if self.authority.is_some() { authority.to_owned() } else { host.to_owned() };
         let with_port = |number: u16| {
             let needless = host.is_empty() || Some(number) == default_port(scheme);
-            if needless { host.to_owned() } else { format!("{host}:{number}") }
+            if needless { without_port() } else { format!("{host}:{number}") }
         };
         match self.port {
             RedirectPort::Number(number) => with_port(number),
             RedirectPort::Listener => with_port(listener_port),
-            // A port that the configuration wrote into the new host stays; only the request's goes.
-            RedirectPort::SchemeDefault if self.authority.is_some() => authority.to_owned(),
-            RedirectPort::SchemeDefault => host.to_owned(),
+            RedirectPort::SchemeDefault => without_port(),
             RedirectPort::Keep => {
                 let moved = self.authority.is_none() && scheme != request.scheme();
                 let stale = moved && port.is_some() && port == default_port(request.scheme());

@@ -106,9 +106,7 @@ impl Exchange {
         let timeout = effective_timeout(forward.timeout, head);
         let from = tokio::time::Instant::now();
         let hashed = sidle_balance::hash(&forward.hash_policies, &Facts(self, head), &mut || self.random());
-        let per_try = forward.retry.as_ref().and_then(|policy| policy.per_try_timeout);
-        let expected = timeout.into_iter().chain(per_try).min();
-        outgoing::prepare(self, route, forward, weighted, head, expected);
+        outgoing::prepare(self, route, forward, weighted, head);
         let limits = &cluster.config.limits;
         let Some(permit) = cluster.usage.try_acquire_request(limits) else {
             cluster.metrics.overflowed(Overflow::Requests);
@@ -120,7 +118,8 @@ impl Exchange {
             if upgrade { (Body::Empty, body) } else { (self.mirror(forward, head, body), Body::Empty) };
         let replay = Replay::new(body, self.snapshot.ir.settings.limits.replay_buffer_bytes as usize);
         let progress = self.request_body.clone();
-        let tries = self.tries(cluster, forward.retry.as_ref(), hashed.hash, head, replay);
+        let deadline = timeout.map(|timeout| from + timeout);
+        let tries = self.tries(cluster, forward.retry.as_ref(), deadline, hashed.hash, head, replay);
         let done = match timeout {
             None => tries.await,
             Some(timeout) => tokio::select! {
@@ -164,6 +163,7 @@ impl Exchange {
         &mut self,
         cluster: &Arc<Cluster>,
         policy: Option<&RetryPolicy>,
+        deadline: Option<tokio::time::Instant>,
         hash: Option<u64>,
         head: &mut RequestHead,
         replay: Replay,
@@ -176,7 +176,8 @@ impl Exchange {
         loop {
             let endpoint = self.pick(cluster, &Wish::of(head, hash, &tried)).await?;
             self.record.attempts += u32::from(!fresh);
-            outgoing::count_attempt(head, self.record.attempts);
+            let per_try = policy.and_then(|policy| policy.per_try_timeout);
+            outgoing::announce_attempt(head, self.record.attempts, per_try, deadline);
             let body = replay.reader().ok_or(ProxyError::ConnectionTermination(true))?;
             let active = ActiveRequest::start(endpoint.clone());
             let (result, outcome) = self.once(cluster, &endpoint, policy, head, body, fresh).await;

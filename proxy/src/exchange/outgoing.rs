@@ -11,6 +11,7 @@ use crate::{
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use sidle_routing::CompiledRoute;
 use std::{fmt::Write, time::Duration};
+use tokio::time::Instant;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -67,7 +68,6 @@ pub fn prepare(
     forward: &ForwardPlan,
     weighted: &WeightedPlan,
     head: &mut RequestHead,
-    timeout: Option<Duration>,
 ) {
     for rules in [&weighted.request_headers, &route.action.policy.request_headers] {
         if !rules.is_empty() {
@@ -87,9 +87,6 @@ pub fn prepare(
     {
         rewrite_path(exchange, rewrite, head);
     }
-    if let Some(timeout) = timeout {
-        head.headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(timeout.as_millis() as u64));
-    }
 }
 
 fn rewrite_path(exchange: &mut Exchange, rewrite: &sidle_routing::PathRewriter, head: &mut RequestHead) {
@@ -104,7 +101,18 @@ fn rewrite_path(exchange: &mut Exchange, rewrite: &sidle_routing::PathRewriter, 
     exchange.record.target = head.target.clone();
 }
 
-/// Says which try this is.
-pub fn count_attempt(head: &mut RequestHead, attempt: u32) {
+/// Says which try this is, and how long it is waited for: the shorter of its own time and what is left of the route's.
+pub fn announce_attempt(
+    head: &mut RequestHead,
+    attempt: u32,
+    per_try: Option<Duration>,
+    deadline: Option<Instant>,
+) {
     head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(attempt));
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    if let Some(expected) = left.into_iter().chain(per_try).min() {
+        // Rounded to the nearest: 300 ms that have just begun are 300.
+        let millis = (expected.as_micros() + 500) / 1000;
+        head.headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis as u64));
+    }
 }

@@ -150,12 +150,18 @@ async fn connection(
         Filter::Http(_) => {
             let speaks_http2 = match seen.http2 {
                 Some(known) => known,
-                None => match unless_drained(&drain, inspect::preface(&mut stream, limits.connection_idle_timeout)).await {
+                None => match unless_drained(
+                    &drain,
+                    inspect::preface(&mut stream, limits.connection_idle_timeout),
+                )
+                .await
+                {
                     Some(http2) => http2,
                     None => return,
                 },
             };
-            let connection = Rc::new(Connection::new(worker, &snapshot, listener, drain, &chain, plan, origin, seen));
+            let connection =
+                Rc::new(Connection::new(worker, &snapshot, listener, drain, &chain, plan, origin, seen));
             if speaks_http2 {
                 codec::h2::serve(stream, connection).await;
             } else {

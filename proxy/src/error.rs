@@ -113,7 +113,7 @@ impl ProxyError {
             FaultGrpc(_) => StatusCode::OK,
             Loop => StatusCode::LOOP_DETECTED,
             ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
-            ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            ClientGone => StatusCode::BAD_REQUEST, // if it is there after all: half closed
         }
     }
 

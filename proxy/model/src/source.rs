@@ -7,8 +7,10 @@
 use crate::diagnostic::{Diagnostic, codes};
 use globset::GlobBuilder;
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, Read},
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -37,8 +39,10 @@ impl Default for SizeLimit {
     }
 }
 
-/// Folders inside one another that are searched: a symlink to a parent ends there.
+/// Folders inside one another that are searched.
 const MAX_FOLDER_DEPTH: usize = 32;
+/// Files and folders that one folder may hold, at any depth.
+const MAX_ENTRIES: usize = 200_000;
 
 /// Reads all of `paths`, and says which could not be read.
 pub fn read(paths: &[PathBuf], limit: SizeLimit) -> (Vec<Text>, Vec<Diagnostic>) {
@@ -71,18 +75,29 @@ impl Reader {
 
     fn folder(&mut self, path: &Path) {
         let mut files = Vec::new();
-        self.list(path, 0, &mut files);
+        self.list(path, 0, &mut HashSet::new(), &mut files);
         files.retain(|file| is_manifest(file));
         for file in files {
             self.file(&file);
         }
     }
 
-    /// All files below `folder`, sorted by path. Names that start with a dot are left out: that is where a mounted ConfigMap
+    /// All files below `folder`, sorted by path. A folder that symlinks lead to again and again is searched once. Names that start with a dot are left out: that is where a mounted ConfigMap
     /// keeps its older versions.
-    fn list(&mut self, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+    fn list(
+        &mut self,
+        folder: &Path,
+        depth: usize,
+        searched: &mut HashSet<(u64, u64)>,
+        files: &mut Vec<PathBuf>,
+    ) {
         if depth > MAX_FOLDER_DEPTH {
             return self.unreadable(folder, "folders are nested too deep");
+        }
+        if let Ok(metadata) = fs::metadata(folder)
+            && !searched.insert((metadata.dev(), metadata.ino()))
+        {
+            return;
         }
         let entries = match fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
             Ok(entries) => entries,
@@ -95,7 +110,9 @@ impl Reader {
         paths.sort();
         for path in paths {
             if path.is_dir() {
-                self.list(&path, depth + 1, files);
+                self.list(&path, depth + 1, searched, files);
+            } else if files.len() + searched.len() >= MAX_ENTRIES {
+                return self.unreadable(folder, "too many files: is this the right folder?");
             } else {
                 files.push(path);
             }
@@ -111,7 +128,7 @@ impl Reader {
         let base: PathBuf = pattern.components().take_while(|part| !is_glob(Path::new(part))).collect();
         let mut files = Vec::new();
         let folder = if base.as_os_str().is_empty() { Path::new(".") } else { &base };
-        self.list(folder, 0, &mut files);
+        self.list(folder, 0, &mut HashSet::new(), &mut files);
         let mut found = false;
         for file in files {
             let file = file.strip_prefix("./").map(Path::to_path_buf).unwrap_or(file);
@@ -127,11 +144,19 @@ impl Reader {
 
     fn file(&mut self, path: &Path) {
         let name = path.to_string_lossy();
-        match File::open(path).and_then(|file| Ok((file.metadata()?, file))) {
-            Ok((metadata, _)) if metadata.is_file() && metadata.len() > self.allowed() => {
-                self.too_large(&name)
+        // Opening a pipe would wait for its other end.
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() && metadata.len() > self.allowed() => {
+                return self.too_large(&name);
             }
-            Ok((_, file)) => self.stream(&name, file),
+            Ok(metadata) if metadata.file_type().is_fifo() || metadata.file_type().is_socket() => {
+                return self.unreadable(path, "a pipe or socket, not a file");
+            }
+            Ok(_) => {}
+            Err(error) => return self.unreadable(path, &error.to_string()),
+        }
+        match File::open(path) {
+            Ok(file) => self.stream(&name, file),
             Err(error) => self.unreadable(path, &error.to_string()),
         }
     }

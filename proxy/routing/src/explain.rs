@@ -138,7 +138,7 @@ fn header(wanted: &ir::HeaderMatch, request: &impl RequestView) -> Difference {
             let values: Vec<_> = header_values(request, &wanted.name)
                 .map(|value| String::from_utf8_lossy(value).into_owned())
                 .collect();
-            (!values.is_empty()).then(|| values.join(", "))
+            (!values.is_empty()).then(|| values.join(","))
         },
     }
 }

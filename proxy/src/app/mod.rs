@@ -95,6 +95,7 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     if first.last_attempt.as_ref().is_none_or(|attempt| attempt.result == AttemptResult::Rejected) {
         return Err(AppError::Configuration);
     }
+    tokio::spawn(shutdown::reopen_logs_on_signal(state.clone()));
     let settings = reloader.running().map(|ir| ir.settings.clone()).unwrap_or_default();
     let (stop, stopped) = watch::channel(false);
     serve_admin(&settings, &state, stopped).await?;

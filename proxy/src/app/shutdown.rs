@@ -1,12 +1,12 @@
 //! The end of the process: readiness off, clients sent elsewhere, out when nothing is under way or time is up.
 
 use super::state::AppState;
-use crate::child::Application;
+use crate::{admin::AdminSource, child::Application};
 use std::{
     ffi::OsString,
     io,
     process::ExitCode,
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -102,4 +102,12 @@ fn is_quiet(state: &AppState) -> bool {
             && activity.outbound.load(Relaxed) == 0
             && activity.inbound_connections.load(Relaxed) == 0
     })
+}
+
+/// SIGUSR1 opens log files anew, as in Envoy and nginx: what logrotate sends.
+pub async fn reopen_logs_on_signal(state: Arc<AppState>) {
+    let Ok(mut signals) = signal(SignalKind::user_defined1()) else { return };
+    while signals.recv().await.is_some() {
+        state.reopen_logs();
+    }
 }

@@ -101,7 +101,11 @@ fn from_h2(error: &h2::Error) -> BodyError {
 }
 
 fn from_hyper(error: &hyper::Error) -> BodyError {
-    if error.is_parse() || error.is_user() { BodyError::Malformed } else { BodyError::Closed }
+    use std::{error::Error as _, io};
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    // hyper reports bad chunks as invalid input from the connection.
+    let malformed = matches!(source, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
+    if malformed || error.is_parse() || error.is_user() { BodyError::Malformed } else { BodyError::Closed }
 }
 
 impl HttpBody for Body {

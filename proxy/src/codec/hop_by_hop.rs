@@ -6,6 +6,22 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
+/// Whether a field says where a message ends or what becomes of its connection.
+pub fn is_framing(name: &HeaderName) -> bool {
+    let framing = [
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        HTTP2_SETTINGS,
+    ];
+    framing.contains(name)
+}
+
 /// Removes hop-by-hop fields and those that `connection` lists; keeps `te: trailers`.
 ///
 /// Returns the `upgrade` token if `connection` asks for it.

@@ -25,6 +25,8 @@ const INTERNAL_PREFIX: &str = "x-envoy-";
 
 /// What every request gets, before it is routed.
 pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection) {
+    // Only a handshake that proved who the client is could vouch for it.
+    head.headers.remove(&CLIENT_CERT);
     if plan.edge {
         from_outside(head, connection);
     }
@@ -42,7 +44,7 @@ pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection
 
 /// Nobody outside may speak as the mesh does.
 fn from_outside(head: &mut RequestHead, connection: &Connection) {
-    let internal = |name: &&HeaderName| name.as_str().starts_with(INTERNAL_PREFIX) || **name == CLIENT_CERT;
+    let internal = |name: &&HeaderName| name.as_str().starts_with(INTERNAL_PREFIX);
     let forged: Vec<HeaderName> = head.headers.keys().filter(internal).cloned().collect();
     for name in forged {
         head.headers.remove(name);

@@ -142,6 +142,9 @@ async fn send_http1(mut lease: Http1Lease, head: &RequestHead, body: Body) -> Re
                 _ => None,
             };
             let (mut parts, incoming) = response.into_parts();
+            if parts.headers.contains_key(header::TRANSFER_ENCODING) {
+                parts.headers.remove(header::CONTENT_LENGTH); // RFC 9112 section 6.3: the coding wins
+            }
             let token = hop_by_hop::strip(&mut parts.headers);
             let mut response = ResponseHead {
                 status: parts.status,

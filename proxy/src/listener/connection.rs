@@ -57,7 +57,6 @@ impl Connection {
     pub(super) fn new(
         worker: Rc<Worker>,
         snapshot: &Snapshot,
-        listener: Arc<str>,
         drain: Rc<Drain>,
         chain: &Chain,
         plan: &ListenerPlan,
@@ -80,7 +79,7 @@ impl Connection {
             downstream,
             origin,
             tls: chain.tls.is_some(),
-            listener,
+            listener: plan.config.name.clone(),
             chain: chain.name.clone(),
             drain,
             limits: snapshot.ir.settings.limits.clone(),

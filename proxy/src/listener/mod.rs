@@ -24,9 +24,12 @@ use crate::{
 use sidle_model::ir::Direction;
 use sidle_telemetry::ListenerMetrics;
 use std::{io, rc::Rc, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+use tokio::time::Instant;
 
 /// How long accepting pauses when descriptors or memory run out.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often the log says so.
+const COMPLAIN: Duration = Duration::from_secs(10);
 
 /// Accepts connections on `socket` until `drain` stops it.
 pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
@@ -36,6 +39,7 @@ pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
         Ok(listening) => listening,
         Err(error) => return tracing::error!(listener = %name, %error, "cannot serve"),
     };
+    let mut complained = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -53,7 +57,10 @@ pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
             }
             Err(error) if is_momentary(&error) => {}
             Err(error) => {
-                tracing::warn!(listener = %name, %error, "accept failed; pausing");
+                if complained.is_none_or(|at: Instant| at.elapsed() >= COMPLAIN) {
+                    complained = Some(Instant::now());
+                    tracing::warn!(listener = %name, %error, "accept fails; pausing after each failure");
+                }
                 metrics.connection_refused();
                 tokio::time::sleep(PAUSE).await;
             }
@@ -144,7 +151,7 @@ async fn connection(
     let chain: Arc<Chain> = chain;
     match &chain.filter {
         Filter::Tcp(tcp) => {
-            let connection = Connection::new(worker, &snapshot, listener, drain, &chain, plan, origin, seen);
+            let connection = Connection::new(worker, &snapshot, drain, &chain, plan, origin, seen);
             opaque::serve(stream, Rc::new(connection), tcp.clone()).await;
         }
         Filter::Http(_) => {
@@ -160,8 +167,7 @@ async fn connection(
                     None => return,
                 },
             };
-            let connection =
-                Rc::new(Connection::new(worker, &snapshot, listener, drain, &chain, plan, origin, seen));
+            let connection = Rc::new(Connection::new(worker, &snapshot, drain, &chain, plan, origin, seen));
             if speaks_http2 {
                 codec::h2::serve(stream, connection).await;
             } else {

@@ -1,6 +1,6 @@
 //! Header operations: remove, then set, then add.
 
-use crate::exchange::Moment;
+use crate::{codec::hop_by_hop, exchange::Moment};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sidle_model::ir::{HeaderFormat, HeaderOperations, Piece};
 use sidle_telemetry::log::write_header_value;
@@ -25,15 +25,16 @@ pub struct Changes<'a> {
 }
 
 impl HeaderRules {
-    /// Compiles.
+    /// Compiles. Fields that frame messages are the codecs' alone: operations on them are left out.
     pub fn build(operations: &HeaderOperations) -> Self {
         let compile = |list: &[(HeaderName, HeaderFormat)]| {
-            list.iter().map(|(name, format)| (name.clone(), Value::build(format))).collect()
+            let allowed = list.iter().filter(|(name, _)| !hop_by_hop::is_framing(name));
+            allowed.map(|(name, format)| (name.clone(), Value::build(format))).collect()
         };
         HeaderRules {
             set: compile(&operations.set),
             add: compile(&operations.add),
-            remove: operations.remove.clone().into(),
+            remove: operations.remove.iter().filter(|name| !hop_by_hop::is_framing(name)).cloned().collect(),
         }
     }
 

@@ -162,7 +162,7 @@ fn explain_names_the_first_condition_that_does_not_hold() {
         (RouteMatch { method: Some(exact("PUT")), ..any() }, "method", "exact \"PUT\"", Some("GET")),
         (RouteMatch { scheme: Some(exact("https")), ..any() }, "scheme", "exact \"https\"", Some("http")),
         (RouteMatch { authority: Some(regex("x+")), ..any() }, "authority", "regex \"x+\"", Some("h")),
-        (header("x-a", exact("1"), false), "headers[x-a]", "exact \"1\"", Some("1,2")),
+        (header("x-a", exact("3"), false), "headers[x-a]", "exact \"3\"", Some("1,2")),
         (header("x-b", StringMatch::Present, false), "headers[x-b]", "present", None),
         (header("x-a", StringMatch::Present, true), "withoutHeaders[x-a]", "not present", Some("1,2")),
         (route_match(PathMatch::Connect), "method", "exact \"CONNECT\"", Some("GET")),

@@ -22,6 +22,8 @@ use tempfile::TempDir;
 
 /// How long a start or a change may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long requests are watched after a change: what was replaced has to go, too.
+const AFTERMATH: Duration = Duration::from_millis(500);
 /// How long after a swap its report may come.
 const REPORT: Duration = Duration::from_secs(2);
 /// Between two looks. What is looked at costs the proxy far less.
@@ -49,7 +51,7 @@ pub struct Change {
     pub applied: Duration,
     /// How much of that the proxy says it worked: reading, checking, lowering, building, swapping.
     pub work: Duration,
-    /// The slowest request meanwhile.
+    /// The slowest request from the write until a while after.
     pub slowest: Duration,
 }
 
@@ -126,19 +128,21 @@ impl Subject {
         fs::write(&hidden, text)?;
         fs::rename(&hidden, self.folder.path().join(file_name(0)))?;
         let mut slowest = Duration::ZERO;
-        loop {
+        let mut applied = None;
+        while applied.is_none_or(|applied| begin.elapsed() < applied + AFTERMATH) {
             let asked = Instant::now();
             let answer = client.ask(&question).await?;
             slowest = slowest.max(asked.elapsed());
             if answer == wanted {
-                break;
-            }
-            if begin.elapsed() > PATIENCE {
+                applied.get_or_insert_with(|| begin.elapsed());
+            } else if applied.is_some() {
+                return Err(Void::because("an applied change was taken back"));
+            } else if begin.elapsed() > PATIENCE {
                 return Err(Void::because(format!("a change is not applied after {PATIENCE:?}")));
             }
             tokio::time::sleep(LOOK).await;
         }
-        let applied = begin.elapsed();
+        let applied = applied.unwrap_or_default();
         self.switch = wanted;
         self.applied += 1;
         Ok(Change { applied, work: self.last_attempt()?, slowest })

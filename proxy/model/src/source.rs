@@ -257,12 +257,22 @@ mod tests {
     }
 
     #[test]
-    fn a_symlink_to_its_own_folder_ends() {
+    fn symlinks_to_their_own_folder_are_searched_once() {
         let folder = folder_of(&["a.yaml"]);
-        std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).unwrap();
+        for name in ["loop", "loop2", "loop3"] {
+            std::os::unix::fs::symlink(folder.path(), folder.path().join(name)).unwrap();
+        }
         let (texts, diagnostics) = read(&[folder.path().to_path_buf()], SizeLimit::default());
-        assert!(!texts.is_empty() && texts.len() <= MAX_FOLDER_DEPTH + 1, "{}", texts.len());
-        assert_eq!(diagnostics.len(), 1);
+        assert_eq!((texts.len(), diagnostics), (1, Vec::new()));
+    }
+
+    #[test]
+    fn a_socket_is_refused_without_waiting_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let (texts, diagnostics) = read(&[path], SizeLimit::default());
+        assert_eq!((texts.len(), diagnostics[0].code), (0, codes::UNREADABLE));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use sidle_model::ir::{Ir, ListenAddress, Settings};
 use sidle_telemetry::Reload;
-use std::{collections::BTreeMap, io, sync::Arc, thread};
+use std::{collections::BTreeMap, io, sync::Arc, thread, time::Duration};
 use tokio::{sync::mpsc, task::LocalSet};
 
 /// Makes configurations run.
@@ -89,6 +89,9 @@ impl Publisher {
         }
         running.tell(|| Command::Published);
         running.listeners = wanted;
+        if let Some(previous) = previous {
+            tokio::spawn(retire(previous));
+        }
         warn_of_restart(&running.settings, &ir.settings);
         Ok(())
     }
@@ -108,6 +111,21 @@ impl Publisher {
             Ok((name.clone(), sockets))
         })
         .collect()
+    }
+}
+
+/// How often, and how many times, it is looked whether the workers have let go of a snapshot.
+const RETIRE_LOOK: Duration = Duration::from_millis(100);
+const RETIRE_LOOKS: u32 = 50;
+
+/// Outlives the workers' hold on a snapshot, so that a large one is taken apart here and stalls no request. What a long
+/// stream still needs goes with the stream.
+async fn retire(snapshot: Arc<Snapshot>) {
+    for _ in 0..RETIRE_LOOKS {
+        if Arc::strong_count(&snapshot) == 1 {
+            return;
+        }
+        tokio::time::sleep(RETIRE_LOOK).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! A connection's bytes, whatever carries them.
 //!
 //! Invariant: bytes that were read to detect the protocol are read again first.
-//! Not here: handshakes (`listener::tls`, `upstream::connector`).
+//! Not here: handshakes (`listener`, `upstream::connector`).
 
 use bytes::{Buf, Bytes};
 use std::{
@@ -44,14 +44,6 @@ impl Stream {
     pub fn server_session(&self) -> Option<&rustls::ServerConnection> {
         match &self.transport {
             Transport::ServerTls(tls) => Some(tls.get_ref().1),
-            _ => None,
-        }
-    }
-
-    /// The TLS session of an upstream connection.
-    pub fn client_session(&self) -> Option<&rustls::ClientConnection> {
-        match &self.transport {
-            Transport::ClientTls(tls) => Some(tls.get_ref().1),
             _ => None,
         }
     }

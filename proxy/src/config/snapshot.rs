@@ -129,7 +129,7 @@ pub struct ForwardPlan {
 pub struct WeightedPlan {
     /// Where to.
     pub cluster: Arc<Cluster>,
-    /// After the route's.
+    /// Before the route's, as in Envoy.
     pub request_headers: HeaderRules,
     /// Before the route's.
     pub response_headers: HeaderRules,

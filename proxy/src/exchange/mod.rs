@@ -31,16 +31,10 @@ use crate::{
     policy::Verdict,
     upstream::Cluster,
 };
-use record::Captured;
 use sidle_balance::Endpoint;
 use sidle_routing::{CompiledRoute, cors};
 use sidle_telemetry::{RequestRecord, ResponseFlags};
-use std::{
-    borrow::Cow,
-    rc::Rc,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
 
 /// One request.
 pub struct Exchange {
@@ -91,37 +85,15 @@ impl Exchange {
         plan: Arc<HttpPlan>,
         head: &RequestHead,
     ) -> Self {
-        let began = Instant::now();
         Exchange {
             record: Record {
-                began,
-                began_at: SystemTime::now(),
                 method: head.method.clone(),
                 target: head.target.clone(),
                 authority: head.authority.clone(),
                 scheme: head.scheme.as_str(),
                 protocol: Some(head.version),
                 grpc: head.is_grpc(),
-                route_name: None,
-                origin: None,
-                cluster: None,
-                upstream: None,
-                upstream_local: None,
-                attempts: 0,
-                flags: ResponseFlags::NONE,
-                details: "".into(),
-                transport_failure: None,
-                status: None,
-                grpc_status: None,
-                bytes_received: 0,
-                bytes_sent: 0,
-                response_messages: Default::default(),
-                request_complete: None,
-                response_began: None,
-                ended: None,
-                captured: Captured::default(),
-                version: snapshot.version.clone(),
-                downstream: connection.downstream.clone(),
+                ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
             },
             connection: connection.clone(),
             snapshot,

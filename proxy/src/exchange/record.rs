@@ -76,6 +76,42 @@ pub struct Record {
     pub downstream: Downstream,
 }
 
+impl Record {
+    /// A record that begins now, of bytes until a request says otherwise.
+    pub fn begin(version: Arc<str>, downstream: Downstream) -> Self {
+        Record {
+            began: Instant::now(),
+            began_at: SystemTime::now(),
+            method: Method::CONNECT,
+            target: PathAndQuery::from_static("/"),
+            authority: None,
+            scheme: "",
+            protocol: None,
+            grpc: false,
+            route_name: None,
+            origin: None,
+            cluster: None,
+            upstream: None,
+            upstream_local: None,
+            attempts: 0,
+            flags: ResponseFlags::NONE,
+            details: "".into(),
+            transport_failure: None,
+            status: None,
+            grpc_status: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            response_messages: MessageCounter::default(),
+            request_complete: None,
+            response_began: None,
+            ended: None,
+            captured: Captured::default(),
+            version,
+            downstream,
+        }
+    }
+}
+
 /// The downstream connection, as far as logs show it.
 #[derive(Debug, Clone, Default)]
 pub struct Downstream {

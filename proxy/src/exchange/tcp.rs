@@ -3,7 +3,6 @@
 use super::{
     Moment, Record,
     destination::{self, Wish},
-    record::Captured,
 };
 use crate::{
     codec::{Stream, tunnel::RelayEnd, tunnel::Relayed},
@@ -15,11 +14,7 @@ use crate::{
 use sidle_balance::{ActiveConnection, Endpoint, Permit};
 use sidle_telemetry::{Overflow, ResponseFlags, TcpMetrics};
 use smallvec::SmallVec;
-use std::{
-    rc::Rc,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 /// Endpoints that one connection tries.
 const MAX_CONNECTS: usize = 3;
@@ -41,34 +36,9 @@ impl TcpExchange {
         let snapshot = connection.worker.snapshot();
         TcpExchange {
             record: Record {
-                began: Instant::now(),
-                began_at: SystemTime::now(),
-                method: http::Method::CONNECT,
-                target: http::uri::PathAndQuery::from_static("/"),
-                authority: None,
-                scheme: "",
-                protocol: None,
-                grpc: false,
                 route_name: Some(plan.route_name.clone()),
                 origin: Some(plan.origin.clone()),
-                cluster: None,
-                upstream: None,
-                upstream_local: None,
-                attempts: 0,
-                flags: ResponseFlags::NONE,
-                details: "".into(),
-                transport_failure: None,
-                status: None,
-                grpc_status: None,
-                bytes_received: 0,
-                bytes_sent: 0,
-                response_messages: Default::default(),
-                request_complete: None,
-                response_began: None,
-                ended: None,
-                captured: Captured::default(),
-                version: snapshot.version.clone(),
-                downstream: connection.downstream.clone(),
+                ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
             },
             connection: connection.clone(),
             snapshot,

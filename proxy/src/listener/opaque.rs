@@ -15,9 +15,7 @@ pub async fn serve(stream: Stream, connection: Rc<Connection>, plan: Arc<TcpPlan
     match exchange::tcp::connect(&mut exchange, &cluster).await {
         Ok(upstream) => {
             let (mut client, mut upstream) = (Duplex::Stream(stream), Duplex::Stream(upstream));
-            let relayed = tokio::select! {
-                relayed = tunnel::relay(&mut client, &mut upstream, plan.idle_timeout) => relayed,
-            };
+            let relayed = tunnel::relay(&mut client, &mut upstream, plan.idle_timeout).await;
             exchange.finish(Ok(relayed));
         }
         Err(error) => exchange.finish(Err(error)),

@@ -3,7 +3,7 @@
 //! In:  a request's head.   Out: the head changed, or an early answer.
 //! Invariants: the order is Istio's: fault, then cross-origin, then the action; a redirect or direct response sees no fault.
 //! Not here: timeouts and retries (`exchange::attempt`), rewriting paths (`sidle-routing`).
-//! Read: `mod.rs` (admit, amend) -> `headers` -> `fault`.
+//! Read: `mod.rs` (admit) -> `headers` -> `fault`.
 
 pub mod fault;
 pub mod headers;
@@ -20,7 +20,7 @@ use sidle_routing::{CorsPolicy, cors::Decision};
 
 /// The policies of one route, compiled.
 pub struct RoutePolicy {
-    /// To the request, before the cluster's own.
+    /// To the request, after the cluster's own, as in Envoy.
     pub request_headers: HeaderRules,
     /// To the response, after the cluster's own.
     pub response_headers: HeaderRules,

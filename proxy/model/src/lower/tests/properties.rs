@@ -256,34 +256,3 @@ mod random {
         }
     }
 }
-
-/// Prints how long a large mesh takes; run with `--release -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn ten_thousand_rules_over_a_thousand_services() {
-    let mut yaml = String::new();
-    for at in 0..1000 {
-        yaml += &service("default", &format!("s{at}"), &[("http", 80)]);
-        let list: Vec<_> = (0..10).map(|e| format!("{{ip: 10.{}.{}.{e}}}", at / 250, at % 250)).collect();
-        yaml += &format!(
-            "---\napiVersion: v1\nkind: Endpoints\nmetadata: {{name: s{at}, namespace: default}}\nsubsets: [{{addresses: [{}], ports: [{{name: http, port: 8080}}]}}]\n",
-            list.join(", ")
-        );
-    }
-    for at in 0..10_000 {
-        let (host, to) =
-            if at < 1000 { (format!("s{at}"), at) } else { (format!("h{at}.example.com"), at % 1000) };
-        let spec = format!(
-            "  hosts: [{host}]\n  http:\n  - match: [{{uri: {{prefix: /a}}}}, {{uri: {{exact: /b}}}}]\n    route: [{{destination: {{host: s{to}}}}}]\n  - route: [{{destination: {{host: s{to}}}}}]"
-        );
-        yaml += &istio("VirtualService", "default", &format!("v{at}"), &spec);
-    }
-    let texts = [Text { name: "a.yaml".into(), content: yaml.into() }];
-    let begin = std::time::Instant::now();
-    let (config, _) = crate::parse(&texts, "default");
-    let parsed = begin.elapsed();
-    let begin = std::time::Instant::now();
-    let lowered = lower(&config, &Node::default());
-    println!("parse {parsed:?}, lower {:?}", begin.elapsed());
-    assert_eq!(table(&lowered.ir, "http_proxy").virtual_hosts.len(), 10_001);
-}

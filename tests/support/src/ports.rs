@@ -5,10 +5,12 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
-const FIRST: u32 = 20_000;
 const COUNT: u32 = 10_000;
 
 /// `127.0.0.1` with a port that nothing listens on.
@@ -16,15 +18,46 @@ const COUNT: u32 = 10_000;
 /// # Panics
 /// When all are taken.
 pub fn free() -> SocketAddr {
+    listen().local_addr().expect("a bound socket has an address")
+}
+
+/// A listener on a free port: nobody else can take the port in between.
+///
+/// # Panics
+/// When all are taken.
+pub fn listen() -> TcpListener {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = first();
     // Test processes that run at the same time begin at different places.
     let base = std::process::id().wrapping_mul(97);
-    for _ in 0..COUNT {
-        let port = FIRST + base.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port as u16));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
+    (0..COUNT)
+        .map(|_| first + base.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT)
+        .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port as u16)).ok())
+        .unwrap_or_else(|| panic!("no free port between {first} and {}", first + COUNT))
+}
+
+/// The first of [`COUNT`] ports, the last of which lies below the system's own range if there is room for them.
+fn first() -> u32 {
+    static FIRST: OnceLock<u32> = OnceLock::new();
+    *FIRST.get_or_init(|| {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        let outgoing = range.split_whitespace().next().and_then(|low| low.parse().ok()).unwrap_or(32_768);
+        below(outgoing)
+    })
+}
+
+fn below(outgoing: u32) -> u32 {
+    outgoing.checked_sub(COUNT).filter(|&first| first > 1024).unwrap_or(20_000).min(20_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_keeps_clear_of_outgoing_connections() {
+        assert_eq!(below(32_768), 20_000);
+        assert_eq!(below(16_000), 6_000);
+        assert_eq!(below(1_024), 20_000, "no room: as good as any");
     }
-    panic!("no free port between {FIRST} and {}", FIRST + COUNT);
 }

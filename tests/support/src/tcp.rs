@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,7 +22,7 @@ impl TcpServer {
     /// # Panics
     /// When it cannot listen.
     pub fn start(serve: impl Fn(TcpStream, u64) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(crate::ports::free()).unwrap();
+        let listener = crate::ports::listen();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicU64::new(0));
         let stopped = Arc::new(AtomicBool::new(false));

@@ -93,7 +93,7 @@ impl Echo {
     /// # Panics
     /// When it cannot listen.
     pub fn start(version: &str) -> Self {
-        Self::at(version, ports::free())
+        Self::on(ports::listen(), version, None, false)
     }
 
     /// An upstream at a given address.
@@ -109,8 +109,7 @@ impl Echo {
     /// # Panics
     /// When it cannot listen.
     pub fn start_tls(version: &str, identity: tls::Identity) -> Self {
-        let tls = Some(identity);
-        Self::with(Options { version: version.to_owned(), address: ports::free(), tls, print: false })
+        Self::on(ports::listen(), version, Some(identity), false)
     }
 
     /// An upstream with all options.
@@ -120,12 +119,16 @@ impl Echo {
     pub fn with(options: Options) -> Self {
         let listener = std::net::TcpListener::bind(options.address)
             .unwrap_or_else(|error| panic!("cannot listen on {}: {error}", options.address));
+        Self::on(listener, &options.version, options.tls, options.print)
+    }
+
+    fn on(listener: std::net::TcpListener, version: &str, tls: Option<tls::Identity>, print: bool) -> Self {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State { version: options.version, print: options.print, ..State::default() });
+        let state = Arc::new(State { version: version.to_owned(), print, ..State::default() });
         let (stop, stopped) = oneshot::channel();
         let shared = state.clone();
-        let acceptor = options.tls.map(|identity| identity.acceptor());
+        let acceptor = tls.map(|identity| identity.acceptor());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {

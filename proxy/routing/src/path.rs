@@ -41,26 +41,11 @@
 //! | `/a/..;%00/b` | `/b` | refused | what is refused is so wherever it stands |
 //! | `//` with slashes merged | `//` | `/` | merged means merged |
 
+pub use sidle_model::ir::PathNormalization as Normalization;
 use std::borrow::Cow;
 
-/// How far a path is normalised. The names are Istio's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Normalization {
-    /// Not at all.
-    None,
-    /// RFC 3986, and `\` as `/`.
-    #[default]
-    Base,
-    /// Also `//` as `/`.
-    MergeSlashes,
-    /// Also `%2f` and `%5c` as `/`.
-    DecodeAndMergeSlashes,
-}
-
-impl Normalization {
-    fn merges(self) -> bool {
-        matches!(self, Normalization::MergeSlashes | Normalization::DecodeAndMergeSlashes)
-    }
+fn merges(normalization: Normalization) -> bool {
+    matches!(normalization, Normalization::MergeSlashes | Normalization::DecodeAndMergeSlashes)
 }
 
 /// Why a target has no one form.
@@ -156,7 +141,7 @@ pub fn normalise(target: &str, how: Normalization) -> Result<Cow<'_, str>, Ambig
         return Ok(Cow::Borrowed(target));
     }
     let mut new = resolve(&decode(path, how), query.len());
-    if how.merges() {
+    if merges(how) {
         merge(&mut new);
     }
     new.push_str(query);
@@ -166,7 +151,7 @@ pub fn normalise(target: &str, how: Normalization) -> Result<Cow<'_, str>, Ambig
 /// Whether what follows a slash is a dot segment, or a slash to be merged. Escapes tell for themselves.
 fn is_special(rest: &[u8], how: Normalization) -> bool {
     match rest {
-        [b'/', ..] => how.merges(),
+        [b'/', ..] => merges(how),
         [b'.', b'.', rest @ ..] | [b'.', rest @ ..] => matches!(rest, [] | [b'/' | b'?' | b';', ..]),
         _ => false,
     }

@@ -190,6 +190,7 @@ impl Compiler<'_> {
             edge: http.edge,
             server_name: http.server_name.clone(),
             preserve_header_case: http.preserve_header_case,
+            options: http.options.clone(),
         })
     }
 

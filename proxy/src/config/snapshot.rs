@@ -71,6 +71,8 @@ pub struct HttpPlan {
     pub server_name: Option<HeaderValue>,
     /// Whether HTTP/1 header names keep their case.
     pub preserve_header_case: bool,
+    /// What is taken from clients, and how.
+    pub options: ir::HttpOptions,
 }
 
 /// How TCP connections are served.

@@ -7,7 +7,7 @@ use crate::{
     exchange::Downstream,
     worker::Worker,
 };
-use sidle_model::ir::{Direction, Limits};
+use sidle_model::ir::{Direction, HttpOptions, Limits};
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
@@ -43,6 +43,7 @@ pub struct Connection {
     drain: Rc<Drain>,
     limits: Limits,
     preserve_header_case: bool,
+    options: HttpOptions,
     /// The plan of the last request's snapshot.
     plan: RefCell<(u64, Option<Arc<HttpPlan>>)>,
     active: Cell<usize>,
@@ -84,6 +85,7 @@ impl Connection {
             drain,
             limits: snapshot.ir.settings.limits.clone(),
             preserve_header_case: http.as_ref().is_some_and(|plan| plan.preserve_header_case),
+            options: http.as_ref().map_or_else(HttpOptions::default, |plan| plan.options.clone()),
             plan: RefCell::new((snapshot.generation, http)),
             active: Cell::new(0),
             last_active: Cell::new(Instant::now()),
@@ -132,6 +134,11 @@ impl Connection {
     /// The scheme of requests that do not name one.
     pub fn scheme(&self) -> Scheme {
         if self.tls { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// What is taken from the client, and how.
+    pub fn options(&self) -> &HttpOptions {
+        &self.options
     }
 
     /// Whether HTTP/1 header names keep their case.

@@ -107,6 +107,7 @@ pub(crate) fn http(table: &str) -> NetworkFilter {
         edge: false,
         server_name: Some(HeaderValue::from_static("envoy")),
         preserve_header_case: false,
+        options: Default::default(),
     })
 }
 
@@ -131,6 +132,7 @@ pub(crate) fn listener(name: &str, port: u16, direction: Direction) -> Listener 
         detection_timeout: Duration::from_secs(5),
         filter_chains: Vec::new(),
         default_filter_chain: None,
+        proxy_protocol: false,
         origin: Origin::built_in(),
     }
 }

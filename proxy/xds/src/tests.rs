@@ -349,6 +349,7 @@ fn gateways_logs_limits_and_header_case() {
                 edge: true,
                 server_name: None,
                 preserve_header_case: true,
+                options: Default::default(),
             }),
         )
     });

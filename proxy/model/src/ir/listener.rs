@@ -19,6 +19,8 @@ pub struct Listener {
     pub filter_chains: Vec<FilterChain>,
     /// For connections that no filter chain takes. `None`: close.
     pub default_filter_chain: Option<FilterChain>,
+    /// Whether connections begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// What made it.
     pub origin: Origin,
 }
@@ -119,6 +121,49 @@ pub struct HttpConnectionManager {
     pub server_name: Option<http::HeaderValue>,
     /// Whether HTTP/1 header names keep their case on both sides.
     pub preserve_header_case: bool,
+    /// What is taken from clients, and how.
+    pub options: HttpOptions,
+}
+
+/// What is taken from clients, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HttpOptions {
+    /// How far paths are normalised.
+    pub normalization: PathNormalization,
+    /// What becomes of a request header with `_` in its name.
+    pub underscores: UnderscoresAction,
+    /// Whether HTTP/1.0 is spoken.
+    pub accept_http_10: bool,
+    /// This proxy's name in `via`; `None`: no `via`.
+    pub via: Option<http::HeaderValue>,
+    /// Proxies in front whose `x-forwarded-for` is believed.
+    pub trusted_hops: u32,
+}
+
+/// How far a path is normalised; each does what the one before it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PathNormalization {
+    /// Not at all.
+    None,
+    /// RFC 3986, and `\` as `/`.
+    #[default]
+    Base,
+    /// Also `//` as `/`.
+    MergeSlashes,
+    /// Also `%2f` and `%5c` as `/`.
+    DecodeAndMergeSlashes,
+}
+
+/// What becomes of a request header with `_` in its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnderscoresAction {
+    /// It passes.
+    #[default]
+    Allow,
+    /// 400.
+    Reject,
+    /// The request passes without it.
+    Drop,
 }
 
 /// Bytes to a cluster.

@@ -77,6 +77,16 @@ pub struct Limits {
     pub max_connections: Option<u32>,
     /// A TLS handshake; 5 s.
     pub tls_handshake_timeout: Duration,
+    /// Downstream connections of one client address, loopback excepted; 1,000.
+    pub max_connections_per_source: u32,
+    /// From the first byte of a request's head to the last of its body; `None`: no bound.
+    pub request_timeout: Option<Duration>,
+    /// Streams of a downstream HTTP/2 connection that end by reset in one second; 100, then GOAWAY.
+    pub http2_max_resets_per_second: u32,
+    /// Frames of an HTTP/2 connection, from either peer, that carry nothing, in one second; 1,000, then GOAWAY.
+    pub http2_max_control_frames_per_second: u32,
+    /// Resident memory at which requests are shed; `None`: the control group's limit, if there is one.
+    pub max_memory_bytes: Option<u64>,
 }
 
 impl Default for Limits {
@@ -93,6 +103,11 @@ impl Default for Limits {
             replay_buffer_bytes: 64 << 10,
             max_connections: None,
             tls_handshake_timeout: Duration::from_secs(5),
+            max_connections_per_source: 1_000,
+            request_timeout: None,
+            http2_max_resets_per_second: 100,
+            http2_max_control_frames_per_second: 1_000,
+            max_memory_bytes: None,
         }
     }
 }

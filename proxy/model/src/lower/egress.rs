@@ -52,6 +52,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan, fallback: &Fallback)
             detection_timeout: mesh.detection_timeout,
             filter_chains: Vec::new(),
             default_filter_chain: None,
+            proxy_protocol: false,
             origin: resource.origin(&path),
         };
         let table = fill(routes, &mut listener, entry, &view, fallback, (resource, &path));

@@ -76,7 +76,7 @@ pub fn lower(config: &Config, node: &Node) -> Lowered {
     inbound::add(&mut routes, &mut plan);
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
-    settings::apply_headers(mesh.proxy.map(|proxy| &proxy.spec), &mut plan.listeners);
+    settings::apply_http(mesh.proxy.map(|proxy| &proxy.spec), &mut plan.listeners);
     let (listeners, route_configurations) = plan.finish();
     let ir = Ir {
         node: mesh.node.clone(),

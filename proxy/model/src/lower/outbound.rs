@@ -51,6 +51,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
         detection_timeout: mesh.detection_timeout,
         filter_chains: chains,
         default_filter_chain: Some(http_chain(HTTP_PROXY, HTTP_PROXY, FilterChainMatch::default())),
+        proxy_protocol: false,
         origin: Origin::built_in(),
     });
 }
@@ -140,6 +141,7 @@ pub(super) fn http_chain(name: &str, table: &str, matches: FilterChainMatch) -> 
             edge: false,
             server_name: Some(HeaderValue::from_static("envoy")),
             preserve_header_case: false,
+            options: Default::default(),
         }),
     }
 }

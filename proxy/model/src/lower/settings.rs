@@ -7,8 +7,11 @@
 use super::registry::selects;
 use crate::{
     config::{Config, Resource, age_order},
-    ir::{AccessLog, AccessLogFormat, Drain, Format, Limits, Listener, NetworkFilter, Node, Settings},
-    sidle::{self, AccessLogEncoding, Proxy},
+    ir::{
+        AccessLog, AccessLogFormat, Direction, Drain, Format, HttpConnectionManager, Limits, Listener,
+        NetworkFilter, Node, PathNormalization, Settings, UnderscoresAction,
+    },
+    sidle::{self, AccessLogEncoding, HeadersWithUnderscoresAction, NormalizationType, Proxy},
 };
 use http::HeaderValue;
 use std::{net::SocketAddr, time::Duration};
@@ -44,18 +47,54 @@ pub(super) fn address(text: Option<&String>, default: SocketAddr) -> SocketAddr 
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// What `proxyHeaders` says about the headers of every HTTP connection.
-pub(super) fn apply_headers(proxy: Option<&Proxy>, listeners: &mut [Listener]) {
-    let Some(headers) = proxy.and_then(|proxy| proxy.proxy_headers.as_ref()) else { return };
-    let chains =
-        listeners.iter_mut().flat_map(|l| l.filter_chains.iter_mut().chain(&mut l.default_filter_chain));
-    for chain in chains {
-        let NetworkFilter::Http(http) = &mut chain.filter else { continue };
-        http.preserve_header_case = headers.preserve_http1_header_case.unwrap_or(false);
-        if let Some(server) = &headers.server {
-            let value = server.value.as_deref().and_then(|value| HeaderValue::from_str(value).ok());
-            http.server_name = value.or(http.server_name.take()).filter(|_| server.disabled != Some(true));
+/// What the Proxy resource says about every HTTP connection.
+pub(super) fn apply_http(proxy: Option<&Proxy>, listeners: &mut [Listener]) {
+    for listener in listeners {
+        let gateway = listener.direction == Direction::Gateway;
+        let topology = proxy.and_then(|proxy| proxy.gateway_topology.as_ref()).filter(|_| gateway);
+        listener.proxy_protocol = topology.is_some_and(|topology| topology.proxy_protocol.is_some());
+        for chain in listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain) {
+            let NetworkFilter::Http(http) = &mut chain.filter else { continue };
+            http.options.underscores = underscores(proxy, gateway);
+            http.options.trusted_hops =
+                topology.and_then(|topology| topology.num_trusted_proxies).unwrap_or(0);
+            let Some(proxy) = proxy else { continue };
+            http.options.normalization =
+                proxy.path_normalization.as_ref().map_or_else(Default::default, normalization);
+            http.options.accept_http_10 = proxy.accept_http10.unwrap_or(false);
+            if let Some(headers) = &proxy.proxy_headers {
+                apply_headers(headers, http);
+            }
         }
+    }
+}
+
+/// Applications behind the mesh's edge are met by strangers, so that the edge is strict unless told otherwise.
+fn underscores(proxy: Option<&Proxy>, gateway: bool) -> UnderscoresAction {
+    match proxy.and_then(|proxy| proxy.headers_with_underscores_action) {
+        Some(HeadersWithUnderscoresAction::Allow) => UnderscoresAction::Allow,
+        Some(HeadersWithUnderscoresAction::RejectRequest) => UnderscoresAction::Reject,
+        Some(HeadersWithUnderscoresAction::DropHeader) => UnderscoresAction::Drop,
+        None if gateway => UnderscoresAction::Reject,
+        None => UnderscoresAction::Allow,
+    }
+}
+
+fn normalization(given: &sidle::PathNormalization) -> PathNormalization {
+    match given.normalization {
+        NormalizationType::None => PathNormalization::None,
+        NormalizationType::Default | NormalizationType::Base => PathNormalization::Base,
+        NormalizationType::MergeSlashes => PathNormalization::MergeSlashes,
+        NormalizationType::DecodeAndMergeSlashes => PathNormalization::DecodeAndMergeSlashes,
+    }
+}
+
+fn apply_headers(headers: &sidle::ProxyHeaders, http: &mut HttpConnectionManager) {
+    http.preserve_header_case = headers.preserve_http1_header_case.unwrap_or(false);
+    http.options.via = headers.via.as_deref().and_then(|via| HeaderValue::from_str(via).ok());
+    if let Some(server) = &headers.server {
+        let value = server.value.as_deref().and_then(|value| HeaderValue::from_str(value).ok());
+        http.server_name = value.or(http.server_name.take()).filter(|_| server.disabled != Some(true));
     }
 }
 
@@ -108,6 +147,20 @@ fn limits(limits: &sidle::Limits) -> Limits {
         replay_buffer_bytes: or(limits.replay_buffer_bytes, defaults.replay_buffer_bytes),
         max_connections: limits.max_connections.or(defaults.max_connections),
         tls_handshake_timeout: duration(limits.tls_handshake_timeout, defaults.tls_handshake_timeout),
+        max_connections_per_source: or(
+            limits.max_connections_per_source,
+            defaults.max_connections_per_source,
+        ),
+        request_timeout: limits.request_timeout.map(|timeout| timeout.0),
+        http2_max_resets_per_second: or(
+            limits.http2_max_resets_per_second,
+            defaults.http2_max_resets_per_second,
+        ),
+        http2_max_control_frames_per_second: or(
+            limits.http2_max_control_frames_per_second,
+            defaults.http2_max_control_frames_per_second,
+        ),
+        max_memory_bytes: limits.max_memory_bytes,
     }
 }
 

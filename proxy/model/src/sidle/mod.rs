@@ -61,7 +61,67 @@ pub struct Proxy {
     pub default_http_retry_policy: Option<HttpRetry>,
     /// Headers that the proxy adds or changes by itself.
     pub proxy_headers: Option<ProxyHeaders>,
+    /// How paths are normalised before they are matched.
+    pub path_normalization: Option<PathNormalization>,
+    /// Whether HTTP/1.0 is spoken to clients; `false`: 426.
+    pub accept_http10: Option<bool>,
+    /// What becomes of a request header with `_` in its name. Default: `REJECT_REQUEST` at gateways, `ALLOW` elsewhere.
+    pub headers_with_underscores_action: Option<HeadersWithUnderscoresAction>,
+    /// What stands in front of gateways.
+    pub gateway_topology: Option<GatewayTopology>,
 }
+
+/// How paths are normalised before they are matched. Istio's `pathNormalization`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PathNormalization {
+    /// How far.
+    pub normalization: NormalizationType,
+}
+
+/// How far a path is normalised; each does what the one before it does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum NormalizationType {
+    /// `BASE`.
+    #[default]
+    Default,
+    /// Not at all.
+    None,
+    /// RFC 3986, and `\` as `/`.
+    Base,
+    /// Also `//` as `/`.
+    MergeSlashes,
+    /// Also `%2f` and `%5c` as `/`.
+    DecodeAndMergeSlashes,
+}
+
+/// What becomes of a request header with `_` in its name, which many applications cannot tell from `-`. Envoy's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum HeadersWithUnderscoresAction {
+    /// It passes.
+    Allow,
+    /// 400.
+    RejectRequest,
+    /// The request passes without it.
+    DropHeader,
+}
+
+/// What stands in front of gateways. Istio's `gatewayTopology`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GatewayTopology {
+    /// Proxies in front whose `x-forwarded-for` is believed; 0: the peer is the client.
+    pub num_trusted_proxies: Option<u32>,
+    /// Whether connections begin with a PROXY protocol header (version 1 or 2). Those that do not are closed.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// The PROXY protocol has no settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProxyProtocol {}
 
 /// Headers that the proxy adds or changes by itself. Istio's `proxyHeaders`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -71,6 +131,9 @@ pub struct ProxyHeaders {
     pub preserve_http1_header_case: Option<bool>,
     /// The `server` header of responses.
     pub server: Option<ServerHeader>,
+    /// The name of this proxy in `via` (RFC 9110 section 7.6.3), both ways; absent: no `via`.
+    #[serde(deserialize_with = "non_empty")]
+    pub via: Option<String>,
 }
 
 /// The `server` header of responses.
@@ -126,6 +189,20 @@ pub struct Limits {
     pub max_connections: Option<u32>,
     /// A TLS handshake.
     pub tls_handshake_timeout: Option<Duration>,
+    /// Downstream connections of one client address.
+    #[schemars(range(min = 1))]
+    pub max_connections_per_source: Option<u32>,
+    /// A whole request, from the first byte of its head to the last of its body; absent: no bound.
+    pub request_timeout: Option<Duration>,
+    /// Streams that an HTTP/2 client may reset, or make the proxy reset, in a second.
+    #[schemars(range(min = 1))]
+    pub http2_max_resets_per_second: Option<u32>,
+    /// Frames of an HTTP/2 peer in a second that carry nothing: SETTINGS, PING, PRIORITY, empty DATA, unknown ones.
+    #[schemars(range(min = 1))]
+    pub http2_max_control_frames_per_second: Option<u32>,
+    /// Memory in bytes at which requests are shed; absent: the control group's limit.
+    #[schemars(range(min = 1))]
+    pub max_memory_bytes: Option<u64>,
 }
 
 /// Text or JSON.

@@ -23,6 +23,7 @@ fn table(matches: Vec<FilterChainMatch>) -> FilterChainTable<String> {
         detection_timeout: Duration::ZERO,
         filter_chains: (0..).zip(matches).map(|(at, matches)| chain(&format!("{at}"), matches)).collect(),
         default_filter_chain: Some(chain("default", FilterChainMatch::default())),
+        proxy_protocol: false,
         origin: Origin::built_in(),
     };
     FilterChainTable::build(&listener, |chain| Ok::<_, Infallible>(chain.name.to_string())).unwrap()

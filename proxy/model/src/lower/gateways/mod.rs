@@ -230,6 +230,7 @@ fn listener(
         detection_timeout: routes.mesh.detection_timeout,
         filter_chains: chains.list,
         default_filter_chain,
+        proxy_protocol: false,
         origin: first.gateway.origin(&first.path()),
     });
 }
@@ -244,6 +245,7 @@ fn http_chain(name: &str, table: &str, matches: FilterChainMatch, tls: Option<Se
             edge: true,
             server_name: Some(HeaderValue::from_static("istio-envoy")),
             preserve_header_case: false,
+            options: Default::default(),
         }),
     }
 }

@@ -135,6 +135,7 @@ fn own_listener(
         detection_timeout: routes.mesh.detection_timeout,
         filter_chains: chains.list,
         default_filter_chain: Some(default_filter_chain),
+        proxy_protocol: false,
         origin: resource.origin(path),
     });
 }

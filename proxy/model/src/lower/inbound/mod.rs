@@ -87,6 +87,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
         detection_timeout: mesh.detection_timeout,
         filter_chains: chains.list,
         default_filter_chain,
+        proxy_protocol: false,
         origin: Origin::built_in(),
     });
 }
@@ -287,6 +288,7 @@ fn http_chain(name: &str, table: &str, matches: FilterChainMatch) -> FilterChain
             edge: false,
             server_name: Some(HeaderValue::from_static("istio-envoy")),
             preserve_header_case: false,
+            options: Default::default(),
         }),
     }
 }

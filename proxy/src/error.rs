@@ -89,6 +89,62 @@ pub enum Refusal {
     /// CONNECT with a body of its own: where it ends and the tunnel begins, two programs may not agree.
     #[error("CONNECT with content")]
     ConnectContent,
+    /// Bytes that are no request, or more than one.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// A request line beyond the limit for heads.
+    #[error("request target too long")]
+    UriTooLong,
+    /// A head beyond its limit in bytes.
+    #[error("request head too large")]
+    HeadTooLarge,
+    /// A head beyond its limit in fields.
+    #[error("too many header fields")]
+    TooManyHeaders,
+    /// A head that did not come in time.
+    #[error("request head timeout")]
+    HeadTimeout,
+    /// A transfer coding that is not spoken here.
+    #[error("transfer coding not implemented")]
+    NotImplementedTransferCoding,
+    /// `expect` asks for what nobody can promise.
+    #[error("unknown expectation")]
+    UnknownExpectation,
+}
+
+impl Refusal {
+    fn status(self) -> StatusCode {
+        match self {
+            Refusal::Http10 => StatusCode::UPGRADE_REQUIRED,
+            Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
+            Refusal::HeadTooLarge | Refusal::TooManyHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Refusal::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Refusal::NotImplementedTransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Refusal::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
+            Refusal::NoHost
+            | Refusal::BadHost
+            | Refusal::BadTarget
+            | Refusal::ConnectContent
+            | Refusal::BadRequest(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    fn details(self) -> &'static str {
+        match self {
+            Refusal::Http10 => "low_version",
+            Refusal::NoHost => "missing_host_header",
+            Refusal::BadHost => "http1.invalid_host",
+            Refusal::BadTarget => "path_normalization_failed",
+            Refusal::ConnectContent => "http1.content_length_not_allowed",
+            Refusal::BadRequest(_) => "http1.codec_error",
+            Refusal::UriTooLong => "http1.request_target_too_long",
+            Refusal::HeadTooLarge => "http1.headers_too_large",
+            Refusal::TooManyHeaders => "http1.too_many_headers",
+            Refusal::HeadTimeout => "request_header_timeout",
+            Refusal::NotImplementedTransferCoding => "http1.invalid_transfer_encoding",
+            Refusal::UnknownExpectation => "http1.unknown_expectation",
+        }
+    }
 }
 
 impl ProxyError {
@@ -96,8 +152,8 @@ impl ProxyError {
     pub fn status(&self) -> StatusCode {
         use ProxyError::*;
         match self {
-            Refused(Refusal::Http10) => StatusCode::UPGRADE_REQUIRED,
-            Refused(_) | ClientBody => StatusCode::BAD_REQUEST,
+            Refused(refusal) => refusal.status(),
+            ClientBody => StatusCode::BAD_REQUEST,
             NoRoute => StatusCode::NOT_FOUND,
             BlackHole | UpstreamProtocol => StatusCode::BAD_GATEWAY,
             NoCluster
@@ -144,11 +200,7 @@ impl ProxyError {
     pub fn details(&self) -> Cow<'static, str> {
         use ProxyError::*;
         Cow::Borrowed(match self {
-            Refused(Refusal::Http10) => "low_version",
-            Refused(Refusal::NoHost) => "missing_host_header",
-            Refused(Refusal::BadHost) => "http1.invalid_host",
-            Refused(Refusal::BadTarget) => "path_normalization_failed",
-            Refused(Refusal::ConnectContent) => "http1.content_length_not_allowed",
+            Refused(refusal) => refusal.details(),
             NoRoute => "route_not_found",
             BlackHole => "direct_response",
             NoCluster => "cluster_not_found",

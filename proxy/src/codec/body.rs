@@ -16,7 +16,7 @@ pub enum Body {
     /// Bytes at hand.
     Full(Bytes),
     /// From an HTTP/1 connection.
-    Http1(hyper::body::Incoming),
+    Http1(super::h1::Incoming),
     /// From an HTTP/2 stream.
     Http2(Http2Body),
     /// With something done on the way: counted, recorded, timed.
@@ -100,14 +100,6 @@ fn from_h2(error: &h2::Error) -> BodyError {
     }
 }
 
-fn from_hyper(error: &hyper::Error) -> BodyError {
-    use std::{error::Error as _, io};
-    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
-    // hyper reports bad chunks as invalid input from the connection.
-    let malformed = matches!(source, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
-    if malformed || error.is_parse() || error.is_user() { BodyError::Malformed } else { BodyError::Closed }
-}
-
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
@@ -122,9 +114,7 @@ impl HttpBody for Body {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Body::Http1(incoming) => {
-                Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|f| f.map_err(|e| from_hyper(&e))))
-            }
+            Body::Http1(body) => body.poll_next(cx),
             Body::Http2(body) => body.poll_frame(cx),
             Body::Watched(body) => body.as_mut().poll_frame(cx),
         }
@@ -134,7 +124,7 @@ impl HttpBody for Body {
         match self {
             Body::Empty => true,
             Body::Full(bytes) => bytes.is_empty(),
-            Body::Http1(incoming) => incoming.is_end_stream(),
+            Body::Http1(body) => body.has_ended(),
             Body::Http2(body) => body.stream.is_end_stream(),
             Body::Watched(body) => body.is_end_stream(),
         }
@@ -144,7 +134,7 @@ impl HttpBody for Body {
         match self {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Body::Http1(incoming) => incoming.size_hint(),
+            Body::Http1(body) => body.size(),
             Body::Http2(body) if body.stream.is_end_stream() => SizeHint::with_exact(0),
             Body::Http2(_) => SizeHint::default(),
             Body::Watched(body) => body.size_hint(),

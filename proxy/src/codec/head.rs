@@ -3,8 +3,10 @@
 //! Invariants: `authority` is the one truth about the host; the `host` header, if there is one, is only its place in the
 //! header order and is rewritten by the codec that sends. Hop-by-hop fields are gone.
 
+use super::h1::Casing;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_routing::RequestView;
+use std::rc::Rc;
 
 /// `http` or `https`, as the client meant it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +83,20 @@ pub struct RequestHead {
     pub headers: HeaderMap,
     /// The protocol that the client wants to switch to: an HTTP/1 `upgrade` token, or HTTP/2 `:protocol`.
     pub upgrade: Option<HeaderValue>,
-    /// Header names as the client wrote them, where HTTP/1 keeps case; opaque to all but the HTTP/1 codec.
-    pub original_case: http::Extensions,
+    /// Header names as the client wrote them, where HTTP/1 keeps case.
+    pub original_case: Casing,
+    /// Where interim responses go; `None`: the client takes none.
+    pub interim: Option<Interim>,
+}
+
+/// Sends an interim response (1xx) down, before the response itself.
+#[derive(Clone)]
+pub struct Interim(pub Rc<dyn Fn(ResponseHead)>);
+
+impl std::fmt::Debug for Interim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interim")
+    }
 }
 
 impl RequestHead {
@@ -145,12 +159,12 @@ pub struct ResponseHead {
     /// In order; names lower-case.
     pub headers: HeaderMap,
     /// As in [`RequestHead::original_case`].
-    pub original_case: http::Extensions,
+    pub original_case: Casing,
 }
 
 impl ResponseHead {
     /// A head with no headers.
     pub fn new(status: StatusCode) -> Self {
-        ResponseHead { status, headers: HeaderMap::new(), original_case: http::Extensions::new() }
+        ResponseHead { status, headers: HeaderMap::new(), original_case: Casing::default() }
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes to HTTP and back: the only rooms, with `upstream`, that name an engine (hyper, h2).
+//! Bytes to HTTP and back: the only rooms, with `upstream`, that name an engine.
 //!
 //! In:  a [`Stream`] from `listener`.   Out: [`RequestHead`] and [`Body`] for `exchange`, whose [`Answer`] goes back as bytes.
 //! Invariants: what reaches the corridor has one authority, no hop-by-hop fields, a path; a connection that breaks its
@@ -15,11 +15,12 @@ pub mod head;
 pub mod hop_by_hop;
 pub mod stream;
 mod target;
+pub mod timer;
 pub mod tunnel;
 
 pub use body::{Body, BodyError};
 pub use h2::send::SendingBody;
-pub use head::{Authority, RequestHead, ResponseHead, Scheme};
+pub use head::{Authority, Interim, RequestHead, ResponseHead, Scheme};
 pub use stream::Stream;
 pub use tunnel::{Duplex, Tunnel};
 

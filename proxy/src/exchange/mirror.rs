@@ -49,9 +49,10 @@ async fn mirror(
     connection: Rc<Connection>,
     snapshot: Arc<crate::config::Snapshot>,
     cluster: Arc<Cluster>,
-    head: RequestHead,
+    mut head: RequestHead,
     body: Body,
 ) {
+    head.interim = None;
     let wish = Wish::of(&head, None, &[]);
     let sent = async {
         let endpoint = super::destination::pick(&connection, &snapshot, &cluster, &wish).await?;

@@ -3,7 +3,9 @@
 use super::destination::host_of;
 use crate::{
     codec::{
-        Body, BodyError, Duplex, RequestHead, ResponseHead, Scheme, SendingBody, Stream, body::Http2Body,
+        Body, BodyError, Duplex, RequestHead, ResponseHead, Scheme, SendingBody,
+        body::Http2Body,
+        h1::client::{self, SendError},
         hop_by_hop,
     },
     error::ProxyError,
@@ -13,9 +15,8 @@ use crate::{
         pool::{Checkout, ConnectionInfo, Http1Lease, Http2Lease},
     },
 };
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Request, StatusCode, Uri, Version, header};
 use http_body::Body as _;
-use hyper_util::rt::TokioIo;
 use sidle_balance::{Endpoint, Outcome};
 use sidle_model::ir::UpstreamProtocol;
 use std::{rc::Rc, sync::Arc};
@@ -111,110 +112,34 @@ pub async fn send(to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Fa
     } else {
         String::new()
     };
-    let checkout = Checkout {
-        cluster: to.cluster,
-        endpoint: to.endpoint,
-        host: &host,
-        fresh: to.fresh,
-        preserve_case: to.connection.preserve_header_case(),
-    };
+    let checkout = Checkout { cluster: to.cluster, endpoint: to.endpoint, host: &host, fresh: to.fresh };
     let pool = to.connection.worker.pools.pool(to.cluster, to.endpoint);
     if http2 {
         let lease = pool.http2(checkout).await.map_err(Failure::unconnected)?;
         send_http2(lease, to, head, body).await
     } else {
         let lease = pool.http1(checkout).await.map_err(Failure::unconnected)?;
-        send_http1(lease, head, body).await
+        send_http1(lease, to, head, body).await
     }
 }
 
-async fn send_http1(mut lease: Http1Lease, head: &RequestHead, body: Body) -> Result<Sent, Failure> {
+async fn send_http1(lease: Http1Lease, to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Failure> {
     let reused = lease.reused;
-    let request = http1_request(head, body);
-    match lease.sender.try_send_request(request).await {
-        Ok(mut response) => {
-            let upgraded = match response.status() {
-                StatusCode::SWITCHING_PROTOCOLS if head.upgrade.is_none() => {
-                    let error = ProxyError::UpstreamProtocol; // nobody asked
-                    return Err(Failure { error, outcome: Outcome::Reset, reused });
-                }
-                StatusCode::SWITCHING_PROTOCOLS => Some(upgraded(&mut response, reused).await?),
-                _ => None,
-            };
-            let (mut parts, incoming) = response.into_parts();
-            if parts.headers.contains_key(header::TRANSFER_ENCODING) {
-                parts.headers.remove(header::CONTENT_LENGTH); // RFC 9112 section 6.3: the coding wins
-            }
-            let token = hop_by_hop::strip(&mut parts.headers);
-            let mut response = ResponseHead {
-                status: parts.status,
-                headers: parts.headers,
-                original_case: parts.extensions,
-            };
-            if upgraded.is_some() {
-                announce_upgrade(&mut response, head, token);
-            }
-            let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http1(incoming) };
-            Ok(Sent { head: response, body, lease: Lease::Http1(lease), upgraded })
-        }
-        Err(mut failed) => {
-            let unsent = failed.take_message().is_some();
-            let error = failed.into_error();
-            let (error, outcome) = if unsent {
-                (ProxyError::ConnectionTermination(false), Outcome::ResetBeforeRequest)
-            } else if error.is_parse() || error.is_parse_too_large() {
-                (ProxyError::UpstreamProtocol, Outcome::Reset)
-            } else {
-                (ProxyError::ConnectionTermination(true), Outcome::Reset)
-            };
-            Err(Failure { error, outcome, reused })
-        }
-    }
-}
-
-fn http1_request(head: &RequestHead, body: Body) -> Request<Body> {
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = Uri::from(head.target.clone());
-    *request.headers_mut() = head.headers.clone();
-    *request.extensions_mut() = head.original_case.clone();
-    // As Envoy: a server that waits for content is told that there is none.
-    let says_nothing = !head.headers.contains_key(header::CONTENT_LENGTH) && head.upgrade.is_none();
-    let may_have_content =
-        !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT | Method::TRACE);
-    let empty = request.body().is_end_stream();
-    let headers = request.headers_mut();
-    if empty && says_nothing && may_have_content {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    if let Some(authority) = &head.authority {
-        headers.insert(header::HOST, authority.to_header());
-    }
-    if let Some(protocol) = &head.upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, protocol.clone());
-        if head.version == Version::HTTP_2 {
-            // RFC 8441 has no key; HTTP/1.1 needs one.
-            let key: String = format!("{:022}", fastrand::u64(..)) + "==";
-            if let Ok(key) = HeaderValue::from_str(&key) {
-                headers.insert(header::SEC_WEBSOCKET_KEY, key);
-            }
-            *request.method_mut() = Method::GET;
-        }
-    }
-    request
-}
-
-async fn upgraded(
-    response: &mut http::Response<hyper::body::Incoming>,
-    reused: bool,
-) -> Result<Duplex, Failure> {
-    let failure = |_| Failure { error: ProxyError::UpstreamProtocol, outcome: Outcome::Reset, reused };
-    let upgraded = hyper::upgrade::on(response).await.map_err(|_| failure(()))?;
-    let parts = upgraded.downcast::<TokioIo<Stream>>().map_err(|_| failure(()))?;
-    let mut stream = parts.io.into_inner();
-    stream.unread(parts.read_buf);
-    Ok(Duplex::Stream(stream))
+    let response = lease.client.send(head, body, to.connection.preserve_header_case()).await;
+    let client::Response { head: mut answered, body, upgraded } = response.map_err(|error| {
+        let (error, outcome) = match error {
+            SendError::Unsent => (ProxyError::ConnectionTermination(false), Outcome::ResetBeforeRequest),
+            SendError::Malformed => (ProxyError::UpstreamProtocol, Outcome::Reset),
+            SendError::Closed => (ProxyError::ConnectionTermination(true), Outcome::Reset),
+            SendError::Body(error) => (client_failure(error), Outcome::Reset),
+        };
+        Failure { error, outcome, reused }
+    })?;
+    let upgraded = upgraded.map(|(stream, token)| {
+        announce_upgrade(&mut answered, head, token);
+        Duplex::Stream(stream)
+    });
+    Ok(Sent { head: answered, body, lease: Lease::Http1(lease), upgraded })
 }
 
 /// Puts back what makes a 101 one; to an HTTP/2 client it is a 200.
@@ -264,7 +189,7 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
         Body::Http2(Http2Body::new(stream).with_sending(sending))
     };
     let head =
-        ResponseHead { status: parts.status, headers: parts.headers, original_case: http::Extensions::new() };
+        ResponseHead { status: parts.status, headers: parts.headers, original_case: Default::default() };
     Ok(Sent { head, body, lease: Lease::Http2(lease), upgraded: None })
 }
 

@@ -1,60 +1,100 @@
-//! hyper's HTTP/1 heads to ours, and back.
+//! HTTP/1 heads to ours: who is asked, for what, and what belongs to this connection only.
 
-use super::Watched;
+use super::parse;
 use crate::{
-    codec::{Authority, Body, RequestHead, ResponseHead, Stream, hop_by_hop, target},
+    codec::{Authority, RequestHead, hop_by_hop, target},
     error::Refusal,
     listener::Connection,
 };
-use http::{HeaderValue, Method, Uri, Version, header, uri::PathAndQuery};
-use hyper::{Request, Response, body::Incoming};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, uri::PathAndQuery};
 
-/// Our head and body from hyper's.
-///
-/// # Errors
-/// HTTP/1.0, and what RFC 9112 section 3.2 calls invalid: no host, several, or one that is not a host; a target of the wrong
-/// form. CONNECT with content.
-pub fn request(request: Request<Incoming>, connection: &Connection) -> Result<(RequestHead, Body), Refusal> {
-    let (mut parts, incoming) = request.into_parts();
-    if parts.version != Version::HTTP_11 {
-        return Err(Refusal::Http10);
-    }
-    let authority = authority(&parts)?;
-    let upgrade = hop_by_hop::strip(&mut parts.headers);
-    parts.headers.remove(header::EXPECT); // hyper answers 100 when the body is first wanted, as Envoy does.
-    if let Some(host) = parts.headers.get_mut(header::HOST) {
-        *host = authority.to_header(); // an absolute target wins over the field
-    }
-    let connect = parts.method == Method::CONNECT;
-    let target = target(parts.uri, &parts.method)?;
-    let body = if hyper::body::Body::is_end_stream(&incoming) { Body::Empty } else { Body::Http1(incoming) };
-    let has_body = matches!(body, Body::Http1(_));
-    if connect && has_body {
-        return Err(Refusal::ConnectContent);
-    }
-    let head = RequestHead {
-        method: parts.method,
-        scheme: connection.scheme(),
-        authority: Some(authority),
-        target,
-        version: parts.version,
-        headers: parts.headers,
-        upgrade: upgrade.filter(|token| !connect && !has_body && may_switch_to(token)),
-        original_case: parts.extensions,
-    };
-    Ok((head, body))
+/// What a request asks of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Persistence {
+    /// Whether another request may follow.
+    pub keep_alive: bool,
+    /// Whether the content waits for 100 (RFC 9110 section 10.1.1).
+    pub expects_continue: bool,
 }
 
-fn authority(parts: &http::request::Parts) -> Result<Authority, Refusal> {
-    let mut hosts = parts.headers.get_all(header::HOST).into_iter();
+/// Our head from what was parsed.
+///
+/// # Errors
+/// What RFC 9112 section 3.2 calls invalid: no host, several, or one that is not a host; a target of the wrong form. CONNECT
+/// with content. HTTP/1.0 where it is not spoken.
+pub fn request(
+    parsed: parse::Request,
+    has_content: bool,
+    connection: &Connection,
+) -> Result<(RequestHead, Persistence), Refusal> {
+    let parse::Request { method, target: uri, version, mut headers, casing } = parsed;
+    if version != Version::HTTP_11 && !connection.options().accept_http_10 {
+        return Err(Refusal::Http10);
+    }
+    let persistence = Persistence {
+        keep_alive: keeps_alive(version, &headers),
+        expects_continue: has_content && version == Version::HTTP_11 && expects_continue(&headers)?,
+    };
+    let authority = match authority(&uri, &headers) {
+        Err(Refusal::NoHost) if version == Version::HTTP_10 => None,
+        authority => Some(authority?),
+    };
+    let connect = method == Method::CONNECT;
+    if connect && (has_content || headers.contains_key(header::CONTENT_LENGTH)) {
+        return Err(Refusal::ConnectContent);
+    }
+    let upgrade = hop_by_hop::strip(&mut headers);
+    if !persistence.expects_continue {
+        headers.remove(header::EXPECT);
+    }
+    if let (Some(host), Some(authority)) = (headers.get_mut(header::HOST), &authority) {
+        *host = authority.to_header(); // an absolute target wins over the field
+    }
+    let head = RequestHead {
+        scheme: connection.scheme(),
+        authority,
+        target: target(uri, &method)?,
+        version,
+        upgrade: upgrade
+            .filter(|token| version == Version::HTTP_11 && !connect && !has_content && may_switch_to(token)),
+        method,
+        headers,
+        original_case: casing,
+        interim: None,
+    };
+    Ok((head, persistence))
+}
+
+/// Whether a connection lives on after a message with this version and these fields (RFC 9112 section 9.3).
+pub fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
+    let has = |wanted: &[u8]| {
+        headers.get_all(header::CONNECTION).into_iter().any(|value| {
+            value
+                .as_bytes()
+                .split(|&byte| byte == b',')
+                .any(|token| token.trim_ascii().eq_ignore_ascii_case(wanted))
+        })
+    };
+    !has(b"close") && (version == Version::HTTP_11 || has(b"keep-alive"))
+}
+
+fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
+    match headers.get(header::EXPECT) {
+        None => Ok(false),
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        Some(_) => Err(Refusal::UnknownExpectation),
+    }
+}
+
+fn authority(target: &Uri, headers: &HeaderMap) -> Result<Authority, Refusal> {
+    let mut hosts = headers.get_all(header::HOST).into_iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(Refusal::BadHost);
     }
     // A field that is not a host is refused even where the target decides.
     let host = host.map(|host| Authority::new(host.clone()).ok_or(Refusal::BadHost)).transpose()?;
-    match parts.uri.authority() {
+    match target.authority() {
         Some(authority) => {
             HeaderValue::from_str(authority.as_str()).ok().and_then(Authority::new).ok_or(Refusal::BadHost)
         }
@@ -90,41 +130,16 @@ fn may_switch_to(tokens: &HeaderValue) -> bool {
         .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }
 
-/// hyper's response from ours.
-pub fn response(head: ResponseHead, body: Body, closes: bool, tunnel: bool) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    *response.extensions_mut() = head.original_case;
-    // A tunnel takes the connection anyway, and 101 says `connection: upgrade`.
-    if closes && !tunnel {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// The stream under an upgraded connection, with what hyper had read ahead.
-pub fn upgraded(upgraded: hyper::upgrade::Upgraded) -> Option<Stream> {
-    let parts = upgraded.downcast::<TokioIo<Watched>>().ok()?;
-    let mut stream = parts.io.into_inner().into_stream();
-    stream.unread(parts.read_buf);
-    Some(stream)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parts(uri: &str, hosts: &[&'static str]) -> http::request::Parts {
-        let mut request = Request::builder().uri(uri);
-        for host in hosts {
-            request = request.header(header::HOST, *host);
-        }
-        request.body(()).unwrap().into_parts().0
-    }
-
     fn host(uri: &str, hosts: &[&'static str]) -> Result<String, Refusal> {
-        authority(&parts(uri, hosts)).map(|authority| authority.as_str().to_owned())
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(header::HOST, HeaderValue::from_static(host));
+        }
+        authority(&uri.parse().unwrap(), &headers).map(|authority| authority.as_str().to_owned())
     }
 
     #[test]
@@ -176,13 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn a_draining_connection_says_so_but_not_to_a_tunnel() {
-        let told = |closes, tunnel| {
-            let head = ResponseHead::new(http::StatusCode::OK);
-            response(head, Body::Empty, closes, tunnel).headers().contains_key(header::CONNECTION)
+    fn persistence_by_version() {
+        let keeps = |version, connection: Option<&'static str>| {
+            let fields = connection.map(|value| (header::CONNECTION, HeaderValue::from_static(value)));
+            keeps_alive(version, &fields.into_iter().collect())
         };
-        assert!(told(true, false));
-        assert!(!told(true, true));
-        assert!(!told(false, false));
+        assert!(keeps(Version::HTTP_11, None) && keeps(Version::HTTP_11, Some("Upgrade")));
+        assert!(!keeps(Version::HTTP_11, Some("x, Close")));
+        assert!(!keeps(Version::HTTP_10, None) && keeps(Version::HTTP_10, Some("Keep-Alive")));
+        assert!(!keeps(Version::HTTP_10, Some("keep-alive, close")));
     }
 }

@@ -50,7 +50,8 @@ pub fn request(
         version: Version::HTTP_2,
         headers: parts.headers,
         upgrade: protocol.and_then(|protocol| HeaderValue::from_str(protocol.as_str()).ok()),
-        original_case: http::Extensions::new(),
+        original_case: Default::default(),
+        interim: None,
     };
     Ok((head, body))
 }

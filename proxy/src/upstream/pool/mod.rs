@@ -147,8 +147,6 @@ pub struct Checkout<'a> {
     pub host: &'a str,
     /// Whether a connection that may have gone stale will not do: the last one had.
     pub fresh: bool,
-    /// Whether HTTP/1 header names keep their case.
-    pub preserve_case: bool,
 }
 
 impl Pool {

@@ -1,0 +1,246 @@
+//! The client's side: a request to a server, and its answer. Whoever reads the answer drives the request's content too: no
+//! second task, no channel.
+//!
+//! Invariants: one request at a time; a connection is used again only if both messages ended, in agreement on where, and
+//! nothing came behind the answer; interim answers are bounded.
+//! Not here: pools, retries.
+
+use super::{
+    convert,
+    decode::Decoder,
+    encode,
+    framing::{self, Framing},
+    parse,
+    upload::Upload,
+    wire::{UploadError, Wire},
+};
+use crate::codec::{Authority, Body, BodyError, RequestHead, ResponseHead, Stream, hop_by_hop};
+use bytes::BytesMut;
+use http::{HeaderValue, Method, StatusCode, Version, header};
+use http_body::Body as _;
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+/// A response head's bytes and fields.
+const MAX_HEAD: usize = 64 << 10;
+const MAX_FIELDS: usize = 256;
+/// Interim answers (1xx) to one request.
+const MAX_INTERIM: u32 = 8;
+
+/// A connection to a server.
+pub struct Client {
+    wire: Rc<RefCell<Wire>>,
+    /// What the last answer said about the connection.
+    keep_alive: Cell<bool>,
+}
+
+/// An answer.
+pub struct Response {
+    /// Hop-by-hop fields are gone.
+    pub head: ResponseHead,
+    /// Content, which must be read for the connection to be used again.
+    pub body: Body,
+    /// After 101: the connection itself, and what it speaks now.
+    pub upgraded: Option<(Stream, Option<HeaderValue>)>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// The connection had ended; no byte of the request was taken.
+    Unsent,
+    /// The connection ended.
+    Closed,
+    /// What came is no answer to this request.
+    Malformed,
+    /// The request's own content failed.
+    Body(BodyError),
+}
+
+impl Client {
+    /// Over a connected stream.
+    pub fn new(stream: Stream) -> Self {
+        Client { wire: Rc::new(RefCell::new(Wire::new(stream))), keep_alive: Cell::new(true) }
+    }
+
+    /// Whether the server has neither closed the idle connection nor said anything on it.
+    pub fn is_open(&self) -> bool {
+        let mut wire = self.wire.borrow_mut();
+        wire.input.is_empty() && wire.poll_read_head(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Whether another request may follow the one that was answered.
+    pub fn is_reusable(&self) -> bool {
+        let mut wire = self.wire.borrow_mut();
+        wire.rest();
+        self.keep_alive.get() && wire.decoder.is_done() && wire.has_sent() && wire.input.is_empty()
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// [`SendError`]; then the connection is of no further use.
+    pub async fn send(&self, head: &RequestHead, body: Body, keep_case: bool) -> Result<Response, SendError> {
+        self.keep_alive.set(false);
+        let method = sent_method(head);
+        let already_written = {
+            let mut wire = self.wire.borrow_mut();
+            let framing = framing_of(head, &method, &body);
+            let out = wire.output.small();
+            write_head(out, head, &method, framing);
+            wire.begin_upload(Upload::new(body, framing));
+            wire.output.written()
+        };
+        let mut scanner = parse::LineScanner::default();
+        let (mut interim, mut closed) = (0, false);
+        let found = poll_fn(|cx| {
+            let mut wire = self.wire.borrow_mut();
+            if !closed && !wire.has_sent() {
+                match wire.poll_upload(cx) {
+                    Poll::Ready(Err(UploadError::Body(error))) => {
+                        return Poll::Ready(Err(SendError::Body(error)));
+                    }
+                    Poll::Ready(Err(UploadError::Closed)) => {
+                        // The server may have answered before it stopped reading.
+                        wire.cut_upload();
+                        closed = true;
+                    }
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+            }
+            loop {
+                match take_head(&mut wire.input, &mut scanner, keep_case) {
+                    Err(Malformed) => return Poll::Ready(Err(SendError::Malformed)),
+                    Ok(Some(response)) if is_interim(response.status) => {
+                        scanner = parse::LineScanner::default();
+                        interim += 1;
+                        if interim > MAX_INTERIM {
+                            return Poll::Ready(Err(SendError::Malformed));
+                        }
+                        forward_interim(head, response);
+                    }
+                    Ok(Some(response)) => return Poll::Ready(Ok(response)),
+                    Ok(None) => match wire.poll_read_head(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(1..)) => {}
+                        Poll::Ready(_) if wire.output.written() == already_written => {
+                            return Poll::Ready(Err(SendError::Unsent));
+                        }
+                        Poll::Ready(_) => return Poll::Ready(Err(SendError::Closed)),
+                    },
+                }
+            }
+        })
+        .await?;
+        self.answer(head, &method, found)
+    }
+
+    /// The answer, and how its content is read.
+    fn answer(
+        &self,
+        head: &RequestHead,
+        method: &Method,
+        found: parse::Response,
+    ) -> Result<Response, SendError> {
+        let parse::Response { status, version, mut headers, casing } = found;
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        if switches && head.upgrade.is_none() {
+            return Err(SendError::Malformed); // nobody asked
+        }
+        let framing = framing::of_response(method, status, version, &headers)
+            .map_err(|framing::Ambiguous| SendError::Malformed)?;
+        self.keep_alive
+            .set(convert::keeps_alive(version, &headers) && framing != Framing::UntilClose && !switches);
+        let token = hop_by_hop::strip(&mut headers);
+        let answered = ResponseHead { status, headers, original_case: casing };
+        if switches {
+            let stream = self.wire.borrow_mut().take_stream().ok_or(SendError::Closed)?;
+            return Ok(Response { head: answered, body: Body::Empty, upgraded: Some((stream, token)) });
+        }
+        let body = Wire::begin_message(&self.wire, Decoder::new(framing));
+        Ok(Response { head: answered, body, upgraded: None })
+    }
+}
+
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Passes an interim answer on; 100 only to a client that waits for it.
+fn forward_interim(request: &RequestHead, response: parse::Response) {
+    let parse::Response { status, mut headers, casing, .. } = response;
+    let wanted = status != StatusCode::CONTINUE || request.headers.contains_key(header::EXPECT);
+    if let Some(interim) = request.interim.as_ref().filter(|_| wanted) {
+        hop_by_hop::strip(&mut headers);
+        (interim.0)(ResponseHead { status, headers, original_case: casing });
+    }
+}
+
+struct Malformed;
+
+fn take_head(
+    input: &mut BytesMut,
+    scanner: &mut parse::LineScanner,
+    keep_case: bool,
+) -> Result<Option<parse::Response>, Malformed> {
+    match scanner.end(input, false) {
+        Ok(Some(end)) if end <= MAX_HEAD => {
+            let head = input.split_to(end).freeze();
+            parse::response(&head, MAX_FIELDS, keep_case).map(Some).ok_or(Malformed)
+        }
+        Ok(None) if input.len() <= MAX_HEAD => Ok(None),
+        _ => Err(Malformed),
+    }
+}
+
+/// RFC 8441's CONNECT is a GET to HTTP/1.
+fn sent_method(head: &RequestHead) -> Method {
+    if head.upgrade.is_some() && head.version == Version::HTTP_2 { Method::GET } else { head.method.clone() }
+}
+
+/// How the request's end is marked; `None`: there is no content, and nobody expects any.
+fn framing_of(head: &RequestHead, method: &Method, body: &Body) -> Option<Framing> {
+    if head.upgrade.is_some() {
+        return None;
+    }
+    if body.is_end_stream() {
+        let announced = head.headers.contains_key(header::CONTENT_LENGTH);
+        let may_have_content =
+            !matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT | Method::TRACE);
+        // As Envoy: a server that waits for content is told that there is none.
+        return (may_have_content || announced).then_some(Framing::Length(0));
+    }
+    let length = body.size_hint().exact().or_else(|| encode::announced(&head.headers));
+    Some(length.map_or(Framing::Chunked, Framing::Length))
+}
+
+fn write_head(out: &mut Vec<u8>, head: &RequestHead, method: &Method, framing: Option<Framing>) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.target.as_str().as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let host = head.authority.as_ref().map(Authority::as_str);
+    if let Some(host) = host.filter(|_| !head.headers.contains_key(header::HOST)) {
+        encode::field(out, b"host", host.as_bytes());
+    }
+    encode::fields(out, &head.headers, &head.original_case, host);
+    if let Some(framing) = framing {
+        encode::framing(out, framing);
+    }
+    if let Some(protocol) = &head.upgrade {
+        encode::field(out, b"connection", b"upgrade");
+        encode::field(out, b"upgrade", protocol.as_bytes());
+        if head.version == Version::HTTP_2 {
+            // RFC 8441 has no key; HTTP/1.1 needs one.
+            let key = format!("{:022}==", fastrand::u64(..));
+            encode::field(out, b"sec-websocket-key", key.as_bytes());
+        }
+    } else if head.headers.contains_key(header::TE) {
+        encode::field(out, b"connection", b"te"); // RFC 9110 section 10.1.4
+    }
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,273 @@
+//! Heads of messages: bytes to method, target, status and fields.
+//!
+//! In:  a whole head.   Out: [`Request`], [`Response`], header maps.
+//! Invariants: in requests every line ends with CRLF; nothing is folded, no name is followed by a space; values share the
+//! buffer that they came in.
+//! Not here: what the fields mean (`framing`, `convert`).
+
+use super::Casing;
+use crate::error::Refusal;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use std::mem::MaybeUninit;
+
+/// Fields that fit on the stack.
+const FEW: usize = 128;
+/// `PROPPATCH` has nine letters.
+const MAX_METHOD: usize = 24;
+
+/// Finds the end of a head in bytes that come bit by bit, each looked at once.
+#[derive(Debug, Default)]
+pub struct LineScanner {
+    line: usize,
+    searched: usize,
+}
+
+/// A line that ends without CR, where that is not allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BareLineEnd;
+
+impl LineScanner {
+    /// How long the head is, its empty line included; `None`: it is not whole.
+    ///
+    /// # Errors
+    /// [`BareLineEnd`], if `strict`.
+    pub fn end(&mut self, bytes: &[u8], strict: bool) -> Result<Option<usize>, BareLineEnd> {
+        for at in memchr::memchr_iter(b'\n', &bytes[self.searched..]) {
+            let end = self.searched + at;
+            let line = &bytes[self.line..end];
+            let text = line.strip_suffix(b"\r");
+            if strict && text.is_none() {
+                return Err(BareLineEnd);
+            }
+            if text.unwrap_or(line).is_empty() {
+                return Ok(Some(end + 1));
+            }
+            self.line = end + 1;
+        }
+        self.searched = bytes.len();
+        Ok(None)
+    }
+
+    /// Whether the first line is whole.
+    pub fn has_first_line(&self) -> bool {
+        self.line > 0
+    }
+}
+
+/// A request's head as it was written.
+#[derive(Debug)]
+pub struct Request {
+    /// No lower-case letter in it.
+    pub method: Method,
+    /// In any form.
+    pub target: Uri,
+    /// 1.0 or 1.1.
+    pub version: Version,
+    /// All of them.
+    pub headers: HeaderMap,
+    /// Empty unless it was to be kept.
+    pub casing: Casing,
+}
+
+/// A response's head as it was written.
+#[derive(Debug)]
+pub struct Response {
+    /// 100 to 599.
+    pub status: StatusCode,
+    /// 1.0 or 1.1.
+    pub version: Version,
+    /// All of them.
+    pub headers: HeaderMap,
+    /// Empty unless it was to be kept.
+    pub casing: Casing,
+}
+
+/// Parses a whole request head.
+///
+/// # Errors
+/// Anything that is not exactly a head with at most `max_fields` fields.
+pub fn request(head: &Bytes, max_fields: usize, keep_case: bool) -> Result<Request, Refusal> {
+    with_room(max_fields, |room| {
+        let mut parsed = httparse::Request::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        match config.parse_request_with_uninit_headers(&mut parsed, head, room) {
+            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyHeaders),
+            Err(httparse::Error::Version) => return Err(Refusal::BadRequest("unknown version")),
+            _ => return Err(Refusal::BadRequest("malformed head")),
+        }
+        let (Some(written_method), Some(written_target)) = (parsed.method, parsed.path) else {
+            return Err(Refusal::BadRequest("malformed request line"));
+        };
+        let version = version(parsed.version).ok_or(Refusal::BadRequest("unknown version"))?;
+        let (headers, casing) =
+            collect(head, parsed.headers, keep_case).ok_or(Refusal::BadRequest("malformed field"))?;
+        let (method, target) = (method(written_method)?, target(head, written_target)?);
+        Ok(Request { method, target, version, headers, casing })
+    })
+}
+
+/// Methods are case-sensitive, but not every application knows: `get` could pass a rule for `GET` and be served as one.
+fn method(text: &str) -> Result<Method, Refusal> {
+    let refused = Refusal::BadRequest("invalid method");
+    if text.len() > MAX_METHOD || text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(refused);
+    }
+    Method::from_bytes(text.as_bytes()).map_err(|_| refused)
+}
+
+/// A fragment has no place in a target (RFC 9112 section 3.2), and programs differ in where they cut it off.
+fn target(head: &Bytes, text: &str) -> Result<Uri, Refusal> {
+    if text.contains('#') {
+        return Err(Refusal::BadTarget);
+    }
+    Uri::from_maybe_shared(head.slice_ref(text.as_bytes())).map_err(|_| Refusal::BadTarget)
+}
+
+/// Parses a whole response head.
+pub fn response(head: &Bytes, max_fields: usize, keep_case: bool) -> Option<Response> {
+    with_room(max_fields, |room| {
+        let mut parsed = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        let length = config.parse_response_with_uninit_headers(&mut parsed, head, room).ok()?;
+        if length != httparse::Status::Complete(head.len()) {
+            return None;
+        }
+        let status = StatusCode::from_u16(parsed.code?).ok().filter(|status| status.as_u16() < 600)?;
+        let version = version(parsed.version)?;
+        let (headers, casing) = collect(head, parsed.headers, keep_case)?;
+        Some(Response { status, version, headers, casing })
+    })
+}
+
+/// Parses fields, up to and with their empty line: trailers.
+pub fn fields(section: &Bytes, max_fields: usize) -> Option<HeaderMap> {
+    let mut room = vec![httparse::EMPTY_HEADER; max_fields];
+    let Ok(httparse::Status::Complete((length, fields))) = httparse::parse_headers(section, &mut room) else {
+        return None;
+    };
+    (length == section.len()).then_some(())?;
+    collect(section, fields, false).map(|(headers, _)| headers)
+}
+
+/// Gives `parse` room for the fields: on the stack unless the limit is unusual.
+fn with_room<'b, T>(
+    max_fields: usize,
+    parse: impl FnOnce(&mut [MaybeUninit<httparse::Header<'b>>]) -> T,
+) -> T {
+    if max_fields <= FEW {
+        parse(&mut [const { MaybeUninit::uninit() }; FEW][..max_fields])
+    } else {
+        parse(&mut vec![MaybeUninit::uninit(); max_fields])
+    }
+}
+
+fn version(minor: Option<u8>) -> Option<Version> {
+    match minor? {
+        0 => Some(Version::HTTP_10),
+        1 => Some(Version::HTTP_11),
+        _ => None,
+    }
+}
+
+fn collect(buffer: &Bytes, fields: &[httparse::Header<'_>], keep_case: bool) -> Option<(HeaderMap, Casing)> {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut casing = Casing::default();
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_maybe_shared(buffer.slice_ref(field.value)).ok()?;
+        if keep_case && field.name != name.as_str() {
+            casing.keep(&name, buffer.slice_ref(field.name.as_bytes()));
+        }
+        headers.try_append(name, value).ok()?;
+    }
+    Some((headers, casing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Request, Refusal> {
+        request(&Bytes::copy_from_slice(text.as_bytes()), 3, true)
+    }
+
+    #[test]
+    fn a_head_is_read() {
+        let head = parse("GET /a?b HTTP/1.1\r\nHost: x\r\nX-A:\t1 \r\nX-a: 2\r\n\r\n").unwrap();
+        assert_eq!(
+            (head.method, head.target.to_string(), head.version),
+            (Method::GET, "/a?b".into(), Version::HTTP_11)
+        );
+        assert_eq!(head.headers["host"], "x");
+        let values: Vec<_> = head.headers.get_all("x-a").iter().collect();
+        assert_eq!(values, ["1", "2"]);
+        let name = HeaderName::from_static("x-a");
+        assert_eq!((head.casing.of(&name, 0), head.casing.of(&name, 1)), (&b"X-A"[..], &b"X-a"[..]));
+    }
+
+    #[test]
+    fn what_is_not_a_head_is_refused() {
+        for bad in [
+            "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+            "GET / HTTP/1.1\r\n A: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\0c\r\n\r\n",
+            "GET / HTTP/1.1\r\n: b\r\n\r\n",
+            "GET  / HTTP/1.1\r\n\r\n",
+            "GET /  HTTP/1.1\r\n\r\n",
+            "GET /\t HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.2\r\n\r\n",
+            "GET / HTTP/2.0\r\n\r\n",
+            "GET /\r\n\r\n",
+            "get / HTTP/1.1\r\n\r\n",
+            "GE(T / HTTP/1.1\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\n\r\n",
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+        let long = format!("{} / HTTP/1.1\r\n\r\n", "A".repeat(MAX_METHOD + 1));
+        assert_eq!(parse(&long).unwrap_err(), Refusal::BadRequest("invalid method"));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(4));
+        assert_eq!(parse(&many).unwrap_err(), Refusal::TooManyHeaders);
+    }
+
+    #[test]
+    fn responses() {
+        let parse = |text: &str| response(&Bytes::copy_from_slice(text.as_bytes()), 200, false);
+        let head = parse("HTTP/1.1 404 Not Found\r\na: b\r\n\r\n").unwrap();
+        assert_eq!(
+            (head.status.as_u16(), head.version, head.casing.is_empty()),
+            (404, Version::HTTP_11, true)
+        );
+        assert!(parse("HTTP/1.0 200\r\n\r\n").is_some() && parse("HTTP/1.1 200 \n\n").is_some());
+        for bad in [
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/1.1 600 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\rc\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n",
+            "ICY 200 OK\r\n\r\n",
+        ] {
+            assert!(parse(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_is_found_wherever_the_pieces_are_cut() {
+        let head = b"GET / HTTP/1.1\r\na: b\r\n\r\nrest";
+        for cut in 0..head.len() {
+            let mut scanner = LineScanner::default();
+            let first = scanner.end(&head[..cut], true).unwrap();
+            assert_eq!(first.or_else(|| scanner.end(head, true).unwrap()), Some(24), "{cut}");
+        }
+        for bad in
+            [&b"GET / HTTP/1.1\na: b\r\n\r\n"[..], b"GET / HTTP/1.1\r\na: b\n\r\n", b"GET / HTTP/1.1\r\n\n"]
+        {
+            assert_eq!(LineScanner::default().end(bad, true), Err(BareLineEnd));
+        }
+        assert_eq!(LineScanner::default().end(b"HTTP/1.1 200 OK\na: b\n\nx", false), Ok(Some(22)));
+    }
+}

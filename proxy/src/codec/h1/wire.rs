@@ -1,0 +1,307 @@
+//! One HTTP/1 connection: its socket, what was read ahead, what waits to be written.
+//!
+//! In:  a [`Stream`].   Out: heads as bytes, content as [`Incoming`] bodies.
+//! Invariants: one message is read at a time; bytes behind it wait. A connection belongs to one thread: whoever reads a body
+//! and whoever serves the connection take turns, and no borrow outlives a poll.
+//! Not here: what heads mean; whose side this is (`server`, `client`).
+
+use super::{
+    decode::{Decoded, Decoder, Malformed},
+    output::Output,
+    upload::Upload,
+};
+use crate::codec::{Body, BodyError, Stream};
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use std::{
+    cell::RefCell,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+};
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
+
+/// Heads are read into a buffer of the thread, so that a connection that waits has none.
+const SCRATCH: usize = 16 << 10;
+/// A body's reads grow from the first to the last.
+const FIRST_READ: usize = 8 << 10;
+const LAST_READ: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// One HTTP/1 connection.
+pub struct Wire {
+    /// Gone once a tunnel has it.
+    stream: Option<Stream>,
+    /// Read, and not yet looked at.
+    pub(super) input: BytesMut,
+    /// To be written.
+    pub(super) output: Output,
+    /// Content of the message that is being read.
+    pub(super) decoder: Decoder,
+    /// The message that is being read: a body of an earlier one reads nothing.
+    message: u64,
+    /// Nobody will read the rest of the message.
+    pub(super) abandoned: bool,
+    /// The message that is sent while the other is read; a client's.
+    upload: Option<Upload>,
+    /// An upload did not get to its end: the peer waits for the rest.
+    upload_cut: bool,
+    /// The peer closed while content was expected of it.
+    pub(super) closed: bool,
+    /// Whoever waits for the message to be read whole, or abandoned.
+    watcher: Option<Waker>,
+    next_read: usize,
+}
+
+/// Why an upload stopped.
+#[derive(Debug)]
+pub(super) enum UploadError {
+    /// The body failed, or has another length than it said.
+    Body(BodyError),
+    /// The socket takes no more.
+    Closed,
+}
+
+impl Wire {
+    /// A connection on which nothing was read yet.
+    pub(super) fn new(stream: Stream) -> Self {
+        Wire {
+            stream: Some(stream),
+            input: BytesMut::new(),
+            output: Output::default(),
+            decoder: Decoder::done(),
+            message: 0,
+            abandoned: false,
+            upload: None,
+            upload_cut: false,
+            closed: false,
+            watcher: None,
+            next_read: FIRST_READ,
+        }
+    }
+
+    /// Begins to read the content of a message.
+    pub(super) fn begin_message(wire: &Rc<RefCell<Wire>>, decoder: Decoder) -> Body {
+        let mut this = wire.borrow_mut();
+        this.message += 1;
+        this.decoder = decoder;
+        this.abandoned = false;
+        this.next_read = FIRST_READ;
+        if this.decoder.is_done() {
+            return Body::Empty;
+        }
+        let size = this.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact);
+        Body::Http1(Incoming { wire: wire.clone(), message: this.message, size })
+    }
+
+    /// Begins to send a message's content.
+    pub(super) fn begin_upload(&mut self, upload: Upload) {
+        self.upload = Some(upload);
+    }
+
+    /// Whether all that was to be sent is gone.
+    pub(super) fn has_sent(&self) -> bool {
+        self.upload.is_none() && !self.upload_cut && self.output.is_empty()
+    }
+
+    /// Whether the peer sent, or is still to send, what nobody will read.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.decoder.is_done() || !self.input.is_empty()
+    }
+
+    /// Stops sending: the socket takes no more.
+    pub(super) fn cut_upload(&mut self) {
+        self.upload = None;
+        self.upload_cut = true;
+    }
+
+    /// Reads what there is of a head; 0 is the end.
+    pub(super) fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(0)) };
+        SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+            self.input.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    }
+
+    /// Reads content, straight into what the body will be; 0 is the end.
+    fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(0)) };
+        if self.decoder.wanted() <= SMALL_BODY {
+            return self.poll_read_head(cx);
+        }
+        let wanted = usize::try_from(self.decoder.wanted()).unwrap_or(usize::MAX);
+        let room = wanted.min(self.next_read);
+        self.input.reserve(room);
+        let read = ready!(pin!(stream.read_buf(&mut self.input)).poll(cx))?;
+        if read >= room {
+            self.next_read = (self.next_read * 2).min(LAST_READ);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Writes what waits.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Some(stream) => self.output.poll_flush(stream, cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Sends what the upload's body gives; ready when all of it is gone.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        loop {
+            let mut pending = false;
+            while let Some(upload) = self.upload.as_mut().filter(|upload| !upload.has_ended())
+                && self.output.has_room()
+                && !pending
+            {
+                match upload.poll_frame(cx) {
+                    Poll::Ready(frame) => upload.write(frame, &mut self.output).map_err(UploadError::Body)?,
+                    Poll::Pending => pending = true,
+                }
+            }
+            match self.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(UploadError::Closed)),
+                Poll::Pending => return Poll::Pending,
+            }
+            match &self.upload {
+                Some(upload) if !upload.has_ended() && pending => return Poll::Pending,
+                Some(upload) if !upload.has_ended() => {}
+                _ => {
+                    self.upload = None;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// The next piece of the message that is being read.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.upload.is_some() {
+            match self.poll_upload(cx) {
+                // A server may answer before it has read everything, and then read no more: its answer is still whole.
+                Poll::Ready(Err(UploadError::Closed)) => self.cut_upload(),
+                Poll::Ready(Err(UploadError::Body(error))) => {
+                    self.cut_upload();
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        loop {
+            let piece = match self.decoder.decode(&mut self.input) {
+                Ok(Decoded::Incomplete) => None,
+                Ok(Decoded::Data(data)) => Some(Some(Ok(Frame::data(data)))),
+                Ok(Decoded::Trailers(trailers)) => Some(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Decoded::End) => Some(None),
+                Err(Malformed) => Some(Some(Err(BodyError::Malformed))),
+            };
+            if let Some(piece) = piece {
+                if self.decoder.is_done() {
+                    self.tell_watcher();
+                }
+                return Poll::Ready(piece);
+            }
+            match ready!(self.poll_read_body(cx)) {
+                Ok(read) if read > 0 => {}
+                Ok(_) if self.decoder.ends_with_connection() => {}
+                Ok(_) | Err(_) => {
+                    self.closed = true;
+                    self.tell_watcher();
+                    return Poll::Ready(Some(Err(BodyError::Closed)));
+                }
+            }
+        }
+    }
+
+    /// Has `cx` woken when the message has been read whole, or nobody will.
+    pub(super) fn watch(&mut self, cx: &Context<'_>) {
+        match &mut self.watcher {
+            Some(watcher) => watcher.clone_from(cx.waker()),
+            None => self.watcher = Some(cx.waker().clone()),
+        }
+    }
+
+    fn tell_watcher(&mut self) {
+        if let Some(watcher) = self.watcher.take() {
+            watcher.wake();
+        }
+    }
+
+    /// The connection itself, with what was read ahead put back.
+    pub(super) fn take_stream(&mut self) -> Option<Stream> {
+        let mut stream = self.stream.take()?;
+        if !self.input.is_empty() {
+            stream.unread(self.input.split().freeze());
+        }
+        Some(stream)
+    }
+
+    /// Lets go of buffers, as the connection will wait.
+    pub(super) fn rest(&mut self) {
+        self.output.rest();
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+    }
+}
+
+/// What is left of a body below this is read as a head is: through the thread's buffer.
+const SMALL_BODY: u64 = 2 << 10;
+
+/// The content of one message, read from its connection as it is asked for.
+pub struct Incoming {
+    wire: Rc<RefCell<Wire>>,
+    message: u64,
+    /// As it was announced.
+    size: SizeHint,
+}
+
+impl Incoming {
+    pub(in crate::codec) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut wire = self.wire.borrow_mut();
+        if wire.message != self.message {
+            return Poll::Ready(Some(Err(BodyError::Closed)));
+        }
+        let frame = ready!(wire.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let (Some(data), Some(left)) = (frame.data_ref(), self.size.exact())
+        {
+            self.size = SizeHint::with_exact(left.saturating_sub(data.len() as u64));
+        }
+        Poll::Ready(frame)
+    }
+
+    pub(in crate::codec) fn has_ended(&self) -> bool {
+        let wire = self.wire.borrow();
+        wire.message == self.message && wire.decoder.is_done()
+    }
+
+    pub(in crate::codec) fn size(&self) -> SizeHint {
+        self.size
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // A connection that is being taken apart holds its own borrow; then nobody waits.
+        if let Ok(mut wire) = self.wire.try_borrow_mut()
+            && wire.message == self.message
+            && !wire.decoder.is_done()
+        {
+            wire.abandoned = true;
+            wire.tell_watcher();
+        }
+    }
+}

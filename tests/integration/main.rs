@@ -24,6 +24,7 @@ mod gateway;
 mod grpc;
 mod headers;
 mod hosts;
+mod http1;
 mod inbound;
 mod keep_alive;
 mod laws;

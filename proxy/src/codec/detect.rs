@@ -62,6 +62,15 @@ pub fn detect(bytes: &[u8]) -> Detection {
     }
 }
 
+/// Whether a connection that begins with `bytes` is HTTP/2 rather than HTTP/1; `None`: more bytes must tell.
+pub fn is_http2(bytes: &[u8]) -> Option<bool> {
+    let compared = bytes.len().min(PREFACE.len());
+    match bytes[..compared] == PREFACE[..compared] {
+        true if compared < PREFACE.len() => None,
+        same => Some(same),
+    }
+}
+
 fn plaintext(bytes: &[u8]) -> Detection {
     if bytes.starts_with(PREFACE) {
         return Detection::Http2;

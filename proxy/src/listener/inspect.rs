@@ -83,10 +83,23 @@ pub async fn inspect(
     Some((chain, seen))
 }
 
-/// Whether a connection that speaks HTTP begins with the HTTP/2 preface; `None`: it ended, or sent nothing in time.
-pub async fn preface(stream: &mut Stream, timeout: Duration) -> Option<bool> {
-    let detected = tokio::time::timeout(timeout, detect_all(stream)).await.ok()??;
-    Some(matches!(detected, Detection::Http2))
+/// Whether a connection that speaks HTTP begins with the HTTP/2 preface; `None`: it ended, or sent nothing for `idle`.
+///
+/// Anything else is HTTP/1's to read and to refuse, so that one byte decides; a preface that stalls for `begun` too.
+pub async fn preface(stream: &mut Stream, idle: Duration, begun: Duration) -> Option<bool> {
+    let mut peek = Unread::new(stream);
+    let mut patience = idle;
+    loop {
+        match tokio::time::timeout(patience, peek.read()).await {
+            Ok(Some(true)) => {}
+            Ok(_) => return None,
+            Err(_) => return (!peek.bytes.is_empty()).then_some(false),
+        }
+        if let Some(http2) = detect::is_http2(&peek.bytes) {
+            return Some(http2);
+        }
+        patience = begun;
+    }
 }
 
 /// `None`: the connection ended. `Some(None)`: the time ran out.
@@ -102,29 +115,45 @@ async fn detect_within(stream: &mut Stream, timeout: Duration) -> Option<Option<
 
 /// Reads until the bytes tell; what was read stays to be read, however this ends.
 async fn detect_all(stream: &mut Stream) -> Option<Detection> {
-    struct Unread<'a>(&'a mut Stream, BytesMut);
-    impl Drop for Unread<'_> {
-        fn drop(&mut self) {
-            if !self.1.is_empty() {
-                self.0.unread(self.1.split().freeze());
-            }
-        }
-    }
-    let mut peek = Unread(stream, BytesMut::with_capacity(2048));
+    let mut peek = Unread::new(stream);
     loop {
-        if peek.1.capacity() == peek.1.len() {
-            peek.1.reserve(4096);
+        match peek.read().await? {
+            true => {}
+            false if peek.bytes.is_empty() => return None,
+            false => return Some(Detection::Opaque),
         }
-        match peek.0.read_buf(&mut peek.1).await {
-            Ok(0) if peek.1.is_empty() => return None,
-            Ok(0) => return Some(Detection::Opaque),
-            Ok(_) => {}
-            Err(_) => return None,
-        }
-        match detect::detect(&peek.1) {
-            Detection::NeedMore if peek.1.len() < MAX_PEEK => {}
+        match detect::detect(&peek.bytes) {
+            Detection::NeedMore if peek.bytes.len() < MAX_PEEK => {}
             Detection::NeedMore => return Some(Detection::Opaque),
             detected => return Some(detected),
+        }
+    }
+}
+
+/// Bytes that were read ahead; put back when dropped.
+struct Unread<'a> {
+    stream: &'a mut Stream,
+    bytes: BytesMut,
+}
+
+impl<'a> Unread<'a> {
+    fn new(stream: &'a mut Stream) -> Self {
+        Unread { stream, bytes: BytesMut::new() }
+    }
+
+    /// Reads some more; `false`: there is no more. `None`: the connection broke.
+    async fn read(&mut self) -> Option<bool> {
+        if self.bytes.capacity() == self.bytes.len() {
+            self.bytes.reserve(2048);
+        }
+        self.stream.read_buf(&mut self.bytes).await.ok().map(|read| read > 0)
+    }
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            self.stream.unread(self.bytes.split().freeze());
         }
     }
 }

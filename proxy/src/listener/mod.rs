@@ -159,7 +159,11 @@ async fn connection(
                 Some(known) => known,
                 None => match unless_drained(
                     &drain,
-                    inspect::preface(&mut stream, limits.connection_idle_timeout),
+                    inspect::preface(
+                        &mut stream,
+                        limits.connection_idle_timeout,
+                        limits.request_headers_timeout,
+                    ),
                 )
                 .await
                 {

@@ -1,7 +1,8 @@
 //! Kubernetes kinds, as far as a proxy reads them.
 //!
 //! In:  a positioned tree (`crate::yaml`).   Out: one type a kind, with the fields that decide endpoints, ports and names.
-//! Invariants: a field that is not named here is tolerated, since Kubernetes' own schema is large and checked elsewhere.
+//! Invariants: a field that is not named here is tolerated, since Kubernetes' own schema is large and checked elsewhere; one
+//! whose name is near to one of these is told of (but for `x-unread`, which Kubernetes has too).
 //! Not here: what the fields mean for a proxy (`crate::lower`).
 //! Read: `service` -> `endpoints` -> `pod`.
 

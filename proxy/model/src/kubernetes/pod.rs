@@ -17,6 +17,7 @@ pub struct Pod {
 /// A Pod as wanted.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-unread" = ["serviceAccount", "initContainers"]))]
 pub struct PodSpec {
     /// Containers.
     pub containers: Vec<Container>,
@@ -55,6 +56,7 @@ pub struct ContainerPort {
 /// A Pod as it is.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-unread" = ["hostIPs"]))]
 pub struct PodStatus {
     /// Its address.
     #[serde(rename = "podIP")]

@@ -59,6 +59,7 @@ pub(super) struct Manifest<'a> {
 static READERS: LazyLock<Vec<Reader>> = LazyLock::new(readers);
 
 const ISTIO: &str = "networking.istio.io";
+const SECURITY: &str = "security.istio.io";
 const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
 fn readers() -> Vec<Reader> {
@@ -190,39 +191,138 @@ pub(super) fn handling(api_version: &str, kind: &str) -> Handling {
     if let Some(reader) = READERS.iter().find(|r| r.group == group && r.kind == kind) {
         return match reader.versions.contains(&version) {
             true => Handling::Read(reader),
-            false => Handling::Unknown(Some(meant(reader))),
+            false => Handling::Unknown(Some(meant((reader.group, reader.versions[0], reader.kind)))),
         };
     }
     match (group, kind) {
-        ("security.istio.io", "AuthorizationPolicy" | "PeerAuthentication" | "RequestAuthentication") => {
+        (SECURITY, "AuthorizationPolicy" | "PeerAuthentication" | "RequestAuthentication") => {
             Handling::NotEnforced
         }
         (ISTIO, "EnvoyFilter" | "ProxyConfig")
         | ("telemetry.istio.io", "Telemetry")
         | ("extensions.istio.io", "WasmPlugin" | "TrafficExtension") => Handling::NotApplied,
         ("gateway.networking.k8s.io" | "gateway.networking.x-k8s.io", _) => Handling::NotApplied,
-        (ISTIO | "security.istio.io" | "telemetry.istio.io" | "extensions.istio.io" | "sidle.dev", _) => {
-            Handling::Unknown(nearest_kind(kind))
+        (ISTIO | SECURITY | "telemetry.istio.io" | "extensions.istio.io" | "sidle.dev", _) => {
+            Handling::Unknown(meant_in(group, kind).or_else(|| meant_anywhere(kind)))
         }
         _ => elsewhere(group, kind),
     }
 }
 
-/// A kind of Istio's under an API that is not Istio's is most likely a typing error; other kinds are somebody else's.
+/// A kind of a group that is not Istio's: a typing error, or somebody else's.
 fn elsewhere(group: &str, kind: &str) -> Handling {
-    let strange_group = group.is_empty() || crate::yaml::nearest(group, [ISTIO]).is_some();
-    match READERS.iter().find(|r| r.group == ISTIO && r.kind == kind) {
-        Some(reader) if strange_group => Handling::Unknown(Some(meant(reader))),
-        _ => Handling::Ignored,
+    let is_known_group = known().any(|(known, ..)| known == group);
+    let meant = match is_known_group {
+        true => meant_in(group, kind).or_else(|| meant_anywhere(kind)),
+        false => {
+            crate::yaml::nearest(group, known().map(|(group, ..)| group).filter(|group| !group.is_empty()))
+                .and_then(|near| meant_in(near, kind))
+        }
+    };
+    meant.map_or(Handling::Ignored, |meant| Handling::Unknown(Some(meant)))
+}
+
+/// Kinds that are named here and have no reader.
+const NAMED: [Named; 9] = [
+    (SECURITY, "v1", "AuthorizationPolicy"),
+    (SECURITY, "v1", "PeerAuthentication"),
+    (SECURITY, "v1", "RequestAuthentication"),
+    (ISTIO, "v1alpha3", "EnvoyFilter"),
+    (ISTIO, "v1beta1", "ProxyConfig"),
+    ("telemetry.istio.io", "v1", "Telemetry"),
+    ("extensions.istio.io", "v1alpha1", "WasmPlugin"),
+    ("gateway.networking.k8s.io", "v1", "HTTPRoute"),
+    ("gateway.networking.k8s.io", "v1", "GRPCRoute"),
+];
+
+/// Group, version and kind.
+type Named = (&'static str, &'static str, &'static str);
+
+fn known() -> impl Iterator<Item = Named> {
+    READERS.iter().map(|reader| (reader.group, reader.versions[0], reader.kind)).chain(NAMED)
+}
+
+/// The kind of `group` that was most likely meant.
+fn meant_in(group: &str, kind: &str) -> Option<String> {
+    let kinds = || known().filter(|(known, ..)| *known == group);
+    let name = crate::yaml::nearest(kind, kinds().map(|(.., kind)| kind))?;
+    kinds().find(|(.., kind)| *kind == name).map(meant)
+}
+
+/// A kind that stands under the wrong group; only Istio's are looked for by a misspelt name.
+fn meant_anywhere(kind: &str) -> Option<String> {
+    let istio = || known().filter(|(group, ..)| group.ends_with("istio.io"));
+    let near = || crate::yaml::nearest(kind, istio().map(|(.., kind)| kind));
+    let same = known().find(|(.., known)| *known == kind);
+    same.or_else(|| near().and_then(|name| istio().find(|(.., kind)| *kind == name))).map(meant)
+}
+
+fn meant((group, version, kind): Named) -> String {
+    let slash = if group.is_empty() { "" } else { "/" };
+    format!("did you mean `apiVersion: {group}{slash}{version}`, `kind: {kind}`?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(api_version: &str, kind: &str) -> Option<String> {
+        match handling(api_version, kind) {
+            Handling::Unknown(meant) => Some(meant.unwrap_or_default()),
+            _ => None,
+        }
     }
-}
 
-fn meant(reader: &Reader) -> String {
-    format!("did you mean `apiVersion: {}/{}`, `kind: {}`?", reader.group, reader.versions[0], reader.kind)
-}
+    #[test]
+    fn misspelt_kinds_and_groups() {
+        for (version, kind, expected) in [
+            ("networking.istio.io/v1", "VirtualServices", "networking.istio.io/v1`, `kind: VirtualService`"),
+            ("networking.istio.io/v1", "Service", "`apiVersion: v1`, `kind: Service`"),
+            ("networking.istio.io/v1", "AuthorizationPolicy", "security.istio.io/v1`"),
+            ("security.istio.io/v1", "AuthorisationPolicy", "`kind: AuthorizationPolicy`"),
+            ("securty.istio.io/v1", "AuthorizationPolicy", "security.istio.io/v1`"),
+            ("networking.istio.oi/v1", "DestinationRule", "networking.istio.io/v1`"),
+            ("apps/v1", "Deploymet", "`apiVersion: apps/v1`, `kind: Deployment`"),
+            ("v1", "Deployment", "`apiVersion: apps/v1`, `kind: Deployment`"),
+            ("v1", "Servce", "`apiVersion: v1`, `kind: Service`"),
+            ("v1", "VirtualServce", "networking.istio.io/v1`"),
+            ("v1beta1", "Service", "`apiVersion: v1`"),
+            ("discovery.k8s.io/v1", "EndpointSlices", "`kind: EndpointSlice`"),
+            ("discovery.k8s.io/v1", "Endpoints", "`apiVersion: v1`"),
+            ("sidle.dev/v1", "Proxi", "sidle.dev/v1`"),
+        ] {
+            let found = meant(version, kind);
+            assert!(
+                found.as_ref().is_some_and(|text| text.contains(expected)),
+                "{version} {kind}: {found:?}"
+            );
+        }
+    }
 
-fn nearest_kind(kind: &str) -> Option<String> {
-    let own = || READERS.iter().filter(|reader| !reader.group.is_empty());
-    let name = crate::yaml::nearest(kind, own().map(|reader| reader.kind))?;
-    own().find(|reader| reader.kind == name).map(meant)
+    #[test]
+    fn kinds_of_others_are_left_alone() {
+        for (version, kinds) in [
+            (
+                "v1",
+                "Binding ComponentStatus ConfigMap Event LimitRange Namespace Node PersistentVolume PersistentVolumeClaim \
+                 PodTemplate ReplicationController ResourceQuota Secret ServiceAccount",
+            ),
+            ("apps/v1", "ControllerRevision"),
+            ("extensions/v1beta1", "Ingress Deployment"),
+            ("networking.k8s.io/v1", "Ingress IngressClass NetworkPolicy IPAddress ServiceCIDR"),
+            ("rbac.authorization.k8s.io/v1", "Role RoleBinding ClusterRole ClusterRoleBinding"),
+            ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+            ("policy/v1", "PodDisruptionBudget"),
+            ("autoscaling/v2", "HorizontalPodAutoscaler"),
+            ("serving.knative.dev/v1", "Service"),
+            ("install.istio.io/v1alpha1", "IstioOperator"),
+            ("networking.gke.io/v1", "ManagedCertificate"),
+            ("monitoring.coreos.com/v1", "ServiceMonitor"),
+            ("argoproj.io/v1alpha1", "Rollout"),
+        ] {
+            for kind in kinds.split_whitespace() {
+                assert_eq!(meant(version, kind), None, "{version} {kind}");
+            }
+        }
+    }
 }

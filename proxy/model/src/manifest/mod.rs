@@ -137,6 +137,7 @@ impl Reading<'_> {
     fn resource(&mut self, root: NodeId, reader: &'static Reader) {
         let document = self.document;
         let mut findings = walk(document, root, &reader.shape);
+        let explained = findings.diagnostics.iter().any(Diagnostic::is_error);
         self.diagnostics.append(&mut findings.diagnostics);
         let metadata = document.value(root, "metadata").filter(|node| !findings.unusable.contains_key(node));
         let metadata = match metadata.map(|node| from_node::<RawMetadata>(document, node, &findings.unusable))
@@ -153,7 +154,6 @@ impl Reading<'_> {
         };
         let metadata = self.metadata(root, metadata);
         let mistaken = std::mem::take(&mut findings.mistaken);
-        let explained = !mistaken.is_empty();
         let manifest = Manifest {
             document,
             root,

@@ -1,8 +1,8 @@
 //! What a value must look like, compiled from the JSON Schema of its type.
 //!
 //! In:  a type that derives `JsonSchema`.   Out: a [`Shape`] for `walk`.
-//! Two extensions stand in the schemas: `x-oneof`, groups of fields of which at most one may be set, and `x-aliases`, other
-//! names of a field.
+//! Three extensions stand in the schemas: `x-oneof`, groups of fields of which at most one may be set, `x-aliases`, other
+//! names of a field, and `x-unread`, fields that are not read although their names are near to those that are.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value};
@@ -48,6 +48,8 @@ pub(crate) struct ObjectShape {
     pub exclusive: Vec<Vec<String>>,
     /// Whether other fields are tolerated.
     pub open: bool,
+    /// Other fields that are no typing errors.
+    pub unread: Vec<String>,
 }
 
 impl Shape {
@@ -143,6 +145,7 @@ fn compile_object(schema: &Map<String, Value>) -> Shape {
     };
     let mut object = ObjectShape {
         required: texts(schema.get("required")),
+        unread: texts(schema.get("x-unread")),
         exclusive: schema
             .get("x-oneof")
             .and_then(Value::as_array)

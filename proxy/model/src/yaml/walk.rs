@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Duration,
-    diagnostic::{Code, Diagnostic, codes},
+    diagnostic::{Code, Diagnostic, Severity, Span, codes},
 };
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -93,7 +93,7 @@ impl<'a> Walker<'a> {
                 // In kinds of Kubernetes, null is an absent field.
                 Some(_) if object.open && document.kind(value) == Kind::Null => {}
                 Some(shape) => self.below(text, |walker| walker.value(Some(name), value, shape)),
-                None if object.open => {}
+                None if object.open => self.near_field(name, object),
                 None => {
                     self.unknown_field(node, name, object);
                     self.findings.unusable.insert(value, None);
@@ -276,6 +276,19 @@ impl<'a> Walker<'a> {
         self.report(codes::UNKNOWN_FIELD, Some(key), key, Part::Key, message, Some(help));
     }
 
+    /// In kinds of Kubernetes other fields are tolerated; one that looks like a field that is read is told.
+    fn near_field(&mut self, key: NodeId, object: &ObjectShape) {
+        let text = self.document.text(key);
+        if object.unread.iter().any(|name| name == text) {
+            return;
+        }
+        let Some(name) = nearest(text, object.fields.keys().map(String::as_str)) else { return };
+        let message = format!("unknown field `{}` in {}: it is passed over", shorten(text), self.here());
+        let help = Some(format!("did you mean `{name}`?"));
+        let span = self.document.span(key);
+        self.tell(Severity::Warning, codes::UNKNOWN_FIELD, key, span, message, help);
+    }
+
     /// The value's path for a message.
     fn here(&self) -> String {
         if self.path.is_empty() { "the manifest".into() } else { format!("`{}`", shorten_path(&self.path)) }
@@ -290,7 +303,19 @@ impl<'a> Walker<'a> {
         message: String,
         help: Option<String>,
     ) {
-        let mut span = self.document.entry_span(key, node, part);
+        let span = self.document.entry_span(key, node, part);
+        self.tell(Severity::Error, code, node, span, message, help);
+    }
+
+    fn tell(
+        &mut self,
+        severity: Severity,
+        code: Code,
+        node: NodeId,
+        mut span: Span,
+        message: String,
+        help: Option<String>,
+    ) {
         span.length = span.length.max(1);
         let (code, message, help) = match self.findings.diagnostics.len() {
             MOST_MISTAKES.. => return,
@@ -301,7 +326,7 @@ impl<'a> Walker<'a> {
             ),
             _ => (code, message, help),
         };
-        let diagnostic = Diagnostic::error(code, message).at(self.document.file().clone(), span);
+        let diagnostic = Diagnostic::new(severity, code, message).at(self.document.file().clone(), span);
         self.findings.diagnostics.push(diagnostic.maybe_help(help));
         self.findings.mistaken.push(node);
     }

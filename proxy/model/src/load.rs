@@ -28,6 +28,7 @@ pub fn load(paths: &[PathBuf], node: &Node) -> Loaded {
     let (texts, diagnostics) = source::read(paths, SizeLimit::default());
     let unreadable = !diagnostics.is_empty();
     let mut loaded = load_texts(texts, node);
+    check::files::check(&loaded.config, &mut loaded.diagnostics);
     loaded.diagnostics.extend(diagnostics);
     if unreadable {
         loaded.ir = None;

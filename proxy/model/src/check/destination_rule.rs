@@ -18,7 +18,7 @@ use std::collections::HashSet;
 
 pub(super) fn check(spec: &DestinationRule, report: &mut Report<'_>) {
     let root = At::SPEC;
-    if !spec.host.is_empty() {
+    if !spec.host.is_empty() || report.is_written(root.to("host")) {
         report.judge(root.to("host"), codes::BAD_HOST, values::host_pattern(&spec.host));
     }
     export_to(&spec.export_to, root.to("exportTo"), report);

@@ -88,6 +88,14 @@ pub(super) fn server_tls(tls: &ServerTlsSettings, at: At<'_>, report: &mut Repor
     let pairs = !tls.tls_certificates.is_empty();
     match tls.mode {
         ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
+            for (index, pair) in tls.tls_certificates.iter().enumerate() {
+                let at = at.to("tlsCertificates");
+                let given =
+                    [("serverCertificate", &pair.server_certificate), ("privateKey", &pair.private_key)];
+                for (field, _) in given.iter().filter(|(_, file)| file.is_none()) {
+                    report.error(at.to(index), codes::BAD_TLS, format!("a certificate needs a `{field}`"));
+                }
+            }
             if !secret && !pairs && !files {
                 let message = "this mode needs a certificate";
                 let help = "set `serverCertificate` and `privateKey`, or a `credentialName`";

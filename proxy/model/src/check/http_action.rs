@@ -54,6 +54,18 @@ fn redirect(redirect: &HttpRedirect, route: &HttpRoute, at: At<'_>, report: &mut
     if let Some(scheme) = scheme.as_deref().filter(|scheme| !matches!(*scheme, "http" | "https")) {
         report.error(at.to("scheme"), codes::BAD_VALUE, format!("`{scheme}` is not `http` or `https`"));
     }
+    if let Some(authority) = authority {
+        report.judge(at.to("authority"), codes::BAD_HOST, values::authority(authority));
+    }
+    for (field, value) in [("uri", uri), ("prefixRewrite", prefix_rewrite)] {
+        let Some(text) = value else { continue };
+        report.judge(at.to(field), codes::BAD_VALUE, values::path_text(text));
+        if text.contains("://") {
+            let message = format!("`{text}` is put in the place of the path: the host stays");
+            let help = "write the scheme to `scheme`, the host to `authority`, and only the path here";
+            report.warn_help(at.to(field), codes::BAD_VALUE, message, help);
+        }
+    }
     let is_prefix = |m: &HttpMatchRequest| m.uri.as_ref().is_some_and(|uri| uri.prefix.is_some());
     let prefixes = !route.matches.is_empty() && route.matches.iter().all(is_prefix);
     if prefix_rewrite.is_some() && !prefixes {
@@ -88,8 +100,21 @@ fn rewrite(rewrite: &HttpRewrite, route: &HttpRoute, at: At<'_>, report: &mut Re
         }
         _ => {}
     }
+    if let Some(authority) = authority {
+        report.judge(at.to("authority"), codes::BAD_HOST, values::authority(authority));
+    }
     if let Some(regex) = uri_regex_rewrite {
-        report.judge(at.to("uriRegexRewrite").to("match"), codes::BAD_REGEX, values::regex(&regex.pattern));
+        let at = at.to("uriRegexRewrite");
+        report.judge(at.to("match"), codes::BAD_REGEX, values::regex(&regex.pattern));
+        report.judge(at.to("rewrite"), codes::BAD_VALUE, values::path_text(&regex.rewrite));
+    }
+    if let Some(uri) = uri {
+        report.judge(at.to("uri"), codes::BAD_VALUE, values::path_text(uri));
+        if uri.contains(['?', '#']) {
+            let message =
+                format!("`{uri}` holds a query or a fragment; the request's own query is put after it");
+            report.warn(at.to("uri"), codes::BAD_VALUE, message);
+        }
     }
     let to_slash = uri.as_deref() == Some("/");
     for request in &route.matches {

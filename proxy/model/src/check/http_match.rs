@@ -1,6 +1,7 @@
 //! One entry of an HTTP rule's `match`.
 
 use super::{
+    conditions,
     report::{At, Report},
     values,
     virtual_service::gateways,
@@ -33,6 +34,7 @@ pub(super) fn check(request: &HttpMatchRequest, at: At<'_>, report: &mut Report<
     values_of(&request.query_params, at.to("queryParams"), report);
     labels(&request.source_labels, at.to("sourceLabels"), report);
     gateways(&request.gateways, at.to("gateways"), report);
+    conditions::check(request, at, report);
 }
 
 fn text(value: &StringMatch, at: At<'_>, report: &mut Report<'_>) {

@@ -1,13 +1,13 @@
 //! One HTTP rule: exactly one action, and what goes with it.
 
 use super::{
-    http_action, http_match,
+    headers, http_action, http_match,
     report::{At, Report},
     values,
 };
 use crate::{
     diagnostic::codes,
-    istio::{Destination, HeaderOperations, Headers, HttpRoute, VirtualService},
+    istio::{Destination, HttpRoute, VirtualService},
 };
 
 pub(super) fn check(route: &HttpRoute, spec: &VirtualService, at: At<'_>, report: &mut Report<'_>) {
@@ -19,10 +19,10 @@ pub(super) fn check(route: &HttpRoute, spec: &VirtualService, at: At<'_>, report
         let at = at.to("route");
         let at = at.to(index);
         destination(&share.destination, at.to("destination"), report);
-        headers(share.headers.as_ref(), at.to("headers"), report);
+        headers::check(share.headers.as_ref(), at.to("headers"), report);
     }
     weights(&route.route.iter().map(|share| share.weight).collect::<Vec<_>>(), at.to("route"), report);
-    headers(route.headers.as_ref(), at.to("headers"), report);
+    headers::check(route.headers.as_ref(), at.to("headers"), report);
     if let Some(timeout) = route.timeout {
         report.judge(at.to("timeout"), codes::SHORT_DURATION, values::zero_or_a_millisecond(timeout));
     }
@@ -77,7 +77,9 @@ fn actions(route: &HttpRoute, spec: &VirtualService, at: At<'_>, report: &mut Re
 
 /// A destination by itself; whether it exists: `references`.
 pub(super) fn destination(destination: &Destination, at: At<'_>, report: &mut Report<'_>) {
-    if !destination.host.is_empty() && destination.host.parse::<std::net::IpAddr>().is_err() {
+    // A host that is not there at all was told with the types.
+    let written = !destination.host.is_empty() || report.is_written(at.to("host"));
+    if written && destination.host.parse::<std::net::IpAddr>().is_err() {
         report.judge(at.to("host"), codes::BAD_HOST, values::host_name(&destination.host));
     }
     if let Some(subset) = &destination.subset {
@@ -105,33 +107,6 @@ pub(super) fn weights(weights: &[u32], at: At<'_>, report: &mut Report<'_>) {
     } else if weights == [0] && report.is_written(at.to(0).to("weight")) {
         let message = "the only destination gets all traffic, even with weight 0";
         report.warn(at.to(0).to("weight"), codes::DEFAULTED, message);
-    }
-}
-
-/// Header operations of a route or a destination.
-fn headers(headers: Option<&Headers>, at: At<'_>, report: &mut Report<'_>) {
-    let Some(headers) = headers else { return };
-    for (side, operations) in [("request", &headers.request), ("response", &headers.response)] {
-        if let Some(operations) = operations {
-            header_operations(operations, at.to(side), report);
-        }
-    }
-}
-
-fn header_operations(operations: &HeaderOperations, at: At<'_>, report: &mut Report<'_>) {
-    for (field, values) in [("set", &operations.set), ("add", &operations.add)] {
-        for (name, value) in values {
-            let at = at.to(field);
-            let pseudo = matches!(name.as_str(), ":authority" | ":path" | ":method" | ":scheme");
-            if !pseudo {
-                report.judge(at.to(name.as_str()), codes::BAD_HEADER, values::header_name(name));
-            }
-            report.judge(at.to(name.as_str()), codes::BAD_HEADER, values::header_value(value));
-        }
-    }
-    for (index, name) in operations.remove.iter().enumerate() {
-        let at = at.to("remove");
-        report.judge(at.to(index), codes::BAD_HEADER, values::header_name(name));
     }
 }
 

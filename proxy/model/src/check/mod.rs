@@ -3,11 +3,15 @@
 //! In:  a [`Config`].   Out: diagnostics, each at the value that is wrong.
 //! Invariants: what passes without an error can be lowered; a field that is accepted and not applied is told, from one table
 //! (`not_applied`); a mistake of form or type that was told before is not told again by what follows from it.
-//! Not here: fields and types (`crate::yaml`), what depends on the proxy's place in the mesh (`crate::lower`).
+//! Not here: fields and types (`crate::yaml`), the file system (but for `files`, which only [`crate::load`] asks), what depends on the proxy's place in the mesh (`crate::lower`).
 //! Read: `report` -> `virtual_service`, `http_route` -> `destination_rule` … -> `references` -> `unreachable`.
 
+mod conditions;
 mod destination_rule;
+pub(crate) mod files;
 mod gateway;
+mod gateway_hosts;
+mod headers;
 mod http_action;
 mod http_match;
 mod http_route;
@@ -18,6 +22,7 @@ mod not_applied;
 mod proxy;
 mod references;
 mod report;
+mod selectors;
 mod service_entry;
 mod sidecar;
 #[cfg(test)]
@@ -54,5 +59,7 @@ pub fn check(config: &Config, node: &Node) -> Vec<Diagnostic> {
     metadata::check(config, &mut out);
     not_applied::check(config, &mut out);
     references::check(config, node, &mut out);
+    gateway_hosts::check(config, &mut out);
+    selectors::check(config, node, &mut out);
     out
 }

@@ -31,6 +31,10 @@ const fn deprecated(kind: &'static str, path: &'static [&'static str], expect: &
     Row { kind, path, value: None, severity: Severity::Info, code: codes::DEPRECATED, expect }
 }
 
+const fn not_shown(kind: &'static str, path: &'static [&'static str], expect: &'static str) -> Row {
+    Row { severity: Severity::Info, ..not_applied(kind, path, expect) }
+}
+
 const fn value(row: Row, value: &'static str) -> Row {
     Row { value: Some(value), ..row }
 }
@@ -43,7 +47,7 @@ const TABLE: &[Row] = &[
     not_applied(VS, &["delay", "exponentialDelay"], "no delay is injected, as in Istio"),
     not_applied(VS, &["abort", "http2Error"], "nothing is aborted, as in Istio"),
     not_applied(VS, &["match", "sourceSubnet"], "the condition is left out, as in Istio"),
-    not_applied(VS, &["match", "statPrefix"], "no statistics of this prefix are kept"),
+    not_shown(VS, &["match", "statPrefix"], "no statistics of this prefix are kept"),
     not_applied(VS, &["retries", "retryRemoteLocalities"], "a retry goes to any endpoint, near or far"),
     deprecated(VS, &["corsPolicy", "allowOrigin"], "use `allowOrigins`"),
     deprecated(VS, &["delay", "percent"], "use `percentage`"),
@@ -74,11 +78,13 @@ const TABLE: &[Row] = &[
     value(deprecated(DR, &["loadBalancer", "simple"], "use `LEAST_REQUEST`"), "LEAST_CONN"),
     not_applied("ServiceEntry", &["endpoints", "network"], "the endpoint is called directly"),
     not_applied("WorkloadEntry", &["network"], "the endpoint is called directly"),
+    not_applied("WorkloadGroup", &["template"], "no entries are made of it: write WorkloadEntries"),
     not_applied(
         "WorkloadGroup",
         &["probe"],
         "no probe is run: entries are endpoints while they are in the files",
     ),
+    not_shown("Gateway", &["servers", "name"], "no statistics of this name are kept"),
     not_applied("Gateway", &["servers", "defaultEndpoint"], "it is ignored, as in Istio"),
     not_applied("Gateway", &["tls", "credentialName"], SECRET),
     not_applied("Gateway", &["tls", "credentialNames"], SECRET),
@@ -107,7 +113,8 @@ const TABLE: &[Row] = &[
         &["outboundTrafficPolicy", "egressProxy"],
         "unknown traffic is treated as `mode` says",
     ),
-    not_applied("Sidecar", &["tls", "credentialName"], SECRET),
+    not_applied("Sidecar", &["ingress", "tls"], "the port takes plain text, from everybody"),
+    not_applied("Sidecar", &["http", "http2KeepAlive"], "no HTTP/2 PING is sent"),
     deprecated("Sidecar", &["port", "targetPort"], "it is ignored"),
     not_applied("Service", &["trafficDistribution"], "endpoints are chosen without regard to zones"),
     value(

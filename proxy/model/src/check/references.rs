@@ -1,4 +1,4 @@
-//! References between resources: gateways, delegates, hosts, subsets, ports, selectors.
+//! References between resources: gateways, delegates, hosts, subsets, ports.
 //!
 //! Invariant: a resource with mistakes counts as defined, so that one mistake is told once.
 //! Not here: which DestinationRule applies to which client (`crate::lower`): here a subset exists if any rule of its host
@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     diagnostic::{Diagnostic, codes},
     ir::{HostPattern, Node},
-    istio::{Destination, VirtualService},
+    istio::{Destination, DestinationRule, TrafficPolicy, VirtualService},
     yaml::nearest,
 };
 use std::{
@@ -52,8 +52,10 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
             let help = known.suggest_host(&host);
             Report::new(resource, out).warn_help(At::SPEC.to("host"), codes::UNUSED_RULE, message, help);
         }
+        if let Some(ports) = known.hosts.get(&host) {
+            rule_ports(&resource.spec, &host, ports, &mut Report::new(resource, out));
+        }
     }
-    selectors(config, node, out);
 }
 
 /// What the files define.
@@ -231,10 +233,8 @@ fn destination(target: &Destination, host: &str, at: At<'_>, known: &Known<'_>, 
         && !ports.contains(&port.number)
         && port.number != 0
     {
-        let list: Vec<_> = ports.iter().map(u16::to_string).collect();
         let message = format!("`{host}` has no port {}: requests get 503", port.number);
-        let help = format!("its ports are: {}", list.join(", "));
-        report.warn_help(at.to("port").to("number"), codes::UNKNOWN_PORT, message, help);
+        report.warn_help(at.to("port").to("number"), codes::UNKNOWN_PORT, message, list_of(ports));
     }
     let Some(subset) = target.subset.as_deref() else { return };
     let subsets = known.subsets_of(host);
@@ -250,6 +250,43 @@ fn destination(target: &Destination, host: &str, at: At<'_>, known: &Known<'_>, 
     };
     let message = format!("no DestinationRule defines the subset `{subset}` of `{host}`");
     report.error_help(at.to("subset"), codes::UNKNOWN_SUBSET, message, help);
+}
+
+/// Settings of ports that the rule's host has not.
+fn rule_ports(spec: &DestinationRule, host: &str, ports: &BTreeSet<u16>, report: &mut Report<'_>) {
+    let root = At::SPEC;
+    let mut check = |policy: &TrafficPolicy, at: At<'_>| {
+        for (index, settings) in policy.port_level_settings.iter().enumerate() {
+            let number = settings.port.as_ref().map_or(0, |port| port.number);
+            if number != 0 && !ports.contains(&number) {
+                let message = format!("`{host}` has no port {number}: these settings apply to nothing");
+                let at = at.to("portLevelSettings");
+                report.warn_help(
+                    at.to(index).to("port").to("number"),
+                    codes::UNKNOWN_PORT,
+                    message,
+                    list_of(ports),
+                );
+            }
+        }
+    };
+    if let Some(policy) = &spec.traffic_policy {
+        check(policy, root.to("trafficPolicy"));
+    }
+    for (index, subset) in spec.subsets.iter().enumerate() {
+        if let Some(policy) = &subset.traffic_policy {
+            check(policy, root.to("subsets").to(index).to("trafficPolicy"));
+        }
+    }
+}
+
+fn list_of(ports: &BTreeSet<u16>) -> String {
+    let list: Vec<_> = ports.iter().map(u16::to_string).collect();
+    if list.is_empty() {
+        "it has no ports at all".into()
+    } else {
+        format!("its ports are: {}", list.join(", "))
+    }
 }
 
 /// Gateways that rules are for, in the VirtualService and in its matches.
@@ -323,52 +360,6 @@ fn delegates(spec: &VirtualService, namespace: &str, known: &Known<'_>, report: 
                 let message = format!("no file defines the VirtualService `{owner}/{}`", delegate.name);
                 report.error_help(at.to("delegate").to("name"), codes::UNKNOWN_DELEGATE, message, help);
             }
-        }
-    }
-}
-
-type Labels = BTreeMap<String, String>;
-
-/// Selectors that no workload has the labels for, where the files describe workloads at all.
-fn selectors(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
-    let mut workloads: Vec<(&str, &Labels)> = Vec::new();
-    workloads.extend(config.pods.iter().map(|pod| (&*pod.metadata.namespace, &pod.metadata.labels)));
-    workloads
-        .extend(config.workload_entries.iter().map(|entry| (&*entry.metadata.namespace, &entry.spec.labels)));
-    workloads.extend(
-        config.workloads.iter().map(|w| (&*w.metadata.namespace, &w.spec.pod_template().metadata.labels)),
-    );
-    if workloads.is_empty() {
-        return;
-    }
-    workloads.push((&node.namespace, &node.labels));
-    let selects = |namespace: Option<&str>, selector: &Labels| {
-        let has_all = |labels: &Labels| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
-        let inside = |other: &str| namespace.is_none_or(|namespace| namespace == other);
-        selector.is_empty() || workloads.iter().any(|(other, labels)| inside(other) && has_all(labels))
-    };
-    const MESSAGE: &str = "no workload in the files has these labels";
-    let root = At::SPEC;
-    for resource in &config.sidecars {
-        let selector = resource.spec.workload_selector.as_ref().map(|selector| &selector.labels);
-        if selector.is_some_and(|selector| !selects(Some(&resource.metadata.namespace), selector)) {
-            Report::new(resource, out).info(root.to("workloadSelector"), codes::SELECTS_NOTHING, MESSAGE);
-        }
-    }
-    for resource in &config.destination_rules {
-        let selector = resource.spec.workload_selector.as_ref().map(|selector| &selector.match_labels);
-        if selector.is_some_and(|selector| !selects(Some(&resource.metadata.namespace), selector)) {
-            Report::new(resource, out).info(root.to("workloadSelector"), codes::SELECTS_NOTHING, MESSAGE);
-        }
-    }
-    for resource in &config.gateways {
-        if !selects(None, &resource.spec.selector) {
-            Report::new(resource, out).info(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);
-        }
-    }
-    for resource in &config.proxies {
-        if !selects(Some(&resource.metadata.namespace), &resource.spec.selector) {
-            Report::new(resource, out).info(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);
         }
     }
 }

@@ -128,6 +128,44 @@ pub(super) fn visibility(text: &str) -> Result<(), String> {
     }
 }
 
+/// An authority that is sent to others: a host, perhaps with a port.
+pub(super) fn authority(text: &str) -> Result<(), String> {
+    let says = |what: &str| Err(format!("`{text}` is not a host, or a host and a port: {what}"));
+    let (host, port) = match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(_)) => return says("an IPv6 address stands in brackets, as in [::1]:80"),
+        Ok(IpAddr::V4(_)) => return Ok(()),
+        Err(_) if text.ends_with(']') => (text, None),
+        Err(_) => text.rsplit_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    if text.contains("://") {
+        return says("it holds a scheme");
+    } else if text.contains('/') {
+        return says("it holds a path");
+    } else if text.contains('%') {
+        return says("operators are not applied in it");
+    } else if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
+        return says("a port is a number from 1 to 65535");
+    }
+    match host.strip_prefix('[').map(|rest| rest.strip_suffix(']').unwrap_or_default()) {
+        Some(address) if address.parse::<std::net::Ipv6Addr>().is_err() => {
+            says("in brackets stands an IPv6 address")
+        }
+        None => host_name(host),
+        Some(_) => Ok(()),
+    }
+}
+
+/// What takes the place of a path, or of a part of one, and is sent as it is.
+pub(super) fn path_text(text: &str) -> Result<(), String> {
+    match text.chars().find(|c| c.is_control() || *c == ' ') {
+        Some(' ') => Err("a path cannot hold a space: write `%20`".into()),
+        Some(control) => {
+            Err(format!("a path cannot hold the control character {}", control.escape_unicode()))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A header's name.
 pub(super) fn header_name(text: &str) -> Result<(), String> {
     match HeaderName::from_bytes(text.as_bytes()) {
@@ -267,6 +305,21 @@ mod tests {
         ] {
             assert_eq!(namespaced_host(text, required).is_ok(), good, "{text}");
         }
+    }
+
+    #[test]
+    fn authorities() {
+        for text in ["a", "a.b:80", "a_b.c", "10.0.0.1", "10.0.0.1:80", "[::1]", "[::1]:80", "A.b"] {
+            assert_eq!(authority(text), Ok(()), "{text}");
+        }
+        for text in [
+            "", "a b", "http://a", "a/b", "a:b", "a:0", "a:99999", "::1", "[a]:80", "[::1", "*.a", "u@a",
+            "%REQ(x)%",
+        ] {
+            assert!(authority(text).is_err(), "{text}");
+        }
+        assert!(path_text("/a%20b").is_ok() && path_text("").is_ok() && path_text("/é").is_ok());
+        assert!(path_text("/a b").is_err() && path_text("/a\n").unwrap_err().contains("\\u{a}"));
     }
 
     #[test]

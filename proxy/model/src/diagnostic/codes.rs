@@ -72,6 +72,7 @@ codes! {
     UNUSED_RULE = "SDL0305": "A DestinationRule for a host that no file defines.";
     SELECTS_NOTHING = "SDL0306": "A selector that no workload in the files has the labels for.";
     UNKNOWN_PORT = "SDL0307": "A port that the service does not have.";
+    MISSING_FILE = "SDL0308": "A file that is named and does not exist.";
 
     UNREACHABLE_ROUTE = "SDL0401": "A rule that an earlier one always takes the requests of.";
     SHADOWED_RESOURCE = "SDL0402": "A resource of which an older one takes the place.";

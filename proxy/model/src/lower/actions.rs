@@ -6,11 +6,7 @@
 //! Source: R8, R9, R17.
 
 use super::{
-    clusters::Place,
-    headers::Changes,
-    matches::Site,
-    policies, retries,
-    routes::{Routes, note_headers},
+    clusters::Place, headers::Changes, matches::Site, policies, retries, routes::Routes,
     virtual_services::HttpRule,
 };
 use crate::{
@@ -25,7 +21,6 @@ use http::StatusCode;
 
 /// What a rule does. `None`: it does not say.
 pub(super) fn lower(routes: &mut Routes<'_>, rule: &HttpRule<'_>, site: Site<'_>) -> Option<RouteAction> {
-    note_headers(&mut routes.notes, rule);
     let route = &*rule.route;
     if let Some(to) = &route.redirect {
         return Some(RouteAction::Redirect(redirect(to, site.port)));

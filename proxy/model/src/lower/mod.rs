@@ -21,10 +21,11 @@ mod gateways;
 mod headers;
 mod inbound;
 mod matches;
-mod names;
+pub(crate) mod names;
 mod notes;
 mod outbound;
 mod policies;
+mod ports;
 mod protocol;
 mod registry;
 mod retries;
@@ -77,10 +78,12 @@ pub fn lower(config: &Config, node: &Node) -> Lowered {
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &proxy.spec), &mut plan.listeners);
+    let settings = settings::lower(mesh.proxy.map(|proxy| &proxy.spec));
+    ports::note_taken(&mesh, &plan.listeners, &settings, &mut routes.notes);
     let (listeners, route_configurations) = plan.finish();
     let ir = Ir {
         node: mesh.node.clone(),
-        settings: settings::lower(mesh.proxy.map(|proxy| &proxy.spec)),
+        settings,
         listeners,
         route_configurations,
         clusters: routes.clusters.into_vec(),

@@ -59,7 +59,7 @@ pub(super) fn covers(outer: &str, inner: &str) -> bool {
 }
 
 /// The more specific of two patterns of which one covers the other.
-pub(super) fn intersection<'h>(a: &'h str, b: &'h str) -> Option<&'h str> {
+pub(crate) fn intersection<'h>(a: &'h str, b: &'h str) -> Option<&'h str> {
     if covers(a, b) {
         Some(b)
     } else if covers(b, a) {

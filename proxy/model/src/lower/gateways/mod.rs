@@ -159,7 +159,6 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
             }
             servers.push(server);
         }
-        note_unbound(routes, gateway);
     }
     for ((bind, port), servers) in ports {
         listener(routes, plan, bind, port, &servers);
@@ -176,21 +175,6 @@ fn listen_port(routes: &Routes<'_>, number: u16) -> u16 {
         Some(IntOrString::Name(name)) => mesh.container_port(name),
     });
     target.unwrap_or(number)
-}
-
-/// Rules bound to a Gateway none of whose servers has a host of theirs.
-fn note_unbound(routes: &mut Routes<'_>, gateway: &Resource<Gateway>) {
-    let mesh = routes.mesh;
-    let servers: Vec<_> = (0..gateway.spec.servers.len()).map(|at| BoundServer::new(gateway, at)).collect();
-    let name = format!("{}/{}", gateway.metadata.namespace, gateway.metadata.name);
-    for at in mesh.virtual_services.of_gateway(&name) {
-        let rules = &mesh.virtual_services.list[*at];
-        if servers.iter().all(|server| server.shared_hosts(rules).is_empty()) {
-            let message =
-                format!("never applies at {}: no server of it has any of these hosts", gateway.title());
-            routes.notes.warn(rules.resource, codes::DROPPED, &["hosts".into()], message);
-        }
-    }
 }
 
 fn listener(

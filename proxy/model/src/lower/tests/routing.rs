@@ -428,6 +428,7 @@ fn conditions_that_cannot_be_met_and_header_names_that_mean_fields() {
   http:
   - match:
     - {headers: {'@request.auth.claims.x': {exact: a}}}
+    - {authority: {exact: a}, headers: {host: {exact: b}}}
     - {headers: {uri: {exact: /a}, ':method': {exact: PUT}, host: {exact: h}}}
     directResponse: {status: 200}";
     let lowered = lowered(&(reviews() + &rules("reviews", spec)));

@@ -134,11 +134,11 @@ fn known_endpoints(config: &ir::Cluster, before: Option<&EndpointSet>) -> Vec<En
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn named(names: &[(&str, u32)]) -> Arc<ir::Cluster> {
+    pub(crate) fn named(names: &[(&str, u32)]) -> Arc<ir::Cluster> {
         let endpoint = |(name, weight): &(&str, u32)| ir::Endpoint {
             address: ir::EndpointAddress::new(name, 80),
             weight: *weight,

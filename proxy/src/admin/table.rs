@@ -82,7 +82,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     get("/server_info", "version, state and command line", Quick(process::server_info)),
     get("/memory", "memory of the process", Slow(process::memory)),
     post("/reload", "read the files again; 422 if they have errors", Later(config::reload)),
-    post("/logging", "?level=error|warn|info|debug|trace: the proxy's own log", Quick(process::logging)),
+    post(
+        "/logging",
+        "?level=error|warn|info|debug|trace|off, or TARGET=LEVEL,…: the proxy's own log",
+        Quick(process::logging),
+    ),
     post("/reopen_logs", "open the access log anew, after a rotation", Quick(process::reopen_logs)),
     post("/healthcheck/fail", "make /ready answer 503", Quick(ready::fail)),
     post("/healthcheck/ok", "undo /healthcheck/fail", Quick(ready::ok)),

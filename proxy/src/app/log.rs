@@ -32,10 +32,53 @@ impl Handle {
     /// # Errors
     /// Says what is wrong with it.
     pub fn set(&self, text: &str) -> Result<(), String> {
-        let filter = EnvFilter::try_new(text).map_err(|error| {
-            format!("`{text}` is not a level: {error}; expected error, warn, info, debug, trace or off")
-        })?;
+        let filter = filter(text).map_err(|error| format!("{error}; {USAGE}"))?;
         let handle = self.0.as_ref().ok_or("another subscriber has the log")?;
         handle.reload(filter).map_err(|error| error.to_string())
+    }
+}
+
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+/// Crates that have something to say: the first part of a target.
+const CRATES: [&str; 7] = ["sidle", "h2", "hyper", "hyper_util", "hickory", "rustls", "tokio"];
+const USAGE: &str = "expected error, warn, info, debug, trace or off, or TARGET=LEVEL with commas between, \
+                     such as info,sidle::upstream=debug,h2=trace";
+
+/// The filter that `text` says. By itself `EnvFilter` takes every word for a target, so that a misspelt level would silence
+/// the log.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    for directive in text.split(',') {
+        let (target, level) = directive.split_once('=').map_or((None, directive), |(t, l)| (Some(t), l));
+        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            return Err(format!("`{level}` is not a level"));
+        }
+        let known = |target: &str| {
+            let crate_name = target.split("::").next().unwrap_or_default();
+            CRATES.iter().any(|name| {
+                crate_name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+            })
+        };
+        if let Some(target) = target.filter(|target| !known(target)) {
+            return Err(format!("`{target}` is not a target: nothing of this name writes to the log"));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|error| format!("`{text}` is not a filter: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_targets_that_exist() {
+        for text in
+            ["info", "OFF", "warn,sidle=debug", "sidle::upstream::dns=trace,h2=off", "hickory_net=debug"]
+        {
+            assert!(filter(text).is_ok(), "{text}");
+        }
+        for text in ["foo", "", "info,", "foo=debug", "sidle", "sidle=loud", "sidle[a]=info", "sidlex=info"] {
+            assert!(filter(text).is_err(), "{text}");
+        }
+        assert!(Handle(None).set("inof").unwrap_err().contains("expected error, warn"));
     }
 }

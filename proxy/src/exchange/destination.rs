@@ -91,19 +91,21 @@ async fn named(
     let addresses = connection.worker.shared.dns.resolve(host).await?;
     let ip = *addresses.first().ok_or(ProxyError::DnsFailure)?;
     let address = SocketAddr::new(ip, port);
-    if is_own(snapshot, address) { Err(ProxyError::Loop) } else { Ok(address) }
+    let mut own = snapshot.ir.listeners.iter().map(|listener| &listener.address);
+    if own.any(|own| reaches(address, own)) { Err(ProxyError::Loop) } else { Ok(address) }
 }
 
-fn is_own(snapshot: &Snapshot, address: SocketAddr) -> bool {
+/// Whether a connection to `address` arrives at the listener at `own`.
+fn reaches(address: SocketAddr, own: &ir::ListenAddress) -> bool {
     let ip = address.ip().to_canonical();
     let local = ip.is_loopback() || ip.is_unspecified(); // connecting to 0.0.0.0 reaches loopback
-    snapshot.ir.listeners.iter().any(|listener| match listener.address {
+    match own {
         ir::ListenAddress::Socket(own) => {
             let any = own.ip().is_unspecified() || own.ip().is_loopback();
             own.port() == address.port() && (own.ip().to_canonical() == ip || (any && local))
         }
         ir::ListenAddress::Unix(_) => false,
-    })
+    }
 }
 
 /// The text of an endpoint's address without its port, for SNI where nothing better is known.
@@ -112,5 +114,35 @@ pub fn host_of(authority: Option<&Authority>, address: &EndpointAddr) -> String 
         (Some(authority), _) => sidle_routing::host::split_host_port(authority.as_str()).0.to_owned(),
         (None, EndpointAddr::Socket(socket)) => socket.ip().to_string(),
         (None, EndpointAddr::Unix(_)) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_lead_back_here() {
+        let reached = |own: &str, address: &str| {
+            reaches(address.parse().unwrap(), &ir::ListenAddress::Socket(own.parse().unwrap()))
+        };
+        for (own, address, expected) in [
+            ("127.0.0.1:15001", "127.0.0.1:15001", true),
+            ("127.0.0.1:15001", "127.0.0.1:15002", false),
+            ("127.0.0.1:15001", "0.0.0.0:15001", true),
+            ("127.0.0.1:15001", "[::ffff:127.0.0.1]:15001", true),
+            ("127.0.0.1:15001", "10.0.0.1:15001", false),
+            ("0.0.0.0:15006", "127.0.0.5:15006", true),
+            ("0.0.0.0:15006", "[::]:15006", true),
+            ("[::]:15006", "[::1]:15006", true),
+            ("10.0.0.7:80", "10.0.0.7:80", true),
+            ("10.0.0.7:80", "[::ffff:10.0.0.7]:80", true),
+            ("10.0.0.7:80", "127.0.0.1:80", false),
+            ("10.0.0.7:80", "10.0.0.8:80", false),
+        ] {
+            assert_eq!(reached(own, address), expected, "{address} at {own}");
+        }
+        let unix = ir::ListenAddress::Unix("/run/x".into());
+        assert!(!reaches("127.0.0.1:80".parse().unwrap(), &unix));
     }
 }

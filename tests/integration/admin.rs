@@ -92,3 +92,16 @@ fn the_command_line_reads_a_running_proxy() {
         assert!(!text.contains('\u{1b}'), "no colours in a pipe");
     }
 }
+
+#[test]
+fn the_log_takes_levels_and_targets_that_exist() {
+    let sidle = Sidle::run("");
+    for (level, status) in
+        [("debug", 200), ("foo", 400), ("foo=debug", 400), ("info,sidle=warn", 200), ("inof", 400)]
+    {
+        let answer = sidle.admin_post(&format!("/logging?level={level}"));
+        assert_eq!(answer.status, status, "{level}");
+        assert!(status == 200 || answer.body.contains("expected error, warn, info"), "{}", answer.body);
+    }
+    assert!(sidle.admin_post("/logging").body.contains("sidle=warn"), "the last good one holds");
+}

@@ -69,3 +69,64 @@ fn standard_input_is_read_and_usage_errors_are_2() {
     assert!((text(&output.stdout) + &text(&output.stderr)).contains("hosts"), "did you mean");
     assert_eq!(check(&["--no-such-flag"]).status.code(), Some(2));
 }
+
+/// `line code` of everything that is said of `manifests` for a proxy with these labels.
+fn said_of(manifests: &str, labels: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), manifests).unwrap();
+    let output = command()
+        .current_dir(folder.path())
+        .args(["check", "-o", "json", "--labels", labels, "a.yaml"])
+        .output()
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let all = json["diagnostics"].as_array().unwrap();
+    all.iter().map(|d| format!("{} {}", d["span"]["line"], d["code"].as_str().unwrap_or_default())).collect()
+}
+
+/// What `run` used to refuse without a place, and what was dropped, passed over or left closed without a word.
+#[test]
+fn what_would_not_work_is_told_before_it_runs() {
+    let manifests = "\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: public}
+spec:
+  selector: {istio: ingress}
+  servers:
+  - port: {number: 443, name: https, protocol: HTTPS}
+    hosts: [shop.example]
+    tls: {mode: SIMPLE, serverCertificate: tls/cert.pem, privateKey: a.yaml}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop.example, other.example]
+  gateways: [public]
+  http:
+  - match: [{method: {exact: get}}]
+    rewrite: {authority: 'http://b'}
+    headers: {request: {set: {content-length: '0'}}}
+    directResponse: {status: 200}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec:
+  ports: [{port: 80, name: http}]
+  selectors: {app: reviews}
+";
+    let expected = [
+        "5 SDL0306",
+        "9 SDL0308",
+        "15 SDL0601",
+        "18 SDL0403",
+        "19 SDL0107",
+        "19 SDL0201",
+        "20 SDL0501",
+        "28 SDL0101",
+    ];
+    assert_eq!(said_of(manifests, "app=web"), expected);
+    assert_eq!(said_of(manifests, "istio=ingress"), expected[1..], "the Gateway is for this proxy");
+}

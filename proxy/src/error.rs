@@ -15,6 +15,9 @@ pub enum ProxyError {
     /// No virtual host or route matches.
     #[error("no route")]
     NoRoute,
+    /// The request is for a host that other TLS settings hold for than those of its connection.
+    #[error("misdirected request")]
+    Misdirected,
     /// The route's cluster is [`sidle_model::ir::BLACK_HOLE_CLUSTER`].
     #[error("destination is not registered")]
     BlackHole,
@@ -110,6 +113,9 @@ pub enum Refusal {
     /// `expect` asks for what nobody can promise.
     #[error("unknown expectation")]
     UnknownExpectation,
+    /// A header with `_` in its name, where the configuration refuses those.
+    #[error("header name with an underscore")]
+    Underscore,
 }
 
 impl Refusal {
@@ -125,6 +131,7 @@ impl Refusal {
             | Refusal::BadHost
             | Refusal::BadTarget
             | Refusal::ConnectContent
+            | Refusal::Underscore
             | Refusal::BadRequest(_) => StatusCode::BAD_REQUEST,
         }
     }
@@ -136,6 +143,7 @@ impl Refusal {
             Refusal::BadHost => "http1.invalid_host",
             Refusal::BadTarget => "path_normalization_failed",
             Refusal::ConnectContent => "http1.content_length_not_allowed",
+            Refusal::Underscore => "http1.unexpected_underscore",
             Refusal::BadRequest(_) => "http1.codec_error",
             Refusal::UriTooLong => "http1.request_target_too_long",
             Refusal::HeadTooLarge => "http1.headers_too_large",
@@ -155,6 +163,7 @@ impl ProxyError {
             Refused(refusal) => refusal.status(),
             ClientBody => StatusCode::BAD_REQUEST,
             NoRoute => StatusCode::NOT_FOUND,
+            Misdirected => StatusCode::MISDIRECTED_REQUEST,
             BlackHole | UpstreamProtocol => StatusCode::BAD_GATEWAY,
             NoCluster
             | NoHealthyUpstream
@@ -178,7 +187,7 @@ impl ProxyError {
         use ProxyError::*;
         match self {
             Refused(_) | ClientBody => ResponseFlags::DPE,
-            NoRoute => ResponseFlags::NR,
+            NoRoute | Misdirected => ResponseFlags::NR,
             BlackHole => ResponseFlags::NONE,
             NoCluster => ResponseFlags::NC,
             NoHealthyUpstream => ResponseFlags::UH,
@@ -202,6 +211,7 @@ impl ProxyError {
         Cow::Borrowed(match self {
             Refused(refusal) => refusal.details(),
             NoRoute => "route_not_found",
+            Misdirected => "misdirected_request",
             BlackHole => "direct_response",
             NoCluster => "cluster_not_found",
             NoHealthyUpstream => "no_healthy_upstream",

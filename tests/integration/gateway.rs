@@ -102,3 +102,40 @@ async fn a_new_gateway_port_opens_without_a_restart() {
     wait::eventually("the new port", || async { tokio::net::TcpStream::connect(port).await.ok() }).await;
     assert_eq!(Client::http1(port).await.get("any.example", "/").await.version(), "v1");
 }
+
+/// Two servers of a port may differ in certificates and in who may come: a connection to one is not a way to the other.
+#[tokio::test]
+async fn a_request_for_another_server_of_the_port_is_misdirected() {
+    let echo = Echo::start("v1");
+    let authority = Authority::new();
+    let port = ports::free();
+    let builder = Sidle::builder();
+    let folder = builder.folder().to_owned();
+    authority.issue(&["*.shop.example"]).write(&folder, "all");
+    let server = |name: &str, host: &str| {
+        format!(
+            "    - port: {{ number: {port}, name: https-{name}, protocol: HTTPS }}\n      hosts: ['{host}']\n      \
+             tls: {{ mode: SIMPLE, serverCertificate: {folder}/all.pem, privateKey: {folder}/all.key }}\n",
+            port = port.port(),
+            folder = folder.display(),
+        )
+    };
+    let manifests = gateway(&(server("all", "*.shop.example") + &server("api", "api.shop.example")))
+        + &routes("*.shop.example")
+        + &service("shop", "shop.internal", "HTTP", &[("v1", echo.port())]);
+    let _sidle = builder.file("test.yaml", &manifests).start();
+    for (server_name, host, status) in [
+        ("www.shop.example", "www.shop.example", 200),
+        ("www.shop.example", "WWW.shop.example.:443", 200),
+        ("www.shop.example", "other.shop.example", 200),
+        ("www.shop.example", "api.shop.example", 421),
+        ("www.shop.example", "elsewhere.example", 421),
+        ("api.shop.example", "api.shop.example", 200),
+        ("api.shop.example", "www.shop.example", 421),
+    ] {
+        let tls = authority.connect(port, server_name, &[b"h2"]).await.unwrap();
+        assert_eq!(Client::http2_over(tls).await.get(host, "/").await.status, status, "{server_name} {host}");
+        let tls = authority.connect(port, server_name, &[b"http/1.1"]).await.unwrap();
+        assert_eq!(Client::http1_over(tls).await.get(host, "/").await.status, status, "{server_name} {host}");
+    }
+}

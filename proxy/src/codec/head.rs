@@ -3,6 +3,7 @@
 //! Invariants: `authority` is the one truth about the host; the `host` header, if there is one, is only its place in the
 //! header order and is rewritten by the codec that sends. Hop-by-hop fields are gone.
 
+use super::Authority;
 use super::h1::Casing;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_routing::RequestView;
@@ -32,37 +33,6 @@ impl Scheme {
             Scheme::Http => 80,
             Scheme::Https => 443,
         }
-    }
-}
-
-/// A host, perhaps with a port, that is safe to send; see [`Authority::new`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authority(HeaderValue);
-
-impl Authority {
-    /// Checks that `value` is a host with an optional port and nothing else (RFC 9110 section 7.2).
-    pub fn new(value: HeaderValue) -> Option<Self> {
-        let bytes = value.as_bytes();
-        let plain = |byte: u8| {
-            byte.is_ascii_alphanumeric()
-                || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
-        };
-        (!bytes.is_empty() && bytes.iter().all(|&byte| plain(byte))).then_some(Authority(value))
-    }
-
-    /// From text that the configuration gives.
-    pub fn from_config(text: &str) -> Option<Self> {
-        HeaderValue::from_str(text).ok().and_then(Self::new)
-    }
-
-    /// As sent.
-    pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
-    }
-
-    /// For a `host` header.
-    pub fn to_header(&self) -> HeaderValue {
-        self.0.clone()
     }
 }
 

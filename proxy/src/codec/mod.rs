@@ -6,6 +6,7 @@
 //! Not here: routes, policies, upstream connections.
 //! Read: `detect` -> `head` -> `body` -> `h1` -> `h2` -> `tunnel`.
 
+mod authority;
 pub mod body;
 pub mod detect;
 pub mod grpc;
@@ -17,10 +18,12 @@ pub mod stream;
 mod target;
 pub mod timer;
 pub mod tunnel;
+pub mod underscores;
 
+pub use authority::Authority;
 pub use body::{Body, BodyError};
 pub use h2::send::SendingBody;
-pub use head::{Authority, Interim, RequestHead, ResponseHead, Scheme};
+pub use head::{Interim, RequestHead, ResponseHead, Scheme};
 pub use stream::Stream;
 pub use tunnel::{Duplex, Tunnel};
 

@@ -7,6 +7,7 @@
 //! or `>` in a query, which need not be refused.
 //! Source: RFC 9112 section 3.2, RFC 9113 section 8.3.1.
 
+use super::Authority;
 use crate::error::Refusal;
 use http::{Method, uri::PathAndQuery};
 use sidle_routing::path::{self, Normalization};
@@ -16,12 +17,16 @@ use std::borrow::Cow;
 ///
 /// # Errors
 /// When it is not a path, or not one path.
-pub fn normal(target: Option<PathAndQuery>, method: &Method) -> Result<PathAndQuery, Refusal> {
+pub fn normal(
+    target: Option<PathAndQuery>,
+    method: &Method,
+    normalization: Normalization,
+) -> Result<PathAndQuery, Refusal> {
     let target = target.ok_or(Refusal::BadTarget)?; // only CONNECT names an authority and no path
     if target.as_str() == "*" && *method == Method::OPTIONS {
         return Ok(target);
     }
-    let normal = match path::normalise(target.as_str(), Normalization::Base) {
+    let normal = match path::normalise(target.as_str(), normalization) {
         Ok(Cow::Borrowed(_)) => None,
         Ok(Cow::Owned(normal)) => Some(normal),
         Err(ambiguous) => {
@@ -35,9 +40,13 @@ pub fn normal(target: Option<PathAndQuery>, method: &Method) -> Result<PathAndQu
 /// The target of CONNECT in place of the path that it has not.
 ///
 /// # Errors
-/// When there is a path: the target was not an authority.
-pub fn of_connect(target: Option<PathAndQuery>) -> Result<PathAndQuery, Refusal> {
-    target.map_or_else(|| Ok(PathAndQuery::from_static("/")), |_| Err(Refusal::BadTarget))
+/// When there is a path: the target was not an authority. When the authority does not say which port (RFC 9110 section 9.3.6).
+pub fn of_connect(target: Option<PathAndQuery>, authority: &Authority) -> Result<PathAndQuery, Refusal> {
+    match target {
+        Some(_) => Err(Refusal::BadTarget),
+        None if !authority.has_port() => Err(Refusal::BadHost),
+        None => Ok(PathAndQuery::from_static("/")),
+    }
 }
 
 #[cfg(test)]
@@ -45,8 +54,12 @@ mod tests {
     use super::*;
 
     fn target(text: &'static str, method: Method) -> Result<String, Refusal> {
+        target_as(text, method, Normalization::Base)
+    }
+
+    fn target_as(text: &'static str, method: Method, how: Normalization) -> Result<String, Refusal> {
         let parsed = PathAndQuery::from_maybe_shared(bytes::Bytes::from_static(text.as_bytes())).ok();
-        normal(parsed, &method).map(|target| target.to_string())
+        normal(parsed, &method, how).map(|target| target.to_string())
     }
 
     #[test]
@@ -67,14 +80,30 @@ mod tests {
         for sent in ["*", "?a", "/%00", "/%c0%af", "/\u{e9}", "/a?\u{e9}"] {
             assert_eq!(target(sent, Method::GET), Err(Refusal::BadTarget), "{sent}");
         }
-        assert_eq!(normal(None, &Method::GET), Err(Refusal::BadTarget));
+        assert_eq!(normal(None, &Method::GET, Normalization::Base), Err(Refusal::BadTarget));
     }
 
     #[test]
     fn options_may_ask_for_the_server_and_connect_has_no_path() {
         assert_eq!(target("*", Method::OPTIONS).as_deref(), Ok("*"));
-        assert_eq!(of_connect(None).unwrap(), "/");
-        assert_eq!(of_connect(Some(PathAndQuery::from_static("/"))), Err(Refusal::BadTarget));
+        let authority = |text| Authority::from_config(text).unwrap();
+        assert_eq!(of_connect(None, &authority("a:443")).unwrap(), "/");
+        assert_eq!(of_connect(None, &authority("a")), Err(Refusal::BadHost));
+        let path = Some(PathAndQuery::from_static("/"));
+        assert_eq!(of_connect(path, &authority("a:443")), Err(Refusal::BadTarget));
+    }
+
+    #[test]
+    fn how_far_is_the_configurations_choice() {
+        use Normalization::*;
+        for (how, wanted) in [
+            (None, "/x/..//%41%2f"),
+            (Base, "//A%2f"),
+            (MergeSlashes, "/A%2f"),
+            (DecodeAndMergeSlashes, "/A/"),
+        ] {
+            assert_eq!(target_as("/x/..//%41%2f", Method::GET, how).as_deref(), Ok(wanted), "{how:?}");
+        }
     }
 
     /// Whatever the normal form may hold, `http` takes.

@@ -107,6 +107,9 @@ impl Exchange {
     }
 
     async fn forward(&mut self, head: &mut RequestHead, body: Body) -> Result<Outcome, ProxyError> {
+        if self.connection.is_misdirected(&self.snapshot, head) {
+            return Err(ProxyError::Misdirected);
+        }
         let plan = self.plan.clone();
         let route = plan.routes.select(head).ok_or(ProxyError::NoRoute)?;
         self.record.route_name = Some(route.route.name.clone());

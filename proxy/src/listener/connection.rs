@@ -2,12 +2,13 @@
 
 use super::{Drain, inspect::Seen};
 use crate::{
-    codec::Scheme,
+    codec::{Authority, RequestHead, Scheme},
     config::{Chain, Filter, HttpPlan, ListenerPlan, Snapshot},
     exchange::Downstream,
     worker::Worker,
 };
-use sidle_model::ir::{Direction, HttpOptions, Limits};
+use sidle_model::ir::{Direction, HttpOptions, Limits, Transport};
+use sidle_routing::{ConnectionView, host::split_host_port};
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
@@ -106,6 +107,27 @@ impl Connection {
             }
         }
         plan.1.clone()
+    }
+
+    /// Whether a request on a gateway's TLS connection is for a host that another chain terminates TLS for, or none: its
+    /// certificates, versions and client authentication are not those that were agreed on. RFC 9110 section 15.5.20; clients
+    /// then open a connection of the host's own. Envoy routes such requests by the routes of the connection's chain.
+    pub fn is_misdirected(&self, snapshot: &Snapshot, head: &RequestHead) -> bool {
+        if !self.tls || self.direction != Direction::Gateway {
+            return false;
+        }
+        let Some(plan) = snapshot.listeners.get(&self.listener) else { return false };
+        if !plan.chains.chains().any(|chain| chain.name == self.chain) {
+            return false; // gone, and serves its last plan
+        }
+        let authority = head.authority.as_ref().map(Authority::as_str);
+        let chosen = plan.chains.select(&ConnectionView {
+            destination: self.original_destination(),
+            server_name: authority.map(|authority| split_host_port(authority).0),
+            transport: Transport::Tls,
+            application_protocols: &[],
+        });
+        chosen.is_none_or(|chosen| chosen.name != self.chain)
     }
 
     /// What one client may take.

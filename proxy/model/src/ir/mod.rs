@@ -6,6 +6,7 @@
 //! Not here: Istio's nouns, live state.
 //! Read: `listener` -> `route` -> `cluster` -> `settings`.
 
+mod authority;
 mod cluster;
 mod format;
 mod listener;
@@ -13,6 +14,7 @@ mod primitive;
 mod route;
 mod settings;
 
+pub use authority::*;
 pub use cluster::*;
 pub use format::*;
 pub use listener::*;

@@ -53,6 +53,6 @@ fn header_name(name: &str) -> Option<HeaderName> {
 }
 
 /// Whether a name means the authority.
-pub(super) fn is_authority(name: &str) -> bool {
+pub(crate) fn is_authority(name: &str) -> bool {
     name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
 }

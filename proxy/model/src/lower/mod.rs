@@ -18,7 +18,7 @@ mod destination_rules;
 mod domains;
 mod egress;
 mod gateways;
-mod headers;
+pub(crate) mod headers;
 mod inbound;
 mod matches;
 pub(crate) mod names;

@@ -2,11 +2,12 @@
 
 use super::parse;
 use crate::{
-    codec::{Authority, RequestHead, hop_by_hop, target},
+    codec::{Authority, RequestHead, hop_by_hop, target, underscores},
     error::Refusal,
     listener::Connection,
 };
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, uri::PathAndQuery};
+use sidle_model::ir::PathNormalization;
 
 /// What a request asks of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,7 @@ pub fn request(
     if connect && (has_content || headers.contains_key(header::CONTENT_LENGTH)) {
         return Err(Refusal::ConnectContent);
     }
+    underscores::apply(&mut headers, connection.options().underscores)?;
     let upgrade = hop_by_hop::strip(&mut headers);
     if !persistence.expects_continue {
         headers.remove(header::EXPECT);
@@ -50,10 +52,11 @@ pub fn request(
     if let (Some(host), Some(authority)) = (headers.get_mut(header::HOST), &authority) {
         *host = authority.to_header(); // an absolute target wins over the field
     }
+    let target = target(uri, &method, authority.as_ref(), connection.options().normalization)?;
     let head = RequestHead {
         scheme: connection.scheme(),
         authority,
-        target: target(uri, &method)?,
+        target,
         version,
         upgrade: upgrade
             .filter(|token| version == Version::HTTP_11 && !connect && !has_content && may_switch_to(token)),
@@ -103,7 +106,12 @@ fn authority(target: &Uri, headers: &HeaderMap) -> Result<Authority, Refusal> {
 }
 
 /// The target in origin form, or the `*` of OPTIONS; `/` for CONNECT.
-fn target(uri: Uri, method: &Method) -> Result<PathAndQuery, Refusal> {
+fn target(
+    uri: Uri,
+    method: &Method,
+    authority: Option<&Authority>,
+    how: PathNormalization,
+) -> Result<PathAndQuery, Refusal> {
     let absolute = match uri.scheme_str() {
         None => false,
         Some("http" | "https") => true,
@@ -111,14 +119,14 @@ fn target(uri: Uri, method: &Method) -> Result<PathAndQuery, Refusal> {
     };
     let target = uri.into_parts().path_and_query;
     if *method == Method::CONNECT {
-        return target::of_connect(target);
+        return target::of_connect(target, authority.ok_or(Refusal::NoHost)?);
     }
     match target {
         // `http://a?b` has an empty path, which is `/` when written out.
         Some(query) if absolute && query.as_str().starts_with('?') => {
-            target::normal(PathAndQuery::try_from(query.to_string()).ok(), method)
+            target::normal(PathAndQuery::try_from(query.to_string()).ok(), method, how)
         }
-        target => target::normal(target, method),
+        target => target::normal(target, method, how),
     }
 }
 
@@ -157,8 +165,11 @@ mod tests {
 
     #[test]
     fn each_method_has_its_form_of_target() {
-        let target =
-            |uri: &str, method| target(uri.parse().unwrap(), &method).map(|target| target.to_string());
+        let authority = Authority::from_config("a:443").unwrap();
+        let target = |uri: &str, method| {
+            target(uri.parse().unwrap(), &method, Some(&authority), PathNormalization::Base)
+                .map(|target| target.to_string())
+        };
         for (uri, wanted) in [
             ("http://a", "/"),
             ("HTTPS://a/b/../c?d", "/c?d"),

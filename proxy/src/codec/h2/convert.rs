@@ -1,7 +1,9 @@
 //! h2's heads to ours, and back.
 
 use crate::{
-    codec::{Authority, Body, RequestHead, ResponseHead, Scheme, body::Http2Body, hop_by_hop, target},
+    codec::{
+        Authority, Body, RequestHead, ResponseHead, Scheme, body::Http2Body, hop_by_hop, target, underscores,
+    },
     error::Refusal,
     listener::Connection,
 };
@@ -20,6 +22,7 @@ pub fn request(
     let protocol = parts.extensions.remove::<h2::ext::Protocol>();
     let authority = authority(&parts)?;
     parts.headers.remove(header::HOST); // `:authority` wins; HTTP/1 upstreams get it back
+    underscores::apply(&mut parts.headers, connection.options().underscores)?;
     hop_by_hop::strip(&mut parts.headers);
     join_cookies(&mut parts.headers);
     let scheme = match parts.uri.scheme_str() {
@@ -34,9 +37,9 @@ pub fn request(
     }
     let path = parts.uri.into_parts().path_and_query;
     let target = if connect && protocol.is_none() {
-        target::of_connect(path)?
+        target::of_connect(path, &authority)?
     } else {
-        target::normal(path, &parts.method)?
+        target::normal(path, &parts.method, connection.options().normalization)?
     };
     let body = match stream.is_end_stream() {
         true => Body::Empty,

@@ -14,7 +14,7 @@
 //! |---|---|---|
 //! | `%41`, `%7E` (letters, digits, `-._~`) | `A`, `~` | decoded, once: `%2541` stays |
 //! | any other escape, `%20`, `%2f`, `%c3%a9` | the same | also the case of its digits |
-//! | `\` | `/` | |
+//! | `\` | `/` | as Istio documents `BASE`: one form for all, and nobody whose clients send it is turned away; in front it is refused |
 //! | a bare `"`, `<`, `>`, `^`, `` ` ``, `{`, `\|`, `}` | `%22`, … | |
 //! | a segment `.` or `..`, also with parameters (`..;x`) | resolved | never above `/` |
 //! | `//` | the same; `/` from [`Normalization::MergeSlashes`] on | after dot segments were resolved |

@@ -126,7 +126,7 @@ fn keepalive(keepalive: &TcpKeepalive) -> Value {
 
 fn http_options(context: &Context<'_>, cluster: &Cluster) -> Object {
     let limits = &cluster.limits;
-    let http1 = || if context.preserve_header_case { preserve_case() } else { json!({}) };
+    let http1 = || Value::from(if context.preserve_header_case { preserve_case() } else { Object::new() });
     let http2 = || json!({"max_concurrent_streams": limits.max_concurrent_streams});
     let protocol = match cluster.protocol {
         UpstreamProtocol::Http1 => {

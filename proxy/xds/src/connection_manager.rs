@@ -8,7 +8,10 @@ use crate::{
     value::{Object, duration, extension},
 };
 use serde_json::{Value, json};
-use sidle_model::ir::{Direction, FilterChain, HttpConnectionManager, Limits, ListenAddress, Listener};
+use sidle_model::ir::{
+    Direction, FilterChain, HttpConnectionManager, Limits, ListenAddress, Listener, PathNormalization,
+    UnderscoresAction,
+};
 
 /// An `HttpConnectionManager`.
 pub(crate) fn connection_manager(
@@ -25,10 +28,11 @@ pub(crate) fn connection_manager(
         .with("stat_prefix", &*listener.name)
         .merge(routes(&table, &manager.route_configuration))
         .merge(identity(listener.direction, manager))
-        .merge(self::limits(limits))
-        .merge(http1(manager.preserve_header_case))
+        .merge(self::limits(limits, manager.options.underscores))
+        .merge(http1(manager))
         .with("http2_protocol_options", http2(limits))
-        .with("normalize_path", true)
+        .merge(normalization(manager.options.normalization))
+        .merge(trust(manager))
         .with("upgrade_configs", json!([{"upgrade_type": "websocket"}, {"upgrade_type": "CONNECT"}]))
         .with_list("access_log", access_log(context.ir))
 }
@@ -75,32 +79,57 @@ fn identity(direction: Direction, manager: &HttpConnectionManager) -> Object {
 }
 
 /// Envoy would cut idle upgraded and gRPC streams with the others, so none are cut; see the README.
-fn limits(limits: &Limits) -> Object {
+fn limits(limits: &Limits, underscores: UnderscoresAction) -> Object {
     Object::new()
         .with("max_request_headers_kb", limits.max_request_headers_bytes.div_ceil(1024).max(1))
         .with("request_headers_timeout", duration(limits.request_headers_timeout))
         .with("stream_idle_timeout", "0s")
-        .with(
-            "common_http_protocol_options",
-            json!({
-                "idle_timeout": duration(limits.connection_idle_timeout),
-                "max_headers_count": limits.max_request_headers_count,
-            }),
-        )
+        .with_some("request_timeout", limits.request_timeout.map(duration))
+        .with("common_http_protocol_options", common(limits, underscores))
 }
 
-fn http1(preserve_header_case: bool) -> Object {
-    let options = preserve_header_case.then(preserve_case);
-    Object::new().with_some("http_protocol_options", options)
+fn common(limits: &Limits, underscores: UnderscoresAction) -> Object {
+    let action = match underscores {
+        UnderscoresAction::Allow => None,
+        UnderscoresAction::Reject => Some("REJECT_REQUEST"),
+        UnderscoresAction::Drop => Some("DROP_HEADER"),
+    };
+    Object::new()
+        .with("idle_timeout", duration(limits.connection_idle_timeout))
+        .with("max_headers_count", limits.max_request_headers_count)
+        .with_some("headers_with_underscores_action", action)
+}
+
+/// As Istio writes `pathNormalization`.
+fn normalization(how: PathNormalization) -> Object {
+    use PathNormalization::{DecodeAndMergeSlashes, MergeSlashes, None};
+    let decodes = (how == DecodeAndMergeSlashes).then_some("UNESCAPE_AND_FORWARD");
+    Object::new()
+        .with_true("normalize_path", how != None)
+        .with_true("merge_slashes", matches!(how, MergeSlashes | DecodeAndMergeSlashes))
+        .with_some("path_with_escaped_slashes_action", decodes)
+}
+
+/// Whom the proxy believes, and what it says of itself.
+fn trust(manager: &HttpConnectionManager) -> Object {
+    let hops = Some(manager.options.trusted_hops).filter(|hops| *hops > 0);
+    let via = manager.options.via.as_ref().map(|via| String::from_utf8_lossy(via.as_bytes()));
+    Object::new().with_some("xff_num_trusted_hops", hops).with_some("via", via)
+}
+
+fn http1(manager: &HttpConnectionManager) -> Object {
+    let case = if manager.preserve_header_case { preserve_case() } else { Object::new() };
+    let options = case.with_true("accept_http_10", manager.options.accept_http_10);
+    Object::new().with_some("http_protocol_options", (!options.is_empty()).then_some(options))
 }
 
 /// `Http1ProtocolOptions` that keep the case of header names.
-pub(crate) fn preserve_case() -> Value {
+pub(crate) fn preserve_case() -> Object {
     let formatter = extension(
         "envoy.http.stateful_header_formatters.preserve_case",
         Object::typed("extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"),
     );
-    json!({"header_key_format": {"stateful_formatter": formatter}})
+    Object::new().with("header_key_format", json!({"stateful_formatter": formatter}))
 }
 
 fn http2(limits: &Limits) -> Value {

@@ -27,12 +27,17 @@ pub(crate) fn listener(context: &Context<'_>, listener: &Listener, address: &Lis
     };
     let inspectors = inspectors(context, listener);
     let detects = !inspectors.is_empty();
+    // A connection that tells nothing in time is served all the same, but for one that must say who sends it.
+    let waits = match listener.proxy_protocol {
+        true => context.ir.settings.limits.request_headers_timeout,
+        false => listener.detection_timeout,
+    };
     Object::new()
         .with("name", &*listener.name)
         .with("address", listen_address(address))
         .with("traffic_direction", direction(listener.direction))
-        .with_some("listener_filters_timeout", detects.then(|| duration(listener.detection_timeout)))
-        .with_true("continue_on_listener_filters_timeout", detects)
+        .with_some("listener_filters_timeout", detects.then(|| duration(waits)))
+        .with_true("continue_on_listener_filters_timeout", detects && !listener.proxy_protocol)
         .with_list("listener_filters", inspectors)
         .with_list("filter_chains", listener.filter_chains.iter().map(chain).collect())
         .with_some("default_filter_chain", default)
@@ -50,6 +55,13 @@ fn direction(direction: Direction) -> &'static str {
 /// The listener filters that the filter chains need to be told apart.
 fn inspectors(context: &Context<'_>, listener: &Listener) -> Vec<Value> {
     let mut filters = Vec::new();
+    if listener.proxy_protocol {
+        // Before all that reads what follows it.
+        filters.push(extension(
+            "envoy.filters.listener.proxy_protocol",
+            Object::typed("extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"),
+        ));
+    }
     if listener.all_chains().any(|chain| is_captured(chain) || follows_destination(context, chain)) {
         filters.push(extension(
             "envoy.filters.listener.original_dst",

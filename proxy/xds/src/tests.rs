@@ -1,7 +1,7 @@
 //! Whole exports, judged by a real Envoy where there is one.
 
 use crate::{ExportOptions, bootstrap, config_dump, fixture::*};
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use sidle_model::ir::*;
 use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
@@ -370,6 +370,47 @@ fn gateways_logs_limits_and_header_case() {
         )]),
     });
     export(&ir);
+}
+
+/// The manager of the only listener, a gateway whose HTTP has these options.
+fn manager_with(options: HttpOptions) -> Value {
+    let mut ir = outbound(vec![route(direct(200, b""))], vec![]);
+    let mut gateway = listener("0.0.0.0_8080", 8080, Direction::Gateway);
+    gateway.proxy_protocol = true;
+    let NetworkFilter::Http(manager) = http("http_proxy") else { panic!() };
+    let filter = NetworkFilter::Http(HttpConnectionManager { options, edge: true, ..manager });
+    gateway.default_filter_chain = Some(chain("default", FilterChainMatch::default(), filter));
+    ir.listeners = vec![Arc::new(gateway)];
+    let exported = export(&ir);
+    let listener = &exported["static_resources"]["listeners"][0];
+    assert_eq!(listener["listener_filters"][0]["name"], "envoy.filters.listener.proxy_protocol");
+    assert!(listener.get("continue_on_listener_filters_timeout").is_none());
+    listener["default_filter_chain"]["filters"][0]["typed_config"].clone()
+}
+
+#[test]
+fn what_is_taken_from_clients_and_how() {
+    use PathNormalization::{Base, DecodeAndMergeSlashes, MergeSlashes, None};
+    for (normalization, wanted) in [
+        (None, [Value::Null, Value::Null, Value::Null]),
+        (Base, [true.into(), Value::Null, Value::Null]),
+        (MergeSlashes, [true.into(), true.into(), Value::Null]),
+        (DecodeAndMergeSlashes, [true.into(), true.into(), "UNESCAPE_AND_FORWARD".into()]),
+    ] {
+        let manager = manager_with(HttpOptions { normalization, ..HttpOptions::default() });
+        let fields = ["normalize_path", "merge_slashes", "path_with_escaped_slashes_action"];
+        assert_eq!(fields.map(|field| manager[field].clone()), wanted, "{normalization:?}");
+    }
+    let manager = manager_with(HttpOptions {
+        underscores: UnderscoresAction::Reject,
+        accept_http_10: true,
+        via: Some(HeaderValue::from_static("sidle")),
+        trusted_hops: 2,
+        ..HttpOptions::default()
+    });
+    assert_eq!(manager["common_http_protocol_options"]["headers_with_underscores_action"], "REJECT_REQUEST");
+    assert_eq!(manager["http_protocol_options"]["accept_http_10"], true);
+    assert_eq!((&manager["via"], &manager["xff_num_trusted_hops"]), (&"sidle".into(), &2.into()));
 }
 
 /// Certificates must be real for Envoy; here only the shape is looked at.

@@ -42,6 +42,13 @@ pub enum Outcome {
         /// Changes to the response's headers.
         headers: Vec<String>,
     },
+    /// Its head is refused, before any rule is asked.
+    Refused {
+        /// 400.
+        status: u16,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No rule takes it.
     NoRoute {
         /// 404.
@@ -139,7 +146,7 @@ impl Outcome {
 
     /// Whether somebody takes the request.
     pub fn is_taken(&self) -> bool {
-        !matches!(self, Outcome::NoRoute { .. } | Outcome::Closed)
+        !matches!(self, Outcome::Refused { .. } | Outcome::NoRoute { .. } | Outcome::Closed)
     }
 }
 

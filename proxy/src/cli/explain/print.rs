@@ -102,6 +102,10 @@ impl Page {
                 self.fact("answer", &format!("{status} {body:?}"));
                 self.facts("headers", headers);
             }
+            Outcome::Refused { status, reason } => {
+                let text = self.terminal.paint(Style::Bad, format!("refused: {status}, {reason}"));
+                self.line(&text);
+            }
             Outcome::NoRoute { status, flag } => {
                 let text =
                     self.terminal.paint(Style::Bad, format!("no rule takes it: {status}, flag {flag}"));

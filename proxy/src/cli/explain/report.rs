@@ -119,7 +119,15 @@ impl Report {
             Some(NetworkFilter::Tcp(proxy)) => report.outcome = Outcome::tcp(ir, proxy),
             Some(NetworkFilter::Http(manager)) => {
                 report.route_configuration = Some(manager.route_configuration.to_string());
-                report.explain_http(ir, &manager.route_configuration, listener, request);
+                match request.admitted(&manager.options) {
+                    Ok(admitted) => {
+                        if admitted.path != request.path {
+                            report.notes.push(format!("routed as {}", admitted.target()));
+                        }
+                        report.explain_http(ir, &manager.route_configuration, listener, &admitted);
+                    }
+                    Err(reason) => report.outcome = Outcome::Refused { status: 400, reason },
+                }
             }
         }
         report

@@ -5,7 +5,8 @@
 
 use super::super::CliError;
 use http::{HeaderName, Uri};
-use sidle_routing::RequestView;
+use sidle_model::ir::{HttpOptions, UnderscoresAction, is_authority};
+use sidle_routing::{RequestView, host::split_host_port, path::normalise};
 
 /// A request without a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +73,7 @@ impl Request {
 
     /// The tunnel through which a client of a proxy reaches an https URL.
     pub fn tunnel(&self) -> Request {
-        let with_port = match sidle_routing::host::split_host_port(&self.authority) {
+        let with_port = match split_host_port(&self.authority) {
             (_, Some(_)) => self.authority.clone(),
             (host, None) => format!("{host}:443"),
         };
@@ -84,6 +85,36 @@ impl Request {
             headers: Vec::new(),
             scheme: "http".into(),
         }
+    }
+
+    /// The request as routes see it: what the codec makes of the same bytes on a listener with these options.
+    ///
+    /// # Errors
+    /// Why it is answered with 400.
+    pub fn admitted(&self, options: &HttpOptions) -> Result<Request, String> {
+        if !is_authority(self.authority.as_bytes()) {
+            return Err(format!("`{}` is not a host with an optional port", self.authority));
+        }
+        let mut request = self.clone();
+        if self.is_connect() {
+            if split_host_port(&self.authority).1.is_none() {
+                return Err("CONNECT needs a port".to_owned());
+            }
+        } else {
+            let normal = normalise(&self.path, options.normalization).map_err(|why| why.to_string())?;
+            request.path = normal.into_owned();
+        }
+        let underscored = |name: &HeaderName| name.as_str().contains('_');
+        match options.underscores {
+            UnderscoresAction::Allow => {}
+            UnderscoresAction::Drop => request.headers.retain(|(name, _)| !underscored(name)),
+            UnderscoresAction::Reject => {
+                if let Some((name, _)) = self.headers.iter().find(|(name, _)| underscored(name)) {
+                    return Err(format!("`{name}` holds an underscore"));
+                }
+            }
+        }
+        Ok(request)
     }
 
     /// Path and query.

@@ -135,6 +135,33 @@ fn nobody_takes_a_request_without_a_rule() {
 }
 
 #[test]
+fn the_path_is_judged_in_the_form_that_the_proxy_gives_it() {
+    let report = explain("GET http://reviews.shop/x/..//teapot", &[]);
+    assert!(matches!(report.outcome, Outcome::NoRoute { .. }), "{:?}", report.outcome);
+    assert_eq!(report.notes, ["routed as //teapot"]);
+    let merging = "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: { name: p }\nspec:\n  \
+                   pathNormalization: { normalization: MERGE_SLASHES }\n---\n";
+    let ir = ir(&format!("{merging}{SHOP}"));
+    let request = Request::parse("GET", "http://reviews.shop/x/..//teapot?a//b", &[]).unwrap();
+    let report = Report::new(&ir, place::listener(&ir, "outbound", &request).unwrap(), &request);
+    assert!(matches!(report.outcome, Outcome::Direct { status: 418, .. }), "{:?}", report.outcome);
+    assert_eq!(report.notes, ["routed as /teapot?a//b"]);
+}
+
+#[test]
+fn what_the_proxy_refuses_is_refused() {
+    for (line, headers, why) in [
+        ("GET http://reviews.shop/teapot%00", &[][..], "%00 in the path"),
+        ("GET /teapot", &["host: a..b"][..], "`a..b` is not a host with an optional port"),
+        ("CONNECT reviews.shop", &[][..], "CONNECT needs a port"),
+    ] {
+        let report = explain(line, headers);
+        assert!(!report.outcome.is_taken(), "{line}");
+        assert!(text(&report).contains(&format!("refused: 400, {why}")), "{}", text(&report));
+    }
+}
+
+#[test]
 fn https_through_the_outbound_listener_is_a_tunnel() {
     let report = explain("GET https://example.com/x", &[]);
     assert_eq!(report.request, "CONNECT example.com:443");

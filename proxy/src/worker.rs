@@ -5,7 +5,7 @@
 
 use crate::{
     config::Snapshot,
-    listener::{self, BoundSocket, Drain},
+    listener::{self, BoundSocket, Drain, Sources},
     upstream::{Cluster, dns::Dns, pool::Pools},
 };
 use arc_swap::ArcSwap;
@@ -38,6 +38,8 @@ pub struct Shared {
     pub max_connections: usize,
     /// What is under way.
     pub activity: Activity,
+    /// Who is connected.
+    pub sources: Arc<Sources>,
 }
 
 /// What is under way in the whole process.

@@ -16,6 +16,8 @@ mod command_line;
 mod configuration;
 mod cors;
 mod delegates;
+mod descriptors;
+mod edge;
 mod egress;
 mod envoy_oracle;
 mod examples;

@@ -151,3 +151,17 @@ async fn a_request_that_no_rule_takes_is_a_404() {
     assert_eq!(answer.status, 404);
     assert!(answer.version().is_empty());
 }
+
+/// As in Envoy, each value for itself: a value cannot hide behind another, before or after it.
+#[tokio::test]
+async fn a_header_that_came_twice_is_matched_by_each_value() {
+    let twice = [("x-role", "user"), ("x-role", "admin")];
+    let exact =
+        [("GET", "/", &twice[..], true), ("GET", "/", &twice[..1], false), ("GET", "/", &twice[1..], true)];
+    table("        - headers: { x-role: { exact: admin } }", &exact).await;
+    let joined = [("GET", "/", &[("x-role", "user,admin")][..], false)];
+    table("        - headers: { x-role: { exact: admin } }", &joined).await;
+    let without =
+        [("GET", "/", &twice[..], false), ("GET", "/", &twice[..1], true), ("GET", "/", &[][..], true)];
+    table("        - withoutHeaders: { x-role: { exact: admin } }", &without).await;
+}

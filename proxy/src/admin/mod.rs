@@ -15,6 +15,7 @@ mod index;
 mod listeners;
 mod process;
 mod ready;
+mod reserve;
 mod server;
 mod stats;
 mod table;

@@ -3,17 +3,19 @@
 //! In:  a bound socket, a source.   Out: answers until told to stop.
 //! Invariants: at most [`CONNECTIONS`] connections and [`REQUESTS`] answers at a time; a head takes at most
 //! [`HEAD_TIMEOUT`], an answer [`ANSWER_TIMEOUT`], a connection little more than [`CONNECTION_AGE`]; a failed accept never
-//! ends the server.
+//! ends the server, and one for want of descriptors is tried again with one of its [`Reserve`].
 
 use super::{
     AdminSource, Surface,
     answer::{Answer, Query, TEXT, answer},
     guard, index,
+    reserve::Reserve,
     table::Ask,
 };
 use http::{Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -31,13 +33,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
 /// How long answers under way may take when the server stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// After a failed accept; it fails at once again when descriptors have run out.
+/// After a failed accept; it fails at once again when descriptors have run out, and the reserve with them.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound server.
 pub struct Server {
     listener: TcpListener,
     surface: Surface,
+    reserve: Reserve,
 }
 
 impl Server {
@@ -46,7 +49,7 @@ impl Server {
     /// # Errors
     /// The address is taken or not ours.
     pub async fn bind(address: SocketAddr, surface: Surface) -> io::Result<Self> {
-        Ok(Server { listener: TcpListener::bind(address).await?, surface })
+        Ok(Server { listener: TcpListener::bind(address).await?, surface, reserve: Reserve::new() })
     }
 
     /// Where it is bound.
@@ -67,13 +70,13 @@ impl Server {
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                Some(_) = connections.join_next() => {}
-                (stream, local, permit) = accept(&self.listener, &permits) => {
+                Some(_) = connections.join_next() => self.reserve.refill(),
+                (stream, local, permit) = accept(&self.listener, &permits, &self.reserve) => {
                     connections.spawn(connection(stream, local, service.clone(), stopped.clone(), permit));
                 }
             }
         }
-        drop((self.listener, stopping));
+        drop((self.listener, self.reserve, stopping));
         // What is left is aborted with the set.
         let _ =
             tokio::time::timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} })
@@ -85,15 +88,21 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
+    reserve: &Reserve,
 ) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
     let permit = Arc::clone(permits).acquire_owned().await.ok();
     loop {
         let accepted = listener.accept().await.and_then(|(stream, _)| Ok((stream.local_addr()?, stream)));
         match accepted {
             Ok((local, stream)) => return (stream, local, permit),
+            Err(error) if lacks_descriptors(&error) && reserve.give() => {}
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
+}
+
+fn lacks_descriptors(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).map(Some).contains(&error.raw_os_error())
 }
 
 /// What came, and to which address.

@@ -13,8 +13,27 @@ pub fn raise_limit() {
     }
 }
 
+/// Descriptors that downstream connections leave to sockets that listen, files, name look-ups, admin and upstream connections,
+/// however low the limit is.
+const HELD_BACK: u64 = 64;
+
 /// Downstream connections that leave descriptors for as many upstream ones would be half of the limit; most requests share
 /// upstream connections, so four fifths it is.
 pub fn max_connections() -> usize {
-    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| (limit / 5 * 4) as usize)
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, room)
+}
+
+fn room(limit: u64) -> usize {
+    (limit / 5 * 4).min(limit.saturating_sub(HELD_BACK)).max(1) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room;
+
+    #[test]
+    fn a_low_limit_leaves_room_for_the_rest() {
+        assert_eq!([1024, 256, 64, 10].map(room), [816, 192, 1, 1]);
+        assert_eq!(room(1_048_576), 838_860);
+    }
 }

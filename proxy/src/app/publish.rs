@@ -174,6 +174,7 @@ fn start(
         dns: dns.clone(),
         max_connections: super::descriptors::max_connections(),
         activity: Default::default(),
+        sources: Default::default(),
     });
     let mut senders = Vec::with_capacity(workers);
     for number in 0..workers {

@@ -117,8 +117,10 @@ impl Record {
 pub struct Downstream {
     /// Unique in this process.
     pub id: u64,
-    /// The client.
+    /// The client, as far as those in front are believed.
     pub peer: Option<SocketAddr>,
+    /// The other end of the socket.
+    pub direct: Option<SocketAddr>,
     /// Our end, or the original destination.
     pub local: Option<SocketAddr>,
     /// SNI.
@@ -298,9 +300,8 @@ impl LogContext for Moment<'_> {
             }
             AddressValue::UpstreamLocal => record.upstream_local.map(Address::Socket),
             AddressValue::DownstreamLocal => record.downstream.local.map(Address::Socket),
-            AddressValue::DownstreamRemote | AddressValue::DownstreamDirectRemote => {
-                record.downstream.peer.map(Address::Socket)
-            }
+            AddressValue::DownstreamRemote => record.downstream.peer.map(Address::Socket),
+            AddressValue::DownstreamDirectRemote => record.downstream.direct.map(Address::Socket),
         }
     }
 

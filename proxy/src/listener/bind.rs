@@ -127,11 +127,13 @@ impl Listening {
                 let local = stream.local_addr()?;
                 let destination = original_destination(&stream, local);
                 let redirected = destination != local;
-                Ok((stream.into(), Origin { peer: Some(peer), local: Some(destination), redirected }))
+                let origin =
+                    Origin { peer: Some(peer), direct: Some(peer), local: Some(destination), redirected };
+                Ok((stream.into(), origin))
             }
             Listening::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
-                Ok((stream.into(), Origin { peer: None, local: None, redirected: false }))
+                Ok((stream.into(), Origin { peer: None, direct: None, local: None, redirected: false }))
             }
         }
     }

@@ -23,6 +23,8 @@ use tokio::time::Instant;
 pub struct Origin {
     /// The client; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// The other end of the socket: the client, or a load balancer that says who he is.
+    pub direct: Option<SocketAddr>,
     /// The original destination; the listener's own address if the connection was not redirected.
     pub local: Option<SocketAddr>,
     /// Whether it was.
@@ -72,6 +74,7 @@ impl Connection {
         let downstream = Downstream {
             id: worker.shared.activity.connection_id(),
             peer: origin.peer,
+            direct: origin.direct,
             local: origin.local,
             server_name: seen.server_name,
             tls_version: seen.tls_version,

@@ -1,6 +1,9 @@
 //! What a connection is, by its first bytes: TLS or not, for whom, HTTP or not.
 
-use super::Origin;
+use super::{
+    Origin,
+    proxy_protocol::{self, Parsed},
+};
 use crate::{
     codec::{
         Stream,
@@ -39,6 +42,47 @@ impl Seen {
             rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2",
             _ => "TLSv1.3",
         });
+    }
+}
+
+/// What became of the PROXY protocol header of a connection.
+pub enum Proxied {
+    /// The origin is what it says.
+    Known,
+    /// The connection ended before its first byte, as health checks do.
+    Silent,
+    /// There is none, or it is broken, or it took too long.
+    Invalid,
+}
+
+/// Takes the PROXY protocol header away, and notes in `origin` what it says.
+pub async fn proxied(stream: &mut Stream, origin: &mut Origin, timeout: Duration) -> Proxied {
+    let mut bytes = BytesMut::with_capacity(proxy_protocol::MAX_BYTES);
+    let reading = async {
+        loop {
+            match stream.read_buf(&mut bytes).await {
+                Ok(0) | Err(_) if bytes.is_empty() => return Err(Proxied::Silent),
+                Ok(0) | Err(_) => return Err(Proxied::Invalid),
+                Ok(_) => {}
+            }
+            match proxy_protocol::parse(&bytes) {
+                Parsed::Incomplete => bytes.reserve(1),
+                Parsed::Header { length, addresses } => return Ok((length, addresses)),
+                Parsed::Invalid => return Err(Proxied::Invalid),
+            }
+        }
+    };
+    let read = tokio::time::timeout(timeout, reading).await.unwrap_or(Err(Proxied::Invalid));
+    match read {
+        Ok((length, addresses)) => {
+            stream.unread(bytes.split_off(length).freeze());
+            if let Some(addresses) = addresses {
+                origin.peer = Some(addresses.source);
+                origin.local = Some(addresses.destination);
+            }
+            Proxied::Known
+        }
+        Err(failed) => failed,
     }
 }
 

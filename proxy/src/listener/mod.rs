@@ -4,26 +4,33 @@
 //! Invariants: an accept error never ends the loop; running out of descriptors pauses accepting; a connection keeps its
 //! treatment until it ends, but each request on it follows the configuration in force.
 //! Not here: HTTP (`codec`), routes.
-//! Read: `bind` -> `mod.rs` (accept) -> `inspect` (what is it?) -> `connection` -> `opaque` (bytes).
+//! Read: `bind` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `proxy_protocol` (whose is it?) -> `inspect` (what is
+//! it?) -> `connection` -> `opaque` (bytes).
 
+mod admission;
 mod bind;
 mod connection;
 mod drain;
 mod inspect;
 mod opaque;
+pub mod proxy_protocol;
+mod sources;
 
 pub use bind::{BoundSocket, bind};
 pub use connection::{ActiveRequest, Connection, Origin};
 pub use drain::Drain;
+pub use sources::Sources;
 
 use crate::{
     codec::{self, Stream},
     config::{Chain, Filter},
     worker::Worker,
 };
-use sidle_model::ir::Direction;
-use sidle_telemetry::ListenerMetrics;
-use std::{io, rc::Rc, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+use admission::Open;
+use inspect::Proxied;
+use sidle_telemetry::Doorkeeper;
+use sources::Source;
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How long accepting pauses when descriptors or memory run out.
@@ -47,21 +54,25 @@ pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
             () = drain.stopped() => return,
         };
         match accepted {
-            Ok(_) if is_full(&worker) => metrics.connection_refused(),
-            Ok((stream, origin)) => {
-                let guard = Open::begin(&worker, &name, metrics.clone());
-                let (worker, name, drain) = (worker.clone(), name.clone(), drain.clone());
-                tokio::task::spawn_local(async move {
-                    connection(worker, name, drain, &guard, stream, origin).await;
-                });
-            }
+            Ok((stream, origin)) => match Open::begin(&worker, &name, &metrics, origin.peer) {
+                Ok(open) => {
+                    let (worker, name, drain) = (worker.clone(), name.clone(), drain.clone());
+                    tokio::task::spawn_local(async move {
+                        connection(worker, name, drain, &open, stream, origin).await;
+                    });
+                }
+                Err(limit) => {
+                    metrics.connection_refused(limit);
+                    admission::turn_away(&stream);
+                }
+            },
             Err(error) if is_momentary(&error) => {}
             Err(error) => {
                 if complained.is_none_or(|at: Instant| at.elapsed() >= COMPLAIN) {
                     complained = Some(Instant::now());
                     tracing::warn!(listener = %name, %error, "accept fails; pausing after each failure");
                 }
-                metrics.connection_refused();
+                metrics.connection_refused(Doorkeeper::Descriptors);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -72,43 +83,6 @@ pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
 fn is_momentary(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
-}
-
-/// Whether the process has as many connections as it may.
-fn is_full(worker: &Worker) -> bool {
-    let limit = worker.snapshot().ir.settings.limits.max_connections;
-    let limit = limit.map_or(worker.shared.max_connections, |limit| limit as usize);
-    worker.shared.activity.connections.load(Relaxed) >= limit
-}
-
-/// Counts an open connection.
-struct Open {
-    worker: Rc<Worker>,
-    inbound: bool,
-    metrics: Arc<ListenerMetrics>,
-}
-
-impl Open {
-    fn begin(worker: &Rc<Worker>, listener: &str, metrics: Arc<ListenerMetrics>) -> Self {
-        let plan = worker.snapshot().listeners.get(listener).cloned();
-        let inbound = plan.is_some_and(|plan| plan.config.direction != Direction::Outbound);
-        worker.shared.activity.connections.fetch_add(1, Relaxed);
-        if inbound {
-            worker.shared.activity.inbound_connections.fetch_add(1, Relaxed);
-        }
-        metrics.connection_opened();
-        Open { worker: worker.clone(), inbound, metrics }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.worker.shared.activity.connections.fetch_sub(1, Relaxed);
-        if self.inbound {
-            self.worker.shared.activity.inbound_connections.fetch_sub(1, Relaxed);
-        }
-        self.metrics.connection_closed();
-    }
 }
 
 /// What `inspecting` finds; `None` too when the listener ends and the client has still said nothing.
@@ -123,17 +97,51 @@ async fn unless_drained<T>(drain: &Drain, inspecting: impl Future<Output = Optio
     }
 }
 
+/// Learns from the PROXY protocol whose a connection is, and counts it as his; `None`: it ends here.
+async fn introduced(
+    worker: &Worker,
+    open: &Open,
+    stream: &mut Stream,
+    origin: &mut Origin,
+    timeout: Duration,
+) -> Option<Option<Source>> {
+    match inspect::proxied(stream, origin, timeout).await {
+        Proxied::Known => {}
+        Proxied::Silent => return None,
+        Proxied::Invalid => {
+            open.metrics.proxy_protocol_failed();
+            return None;
+        }
+    }
+    let Some(client) = origin.peer else { return Some(None) };
+    match admission::source(worker, client.ip()) {
+        Ok(source) => Some(Some(source)),
+        Err(limit) => {
+            open.metrics.connection_refused(limit);
+            admission::turn_away(stream);
+            None
+        }
+    }
+}
+
 async fn connection(
     worker: Rc<Worker>,
     listener: Arc<str>,
     drain: Rc<Drain>,
     open: &Open,
     mut stream: Stream,
-    origin: Origin,
+    mut origin: Origin,
 ) {
     let snapshot = worker.snapshot();
     let Some(plan) = snapshot.listeners.get(&listener) else { return };
     let limits = &snapshot.ir.settings.limits;
+    let mut _source = None; // counts the client for as long as it is served
+    if plan.config.proxy_protocol {
+        let timeout = limits.request_headers_timeout;
+        let introducing = introduced(&worker, open, &mut stream, &mut origin, timeout);
+        let Some(source) = unless_drained(&drain, introducing).await else { return };
+        _source = source;
+    }
     let inspected = unless_drained(&drain, inspect::inspect(&mut stream, plan, &origin, &open.metrics)).await;
     let Some((chain, mut seen)) = inspected else { return };
     if let Some((_, config)) = &chain.tls {

@@ -127,7 +127,8 @@ families! {
 
     LISTENER_ACTIVE = Gauge "sidle_listener_connections_active" &["listener"], "Downstream connections that are open.";
     LISTENER_ACCEPTED = Counter "sidle_listener_connections_total" &["listener"], "Downstream connections that were accepted.";
-    LISTENER_REFUSED = Counter "sidle_listener_connections_refused_total" &["listener"], "Downstream connections that were closed at once because of the connection limit.";
+    LISTENER_REFUSED = Counter "sidle_listener_connections_refused_total" &["listener", "limit"], "Downstream connections that a limit kept out: connections, source, descriptors or memory.";
+    PROXY_FAILURES = Counter "sidle_listener_proxy_protocol_failures_total" &["listener"], "Downstream connections that were closed because they did not begin with a PROXY protocol header.";
     DETECT_TIMEOUTS = Counter "sidle_protocol_detect_timeouts_total" &["listener"], "Connections that sent too little, too late to tell their protocol, and were taken as TCP.";
     TLS_FAILURES = Counter "sidle_listener_tls_handshake_failures_total" &["listener"], "Downstream TLS handshakes that failed or timed out.";
     PROTOCOL_ERRORS = Counter "sidle_listener_protocol_errors_total" &["listener"], "Downstream connections that ended because the client broke its protocol.";

@@ -17,9 +17,31 @@ use std::sync::{
     atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
-/// Families of listeners, in the order of their cells.
-const LISTENER: &[Family] =
-    &[LISTENER_ACTIVE, LISTENER_ACCEPTED, LISTENER_REFUSED, DETECT_TIMEOUTS, TLS_FAILURES, PROTOCOL_ERRORS];
+/// Families of listeners, in the order of their cells. [`LISTENER_REFUSED`] comes last, once for each [`Doorkeeper`].
+const LISTENER: &[Family] = &[
+    LISTENER_ACTIVE,
+    LISTENER_ACCEPTED,
+    PROXY_FAILURES,
+    DETECT_TIMEOUTS,
+    TLS_FAILURES,
+    PROTOCOL_ERRORS,
+    LISTENER_REFUSED,
+];
+
+const DOORKEEPERS: [&str; 4] = ["connections", "source", "descriptors", "memory"];
+
+/// What kept a connection out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doorkeeper {
+    /// `maxConnections`.
+    Connections,
+    /// `maxConnectionsPerSource`.
+    Source,
+    /// The process has no descriptor left.
+    Descriptors,
+    /// The process has hardly any memory left.
+    Memory,
+}
 
 /// Families of clusters, in the order of their cells. [`CLUSTER_OVERFLOWS`] comes last, once for each [`Overflow`].
 const CLUSTER: &[Family] = &[
@@ -70,7 +92,7 @@ impl<const N: usize> Sharded<Cells<N>> {
 
 /// Metrics of one listener.
 #[derive(Default)]
-pub struct ListenerMetrics(Sharded<Cells<{ LISTENER.len() }>>);
+pub struct ListenerMetrics(Sharded<Cells<{ LISTENER.len() - 1 + DOORKEEPERS.len() }>>);
 
 impl ListenerMetrics {
     /// A connection was accepted.
@@ -84,8 +106,13 @@ impl ListenerMetrics {
         self.0.add(0, -1);
     }
 
-    /// A connection was closed at once because of the connection limit.
-    pub fn connection_refused(&self) {
+    /// A connection was kept out.
+    pub fn connection_refused(&self, by: Doorkeeper) {
+        self.0.add(LISTENER.len() - 1 + by as usize, 1);
+    }
+
+    /// A connection did not begin with the PROXY protocol header that it must have.
+    pub fn proxy_protocol_failed(&self) {
         self.0.add(2, 1);
     }
 
@@ -204,8 +231,12 @@ impl Owned {
     pub(super) fn collect(&self) -> Vec<MetricFamily> {
         let mut rows = Rows::default();
         self.listeners.visit(|name, metrics| {
-            for (place, of) in LISTENER.iter().enumerate() {
+            let plain = LISTENER.len() - 1;
+            for (place, of) in LISTENER[..plain].iter().enumerate() {
                 rows.add(of, &[name], metrics.0.sum(place));
+            }
+            for (place, by) in DOORKEEPERS.iter().enumerate() {
+                rows.add(&LISTENER_REFUSED, &[name, by], metrics.0.sum(plain + place));
             }
         });
         self.clusters.visit(|name, metrics| collect_cluster(name, metrics, &mut rows));

@@ -71,6 +71,7 @@ pub struct Builder {
     arguments: Vec<String>,
     application: Vec<String>,
     environment: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 /// A proxy that runs.
@@ -120,6 +121,13 @@ impl Builder {
         self
     }
 
+    /// How many files it may have open.
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// The command after `--`.
     #[must_use]
     pub fn application(mut self, command: &[&str]) -> Self {
@@ -144,7 +152,14 @@ impl Builder {
     pub fn spawn(self) -> Sidle {
         let own = self.folder.path().join("00-proxy.yaml");
         std::fs::write(own, self.ports.document(&self.settings)).unwrap();
-        let mut command = command();
+        let mut command = match self.open_files {
+            None => command(),
+            Some(limit) => {
+                let mut shell = std::process::Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"]).arg(path());
+                shell
+            }
+        };
         command.arg("run").arg("-c").arg(self.folder.path());
         for path in &self.paths {
             command.arg("-c").arg(path);
@@ -181,6 +196,7 @@ impl Sidle {
             arguments: Vec::new(),
             application: Vec::new(),
             environment: Vec::new(),
+            open_files: None,
         }
     }
 

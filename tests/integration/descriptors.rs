@@ -1,0 +1,56 @@
+//! More connections than there are descriptors: the process' own servers answer, and all is well when they are gone.
+
+use crate::stage::{HOST, Stage, client};
+use sidle_test_support::{
+    manifest::virtual_service,
+    sidle::{Sidle, http_get},
+    wait,
+};
+use std::{net::TcpStream, time::Instant};
+
+const OPEN_FILES: u32 = 256;
+
+async fn flood(settings: &str, limit: &str) {
+    let stage = Stage::new();
+    let route = format!("    - route: [{{ destination: {{ host: {HOST}, subset: v1 }} }}]\n");
+    let mut sidle = Sidle::builder()
+        .file("test.yaml", &(stage.manifests() + &virtual_service("echo", HOST, &route)))
+        .settings(settings)
+        .arguments(&["--workers", "2"])
+        .open_files(OPEN_FILES)
+        .start();
+    let outbound = sidle.outbound();
+    let held: Vec<_> = (0..2 * OPEN_FILES).map(|_| TcpStream::connect(outbound).unwrap()).collect();
+    let refused =
+        |sidle: &Sidle| sidle.metrics().sum("sidle_listener_connections_refused_total", &[("limit", limit)]);
+    wait::until("connections that are kept out", || (refused(&sidle) > 0.0).then_some(()));
+    let (began, before) = (Instant::now(), refused(&sidle));
+    for _ in 0..20 {
+        assert_eq!(http_get(sidle.ports.health, "/healthz/ready").unwrap().status, 200);
+        assert_eq!(sidle.admin("/clusters").status, 200);
+        assert_eq!(http_get(sidle.ports.metrics, "/stats/prometheus").unwrap().status, 200);
+    }
+    let each_second = (refused(&sidle) - before) / began.elapsed().as_secs_f64();
+    assert!(each_second < 200.0, "the loops of two workers pause: {each_second} refusals a second");
+    drop(held);
+    sidle.wait_ready();
+    wait::eventually("an answer", || async {
+        let stream = tokio::net::TcpStream::connect(outbound).await.ok()?;
+        let mut one = sidle_test_support::client::Client::http1_over(stream).await;
+        let ask =
+            sidle_test_support::client::request("GET", HOST, "/").body(sidle_test_support::echo::full(""));
+        one.try_exchange(ask.unwrap()).await.ok().filter(|answer| answer.status == 200)
+    })
+    .await;
+    assert_eq!(client(&sidle).await.get(HOST, "/").await.status, 200);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_leave_room_for_the_rest() {
+    flood("", "connections").await;
+}
+
+#[tokio::test]
+async fn when_descriptors_run_out_accepting_pauses_and_admin_has_its_own() {
+    flood("  limits: { maxConnections: 100000 }\n", "descriptors").await;
+}

@@ -401,7 +401,7 @@ impl HashFacts for Facts<'_> {
     }
 
     fn source_ip(&self) -> Option<IpAddr> {
-        self.0.connection.downstream.peer.map(|peer| peer.ip())
+        self.0.record.downstream.peer.map(|peer| peer.ip())
     }
 }
 

@@ -56,9 +56,10 @@ pub async fn serve(connection: &Rc<Connection>, mut head: RequestHead, body: Bod
     let Some(plan) = connection.http_plan(&snapshot) else {
         return refuse(connection, Refusal::BadTarget); // a connection of TCP cannot bring a request
     };
+    let client = outgoing::identify(&mut head, &plan, connection);
     let mut exchange = Exchange::begin(connection, snapshot, plan, &head);
+    exchange.record.downstream.peer = client;
     let body = exchange.watch_request(body, &head);
-    outgoing::identify(&mut head, &exchange.plan, connection);
     let result = exchange.forward(&mut head, body).await;
     exchange.answer(&head, result)
 }

@@ -4,13 +4,14 @@
 
 use super::{Exchange, Moment};
 use crate::{
-    codec::RequestHead,
+    codec::{RequestHead, Scheme},
     config::{ForwardPlan, HttpPlan, RoutePlan, WeightedPlan},
     listener::Connection,
 };
-use http::{HeaderName, HeaderValue, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, uri::PathAndQuery};
 use sidle_routing::CompiledRoute;
-use std::{fmt::Write, time::Duration};
+use smallvec::SmallVec;
+use std::{fmt::Write, net::SocketAddr, time::Duration};
 use tokio::time::Instant;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -20,15 +21,17 @@ const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const INTERNAL_PREFIX: &str = "x-envoy-";
 
-/// What every request gets, before it is routed.
-pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection) {
+/// What every request gets, before it is routed. Returns the client, as far as those in front are believed.
+pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection) -> Option<SocketAddr> {
     // Only a handshake that proved who the client is could vouch for it.
     head.headers.remove(&CLIENT_CERT);
+    let mut client = connection.downstream.peer;
     if plan.edge {
-        from_outside(head, connection);
+        client = from_outside(head, plan.options.trusted_hops as usize, connection);
     }
     if !head.headers.contains_key(&FORWARDED_PROTO) {
         head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(head.scheme.as_str()));
@@ -40,17 +43,24 @@ pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection
             head.headers.insert(REQUEST_ID, id);
         }
     }
+    client
 }
 
-/// Nobody outside may speak as the mesh does.
-fn from_outside(head: &mut RequestHead, connection: &Connection) {
+/// Nobody outside may speak as the mesh does, but for so many proxies in front that are believed.
+fn from_outside(head: &mut RequestHead, trusted_hops: usize, connection: &Connection) -> Option<SocketAddr> {
     let internal = |name: &&HeaderName| name.as_str().starts_with(INTERNAL_PREFIX);
     let forged: Vec<HeaderName> = head.headers.keys().filter(internal).cloned().collect();
     for name in forged {
         head.headers.remove(name);
     }
-    head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(connection.scheme().as_str()));
-    let Some(peer) = connection.downstream.peer else { return };
+    if !believes_scheme(head, trusted_hops) {
+        head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(connection.scheme().as_str()));
+    }
+    let peer = connection.downstream.peer?;
+    let client = forwarded_for(&head.headers, trusted_hops).unwrap_or(peer);
+    if let Ok(value) = HeaderValue::from_str(&client.ip().to_string()) {
+        head.headers.insert(EXTERNAL_ADDRESS, value);
+    }
     let mut chain = String::new();
     for value in head.headers.get_all(&FORWARDED_FOR) {
         if let Ok(text) = value.to_str() {
@@ -61,6 +71,31 @@ fn from_outside(head: &mut RequestHead, connection: &Connection) {
     if let Ok(value) = HeaderValue::from_str(&chain) {
         head.headers.insert(FORWARDED_FOR, value);
     }
+    Some(client)
+}
+
+/// Takes the scheme from a believed proxy that says it: it may have terminated TLS.
+fn believes_scheme(head: &mut RequestHead, trusted_hops: usize) -> bool {
+    let Some(said) = head.headers.get(&FORWARDED_PROTO).filter(|_| trusted_hops > 0) else { return false };
+    if said.as_bytes().eq_ignore_ascii_case(b"https") {
+        head.scheme = Scheme::Https;
+    } else if said.as_bytes().eq_ignore_ascii_case(b"http") {
+        head.scheme = Scheme::Http;
+    } else {
+        return false;
+    }
+    true
+}
+
+/// The address that the farthest of so many believed proxies was connected from: each wrote one at the right end. `None`: none is
+/// believed, or they did not write.
+fn forwarded_for(headers: &HeaderMap, trusted_hops: usize) -> Option<SocketAddr> {
+    let nth = trusted_hops.checked_sub(1)?;
+    let values = headers.get_all(&FORWARDED_FOR).into_iter();
+    let values: SmallVec<[&[u8]; 4]> = values.map(HeaderValue::as_bytes).collect();
+    let mut addresses = values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b','));
+    let text = std::str::from_utf8(addresses.nth(nth)?).ok()?;
+    text.trim().parse().ok().map(|ip| SocketAddr::new(ip, 0))
 }
 
 /// What the route and its chosen cluster change: headers, then authority, then path, as in Envoy.
@@ -116,5 +151,27 @@ pub fn announce_attempt(
         // Rounded to the nearest: 300 ms that have just begun are 300.
         let millis = (expected.as_micros() + 500) / 1000;
         head.headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis as u64));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_proxies_are_believed_and_no_more() {
+        let client = |values: &[&'static str], hops| {
+            let values = values.iter().map(|value| (FORWARDED_FOR, HeaderValue::from_static(value)));
+            forwarded_for(&values.collect(), hops).map(|address| address.ip().to_string())
+        };
+        let chain = &["6.6.6.6, 1.1.1.1", "2.2.2.2,3.3.3.3"][..];
+        assert_eq!(client(chain, 0), None);
+        assert_eq!(client(chain, 1).as_deref(), Some("3.3.3.3"));
+        assert_eq!(client(chain, 3).as_deref(), Some("1.1.1.1"));
+        assert_eq!(client(chain, 5), None, "they did not write: the peer it is");
+        assert_eq!(client(&["2001:db8::1"], 1).as_deref(), Some("2001:db8::1"));
+        for broken in [&["1.1.1.1, unknown"][..], &["1.1.1.1:80"], &["1.1.1.1,"], &["[::1]"], &[]] {
+            assert_eq!(client(broken, 1), None, "{broken:?}");
+        }
     }
 }

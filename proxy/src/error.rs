@@ -72,6 +72,12 @@ pub enum ProxyError {
     /// The client's body broke off or broke the protocol.
     #[error("downstream body failed")]
     ClientBody,
+    /// A defect of this program.
+    #[error("internal error")]
+    Panicked,
+    /// There is too little memory to take more on.
+    #[error("overloaded")]
+    Overload,
 }
 
 /// Why a request's head cannot be served.
@@ -172,11 +178,13 @@ impl ProxyError {
             | ConnectFailure(_)
             | ConnectTimeout
             | ConnectionTermination(_)
-            | RemoteReset(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | RemoteReset(_)
+            | Overload => StatusCode::SERVICE_UNAVAILABLE,
             ResponseTimeout | PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
             FaultAbort(status) => *status,
             FaultGrpc(_) => StatusCode::OK,
             Loop => StatusCode::LOOP_DETECTED,
+            Panicked => StatusCode::INTERNAL_SERVER_ERROR,
             ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
             ClientGone => StatusCode::BAD_REQUEST, // if it is there after all: half closed
         }
@@ -199,7 +207,8 @@ impl ProxyError {
             UpstreamProtocol => ResponseFlags::UPE,
             ResponseTimeout | PerTryTimeout => ResponseFlags::UT,
             FaultAbort(_) | FaultGrpc(_) => ResponseFlags::FI,
-            Loop => ResponseFlags::NONE,
+            Loop | Panicked => ResponseFlags::NONE,
+            Overload => ResponseFlags::OM,
             ClientTooSlow => ResponseFlags::SI,
             ClientGone => ResponseFlags::DC,
         }
@@ -226,6 +235,8 @@ impl ProxyError {
             PerTryTimeout => "upstream_per_try_timeout",
             FaultAbort(_) | FaultGrpc(_) => "fault_filter_abort",
             Loop => "loop_detected",
+            Panicked => "panic",
+            Overload => "overload",
             ClientTooSlow => "stream_idle_timeout",
             ClientGone => "downstream_remote_disconnect",
             ClientBody => "http.downstream_body_error",

@@ -210,3 +210,21 @@ fn hosts_that_are_none_are_refused() {
         exchange(sidle.outbound(), b"GET / HTTP/1.1\r\nHost: ECHO.test.:80\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
+
+#[test]
+fn requests_about_the_way_end_where_they_say() {
+    let stage = Stage::new();
+    let sidle = Sidle::run(&stage.service("HTTP"));
+    let ask = |line: &str, more: &str| {
+        let head = format!("{line} HTTP/1.1\r\nHost: {HOST}\r\n{more}Connection: close\r\n\r\n");
+        exchange(sidle.outbound(), head.as_bytes())
+    };
+    let received = || stage.v1.received().into_iter().chain(stage.v2.received()).collect::<Vec<_>>();
+    assert!(ask("TRACE /", "Cookie: secret\r\n").starts_with("HTTP/1.1 405 "));
+    let last = ask("OPTIONS /a", "Max-Forwards: 0\r\n");
+    assert!(last.starts_with("HTTP/1.1 200 ") && last.contains("allow: GET, "), "{last}");
+    assert!(received().is_empty());
+    assert!(ask("OPTIONS *", "Max-Forwards: 3\r\n").starts_with("HTTP/1.1 200 "));
+    let seen = received();
+    assert_eq!((&seen[0].path[..], seen[0].header("max-forwards")), ("*", "2"));
+}

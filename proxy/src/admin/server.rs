@@ -12,11 +12,15 @@ use super::{
     reserve::Reserve,
     table::Ask,
 };
+use futures_util::FutureExt;
 use http::{Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::Future, io, net::SocketAddr, panic::AssertUnwindSafe, pin::pin, sync::Arc,
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -176,5 +180,7 @@ async fn respond(
     };
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let ask = Ask { source, query: Query::parse(request.uri().query()), accept: accept.map(str::to_owned) };
-    Ok(endpoint.call(request.method(), ask).await)
+    // A defect of an endpoint is told by its answer, and by the panic hook.
+    let called = AssertUnwindSafe(endpoint.call(request.method(), ask)).catch_unwind().await;
+    Ok(called.unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "internal error\n")))
 }

@@ -101,6 +101,7 @@ impl AdminSource for Fixed {
     }
     fn set_log_level(&self, level: &str) -> Result<(), String> {
         self.note(level);
+        assert!(level != "defect", "a defect of an endpoint");
         if level == "loud" { Err("no such level".into()) } else { Ok(()) }
     }
     fn reload(&self) -> BoxFuture<'static, Option<Arc<ConfigStatus>>> {
@@ -371,4 +372,11 @@ async fn certificates_are_described_and_keys_are_not_read() {
     assert_eq!(chain["path"], pem.display().to_string());
     assert!(chain["days_until_expiration"].as_str().unwrap().parse::<u64>().unwrap() > 300);
     assert!(list["certificates"][1]["ca_cert"][0]["error"].is_string(), "{list}");
+}
+
+#[tokio::test]
+async fn a_defect_of_an_endpoint_is_a_500_and_the_server_lives() {
+    let server = run(Surface::Admin, Fixed::new()).await;
+    assert_eq!(status(&ask(&server, "POST", "/logging?level=defect").await), "500");
+    assert_eq!(status(&ask(&server, "GET", "/ready").await), "200");
 }

@@ -10,8 +10,10 @@ mod attempt;
 mod body;
 mod copy;
 mod destination;
+mod hops;
 mod mirror;
 mod outgoing;
+mod panic;
 mod piece;
 mod record;
 mod replay;
@@ -60,7 +62,7 @@ pub async fn serve(connection: &Rc<Connection>, mut head: RequestHead, body: Bod
     let mut exchange = Exchange::begin(connection, snapshot, plan, &head);
     exchange.record.downstream.peer = client;
     let body = exchange.watch_request(body, &head);
-    let result = exchange.forward(&mut head, body).await;
+    let result = panic::caught(exchange.forward(&mut head, body)).await;
     exchange.answer(&head, result)
 }
 
@@ -110,6 +112,9 @@ impl Exchange {
     async fn forward(&mut self, head: &mut RequestHead, body: Body) -> Result<Outcome, ProxyError> {
         if self.connection.is_misdirected(&self.snapshot, head) {
             return Err(ProxyError::Misdirected);
+        }
+        if let Some((answer, details)) = hops::end(head) {
+            return Ok(Outcome::Local(answer, Body::Empty, details.into()));
         }
         let plan = self.plan.clone();
         let route = plan.routes.select(head).ok_or(ProxyError::NoRoute)?;

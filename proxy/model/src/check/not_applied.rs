@@ -116,6 +116,10 @@ const TABLE: &[Row] = &[
     not_applied("Sidecar", &["ingress", "tls"], "the port takes plain text, from everybody"),
     not_applied("Sidecar", &["http", "http2KeepAlive"], "no HTTP/2 PING is sent"),
     deprecated("Sidecar", &["port", "targetPort"], "it is ignored"),
+    value(not_applied("Service", &["internalTrafficPolicy"], "endpoints of every node are called"), "Local"),
+    value(not_shown("Service", &["ports", "protocol"], "only TCP is proxied"), "UDP"),
+    value(not_shown("Service", &["ports", "protocol"], "only TCP is proxied"), "SCTP"),
+    value(not_shown("ServiceEntry", &["ports", "protocol"], "only TCP is proxied"), "UDP"),
     not_applied("Service", &["trafficDistribution"], "endpoints are chosen without regard to zones"),
     value(
         not_applied("Service", &["sessionAffinity"], "requests of a client go to any endpoint"),

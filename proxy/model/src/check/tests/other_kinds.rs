@@ -165,4 +165,9 @@ pub(super) const MISTAKES: &[Mistake] = &[
         "  accessLogFile: /dev/stdout\n  accessLogEncoding: JSON\n  accessLogFormat: '[%NOPE%]'\n  defaultHttpRetryPolicy: {attempts: 2, retryOn: x-y}\n  rootNamespace: A",
         &["7:20 e0221", "8:50 e0210", "9:18 e0219"],
     ),
+    (
+        "Service",
+        "  ports: [{port: 53, name: dns, protocol: UDP}]\n  internalTrafficPolicy: Local",
+        &["5:33 i0501", "6:3 w0501"],
+    ),
 ];

@@ -150,8 +150,8 @@ impl DnsServer {
         let Some(name) = self.names.remove(&id) else { return };
         let waiting = self.waiting.remove(&name).unwrap_or_default();
         let found = match answer {
-            Answer::Found(mut addresses, until) => {
-                addresses.sort_unstable();
+            // In the order of the answer: workers use the first, and servers rotate.
+            Answer::Found(addresses, until) => {
                 self.remember(name, addresses.clone(), until);
                 Some(addresses)
             }

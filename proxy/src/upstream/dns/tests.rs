@@ -170,6 +170,8 @@ async fn a_name_that_many_ask_for_is_looked_up_once() {
     }
     assert_eq!(server.asked.load(SeqCst), 1);
     assert!(dns.resolve("nowhere.test").await.is_err());
+    server.set("two.test", Zone::Addresses(ips(&[9, 3])));
+    assert_eq!(dns.resolve("two.test").await.unwrap(), ips(&[9, 3]), "in the order of the answer");
 }
 
 #[tokio::test]

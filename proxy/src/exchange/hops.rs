@@ -58,6 +58,7 @@ mod tests {
             headers: hops.map(|hops| (MAX_FORWARDS, HeaderValue::from_static(hops))).into_iter().collect(),
             upgrade: None,
             original_case: Default::default(),
+            interim: None,
         };
         let status = end(&mut head).map(|(answer, _)| answer.status.as_u16());
         (status, head.headers.get(&MAX_FORWARDS).map(|left| left.to_str().unwrap().to_owned()))

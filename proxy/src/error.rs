@@ -69,6 +69,9 @@ pub enum ProxyError {
     /// The client's body stopped coming.
     #[error("request body timeout")]
     ClientTooSlow,
+    /// The request did not come whole in the time that it may take.
+    #[error("request timeout")]
+    RequestTimeout,
     /// The client's body broke off or broke the protocol.
     #[error("downstream body failed")]
     ClientBody,
@@ -125,7 +128,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    fn status(self) -> StatusCode {
+    /// The status of the answer.
+    pub fn status(self) -> StatusCode {
         match self {
             Refusal::Http10 => StatusCode::UPGRADE_REQUIRED,
             Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
@@ -142,7 +146,16 @@ impl Refusal {
         }
     }
 
-    fn details(self) -> &'static str {
+    /// Envoy's response flag.
+    pub fn flags(self) -> ResponseFlags {
+        match self {
+            Refusal::HeadTimeout => ResponseFlags::DT,
+            _ => ResponseFlags::DPE,
+        }
+    }
+
+    /// Envoy's response code details.
+    pub fn details(self) -> &'static str {
         match self {
             Refusal::Http10 => "low_version",
             Refusal::NoHost => "missing_host_header",
@@ -185,7 +198,7 @@ impl ProxyError {
             FaultGrpc(_) => StatusCode::OK,
             Loop => StatusCode::LOOP_DETECTED,
             Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-            ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
+            ClientTooSlow | RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             ClientGone => StatusCode::BAD_REQUEST, // if it is there after all: half closed
         }
     }
@@ -194,7 +207,8 @@ impl ProxyError {
     pub fn flags(&self) -> ResponseFlags {
         use ProxyError::*;
         match self {
-            Refused(_) | ClientBody => ResponseFlags::DPE,
+            Refused(refusal) => refusal.flags(),
+            ClientBody => ResponseFlags::DPE,
             NoRoute | Misdirected => ResponseFlags::NR,
             BlackHole => ResponseFlags::NONE,
             NoCluster => ResponseFlags::NC,
@@ -210,6 +224,7 @@ impl ProxyError {
             Loop | Panicked => ResponseFlags::NONE,
             Overload => ResponseFlags::OM,
             ClientTooSlow => ResponseFlags::SI,
+            RequestTimeout => ResponseFlags::DT,
             ClientGone => ResponseFlags::DC,
         }
     }
@@ -238,6 +253,7 @@ impl ProxyError {
             Panicked => "panic",
             Overload => "overload",
             ClientTooSlow => "stream_idle_timeout",
+            RequestTimeout => "request_overall_timeout",
             ClientGone => "downstream_remote_disconnect",
             ClientBody => "http.downstream_body_error",
         })

@@ -24,6 +24,7 @@ mod examples;
 mod faults;
 mod gateway;
 mod grpc;
+mod grpc_web;
 mod headers;
 mod hosts;
 mod http1;

@@ -15,7 +15,7 @@ use super::{
     tcp,
 };
 use crate::{
-    codec::{Authority, Body, Duplex, RequestHead, ResponseHead},
+    codec::{Authority, Body, Duplex, RequestHead, ResponseHead, grpc},
     config::{ForwardPlan, RoutePlan, WeightedPlan},
     error::ProxyError,
     upstream::Cluster,
@@ -362,30 +362,12 @@ fn effective_timeout(timeout: Option<Duration>, head: &RequestHead) -> Option<Du
     if head.upgrade.is_some() {
         return None;
     }
-    let asked = head.headers.get(GRPC_TIMEOUT).filter(|_| head.is_grpc()).and_then(grpc_timeout);
+    let asked = head.headers.get(GRPC_TIMEOUT).filter(|_| head.is_grpc());
+    let asked = asked.and_then(|value| grpc::timeout::parse(value.as_bytes()));
     match (timeout, asked) {
         (Some(timeout), Some(asked)) => Some(timeout.min(asked)),
         (timeout, asked) => asked.or(timeout),
     }
-}
-
-/// `grpc-timeout`: up to eight digits and a unit. Source: "gRPC over HTTP2".
-fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let count: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(count * 3600),
-        "M" => Duration::from_secs(count * 60),
-        "S" => Duration::from_secs(count),
-        "m" => Duration::from_millis(count),
-        "u" => Duration::from_micros(count),
-        "n" => Duration::from_nanos(count),
-        _ => return None,
-    })
 }
 
 /// What hashing may ask of a request.
@@ -402,21 +384,5 @@ impl HashFacts for Facts<'_> {
 
     fn source_ip(&self) -> Option<IpAddr> {
         self.0.record.downstream.peer.map(|peer| peer.ip())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grpc_timeouts_as_the_protocol_writes_them() {
-        let parse = |text: &'static str| grpc_timeout(&HeaderValue::from_static(text));
-        assert_eq!(parse("100m"), Some(Duration::from_millis(100)));
-        assert_eq!(parse("1H"), Some(Duration::from_secs(3600)));
-        assert_eq!(parse("99999999n"), Some(Duration::from_nanos(99_999_999)));
-        for bad in ["", "m", "1", "-1S", "123456789S", "1s", "1.5S", "é"] {
-            assert_eq!(HeaderValue::from_str(bad).ok().as_ref().and_then(grpc_timeout), None, "{bad}");
-        }
     }
 }

@@ -10,19 +10,23 @@ mod attempt;
 mod body;
 mod copy;
 mod destination;
+mod grpc_web;
 mod hops;
 mod mirror;
 mod outgoing;
 mod panic;
 mod piece;
 mod record;
+mod refused;
 mod replay;
 mod reply;
 mod request_body;
 mod send;
 pub mod tcp;
+mod via;
 
 pub use record::{Downstream, Moment, Record, Wanted};
+pub use refused::{Glimpse, refuse, refuse_seen};
 pub use tcp::TcpExchange;
 
 use crate::{
@@ -33,9 +37,11 @@ use crate::{
     policy::Verdict,
     upstream::Cluster,
 };
+use grpc_web::GrpcWeb;
+use http_body::Body as _;
 use sidle_balance::Endpoint;
 use sidle_routing::{CompiledRoute, cors};
-use sidle_telemetry::{RequestRecord, ResponseFlags};
+use sidle_telemetry::{RequestRecord, ResponseFlags, grpc};
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
 
 /// One request.
@@ -45,6 +51,7 @@ pub struct Exchange {
     connection: Rc<Connection>,
     snapshot: Arc<Snapshot>,
     plan: Arc<HttpPlan>,
+    web: Option<GrpcWeb>,
     cors_headers: cors::Headers,
     destination: Option<(Arc<Cluster>, Option<Arc<Endpoint>>)>,
     request_body: Rc<request_body::Progress>,
@@ -62,15 +69,16 @@ pub async fn serve(connection: &Rc<Connection>, mut head: RequestHead, body: Bod
     let mut exchange = Exchange::begin(connection, snapshot, plan, &head);
     exchange.record.downstream.peer = client;
     let body = exchange.watch_request(body, &head);
+    if let Some(name) = &exchange.plan.options.via {
+        via::append(&mut head.headers, name, head.version);
+    }
     let result = panic::caught(exchange.forward(&mut head, body)).await;
-    exchange.answer(&head, result)
-}
-
-/// Answers a request whose head cannot be served.
-pub fn refuse(connection: &Rc<Connection>, refusal: Refusal) -> Answer {
-    tracing::debug!(peer = %connection.peer(), %refusal, "request refused");
-    connection.count_protocol_error(true);
-    reply::plain(&ProxyError::Refused(refusal))
+    let web = exchange.web;
+    let answer = exchange.answer(&head, result);
+    match web {
+        Some(web) => web.answer(answer).await,
+        None => answer,
+    }
 }
 
 /// What an action comes to.
@@ -88,19 +96,28 @@ impl Exchange {
         plan: Arc<HttpPlan>,
         head: &RequestHead,
     ) -> Self {
+        let web = GrpcWeb::of(head);
+        let record = Record {
+            method: Some(head.method.clone()),
+            target: Some(head.target.clone()),
+            authority: head.authority.clone(),
+            scheme: head.scheme.as_str(),
+            protocol: Some(head.version),
+            grpc: web.is_some() || head.is_grpc(),
+            ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
+        };
+        let mut exchange = Exchange::of(connection, snapshot, plan, record);
+        exchange.web = web;
+        exchange
+    }
+
+    fn of(connection: &Rc<Connection>, snapshot: Arc<Snapshot>, plan: Arc<HttpPlan>, record: Record) -> Self {
         Exchange {
-            record: Record {
-                method: head.method.clone(),
-                target: head.target.clone(),
-                authority: head.authority.clone(),
-                scheme: head.scheme.as_str(),
-                protocol: Some(head.version),
-                grpc: head.is_grpc(),
-                ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
-            },
+            record,
             connection: connection.clone(),
             snapshot,
             plan,
+            web: None,
             cors_headers: Vec::new(),
             destination: None,
             request_body: Rc::new(request_body::Progress::default()),
@@ -117,7 +134,11 @@ impl Exchange {
             return Ok(Outcome::Local(answer, Body::Empty, details.into()));
         }
         let plan = self.plan.clone();
-        let route = plan.routes.select(head).ok_or(ProxyError::NoRoute)?;
+        let route = plan.routes.select(head);
+        if let Some(web) = self.web {
+            web.translate(head); // routes see what the client sent, and policies what the upstream gets
+        }
+        let route = route.ok_or(ProxyError::NoRoute)?;
         self.record.route_name = Some(route.route.name.clone());
         self.record.origin = Some(route.route.origin.clone());
         match &route.action.action {
@@ -197,7 +218,7 @@ impl Exchange {
 
     fn answer_local(mut self, mut head: ResponseHead, mut body: Body) -> Answer {
         let bare = head.status.is_informational() || matches!(head.status.as_u16(), 204 | 304);
-        if bare || self.record.method == http::Method::HEAD {
+        if bare || self.record.method == Some(http::Method::HEAD) {
             body = Body::Empty; // RFC 9110 section 6.4.1
         }
         if bare {
@@ -205,7 +226,7 @@ impl Exchange {
         }
         reply::date(&mut head.headers);
         self.finish_head(&mut head);
-        self.record.bytes_sent = http_body::Body::size_hint(&body).exact().unwrap_or(0);
+        self.record.bytes_sent = body.size_hint().exact().unwrap_or(0);
         self.record.grpc_status = reply::grpc_status(&head.headers);
         self.finish();
         Answer { head, body, tunnel: None }
@@ -216,6 +237,9 @@ impl Exchange {
             self.record.details = "via_upstream".into();
         }
         self.finish_head(&mut response.head);
+        if let Some(name) = &self.plan.options.via {
+            via::append(&mut response.head.headers, name, response.lease.version());
+        }
         body::answer(self, response)
     }
 
@@ -234,7 +258,17 @@ impl Exchange {
     }
 
     fn watch_request(&mut self, body: Body, head: &RequestHead) -> Body {
-        request_body::watch(body, head, &self.request_body, self.connection.limits())
+        let body = match self.web {
+            Some(web) => web.decode(body),
+            None => body,
+        };
+        if head.is_connect() || head.upgrade.is_some() {
+            if body.is_end_stream() {
+                self.request_body.complete();
+            }
+            return body; // a tunnel's bytes are counted by the relay
+        }
+        request_body::watch(body, self.record.grpc, &self.request_body, self.connection.limits())
     }
 
     /// Remembers what cross-origin policy adds to the response.
@@ -266,6 +300,10 @@ impl Exchange {
         let now = Instant::now();
         record.ended = Some(now);
         record.bytes_received = self.request_body.received();
+        if record.grpc && record.grpc_status.is_none() {
+            // As Envoy: an answer without a status of gRPC's has the one that its HTTP status stands for.
+            record.grpc_status = record.status.map(|status| grpc::status_of_answer(status.as_u16()));
+        }
         record.request_complete = self.request_body.completed_at().map(Into::into);
         let destination = self.destination.as_ref().map(|(cluster, endpoint)| (cluster, endpoint.as_ref()));
         let worker = &self.connection.worker;

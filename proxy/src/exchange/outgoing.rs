@@ -135,7 +135,7 @@ fn rewrite_path(exchange: &mut Exchange, rewrite: &sidle_routing::PathRewriter, 
         head.headers.insert(ORIGINAL_PATH, original);
     }
     head.target = target;
-    exchange.record.target = head.target.clone();
+    exchange.record.target = Some(head.target.clone());
 }
 
 /// Says which try this is, and how long it is waited for: the shorter of its own time and what is left of the route's.

@@ -22,10 +22,10 @@ pub struct Record {
     pub began: Instant,
     /// Wall clock; the same moment.
     pub began_at: SystemTime,
-    /// As sent.
-    pub method: Method,
+    /// As sent; `None` for TCP, and where a head could not be read so far.
+    pub method: Option<Method>,
     /// As the log shows it: rewritten if the route does so.
-    pub target: PathAndQuery,
+    pub target: Option<PathAndQuery>,
     /// As the log shows it.
     pub authority: Option<Authority>,
     /// `http` or `https`.
@@ -82,8 +82,8 @@ impl Record {
         Record {
             began: Instant::now(),
             began_at: SystemTime::now(),
-            method: Method::CONNECT,
-            target: PathAndQuery::from_static("/"),
+            method: None,
+            target: None,
             authority: None,
             scheme: "",
             protocol: None,
@@ -221,10 +221,10 @@ impl LogContext for Moment<'_> {
         let record = self.record;
         match (message, name) {
             (Message::Request, HeaderField::Method) => {
-                record.protocol.map(|_| record.method.as_str().as_bytes())
+                record.method.as_ref().map(|method| method.as_str().as_bytes())
             }
             (Message::Request, HeaderField::Path) => {
-                record.protocol.map(|_| record.target.as_str().as_bytes())
+                record.target.as_ref().map(|target| target.as_str().as_bytes())
             }
             (Message::Request, HeaderField::Authority) => {
                 record.authority.as_ref().map(|authority| authority.as_str().as_bytes())

@@ -1,7 +1,7 @@
 //! Answers made here: errors, redirects, fixed content.
 
 use crate::{
-    codec::{Answer, Body, RequestHead, ResponseHead},
+    codec::{Answer, Body, RequestHead, ResponseHead, grpc::percent},
     error::ProxyError,
 };
 use bytes::Bytes;
@@ -10,7 +10,8 @@ use std::{cell::RefCell, time::SystemTime};
 
 /// `grpc-status`.
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// `grpc-message`.
+pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
 /// The answer to a request that failed: its status and Envoy's words, or to gRPC a trailers-only response.
@@ -47,10 +48,8 @@ fn grpc(status: u8, message: &str) -> (ResponseHead, Body) {
     let mut head = ResponseHead::new(StatusCode::OK);
     head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     head.headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status)));
-    if !message.is_empty()
-        && let Ok(message) = HeaderValue::from_str(&percent_encode(message))
-    {
-        head.headers.insert(GRPC_MESSAGE, message);
+    if !message.is_empty() {
+        head.headers.insert(GRPC_MESSAGE, percent::encode(message.as_bytes()));
     }
     (head, Body::Empty)
 }
@@ -103,16 +102,4 @@ pub fn date(headers: &mut HeaderMap) {
         value.clone()
     });
     headers.insert(header::DATE, value);
-}
-
-/// As `grpc-message` wants it: printable ASCII but for `%`.
-fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b' '..=b'~' if byte != b'%' => encoded.push(byte.into()),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }

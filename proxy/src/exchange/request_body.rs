@@ -1,6 +1,6 @@
 //! The request's body on its way up: counted and timed.
 
-use crate::codec::{Body, BodyError, RequestHead, grpc::MessageCounter};
+use crate::codec::{Body, BodyError, grpc::MessageCounter};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use sidle_model::ir::Limits;
@@ -62,7 +62,8 @@ impl Progress {
         }
     }
 
-    fn complete(&self) {
+    /// The last byte has come.
+    pub fn complete(&self) {
         if self.completed_at.get().is_none() {
             self.completed_at.set(Some(Instant::now()));
             self.completed.notify_waiters();
@@ -84,22 +85,13 @@ impl Progress {
 }
 
 /// Watches a body.
-pub fn watch(body: Body, head: &RequestHead, progress: &Rc<Progress>, limits: &Limits) -> Body {
+pub fn watch(body: Body, grpc: bool, progress: &Rc<Progress>, limits: &Limits) -> Body {
     if body.is_end_stream() {
         progress.complete();
         return body;
     }
-    if head.is_connect() || head.upgrade.is_some() {
-        return body; // a tunnel's bytes are counted by the relay
-    }
-    let idle = (!head.is_grpc()).then_some(limits.stream_idle_timeout).filter(|limit| !limit.is_zero());
-    Body::Watched(Box::pin(Counted {
-        body,
-        progress: progress.clone(),
-        grpc: head.is_grpc(),
-        idle,
-        timer: None,
-    }))
+    let idle = (!grpc).then_some(limits.stream_idle_timeout).filter(|limit| !limit.is_zero());
+    Body::Watched(Box::pin(Counted { body, progress: progress.clone(), grpc, idle, timer: None }))
 }
 
 struct Counted {

@@ -64,6 +64,11 @@ impl Lease {
         }
     }
 
+    /// What is spoken on it.
+    pub fn version(&self) -> Version {
+        if matches!(self, Lease::Http2(_)) { Version::HTTP_2 } else { Version::HTTP_11 }
+    }
+
     /// About the connection.
     pub fn info(&self) -> Option<&Rc<ConnectionInfo>> {
         match self {
@@ -233,6 +238,7 @@ pub fn client_failure(error: BodyError) -> ProxyError {
     match error {
         BodyError::Idle => ProxyError::ClientTooSlow,
         BodyError::Malformed => ProxyError::ClientBody,
-        BodyError::Closed | BodyError::Reset(_) | BodyError::Deadline => ProxyError::ClientGone,
+        BodyError::Deadline => ProxyError::RequestTimeout,
+        BodyError::Closed | BodyError::Reset(_) => ProxyError::ClientGone,
     }
 }

@@ -43,6 +43,14 @@ pub fn grpc_status_from_http(status: u16) -> u8 {
     }
 }
 
+/// The `grpc-status` that an upstream's answer stands for when it names none: 2 (unknown) even if it says that all is well.
+pub fn status_of_answer(status: u16) -> u8 {
+    match grpc_status_from_http(status) {
+        0 => 2,
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +72,7 @@ mod tests {
         for (http, grpc) in expected {
             assert_eq!(grpc_status_from_http(http), grpc, "{http}");
         }
+        assert_eq!((status_of_answer(200), status_of_answer(503)), (2, 14));
         assert_eq!(grpc_status_name(5), Some("NotFound"));
         assert_eq!(grpc_status_name(17), None);
     }

@@ -99,7 +99,7 @@ impl Protocol {
     /// What is spoken to endpoints of such a port, before any DestinationRule.
     pub fn upstream(self) -> UpstreamProtocol {
         match self {
-            Protocol::Http2 | Protocol::Grpc => UpstreamProtocol::Http2,
+            Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb => UpstreamProtocol::Http2,
             Protocol::Undeclared => UpstreamProtocol::AsDownstream,
             _ => UpstreamProtocol::Http1,
         }

@@ -193,7 +193,7 @@ fn r21_what_is_spoken_upstream() {
         ("http", "{}", Http1),
         ("grpc", "{}", Http2),
         ("http2", "{}", Http2),
-        ("grpc-web", "{}", Http1),
+        ("grpc-web", "{}", Http2), // the proxy in front of it makes it gRPC
         ("web", "{}", AsDownstream),
         ("http", "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}", Http2),
         ("web", "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}", Http2),

@@ -21,6 +21,11 @@ impl MessageCounter {
         self.count
     }
 
+    /// Whether nothing of a message has come that is not whole.
+    pub fn is_between_messages(&self) -> bool {
+        self.prefix == 0
+    }
+
     /// Takes the next bytes of the stream.
     pub fn see(&mut self, mut data: &[u8]) {
         while let Some((&byte, rest)) = data.split_first() {

@@ -81,6 +81,8 @@ pub enum Command {
     Close(Arc<str>),
     /// Stop accepting on the listener of this name, too.
     Drain(Arc<str>),
+    /// Cut what is still under way.
+    End,
 }
 
 /// One worker.
@@ -94,6 +96,7 @@ pub struct Worker {
     metrics: RefCell<HashMap<MetricsKey, Arc<RequestMetrics>>>,
     tcp_metrics: RefCell<HashMap<MetricsKey, Arc<TcpMetrics>>>,
     metrics_generation: Cell<u64>,
+    ending: Cell<bool>,
     /// Who answers at an endpoint that clients named.
     nobody: Arc<ir::Workload>,
     /// Endpoints that clients named, for as long as they are used.
@@ -116,13 +119,14 @@ impl Worker {
             metrics: RefCell::new(HashMap::new()),
             tcp_metrics: RefCell::new(HashMap::new()),
             metrics_generation: Cell::new(0),
+            ending: Cell::new(false),
             nobody: Arc::default(),
             named: RefCell::new(HashMap::new()),
             shared,
         })
     }
 
-    /// Serves until `commands` is closed.
+    /// Serves until `commands` is closed, or one says so.
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut drains: HashMap<Arc<str>, Vec<Rc<Drain>>> = HashMap::new();
         while let Some(command) = commands.recv().await {
@@ -139,8 +143,15 @@ impl Worker {
                     drains.remove(&name).into_iter().flatten().for_each(|drain| drain.stop())
                 }
                 Command::Published => self.published(),
+                Command::End => break,
             }
         }
+        self.ending.set(true);
+    }
+
+    /// Whether what is dropped now is cut by the end of the process.
+    pub fn is_ending(&self) -> bool {
+        self.ending.get()
     }
 
     /// The configuration in force.

@@ -28,8 +28,24 @@ async fn operations_of_route_and_destination_both_apply() {
     let headers = &answer.json()["headers"];
     assert_eq!(headers["x-set"], "route");
     assert_eq!(headers["x-via"], "HTTP/1.1");
-    assert_eq!(headers["x-add"], "client,destination,route", "the closer one first, as in Envoy");
+    assert_eq!(headers["x-add"], "client,route,destination", "Istio puts both on the route, in this order");
     assert!(headers["x-gone"].is_null());
+}
+
+#[tokio::test]
+async fn a_lone_destination_has_the_last_word_and_one_of_several_the_first() {
+    let stage = Stage::new();
+    let ask = async |also: &str| {
+        let sidle = stage.route(&format!(
+            "    - headers: {{ request: {{ set: {{ x-who: route }} }} }}\n      route:\n        \
+             - destination: {{ host: {HOST}, subset: v1 }}\n          weight: 100\n          \
+             headers: {{ request: {{ set: {{ x-who: destination }} }} }}\n{also}"
+        ));
+        client(&sidle).await.get(HOST, "/").await.json()["headers"]["x-who"].clone()
+    };
+    assert_eq!(ask("").await, "destination");
+    let second = format!("        - destination: {{ host: {HOST}, subset: v2 }}\n          weight: 0\n");
+    assert_eq!(ask(&second).await, "route");
 }
 
 #[tokio::test]

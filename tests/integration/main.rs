@@ -8,6 +8,7 @@
 mod stage;
 
 mod access_log;
+mod accounts;
 mod admin;
 mod application;
 mod balancing;

@@ -1,7 +1,7 @@
 //! The end of the process: readiness off, clients sent elsewhere, out when nothing is under way or time is up.
 
 use super::state::AppState;
-use crate::{admin::AdminSource, child::Application};
+use crate::{admin::AdminSource, child::Application, worker::Activity};
 use std::{
     ffi::OsString,
     io,
@@ -13,6 +13,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the draining process looks whether it may end.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long workers may take to account for what was cut.
+const LAST_ACCOUNTS: Duration = Duration::from_secs(1);
 
 /// What may end the process.
 pub struct Signals {
@@ -64,11 +67,13 @@ pub async fn until_the_end(
     let began = Instant::now();
     let settings = state.drain_settings();
     state.begin_draining();
-    if let Some(application) = &application {
-        application.terminate();
-    }
     let drained = async {
-        while began.elapsed() < settings.minimum || !is_quiet(state) {
+        // Until then clients may still come that have not heard of the end.
+        tokio::time::sleep(settings.minimum).await;
+        if let Some(application) = &application {
+            application.terminate();
+        }
+        while !is_quiet(state) {
             tokio::time::sleep(LOOK).await;
         }
         if code.is_none() && application.is_some() {
@@ -79,6 +84,15 @@ pub async fn until_the_end(
         () = drained => tracing::info!(took = ?began.elapsed(), "drained"),
         () = tokio::time::sleep(settings.deadline) => tracing::warn!("the drain deadline cuts what is left"),
         () = signals.either() => tracing::warn!("asked again; ending now"),
+    }
+    state.end_workers();
+    let cut = async {
+        while !is_idle(state) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(LAST_ACCOUNTS, cut).await.is_err() {
+        tracing::warn!("what was cut could not all be accounted for");
     }
     if let Some(application) = &mut application {
         application.kill_if_alive();
@@ -97,11 +111,15 @@ async fn ended(application: &mut Option<Application>) -> u8 {
 }
 
 fn is_quiet(state: &AppState) -> bool {
-    state.activity().is_none_or(|activity| {
-        activity.inbound.load(Relaxed) == 0
-            && activity.outbound.load(Relaxed) == 0
-            && activity.inbound_connections.load(Relaxed) == 0
-    })
+    let connected = |activity: &Activity| activity.inbound_connections.load(Relaxed) != 0;
+    is_idle(state) && !state.activity().is_some_and(connected)
+}
+
+/// Whether no request and no TCP connection is under way.
+fn is_idle(state: &AppState) -> bool {
+    state
+        .activity()
+        .is_none_or(|activity| activity.inbound.load(Relaxed) == 0 && activity.outbound.load(Relaxed) == 0)
 }
 
 /// SIGUSR1 opens log files anew, as in Envoy and nginx: what logrotate sends.

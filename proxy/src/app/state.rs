@@ -104,6 +104,13 @@ impl AppState {
         self.running.get().map(|(shared, _)| &shared.activity)
     }
 
+    /// Has workers cut what is under way, and account for it.
+    pub(super) fn end_workers(&self) {
+        for worker in self.running.get().iter().flat_map(|(_, workers)| workers) {
+            let _ = worker.send(Command::End);
+        }
+    }
+
     pub(super) fn drain_settings(&self) -> ir::Drain {
         self.snapshot().map(|snapshot| snapshot.ir.settings.drain.clone()).unwrap_or_default()
     }

@@ -9,6 +9,8 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
+    rc::Rc,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     task::{Context, Poll},
     time::Duration,
 };
@@ -63,23 +65,44 @@ impl AsyncWrite for Duplex {
 pub struct Tunnel {
     upstream: Duplex,
     idle_timeout: Option<Duration>,
+    meter: Rc<Meter>,
     finish: Box<dyn FnOnce(Relayed)>,
 }
 
 impl Tunnel {
-    /// `finish` is called with what was carried when both directions have ended.
+    /// `finish` is called when both directions have ended; `meter` tells meanwhile what was carried.
     pub fn new(
         upstream: Duplex,
         idle_timeout: Option<Duration>,
+        meter: Rc<Meter>,
         finish: impl FnOnce(Relayed) + 'static,
     ) -> Self {
-        Tunnel { upstream, idle_timeout, finish: Box::new(finish) }
+        Tunnel { upstream, idle_timeout, meter, finish: Box::new(finish) }
     }
 
     /// Carries bytes until both directions have ended.
     pub async fn run(self, mut client: Duplex) {
-        let Tunnel { mut upstream, idle_timeout, finish } = self;
-        finish(relay(&mut client, &mut upstream, idle_timeout).await);
+        let Tunnel { mut upstream, idle_timeout, meter, finish } = self;
+        finish(relay(&mut client, &mut upstream, idle_timeout, &meter).await);
+    }
+}
+
+/// What a relay has carried so far; only atomic so that a relay may run on any thread.
+#[derive(Debug, Default)]
+pub struct Meter {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Meter {
+    /// Bytes from the client.
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// Bytes to the client.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
     }
 }
 
@@ -106,7 +129,12 @@ pub enum RelayEnd {
 }
 
 /// Carries bytes both ways until both directions have ended, one fails, or nothing moves for `idle_timeout`.
-pub async fn relay(client: &mut Duplex, upstream: &mut Duplex, idle_timeout: Option<Duration>) -> Relayed {
+pub async fn relay(
+    client: &mut Duplex,
+    upstream: &mut Duplex,
+    idle_timeout: Option<Duration>,
+    meter: &Meter,
+) -> Relayed {
     let mut up = Direction::default();
     let mut down = Direction::default();
     let mut idle = idle_timeout.map(IdleTimer::new);
@@ -114,6 +142,8 @@ pub async fn relay(client: &mut Duplex, upstream: &mut Duplex, idle_timeout: Opt
         let before = up.moved + down.moved;
         let to_upstream = up.poll(client, upstream, cx);
         let to_client = down.poll(upstream, client, cx);
+        meter.received.store(up.carried, Relaxed);
+        meter.sent.store(down.carried, Relaxed);
         match (to_upstream, to_client) {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(None),
             (Poll::Ready(Err(Side::From)), _) | (_, Poll::Ready(Err(Side::To))) => {

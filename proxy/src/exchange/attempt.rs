@@ -12,15 +12,15 @@ use super::{
     replay::Replay,
     reply::{self, GRPC_STATUS},
     send::{self, Failure, Lease, Sent},
-    tcp,
+    tcp::Held,
 };
 use crate::{
-    codec::{Authority, Body, Duplex, RequestHead, ResponseHead, grpc},
+    codec::{Body, Duplex, RequestHead, ResponseHead, grpc},
     config::{ForwardPlan, RoutePlan, WeightedPlan},
     error::ProxyError,
     upstream::Cluster,
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use sidle_balance::{
     ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, RequestResult, should_retry,
 };
@@ -59,17 +59,19 @@ pub struct Response {
 
 /// Load that a request is, until its last byte.
 pub struct Hold {
-    _counted: Option<CountedRequest>,
-    _request: Option<Permit>,
-    _active: Option<ActiveRequest>,
-    _retry: Option<Permit>,
+    pub(super) _counted: Option<CountedRequest>,
+    pub(super) _request: Option<Permit>,
+    pub(super) _active: Option<ActiveRequest>,
+    pub(super) _retry: Option<Permit>,
+    /// Of a tunnel.
+    pub(super) _connection: Option<Held>,
 }
 
 /// A request in the cluster's figures.
-struct CountedRequest(Arc<ClusterMetrics>);
+pub(super) struct CountedRequest(Arc<ClusterMetrics>);
 
 impl CountedRequest {
-    fn begin(cluster: &Cluster) -> Self {
+    pub(super) fn begin(cluster: &Cluster) -> Self {
         cluster.metrics.request_started();
         CountedRequest(cluster.metrics.clone())
     }
@@ -101,7 +103,7 @@ impl Exchange {
     ) -> Result<Response, ProxyError> {
         let cluster = &weighted.cluster;
         if head.is_connect() {
-            return self.connect(cluster, head, body).await;
+            return self.connect(route, weighted, head, body).await;
         }
         let timeout = effective_timeout(forward.timeout, head);
         let from = tokio::time::Instant::now();
@@ -144,6 +146,7 @@ impl Exchange {
                 _request: Some(permit),
                 _active: Some(active),
                 _retry: retry,
+                _connection: None,
             },
         };
         for cookie in hashed.set_cookies {
@@ -237,6 +240,7 @@ impl Exchange {
             None => sending.await,
             Some(limit) => tokio::time::timeout(limit, sending).await.unwrap_or_else(|_| {
                 endpoint.state.record(RequestResult::Timeout);
+                cluster.metrics.timed_out();
                 Err(Failure {
                     error: ProxyError::PerTryTimeout,
                     outcome: Outcome::PerTryTimeout,
@@ -266,7 +270,7 @@ impl Exchange {
                 (Ok(sent), outcome)
             }
             Err(failure) => {
-                if failure.outcome != Outcome::Overflow {
+                if failure.outcome != Outcome::Overflow && self.request_body.failed().is_none() {
                     endpoint.state.record(RequestResult::Error);
                 }
                 let outcome = failure.outcome;
@@ -290,37 +294,6 @@ impl Exchange {
                 changes.apply(&mut head.headers);
             }
         }
-    }
-
-    /// CONNECT: bytes to an endpoint.
-    async fn connect(
-        &mut self,
-        cluster: &Arc<Cluster>,
-        head: &RequestHead,
-        client: Body,
-    ) -> Result<Response, ProxyError> {
-        self.record.attempts = 1;
-        let wish = Wish::of(head, None, &[]);
-        let endpoint = self.pick(cluster, &wish).await?;
-        self.record.upstream = Some(endpoint.address.clone());
-        self.destination = Some((cluster.clone(), Some(endpoint.clone())));
-        let host = head.authority.as_ref().map(Authority::as_str);
-        let stream = tcp::open(cluster, &endpoint, host).await?;
-        self.record.upstream_local = stream.local_addr();
-        Ok(Response {
-            head: ResponseHead::new(StatusCode::OK),
-            body: Body::Empty,
-            lease: Lease::None,
-            upgraded: Some(Duplex::Stream(stream)),
-            client,
-            timeout: None,
-            hold: Hold {
-                _counted: None,
-                _request: None,
-                _active: Some(ActiveRequest::start(endpoint)),
-                _retry: None,
-            },
-        })
     }
 }
 

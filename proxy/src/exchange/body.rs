@@ -3,10 +3,14 @@
 use super::{
     Exchange,
     attempt::{Hold, Response},
+    idle::IdleTimer,
     reply,
-    send::Lease,
+    send::{self, Lease},
 };
-use crate::codec::{Answer, Body, BodyError, Tunnel, tunnel::RelayEnd, tunnel::Relayed};
+use crate::codec::{
+    Answer, Body, BodyError, Tunnel,
+    tunnel::{Meter, RelayEnd, Relayed},
+};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -14,17 +18,22 @@ use sidle_telemetry::ResponseFlags;
 use std::{
     future::Future,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::Sleep;
+
+/// How long a tunnel may be silent: Envoy's for TCP.
+const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
 /// The answer for an upstream's response; accounting moves into its body.
 pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
     let Response { head, body, lease, upgraded, client, timeout, hold } = response;
     exchange.record.grpc_status = reply::grpc_status(&head.headers);
     if let Some(upstream) = upgraded {
-        let tunnel = Tunnel::new(upstream, None, move |relayed| {
+        let meter = Rc::<Meter>::default();
+        exchange.tunnel = Some(meter.clone());
+        let tunnel = Tunnel::new(upstream, Some(TUNNEL_IDLE), meter, move |relayed| {
             drop((lease, hold));
             exchange.finish_tunnel(relayed);
         });
@@ -37,13 +46,13 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
         return Answer { head, body: Body::Empty, tunnel: None };
     }
     let limit = exchange.connection.limits().stream_idle_timeout;
-    let idle = (!exchange.record.grpc && !limit.is_zero()).then_some(limit);
+    let idle = IdleTimer::new(limit).filter(|_| !exchange.record.grpc);
     let progress = exchange.request_body.clone();
     let deadline = timeout.map(|(from, timeout)| {
         Box::pin(async move { progress.deadline(from, timeout).await }) as Pin<Box<dyn Future<Output = ()>>>
     });
     let whole = Whole { exchange, lease, _hold: hold };
-    let body = ResponseBody { body, whole: Some(whole), deadline, idle, timer: None };
+    let body = ResponseBody { body, whole: Some(whole), deadline, idle };
     Answer { head, body: Body::Watched(Box::pin(body)), tunnel: None }
 }
 
@@ -59,9 +68,7 @@ struct ResponseBody {
     /// Gone once the body has ended.
     whole: Option<Whole>,
     deadline: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    idle: Option<Duration>,
-    /// Armed while the next frame is waited for.
-    timer: Option<Pin<Box<Sleep>>>,
+    idle: Option<IdleTimer>,
 }
 
 impl ResponseBody {
@@ -71,14 +78,18 @@ impl ResponseBody {
         {
             return Poll::Ready(BodyError::Deadline);
         }
-        let Some(limit) = self.idle else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        timer.as_mut().poll(cx).map(|()| BodyError::Idle)
+        match (&mut self.idle, &self.whole) {
+            (Some(idle), Some(whole)) => {
+                idle.poll(&whole.exchange.request_body, cx).map(|()| BodyError::Idle)
+            }
+            _ => Poll::Pending,
+        }
     }
 
     fn seen(&mut self, frame: &Frame<Bytes>) {
         let Some(whole) = &mut self.whole else { return };
         if let Some(data) = frame.data_ref() {
+            whole.exchange.request_body.touch();
             let record = &mut whole.exchange.record;
             record.bytes_sent += data.len() as u64;
             if record.grpc {
@@ -99,21 +110,11 @@ impl ResponseBody {
 
     fn failed(&mut self, error: BodyError) {
         if let Some(Whole { mut exchange, .. }) = self.whole.take() {
-            let (flag, details) = match error {
-                BodyError::Deadline => (ResponseFlags::UT, "response_timeout"),
-                BodyError::Idle => (ResponseFlags::SI, "stream_idle_timeout"),
-                BodyError::Reset(_) => {
-                    (ResponseFlags::UR, "upstream_reset_after_response_started{remote_reset}")
-                }
-                BodyError::Malformed => {
-                    (ResponseFlags::UPE, "upstream_reset_after_response_started{protocol_error}")
-                }
-                BodyError::Closed => {
-                    (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}")
-                }
-            };
-            exchange.record.flags |= flag;
-            exchange.record.details = details.into();
+            if let Some(error) = exchange.request_body.failed() {
+                exchange.note(&send::client_failure(error)); // the upstream only ended what the client had broken off
+            } else {
+                exchange.note_broken(error);
+            }
             exchange.finish();
         }
     }
@@ -135,7 +136,7 @@ impl HttpBody for ResponseBody {
                 Poll::Ready(error) => Some(Err(error)),
             },
         };
-        this.timer = None;
+        this.idle.iter_mut().for_each(IdleTimer::moved);
         match &frame {
             Some(Ok(frame)) => {
                 this.seen(frame);
@@ -159,6 +160,26 @@ impl HttpBody for ResponseBody {
 }
 
 impl Exchange {
+    /// Notes why the response ended early.
+    fn note_broken(&mut self, error: BodyError) {
+        let (flag, details) = match error {
+            BodyError::Deadline => (ResponseFlags::UT, "response_timeout"),
+            BodyError::Idle => (ResponseFlags::SI, "stream_idle_timeout"),
+            BodyError::Reset(_) => (ResponseFlags::UR, "upstream_reset_after_response_started{remote_reset}"),
+            BodyError::Malformed => {
+                (ResponseFlags::UPE, "upstream_reset_after_response_started{protocol_error}")
+            }
+            BodyError::Closed => {
+                (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}")
+            }
+        };
+        if let (BodyError::Deadline, Some((cluster, _))) = (error, &self.destination) {
+            cluster.metrics.timed_out();
+        }
+        self.record.flags |= flag;
+        self.record.details = details.into();
+    }
+
     fn see_trailers(&mut self, trailers: &HeaderMap) {
         if let Some(status) = reply::grpc_status(trailers) {
             self.record.grpc_status = Some(status);
@@ -169,14 +190,17 @@ impl Exchange {
     }
 
     fn finish_tunnel(mut self, relayed: Relayed) {
-        self.record.bytes_sent = relayed.sent;
-        self.request_body.count_tunnel(relayed.received);
-        match relayed.end {
-            Some(RelayEnd::Upstream) => self.record.flags |= ResponseFlags::UC,
-            Some(RelayEnd::Client) => self.record.flags |= ResponseFlags::DC,
-            Some(RelayEnd::Idle) => self.record.flags |= ResponseFlags::SI,
-            None => {}
-        }
+        self.record.flags |= relay_flags(relayed.end);
         self.finish();
+    }
+}
+
+/// The flag of bytes both ways that ended early.
+pub fn relay_flags(end: Option<RelayEnd>) -> ResponseFlags {
+    match end {
+        Some(RelayEnd::Upstream) => ResponseFlags::UC,
+        Some(RelayEnd::Client) => ResponseFlags::DC,
+        Some(RelayEnd::Idle) => ResponseFlags::SI,
+        None => ResponseFlags::NONE,
     }
 }

@@ -8,10 +8,12 @@
 
 mod attempt;
 mod body;
+mod connect;
 mod copy;
 mod destination;
 mod grpc_web;
 mod hops;
+mod idle;
 mod mirror;
 mod outgoing;
 mod panic;
@@ -30,7 +32,7 @@ pub use refused::{Glimpse, refuse, refuse_seen};
 pub use tcp::TcpExchange;
 
 use crate::{
-    codec::{Answer, Body, RequestHead, ResponseHead},
+    codec::{Answer, Body, RequestHead, ResponseHead, tunnel::Meter},
     config::{ActionPlan, ForwardPlan, HttpPlan, RoutePlan, Snapshot, WeightedPlan},
     error::{ProxyError, Refusal},
     listener::{ActiveRequest, Connection},
@@ -55,6 +57,7 @@ pub struct Exchange {
     cors_headers: cors::Headers,
     destination: Option<(Arc<Cluster>, Option<Arc<Endpoint>>)>,
     request_body: Rc<request_body::Progress>,
+    tunnel: Option<Rc<Meter>>,
     finished: bool,
     _active: ActiveRequest,
 }
@@ -121,6 +124,7 @@ impl Exchange {
             cors_headers: Vec::new(),
             destination: None,
             request_body: Rc::new(request_body::Progress::default()),
+            tunnel: None,
             finished: false,
             _active: connection.begin_request(),
         }
@@ -299,6 +303,10 @@ impl Exchange {
         let record = &mut self.record;
         let now = Instant::now();
         record.ended = Some(now);
+        if let Some(meter) = &self.tunnel {
+            record.bytes_sent = meter.sent();
+            self.request_body.count_tunnel(meter.received());
+        }
         record.bytes_received = self.request_body.received();
         if record.grpc && record.grpc_status.is_none() {
             // As Envoy: an answer without a status of gRPC's has the one that its HTTP status stands for.
@@ -325,12 +333,18 @@ impl Exchange {
     }
 }
 
+/// Details of what the end of the process cut.
+const CUT: &str = "drain_deadline";
+
 impl Drop for Exchange {
-    /// The net: a client that went away before its answer was whole.
+    /// The net: a client that went away before its answer was whole, or the process did.
     fn drop(&mut self) {
         if !self.finished {
-            self.record.flags |= ResponseFlags::DC;
-            if self.record.status.is_none() {
+            let cut = self.connection.worker.is_ending();
+            self.record.flags |= if cut { ResponseFlags::DT } else { ResponseFlags::DC };
+            if cut {
+                self.record.details = CUT.into();
+            } else if self.record.status.is_none() {
                 self.record.details = "downstream_remote_disconnect".into();
             }
             self.account();

@@ -1,5 +1,6 @@
 //! The request's body on its way up: counted and timed.
 
+use super::idle::IdleTimer;
 use crate::codec::{Body, BodyError, grpc::MessageCounter};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -20,6 +21,7 @@ use tokio::{
 #[derive(Default)]
 pub struct Progress {
     received: Cell<u64>,
+    moved_at: Cell<Option<Instant>>,
     messages: Cell<MessageCounter>,
     completed_at: Cell<Option<Instant>>,
     completed: Notify,
@@ -30,6 +32,16 @@ impl Progress {
     /// Bytes so far.
     pub fn received(&self) -> u64 {
         self.received.get()
+    }
+
+    /// When a byte last moved, either way.
+    pub fn moved_at(&self) -> Option<Instant> {
+        self.moved_at.get()
+    }
+
+    /// A byte moved, either way.
+    pub fn touch(&self) {
+        self.moved_at.set(Some(Instant::now()));
     }
 
     /// gRPC messages so far; 0 for anything else.
@@ -55,6 +67,7 @@ impl Progress {
 
     fn see(&self, data: &[u8], grpc: bool) {
         self.received.set(self.received.get() + data.len() as u64);
+        self.touch();
         if grpc {
             let mut messages = self.messages.get();
             messages.see(data);
@@ -90,17 +103,37 @@ pub fn watch(body: Body, grpc: bool, progress: &Rc<Progress>, limits: &Limits) -
         progress.complete();
         return body;
     }
-    let idle = (!grpc).then_some(limits.stream_idle_timeout).filter(|limit| !limit.is_zero());
-    Body::Watched(Box::pin(Counted { body, progress: progress.clone(), grpc, idle, timer: None }))
+    Body::Watched(Box::pin(Counted {
+        body,
+        progress: progress.clone(),
+        grpc,
+        idle: IdleTimer::new(limits.stream_idle_timeout).filter(|_| !grpc),
+        whole: limits.request_timeout.map(|limit| (Instant::now() + limit, None)),
+    }))
 }
 
 struct Counted {
     body: Body,
     progress: Rc<Progress>,
     grpc: bool,
-    idle: Option<Duration>,
-    /// Armed while the next frame is waited for.
-    timer: Option<Pin<Box<Sleep>>>,
+    idle: Option<IdleTimer>,
+    /// When all of it has to be here; the timer is armed once it is waited for.
+    whole: Option<(Instant, Option<Pin<Box<Sleep>>>)>,
+}
+
+impl Counted {
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        if let Some((deadline, sleep)) = &mut self.whole {
+            let sleep = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*deadline)));
+            if sleep.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(BodyError::Deadline);
+            }
+        }
+        match &mut self.idle {
+            Some(idle) => idle.poll(&self.progress, cx).map(|()| BodyError::Idle),
+            None => Poll::Pending,
+        }
+    }
 }
 
 impl HttpBody for Counted {
@@ -114,18 +147,12 @@ impl HttpBody for Counted {
         let this = &mut *self;
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
-            Poll::Pending => match this.idle {
-                None => return Poll::Pending,
-                Some(limit) => {
-                    let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-                    match timer.as_mut().poll(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(()) => Some(Err(BodyError::Idle)),
-                    }
-                }
+            Poll::Pending => match this.poll_limits(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(error) => Some(Err(error)),
             },
         };
-        this.timer = None;
+        this.idle.iter_mut().for_each(IdleTimer::moved);
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

@@ -1,23 +1,34 @@
 //! One TCP connection from its accept to its end: an exchange of bytes.
 
 use super::{
-    Moment, Record,
+    CUT, Moment, Record,
+    body::relay_flags,
     destination::{self, Wish},
 };
 use crate::{
-    codec::{Stream, tunnel::RelayEnd, tunnel::Relayed},
+    codec::{
+        Duplex, Stream,
+        tunnel::{self, Meter, Relayed},
+    },
     config::{Snapshot, TcpPlan},
     error::ProxyError,
     listener::{ActiveRequest, Connection},
     upstream::{Cluster, Target},
 };
 use sidle_balance::{ActiveConnection, Endpoint, Permit};
-use sidle_telemetry::{Overflow, ResponseFlags, TcpMetrics};
+use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags, TcpMetrics};
 use smallvec::SmallVec;
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::time::MissedTickBehavior;
 
 /// Endpoints that one connection tries.
 const MAX_CONNECTS: usize = 3;
+/// How often the bytes of a connection that lasts are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// One TCP connection.
 pub struct TcpExchange {
@@ -25,7 +36,8 @@ pub struct TcpExchange {
     connection: Rc<Connection>,
     snapshot: Arc<Snapshot>,
     metrics: Option<Arc<TcpMetrics>>,
-    held: Option<(Permit, ActiveConnection)>,
+    held: Option<Held>,
+    meter: Rc<Meter>,
     finished: bool,
     _active: ActiveRequest,
 }
@@ -44,24 +56,33 @@ impl TcpExchange {
             snapshot,
             metrics: None,
             held: None,
+            meter: Rc::default(),
             finished: false,
             _active: connection.begin_request(),
         }
     }
 
+    /// Carries bytes until the connection ends.
+    pub async fn carry(mut self, client: Stream, upstream: Stream, idle_timeout: Option<Duration>) {
+        let (mut client, mut upstream) = (Duplex::Stream(client), Duplex::Stream(upstream));
+        let meter = self.meter.clone();
+        let mut relayed = std::pin::pin!(tunnel::relay(&mut client, &mut upstream, idle_timeout, &meter));
+        let mut count = tokio::time::interval(COUNT_EVERY);
+        count.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let relayed = loop {
+            tokio::select! {
+                biased;
+                relayed = relayed.as_mut() => break relayed,
+                _ = count.tick() => self.count_bytes(),
+            }
+        };
+        self.finish(Ok(relayed));
+    }
+
     /// Ends; logs and counts.
     pub fn finish(mut self, end: Result<Relayed, ProxyError>) {
         match end {
-            Ok(relayed) => {
-                self.record.bytes_received = relayed.received;
-                self.record.bytes_sent = relayed.sent;
-                self.record.flags |= match relayed.end {
-                    Some(RelayEnd::Upstream) => ResponseFlags::UC,
-                    Some(RelayEnd::Client) => ResponseFlags::DC,
-                    Some(RelayEnd::Idle) => ResponseFlags::SI,
-                    None => ResponseFlags::NONE,
-                };
-            }
+            Ok(relayed) => self.record.flags |= relay_flags(relayed.end),
             Err(error) => {
                 self.record.flags |= error.flags();
                 self.record.details = error.details();
@@ -72,19 +93,30 @@ impl TcpExchange {
         self.account();
     }
 
+    /// Counts what was carried since the last time.
+    fn count_bytes(&mut self) {
+        let (sent, received) = (self.meter.sent(), self.meter.received());
+        if let Some(metrics) = &self.metrics {
+            metrics.transferred(sent - self.record.bytes_sent, received - self.record.bytes_received);
+        }
+        (self.record.bytes_sent, self.record.bytes_received) = (sent, received);
+    }
+
     fn account(&mut self) {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
         self.record.ended = Some(Instant::now());
         self.held = None;
-        let metrics = self.metrics.take().unwrap_or_else(|| {
+        if self.metrics.is_none() {
             let metrics = self.connection.worker.tcp_metrics(&self.snapshot, self.connection.direction, None);
             metrics.opened();
-            metrics
-        });
-        metrics.transferred(self.record.bytes_sent, self.record.bytes_received);
-        metrics.closed(self.record.flags);
+            self.metrics = Some(metrics);
+        }
+        self.count_bytes();
+        if let Some(metrics) = &self.metrics {
+            metrics.closed(self.record.flags);
+        }
         if let Some((log, _)) = &self.snapshot.access_log {
             log.write(&Moment { record: &self.record, request: None, response: None });
         }
@@ -94,7 +126,12 @@ impl TcpExchange {
 impl Drop for TcpExchange {
     fn drop(&mut self) {
         if !self.finished {
-            self.record.flags |= ResponseFlags::DC;
+            if self.connection.worker.is_ending() {
+                self.record.flags |= ResponseFlags::DT;
+                self.record.details = CUT.into();
+            } else {
+                self.record.flags |= ResponseFlags::DC;
+            }
             self.account();
         }
     }
@@ -119,13 +156,8 @@ pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Resu
         let endpoint = destination::pick(&exchange.connection, &exchange.snapshot, cluster, &wish).await?;
         exchange.record.attempts += 1;
         exchange.record.upstream = Some(endpoint.address.clone());
-        let limits = &cluster.config.limits;
-        let Some(permit) = cluster.usage.try_acquire_connection(limits) else {
-            cluster.metrics.overflowed(Overflow::Connections);
-            return Err(ProxyError::Overflow);
-        };
         match open(cluster, &endpoint, server_name.as_deref()).await {
-            Ok(stream) => {
+            Ok((stream, held)) => {
                 let destination = Some((cluster, Some(&endpoint)));
                 let metrics = exchange.connection.worker.tcp_metrics(
                     &exchange.snapshot,
@@ -135,9 +167,10 @@ pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Resu
                 metrics.opened();
                 exchange.metrics = Some(metrics);
                 exchange.record.upstream_local = stream.local_addr();
-                exchange.held = Some((permit, ActiveConnection::open(endpoint)));
+                exchange.held = Some(held);
                 return Ok(stream);
             }
+            Err(ProxyError::Overflow) => return Err(ProxyError::Overflow),
             Err(error) => {
                 tried.push(endpoint);
                 if tried.len() == MAX_CONNECTS || tried.len() >= cluster.endpoints.load().endpoints().len() {
@@ -148,18 +181,45 @@ pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Resu
     }
 }
 
+/// A connection for bytes in its cluster's figures and limits, for as long as it stands.
+pub struct Held {
+    metrics: Arc<ClusterMetrics>,
+    _active: ActiveConnection,
+    _permit: Permit,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.metrics.connection_closed();
+    }
+}
+
 /// Opens a connection for bytes.
 ///
 /// # Errors
 /// Why it cannot be opened.
-pub async fn open(cluster: &Cluster, endpoint: &Endpoint, host: Option<&str>) -> Result<Stream, ProxyError> {
+pub async fn open(
+    cluster: &Cluster,
+    endpoint: &Arc<Endpoint>,
+    host: Option<&str>,
+) -> Result<(Stream, Held), ProxyError> {
+    let Some(permit) = cluster.usage.try_acquire_connection(&cluster.config.limits) else {
+        cluster.metrics.overflowed(Overflow::Connections);
+        return Err(ProxyError::Overflow);
+    };
+    let active = ActiveConnection::open(endpoint.clone());
     let host = host.map_or("", |host| sidle_routing::host::split_host_port(host).0);
-    let connected = cluster.connector.connect(&endpoint.address, host, Target::Bytes).await;
-    if connected.is_err() {
-        endpoint.state.record_connect_failure();
-        cluster.metrics.connect_failed();
+    match cluster.connector.connect(&endpoint.address, host, Target::Bytes).await {
+        Ok(stream) => {
+            cluster.metrics.connection_opened();
+            Ok((stream, Held { metrics: cluster.metrics.clone(), _active: active, _permit: permit }))
+        }
+        Err(error) => {
+            endpoint.state.record_connect_failure();
+            cluster.metrics.connect_failed();
+            Err(error)
+        }
     }
-    connected
 }
 
 /// As consistent hashing by source address has it, for clusters whose policy hashes.

@@ -2,7 +2,7 @@
 
 use super::Connection;
 use crate::{
-    codec::{Duplex, Stream, tunnel},
+    codec::Stream,
     config::TcpPlan,
     exchange::{self, TcpExchange},
 };
@@ -13,11 +13,7 @@ pub async fn serve(stream: Stream, connection: Rc<Connection>, plan: Arc<TcpPlan
     let cluster = plan.clusters[plan.index.pick(connection.worker.random())].clone();
     let mut exchange = TcpExchange::begin(&connection, &plan);
     match exchange::tcp::connect(&mut exchange, &cluster).await {
-        Ok(upstream) => {
-            let (mut client, mut upstream) = (Duplex::Stream(stream), Duplex::Stream(upstream));
-            let relayed = tunnel::relay(&mut client, &mut upstream, plan.idle_timeout).await;
-            exchange.finish(Ok(relayed));
-        }
+        Ok(upstream) => exchange.carry(stream, upstream, plan.idle_timeout).await,
         Err(error) => exchange.finish(Err(error)),
     }
 }

@@ -39,7 +39,7 @@ pub struct Route {
     pub matches: RouteMatch,
     /// What to do.
     pub action: RouteAction,
-    /// Applied to the request after the cluster's own, as in Envoy.
+    /// Applied to the request after the cluster's own, as in Envoy. Those of a lone destination are here too.
     pub request_headers: HeaderOperations,
     /// Applied to the response after the cluster's own.
     pub response_headers: HeaderOperations,

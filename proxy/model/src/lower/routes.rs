@@ -124,7 +124,13 @@ fn assemble(
 ) -> Route {
     fit_rewrite(&mut matches, &mut action);
     let forwards = matches!(action, RouteAction::Forward(_));
-    let Changes { request, response, .. } = Changes::new(rule.route.headers.as_ref());
+    let Changes { mut request, mut response, .. } = Changes::new(rule.route.headers.as_ref());
+    if let RouteAction::Forward(forward) = &mut action
+        && let ([_], [only]) = (&*rule.route.route, &mut *forward.clusters)
+    {
+        request = headers::merge(request, std::mem::take(&mut only.request_headers));
+        response = headers::merge(response, std::mem::take(&mut only.response_headers));
+    }
     Route {
         name: route_name(
             rule.route.name.as_deref(),

@@ -138,7 +138,7 @@ async fn tunnel()
     let back = respond.send_response(Response::new(()), false).unwrap();
     let (tell, told) = tokio::sync::oneshot::channel();
     let finish = |relayed: crate::codec::tunnel::Relayed| tell.send(relayed.end).unwrap();
-    let tunnel = Tunnel::new(Duplex::Stream(upstream_side.into()), None, finish);
+    let tunnel = Tunnel::new(Duplex::Stream(upstream_side.into()), None, Default::default(), finish);
     let client_side = Duplex::Http2(StreamDuplex::new(back, Http2Body::new(connect.into_body())));
     tokio::task::spawn_local(tunnel.run(client_side));
     (sending, response.await.unwrap().into_body(), upstream, told)

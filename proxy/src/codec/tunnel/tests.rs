@@ -13,7 +13,7 @@ fn start(idle: Option<Duration>) -> (UnixStream, UnixStream, JoinHandle<Relayed>
     let relay = tokio::spawn(async move {
         let (mut client, mut upstream) =
             (Duplex::Stream(client_side.into()), Duplex::Stream(upstream_side.into()));
-        relay(&mut client, &mut upstream, idle).await
+        relay(&mut client, &mut upstream, idle, &Meter::default()).await
     });
     (client, upstream, relay)
 }
@@ -159,8 +159,9 @@ async fn a_tunnel_reports_once_what_it_carried() {
     let (mut client, client_side) = UnixStream::pair().unwrap();
     let (mut upstream, upstream_side) = UnixStream::pair().unwrap();
     let (tell, told) = tokio::sync::oneshot::channel();
-    let tunnel =
-        Tunnel::new(Duplex::Stream(upstream_side.into()), None, |relayed| tell.send(relayed).unwrap());
+    let tunnel = Tunnel::new(Duplex::Stream(upstream_side.into()), None, Rc::default(), |relayed| {
+        tell.send(relayed).unwrap()
+    });
     let outside = tokio::spawn(async move {
         client.write_all(b"abc").await.unwrap();
         drop(client);

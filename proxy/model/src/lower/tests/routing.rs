@@ -300,7 +300,8 @@ fn r9_headers_of_destinations_add_to_the_routes_and_host_sets_the_authority() {
     let RouteAction::Forward(forward) = &route.action else { panic!() };
     assert_eq!(forward.authority_rewrite.as_deref(), Some("route.com"));
     assert_eq!(forward.clusters[0].authority.as_deref(), Some("split.com"));
-    assert_eq!(forward.clusters[0].request_headers.add[0].0, "x-c");
+    assert_eq!(route.request_headers.add[0].0, "x-c", "a lone destination's are the route's");
+    assert!(forward.clusters[0].request_headers.is_empty());
     let shares: Vec<_> = forward.mirrors.iter().map(|mirror| mirror.percent.parts_per_million()).collect();
     assert_eq!(shares, [1_000_000, 125_000]);
     let fault = route.fault.as_ref().unwrap();

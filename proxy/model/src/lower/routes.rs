@@ -9,7 +9,7 @@
 use super::{
     Mesh, actions,
     clusters::Clusters,
-    headers::Changes,
+    headers::{self, Changes},
     matches::{self, Site},
     notes::Notes,
     policies,

@@ -89,7 +89,7 @@ enum End {
     /// By us, in peace.
     Closed { linger: bool },
     /// It belongs to a tunnel.
-    Tunnel(Tunnel),
+    Tunnel(Box<Tunnel>),
 }
 
 /// What must be known of a request to answer it.
@@ -251,7 +251,7 @@ impl Server {
         self.write_head(&head, framing, &asked, keep_alive, tunnel.is_some());
         self.write_body(Upload::new(body, framing)).await?;
         match tunnel {
-            Some(tunnel) => Err(End::Tunnel(tunnel)),
+            Some(tunnel) => Err(End::Tunnel(Box::new(tunnel))),
             None if keep_alive => self.skip_content(&asked).await,
             None => Err(End::Closed { linger: self.wire.borrow().has_unread() }),
         }

@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod exchange;
 pub mod listener;
+pub mod overload;
 pub mod policy;
 pub mod upstream;
 pub mod worker;

@@ -6,6 +6,7 @@
 use crate::{
     config::Snapshot,
     listener::{self, BoundSocket, Drain, Sources},
+    overload::Overload,
     upstream::{Cluster, dns::Dns, pool::Pools},
 };
 use arc_swap::ArcSwap;
@@ -24,7 +25,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// What all workers share.
 pub struct Shared {
@@ -40,6 +41,8 @@ pub struct Shared {
     pub activity: Activity,
     /// Who is connected.
     pub sources: Arc<Sources>,
+    /// Whether memory is short.
+    pub overload: Overload,
 }
 
 /// What is under way in the whole process.
@@ -83,6 +86,8 @@ pub enum Command {
     Drain(Arc<str>),
     /// Cut what is still under way.
     End,
+    /// Memory has become shorter: let idle connections go.
+    Shed,
 }
 
 /// One worker.
@@ -91,6 +96,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Connections to endpoints.
     pub pools: Pools,
+    /// Wakes connections that wait for nothing else when memory has become short.
+    pub shed: Notify,
     snapshot: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     random: RefCell<fastrand::Rng>,
     metrics: RefCell<HashMap<MetricsKey, Arc<RequestMetrics>>>,
@@ -114,6 +121,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>) -> Rc<Self> {
         Rc::new(Worker {
             pools: Pools::new(),
+            shed: Notify::new(),
             snapshot: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
             random: RefCell::new(fastrand::Rng::new()),
             metrics: RefCell::new(HashMap::new()),
@@ -142,6 +150,7 @@ impl Worker {
                 Command::Drain(name) => {
                     drains.remove(&name).into_iter().flatten().for_each(|drain| drain.stop())
                 }
+                Command::Shed => self.shed.notify_waiters(),
                 Command::Published => self.published(),
                 Command::End => break,
             }

@@ -34,6 +34,7 @@ mod keep_alive;
 mod laws;
 mod limits;
 mod matching;
+mod memory;
 mod mirror;
 mod peers;
 mod prometheus;

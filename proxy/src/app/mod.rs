@@ -6,6 +6,7 @@
 
 mod descriptors;
 mod log;
+mod memory;
 mod publish;
 mod shutdown;
 mod state;
@@ -96,6 +97,7 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
         return Err(AppError::Configuration);
     }
     tokio::spawn(shutdown::reopen_logs_on_signal(state.clone()));
+    tokio::spawn(memory::watch(state.clone()));
     let settings = reloader.running().map(|ir| ir.settings.clone()).unwrap_or_default();
     let (stop, stopped) = watch::channel(false);
     serve_admin(&settings, &state, stopped).await?;

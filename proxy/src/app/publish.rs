@@ -175,6 +175,7 @@ fn start(
         max_connections: super::descriptors::max_connections(),
         activity: Default::default(),
         sources: Default::default(),
+        overload: Default::default(),
     });
     let mut senders = Vec::with_capacity(workers);
     for number in 0..workers {

@@ -4,6 +4,7 @@ use super::log::Handle;
 use crate::{
     admin::{AdminSource, ClusterView, DrainRequest, ListenerView, Readiness, State},
     config::{ConfigStatus, ReloadRequest, Snapshot, StatusCell},
+    overload::Pressure,
     worker::{Activity, Command, Shared},
 };
 use futures_util::future::BoxFuture;
@@ -113,6 +114,24 @@ impl AppState {
 
     pub(super) fn drain_settings(&self) -> ir::Drain {
         self.snapshot().map(|snapshot| snapshot.ir.settings.drain.clone()).unwrap_or_default()
+    }
+
+    /// The most memory that the configuration allows.
+    pub(super) fn max_memory(&self) -> Option<u64> {
+        self.running.get()?.0.snapshot.load().ir.settings.limits.max_memory_bytes
+    }
+
+    /// Tells how much of its memory the process uses; what was told before. `None`: nobody works yet.
+    pub(super) fn set_pressure(&self, share: f64, pressure: Pressure) -> Option<Pressure> {
+        let (shared, workers) = self.running.get()?;
+        self.telemetry.set_memory_pressure(share);
+        let before = shared.overload.set(pressure);
+        if pressure > before {
+            for worker in workers {
+                let _ = worker.send(Command::Shed);
+            }
+        }
+        Some(before)
     }
 
     pub(super) fn flush_logs(&self) {

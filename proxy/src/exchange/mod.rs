@@ -36,6 +36,7 @@ use crate::{
     config::{ActionPlan, ForwardPlan, HttpPlan, RoutePlan, Snapshot, WeightedPlan},
     error::{ProxyError, Refusal},
     listener::{ActiveRequest, Connection},
+    overload::Pressure,
     policy::Verdict,
     upstream::Cluster,
 };
@@ -131,6 +132,9 @@ impl Exchange {
     }
 
     async fn forward(&mut self, head: &mut RequestHead, body: Body) -> Result<Outcome, ProxyError> {
+        if self.connection.worker.shared.overload.pressure() >= Pressure::Requests {
+            return Err(ProxyError::Overload);
+        }
         if self.connection.is_misdirected(&self.snapshot, head) {
             return Err(ProxyError::Misdirected);
         }

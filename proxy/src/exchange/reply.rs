@@ -25,6 +25,9 @@ pub fn error(error: &ProxyError, request: &RequestHead) -> (ResponseHead, Body) 
     if *error == ProxyError::Overflow {
         head.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
     }
+    if *error == ProxyError::Overload {
+        head.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     (head, body)
 }
 

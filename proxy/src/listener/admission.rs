@@ -4,7 +4,7 @@
 //! Invariants: who is kept out learns it at once, by an orderly end and not by a reset, for as long as he does not go on sending.
 
 use super::sources::Source;
-use crate::{codec::Stream, worker::Worker};
+use crate::{codec::Stream, overload::Pressure, worker::Worker};
 use sidle_model::ir::Direction;
 use sidle_telemetry::{Doorkeeper, ListenerMetrics};
 use std::{
@@ -31,6 +31,9 @@ impl Open {
         metrics: &Arc<ListenerMetrics>,
         peer: Option<SocketAddr>,
     ) -> Result<Self, Doorkeeper> {
+        if worker.shared.overload.pressure() == Pressure::Everything {
+            return Err(Doorkeeper::Memory);
+        }
         if is_full(worker) {
             return Err(Doorkeeper::Connections);
         }

@@ -5,6 +5,7 @@ use crate::{
     codec::{Authority, RequestHead, Scheme},
     config::{Chain, Filter, HttpPlan, ListenerPlan, Snapshot},
     exchange::Downstream,
+    overload::Pressure,
     worker::Worker,
 };
 use sidle_model::ir::{Direction, HttpOptions, Limits, Transport};
@@ -171,19 +172,25 @@ impl Connection {
         self.preserve_header_case
     }
 
-    /// Whether clients are to be sent elsewhere.
+    /// Whether clients are to be sent elsewhere, or to come again later: the listener ends, or memory is short.
     pub fn is_draining(&self) -> bool {
-        self.drain.has_begun()
+        self.drain.has_begun() || self.worker.shared.overload.pressure() >= Pressure::Connections
     }
 
     /// Waits until they are.
     pub async fn draining(&self) {
-        self.drain.begun().await;
+        // One thread: between the check and the first poll nobody is told.
+        if !self.is_draining() {
+            tokio::select! {
+                () = self.drain.begun() => {}
+                () = self.worker.shed.notified() => {}
+            }
+        }
     }
 
     /// Waits until they are, and this connection has been idle for a while since.
     pub async fn drained(&self) {
-        self.drain.begun().await;
+        self.draining().await;
         let begun = Instant::now();
         loop {
             let idle_since = self.last_active.get().max(begun);

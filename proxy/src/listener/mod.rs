@@ -24,6 +24,7 @@ pub use sources::Sources;
 use crate::{
     codec::{self, Stream},
     config::{Chain, Filter},
+    overload::Pressure,
     worker::Worker,
 };
 use admission::Open;
@@ -85,10 +86,19 @@ fn is_momentary(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// What `inspecting` finds; `None` too when the listener ends and the client has still said nothing.
-async fn unless_drained<T>(drain: &Drain, inspecting: impl Future<Output = Option<T>>) -> Option<T> {
+/// What `inspecting` finds; `None` too when the listener ends, or memory is short, and the client has still said nothing.
+async fn unless_drained<T>(
+    worker: &Worker,
+    drain: &Drain,
+    inspecting: impl Future<Output = Option<T>>,
+) -> Option<T> {
     let silent = async {
-        drain.begun().await;
+        if worker.shared.overload.pressure() == Pressure::None {
+            tokio::select! {
+                () = drain.begun() => {}
+                () = worker.shed.notified() => {}
+            }
+        }
         tokio::time::sleep(connection::IDLE_BEFORE_CLOSE).await;
     };
     tokio::select! {
@@ -139,10 +149,11 @@ async fn connection(
     if plan.config.proxy_protocol {
         let timeout = limits.request_headers_timeout;
         let introducing = introduced(&worker, open, &mut stream, &mut origin, timeout);
-        let Some(source) = unless_drained(&drain, introducing).await else { return };
+        let Some(source) = unless_drained(&worker, &drain, introducing).await else { return };
         _source = source;
     }
-    let inspected = unless_drained(&drain, inspect::inspect(&mut stream, plan, &origin, &open.metrics)).await;
+    let inspected =
+        unless_drained(&worker, &drain, inspect::inspect(&mut stream, plan, &origin, &open.metrics)).await;
     let Some((chain, mut seen)) = inspected else { return };
     if let Some((_, config)) = &chain.tls {
         let handshake = tokio_rustls::TlsAcceptor::from(config.clone()).accept(stream);
@@ -166,6 +177,7 @@ async fn connection(
             let speaks_http2 = match seen.http2 {
                 Some(known) => known,
                 None => match unless_drained(
+                    &worker,
                     &drain,
                     inspect::preface(
                         &mut stream,

@@ -31,7 +31,7 @@ pub use tcp::TcpMetrics;
 use crate::names::{self, Family};
 use owned::Owned;
 use prometheus::{
-    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
@@ -72,6 +72,7 @@ struct ProcessWide {
     workers: IntGauge,
     ready: IntGauge,
     draining: IntGauge,
+    memory_pressure: Gauge,
     panics: IntCounter,
     dns_failures: IntCounter,
     config_successful: IntGauge,
@@ -186,6 +187,11 @@ impl Telemetry {
         self.process.draining.set(draining.into());
     }
 
+    /// Which share of its memory the process uses.
+    pub fn set_memory_pressure(&self, share: f64) {
+        self.process.memory_pressure.set(share);
+    }
+
     /// A panic was caught.
     pub fn panicked(&self) {
         self.process.panics.inc();
@@ -221,6 +227,12 @@ impl ProcessWide {
             workers: gauge(registry, &names::WORKERS),
             ready: gauge(registry, &names::READY),
             draining: gauge(registry, &names::DRAINING),
+            memory_pressure: {
+                let of = &names::MEMORY_PRESSURE;
+                let gauge = Gauge::with_opts(opts(of)).expect("names are valid by a test");
+                register(registry, gauge.clone());
+                gauge
+            },
             panics: counter(registry, &names::PANICS),
             dns_failures: counter(registry, &names::DNS_FAILURES),
             config_successful: gauge(registry, &names::CONFIG_SUCCESSFUL),

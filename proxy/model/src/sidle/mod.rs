@@ -215,3 +215,6 @@ pub enum AccessLogEncoding {
     /// An object.
     Json,
 }
+
+#[cfg(test)]
+mod tests;

@@ -229,6 +229,18 @@ fn the_readme_lists_every_metric() {
     assert!(readme.replace('\n', " ").contains(&hop), "README.md must hold these labels: {hop}");
 }
 
+/// The limits table of the proxy tells where each limit is seen.
+#[test]
+fn every_metric_of_the_limits_table_exists() {
+    let readme = include_str!("../../../README.md");
+    let named = readme.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let named: Vec<_> = named.filter(|word| word.starts_with("sidle_")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for name in named {
+        assert!(ALL.iter().any(|family| family.name == name), "{name}");
+    }
+}
+
 /// Prometheus' own check of names and format, where it is installed (`tests/run` installs it). It has one complaint, and
 /// about a name that is Istio's.
 #[test]

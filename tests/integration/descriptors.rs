@@ -31,7 +31,10 @@ async fn flood(settings: &str, limit: &str) {
         assert_eq!(http_get(sidle.ports.metrics, "/stats/prometheus").unwrap().status, 200);
     }
     let each_second = (refused(&sidle) - before) / began.elapsed().as_secs_f64();
-    assert!(each_second < 200.0, "the loops of two workers pause: {each_second} refusals a second");
+    assert!(
+        limit != "descriptors" || each_second < 200.0,
+        "the loops of two workers pause: {each_second} refusals a second"
+    );
     drop(held);
     sidle.wait_ready();
     wait::eventually("an answer", || async {

@@ -147,3 +147,23 @@ fn header_names_are_lower_case_otherwise() {
     assert!(request.contains("\r\nx-mixed: 1\r\n"), "{request}");
     assert!(answer.contains("\r\nx-back: 1\r\n") && answer.contains("\r\nserver: envoy\r\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_client_can_name_away_its_own_fields_only_and_never_brings_a_certificate() {
+    let stage = Stage::new();
+    let sidle = stage.route_v1("");
+    let ask = request("GET", HOST, "/")
+        .header("connection", "close, x-forwarded-proto, X-Request-Id, x-own, authorization")
+        .header("x-own", "1")
+        .header("authorization", "x")
+        .header("x-request-id", "mine")
+        .header("te", "gzip, trailers")
+        .header("x-forwarded-client-cert", "URI=spiffe://forged");
+    let headers = client(&sidle).await.ask(ask).await.json()["headers"].clone();
+    for gone in ["x-own", "authorization", "x-forwarded-client-cert"] {
+        assert!(headers[gone].is_null(), "{gone}: {headers}");
+    }
+    assert_eq!(headers["x-forwarded-proto"], "http", "the proxy's own, added behind");
+    assert_eq!(headers["x-request-id"].as_str().unwrap().len(), 36);
+    assert_eq!(headers["te"], "trailers");
+}

@@ -8,8 +8,8 @@ use crate::{
     Duration,
     diagnostic::codes,
     istio::{
-        CorsPolicy, FaultAbort, FaultDelay, HttpDirectResponse, HttpFaultInjection, HttpMatchRequest,
-        HttpRedirect, HttpRetry, HttpRewrite, HttpRoute,
+        CorsPolicy, FaultAbort, FaultDelay, GRPC_STATUSES, HttpDirectResponse, HttpFaultInjection,
+        HttpMatchRequest, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute,
     },
 };
 
@@ -233,27 +233,6 @@ fn fault_abort(abort: &FaultAbort, at: At<'_>, report: &mut Report<'_>) {
         report.warn_help(at, codes::BAD_FAULT, NEVER, "add `percentage: {value: 100}`");
     }
 }
-
-/// By number.
-const GRPC_STATUSES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 fn cors(cors: &CorsPolicy, at: At<'_>, report: &mut Report<'_>) {
     for (index, origin) in cors.allow_origins.iter().enumerate() {

@@ -41,27 +41,11 @@ pub(super) fn fault(fault: &istio::HttpFaultInjection) -> Option<Fault> {
 
 /// From `UNAVAILABLE` or `14`.
 fn grpc_status(name: &str) -> Option<u8> {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
     let upper = name.to_ascii_uppercase();
-    let by_name = NAMES.iter().position(|known| *known == upper).and_then(|code| u8::try_from(code).ok());
+    let by_name = istio::GRPC_STATUSES
+        .iter()
+        .position(|known| *known == upper)
+        .and_then(|code| u8::try_from(code).ok());
     by_name.or_else(|| name.parse().ok().filter(|code| *code <= 16))
 }
 

@@ -177,7 +177,10 @@ fn the_unmaintained_parser_is_named_in_one_file() {
 fn every_crate_keeps_the_lints_of_the_house() {
     for (path, text) in manifests() {
         // libFuzzer's entry point is an exported symbol, which counts as unsafe code.
-        assert!(text.contains("[lints]\nworkspace = true") || path.ends_with("tests/fuzz/Cargo.toml"), "{path}");
+        assert!(
+            text.contains("[lints]\nworkspace = true") || path.ends_with("tests/fuzz/Cargo.toml"),
+            "{path}"
+        );
     }
 }
 

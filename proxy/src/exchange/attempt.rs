@@ -308,6 +308,8 @@ struct Done {
 fn is_stale(failure: &Failure, head: &RequestHead) -> bool {
     match failure.outcome {
         Outcome::ResetBeforeRequest => failure.reused,
+        // Nobody looked at it, and that connection takes no other: it said GOAWAY, or has all the streams it wants.
+        Outcome::RefusedStream => failure.error == ProxyError::ConnectionTermination(false),
         Outcome::Reset => {
             failure.reused && failure.error == ProxyError::ConnectionTermination(true) && is_idempotent(head)
         }

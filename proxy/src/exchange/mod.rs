@@ -35,7 +35,7 @@ use crate::{
     codec::{Answer, Body, RequestHead, ResponseHead, tunnel::Meter},
     config::{ActionPlan, ForwardPlan, HttpPlan, RoutePlan, Snapshot, WeightedPlan},
     error::{ProxyError, Refusal},
-    listener::{ActiveRequest, Connection},
+    listener::{ActiveRequest, Connection, Fault},
     overload::Pressure,
     policy::Verdict,
     upstream::Cluster,
@@ -341,17 +341,22 @@ impl Exchange {
 const CUT: &str = "drain_deadline";
 
 impl Drop for Exchange {
-    /// The net: a client that went away before its answer was whole, or the process did.
+    /// The net: a client that went away, or did wrong, before its answer was whole; or the process ended.
     fn drop(&mut self) {
-        if !self.finished {
-            let cut = self.connection.worker.is_ending();
-            self.record.flags |= if cut { ResponseFlags::DT } else { ResponseFlags::DC };
-            if cut {
-                self.record.details = CUT.into();
-            } else if self.record.status.is_none() {
-                self.record.details = "downstream_remote_disconnect".into();
-            }
-            self.account();
+        if self.finished {
+            return;
         }
+        let (flag, details) = match self.connection.fault() {
+            _ if self.connection.worker.is_ending() => (ResponseFlags::DT, CUT.into()),
+            None => (ResponseFlags::DC, "downstream_remote_disconnect".into()),
+            Some(Fault::Protocol) => (ResponseFlags::DPE, "http2.violation.of.messaging.rule".into()),
+            Some(Fault::Flood(kind)) => (ResponseFlags::DPE, format!("http2.{}_flood", kind.as_str()).into()),
+            Some(Fault::Idle) => (ResponseFlags::SI, "stream_idle_timeout".into()),
+        };
+        self.record.flags |= flag;
+        if self.record.status.is_none() || flag != ResponseFlags::DC {
+            self.record.details = details;
+        }
+        self.account();
     }
 }

@@ -3,7 +3,7 @@
 use super::destination::host_of;
 use crate::{
     codec::{
-        Body, BodyError, Duplex, RequestHead, ResponseHead, Scheme, SendingBody,
+        Body, BodyError, Duplex, Interim, RequestHead, ResponseHead, Scheme, SendingBody,
         body::Http2Body,
         h1::client::{self, SendError},
         hop_by_hop,
@@ -19,7 +19,10 @@ use http::{HeaderValue, Request, StatusCode, Uri, Version, header};
 use http_body::Body as _;
 use sidle_balance::{Endpoint, Outcome};
 use sidle_model::ir::UpstreamProtocol;
-use std::{rc::Rc, sync::Arc};
+use std::{future::poll_fn, io, rc::Rc, sync::Arc};
+
+/// Interim responses of one request; a server needs one or two.
+const MAX_INTERIM: u32 = 8;
 
 /// Where a try goes.
 #[derive(Clone, Copy)]
@@ -117,8 +120,14 @@ pub async fn send(to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Fa
     } else {
         String::new()
     };
-    let checkout = Checkout { cluster: to.cluster, endpoint: to.endpoint, host: &host, fresh: to.fresh };
-    let pool = to.connection.worker.pools.pool(to.cluster, to.endpoint);
+    let checkout = Checkout {
+        cluster: to.cluster,
+        endpoint: to.endpoint,
+        host: &host,
+        fresh: to.fresh,
+        limits: to.connection.limits(),
+    };
+    let pool = to.connection.worker.pools.pool(to.cluster, to.endpoint, &host);
     if http2 {
         let lease = pool.http2(checkout).await.map_err(Failure::unconnected)?;
         send_http2(lease, to, head, body).await
@@ -167,7 +176,10 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
         if !error.is_reset() {
             lease.retire();
         }
-        let (error, outcome) = classify(error);
+        let (mut error, outcome) = classify(error);
+        if outcome == Outcome::RefusedStream && lease.exceeds_limit() {
+            error = ProxyError::ConnectionTermination(false); // sent before the limit was known
+        }
         Failure { error, outcome, reused }
     };
     let request = http2_request(head, to.cluster.connector.is_tls());
@@ -182,9 +194,12 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
         }
     };
     let ends = body.is_end_stream();
-    let (response, stream) = sender.send_request(request, ends).map_err(|error| failed(&error, &lease))?;
+    let (mut response, stream) =
+        sender.send_request(request, ends).map_err(|error| failed(&error, &lease))?;
     drop(sender);
-    let sending = (!ends).then(|| SendingBody::spawn(stream, body));
+    let patience = Some(to.connection.limits().stream_idle_timeout).filter(|limit| !limit.is_zero());
+    let sending = (!ends).then(|| SendingBody::spawn(stream, body, patience));
+    interim_responses(&mut response, head).await.map_err(|error| Failure { reused, ..error })?;
     let response = response.await.map_err(|error| failed(&error, &lease))?;
     let (mut parts, stream) = response.into_parts();
     hop_by_hop::strip(&mut parts.headers);
@@ -196,6 +211,28 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
     let head =
         ResponseHead { status: parts.status, headers: parts.headers, original_case: Default::default() };
     Ok(Sent { head, body, lease: Lease::Http2(lease), upgraded: None })
+}
+
+/// Passes interim responses on until the final one, or none, can be had.
+async fn interim_responses(
+    response: &mut h2::client::ResponseFuture,
+    head: &RequestHead,
+) -> Result<(), Failure> {
+    let mut count = 0;
+    while let Some(Ok(interim)) = poll_fn(|cx| response.poll_informational(cx)).await {
+        count += 1;
+        if count > MAX_INTERIM || interim.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let error = ProxyError::UpstreamProtocol;
+            return Err(Failure { error, outcome: Outcome::Reset, reused: false });
+        }
+        if let Some(Interim(pass_on)) = &head.interim {
+            let (mut parts, ()) = interim.into_parts();
+            hop_by_hop::strip(&mut parts.headers);
+            let original_case = Default::default();
+            pass_on(ResponseHead { status: parts.status, headers: parts.headers, original_case });
+        }
+    }
+    Ok(())
 }
 
 fn http2_request(head: &RequestHead, tls: bool) -> Option<Request<()>> {
@@ -222,13 +259,16 @@ fn classify(error: &h2::Error) -> (ProxyError, Outcome) {
     }
     if error.is_go_away() && error.is_remote() {
         // Streams above GOAWAY's last one were not looked at.
-        return (ProxyError::ConnectionTermination(false), Outcome::ResetBeforeRequest);
+        return (ProxyError::ConnectionTermination(false), Outcome::RefusedStream);
     }
     if error.is_reset() && error.is_remote() {
         return (ProxyError::RemoteReset(false), Outcome::Reset);
     }
-    if error.is_io() || error.is_go_away() {
+    if error.is_io() && error.get_io().is_none_or(|error| error.kind() != io::ErrorKind::InvalidData) {
         return (ProxyError::ConnectionTermination(true), Outcome::Reset);
+    }
+    if error.is_reset() && !error.is_library() {
+        return (ProxyError::ResponseTimeout, Outcome::Reset); // by the proxy: it would not take the request
     }
     (ProxyError::UpstreamProtocol, Outcome::Reset)
 }

@@ -10,6 +10,7 @@ use crate::{
 };
 use sidle_model::ir::{Direction, HttpOptions, Limits, Transport};
 use sidle_routing::{ConnectionView, host::split_host_port};
+use sidle_telemetry::Http2Flood;
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
@@ -32,6 +33,17 @@ pub struct Origin {
     pub redirected: bool,
 }
 
+/// Why requests under way end, other than that their client went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The client broke the protocol.
+    Protocol,
+    /// The client sent too much of what costs it nothing.
+    Flood(Http2Flood),
+    /// The client took nothing for too long.
+    Idle,
+}
+
 /// One downstream connection.
 pub struct Connection {
     /// Whose it is.
@@ -52,6 +64,7 @@ pub struct Connection {
     plan: RefCell<(u64, Option<Arc<HttpPlan>>)>,
     active: Cell<usize>,
     last_active: Cell<Instant>,
+    fault: Cell<Option<Fault>>,
 }
 
 /// How long a connection must have been idle before draining closes it: a client that is about to send another request has
@@ -94,6 +107,7 @@ impl Connection {
             plan: RefCell::new((snapshot.generation, http)),
             active: Cell::new(0),
             last_active: Cell::new(Instant::now()),
+            fault: Cell::new(None),
             worker,
         }
     }
@@ -219,11 +233,44 @@ impl Connection {
         ActiveRequest(self.clone())
     }
 
+    /// Why a request that is dropped now ends, if not because its client went away.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault.get()
+    }
+
+    /// All requests end for `fault`.
+    pub fn end_for(&self, fault: Fault) {
+        self.fault.set(Some(fault));
+    }
+
+    /// What is dropped while the guard lives ends for `fault`, unless all do for another.
+    pub fn while_ending_for(&self, fault: Fault) -> Ending<'_> {
+        let before = self.fault.get();
+        self.fault.set(before.or(Some(fault)));
+        Ending(self, before)
+    }
+
+    /// Counts a connection that ended for what its client sent too much of, or never to its end.
+    pub fn count_flood(&self, flood: Http2Flood) {
+        let metrics = self.worker.shared.telemetry.listener_metrics(&self.listener);
+        metrics.protocol_error();
+        metrics.http2_flood(flood);
+    }
+
     /// Counts a connection that ended by an error of the client's.
     pub fn count_protocol_error(&self, is_protocol: bool) {
         if is_protocol {
             self.worker.shared.telemetry.listener_metrics(&self.listener).protocol_error();
         }
+    }
+}
+
+/// While it lives, requests end for a fault; see [`Connection::while_ending_for`].
+pub struct Ending<'a>(&'a Connection, Option<Fault>);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.fault.set(self.1);
     }
 }
 

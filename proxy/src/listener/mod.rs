@@ -17,7 +17,7 @@ pub mod proxy_protocol;
 mod sources;
 
 pub use bind::{BoundSocket, bind};
-pub use connection::{ActiveRequest, Connection, Origin};
+pub use connection::{ActiveRequest, Connection, Fault, Origin};
 pub use drain::Drain;
 pub use sources::Sources;
 

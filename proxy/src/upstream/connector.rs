@@ -112,6 +112,11 @@ impl Connector {
         self.tls.is_some()
     }
 
+    /// Whether the server's name is the host that a request names.
+    pub fn takes_name_of_request(&self) -> bool {
+        self.tls.as_ref().is_some_and(|plan| plan.sni.is_none())
+    }
+
     /// Connects to `address`. `host` is the request's, for SNI where the cluster names none.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ pub mod names;
 pub use flags::ResponseFlags;
 pub use grpc::grpc_status_from_http;
 pub use metrics::{
-    ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, ListenerMetrics, Overflow, ProcessUsage, Reload,
-    Reporter, RequestLabels, RequestMetrics, RequestProtocol, RequestRecord, TcpLabels, TcpMetrics,
-    Telemetry, WorkloadLabels,
+    ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, Http2Flood, ListenerMetrics, Overflow,
+    ProcessUsage, Reload, Reporter, RequestLabels, RequestMetrics, RequestProtocol, RequestRecord, TcpLabels,
+    TcpMetrics, Telemetry, WorkloadLabels,
 };

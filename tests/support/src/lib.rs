@@ -12,6 +12,7 @@
 pub mod client;
 pub mod echo;
 pub mod grpc;
+pub mod http2;
 pub mod load;
 pub mod manifest;
 pub mod metrics;

@@ -13,7 +13,8 @@ use http::{HeaderValue, Method, Request, Response, Version, header};
 /// Our head and body from h2's.
 ///
 /// # Errors
-/// A request without a usable `:authority` or `host`, with a scheme that is not HTTP's, or with a target that is not a path.
+/// A request without a usable `:authority` or `host`, with a scheme that is not HTTP's, with a target that is not a path, or
+/// with too many headers; cookie crumbs count as one.
 pub fn request(
     request: Request<RecvStream>,
     connection: &Connection,
@@ -25,6 +26,9 @@ pub fn request(
     underscores::apply(&mut parts.headers, connection.options().underscores)?;
     hop_by_hop::strip(&mut parts.headers);
     join_cookies(&mut parts.headers);
+    if parts.headers.len() > connection.limits().max_request_headers_count as usize {
+        return Err(Refusal::TooManyHeaders);
+    }
     let scheme = match parts.uri.scheme_str() {
         Some("https") => Scheme::Https,
         Some("http") => Scheme::Http,
@@ -73,13 +77,6 @@ fn authority(parts: &http::request::Parts) -> Result<Authority, Refusal> {
         }
     };
     Authority::new(value).ok_or(Refusal::BadHost)
-}
-
-/// Whether the client waits for leave to send its body; the field is for this hop.
-pub fn take_expect(request: &mut Request<RecvStream>) -> bool {
-    let expects = request.headers_mut().remove(header::EXPECT);
-    expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-        && !request.body().is_end_stream()
 }
 
 /// Cookie crumbs become one field (RFC 9113 section 8.2.3).

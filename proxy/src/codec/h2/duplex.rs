@@ -1,12 +1,14 @@
 //! An HTTP/2 stream as a pair of byte streams, for CONNECT and upgrades.
 
+use super::guard::Lateness;
 use crate::codec::body::Http2Body;
 use bytes::{Buf, Bytes};
-use h2::SendStream;
+use h2::{Reason, SendStream};
 use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -15,12 +17,33 @@ pub struct StreamDuplex {
     sending: SendStream<Bytes>,
     receiving: Http2Body,
     left: Bytes,
+    /// How long data may find no window.
+    patience: Option<Duration>,
+    waiting: Lateness,
 }
 
 impl StreamDuplex {
-    /// Joins the halves.
-    pub fn new(sending: SendStream<Bytes>, receiving: Http2Body) -> Self {
-        StreamDuplex { sending, receiving, left: Bytes::new() }
+    /// Joins the halves. Data that finds no window for as long as `patience` ends the stream.
+    pub fn new(sending: SendStream<Bytes>, receiving: Http2Body, patience: Option<Duration>) -> Self {
+        StreamDuplex { sending, receiving, left: Bytes::new(), patience, waiting: Lateness::default() }
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sending.capacity() == 0 {
+            match self.sending.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(error))),
+                Poll::Ready(None) => return Poll::Ready(Err(broken(()))),
+                Poll::Pending => {
+                    let Some(limit) = self.patience else { return Poll::Pending };
+                    ready!(self.waiting.poll(0, limit, cx));
+                    self.sending.send_reset(Reason::CANCEL);
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+        self.waiting.over();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -54,13 +77,7 @@ impl AsyncWrite for StreamDuplex {
             return Poll::Ready(Ok(0));
         }
         self.sending.reserve_capacity(buf.len());
-        while self.sending.capacity() == 0 {
-            match ready!(self.sending.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => return Poll::Ready(Err(broken(()))),
-            }
-        }
+        ready!(self.poll_room(cx))?;
         let length = self.sending.capacity().min(buf.len());
         self.sending.send_data(Bytes::copy_from_slice(&buf[..length]), false).map_err(broken)?;
         Poll::Ready(Ok(length))

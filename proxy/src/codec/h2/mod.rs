@@ -1,126 +1,134 @@
 //! HTTP/2 from clients, on h2.
 //!
 //! Invariants: a stream whose client went away is dropped with all that it holds, at once; data waits for the client's
-//! window, so a stream holds one frame at most; draining sends GOAWAY and lets streams end.
-//! Read: [`serve`] -> `convert` (heads) -> [`send`] (bodies) -> [`duplex`] (tunnels).
+//! window, so a stream holds one frame at most; draining sends GOAWAY and lets streams end; a client that sends too much of
+//! what costs it nothing is told so by GOAWAY, and gone.
+//! Read: [`serve`] -> [`guard`] (what may be sent) -> `stream` (one request) -> `convert` (heads) -> [`send`] (bodies) ->
+//! [`duplex`] (tunnels).
 
 mod convert;
 pub mod duplex;
+pub mod guard;
 pub mod send;
+mod stream;
 
-use super::{Answer, Body, Duplex, Stream};
-use crate::{exchange, listener::Connection};
+use super::Stream;
+use crate::listener::{Connection, Fault};
 use bytes::Bytes;
-use h2::{Reason, RecvStream, server::SendResponse};
-use http::Request;
-use http_body::Body as _;
-use std::{future::poll_fn, rc::Rc};
+use guard::{Allowance, Guarded, Patience, Watch};
+use h2::{Reason, server};
+use sidle_model::ir::Limits;
+use sidle_telemetry::Http2Flood;
+use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll, time::Duration};
 use tokio::time::Instant;
 
 /// Bytes that a stream may have handed to h2 and not yet on the wire.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// How long a connection that is closed for a flood may take to say so.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+type Driver = server::Connection<Guarded<Stream>, Bytes>;
 
 /// Serves one connection until it ends.
 pub async fn serve(stream: Stream, connection: Rc<Connection>) {
     let limits = connection.limits();
-    let handshake = h2::server::Builder::new()
+    let (guarded, watch) = Guarded::client(stream, allowance(limits), patience(limits));
+    let handshake = server::Builder::new()
         .initial_window_size(limits.http2_initial_stream_window)
         .initial_connection_window_size(limits.http2_initial_connection_window)
         .max_concurrent_streams(limits.http2_max_concurrent_streams)
         .max_header_list_size(limits.max_request_headers_bytes)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .enable_connect_protocol()
-        .handshake::<_, Bytes>(stream);
-    let mut driver = match tokio::time::timeout(limits.request_headers_timeout, handshake).await {
-        Ok(Ok(driver)) => driver,
+        .handshake::<_, Bytes>(guarded);
+    match tokio::time::timeout(limits.request_headers_timeout, handshake).await {
+        Ok(Ok(driver)) => drive(driver, &watch, &connection).await,
         Ok(Err(error)) => {
             tracing::debug!(peer = %connection.peer(), %error, "HTTP/2 preface failed");
-            return connection.count_protocol_error(true);
+            connection.count_protocol_error(true);
         }
-        Err(_) => return,
-    };
-    let mut idle = std::pin::pin!(tokio::time::sleep(limits.connection_idle_timeout));
+        Err(_) => connection.count_flood(Http2Flood::Stalled),
+    }
+}
+
+/// What a client may send.
+fn allowance(limits: &Limits) -> Allowance {
+    Allowance {
+        resets: Some(limits.http2_max_resets_per_second),
+        control: limits.http2_max_control_frames_per_second,
+    }
+}
+
+/// How long a client may take.
+fn patience(limits: &Limits) -> Patience {
+    Patience { frame: Some(limits.request_headers_timeout), write: patience_of_streams(limits) }
+}
+
+/// How long data may wait for the client's window.
+fn patience_of_streams(limits: &Limits) -> Option<Duration> {
+    Some(limits.stream_idle_timeout).filter(|limit| !limit.is_zero())
+}
+
+async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
+    let limits = connection.limits();
+    let mut idle = pin!(tokio::time::sleep(limits.connection_idle_timeout));
     let mut draining = false;
     loop {
         tokio::select! {
+            biased; // the watch is written while the driver is polled, and wakes nobody
+            () = connection.draining(), if !draining => {
+                draining = true;
+                watch.leaves_in_peace();
+                driver.graceful_shutdown();
+            }
             accepted = driver.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    tokio::task::spawn_local(stream_task(request, respond, connection.clone()));
+                    tokio::task::spawn_local(stream::serve(request, respond, connection.clone()));
                 }
                 Some(Err(error)) => {
                     tracing::debug!(peer = %connection.peer(), %error, "HTTP/2 connection ended");
-                    return connection.count_protocol_error(!error.is_io());
+                    return count(&error, watch, connection);
                 }
                 None => return,
             },
-            () = connection.draining(), if !draining => {
-                draining = true;
-                driver.graceful_shutdown();
+            flood = poll_fn(|_| watch.flood().map_or(Poll::Pending, Poll::Ready)) => {
+                return turn_away(driver, flood, connection).await;
             }
             () = idle.as_mut() => {
-                let idle_since = connection.idle_since().unwrap_or_else(Instant::now);
-                if !draining && idle_since.elapsed() >= limits.connection_idle_timeout {
+                let now = Instant::now();
+                let idle_since = connection.idle_since().unwrap_or(now);
+                let mut next = idle_since + limits.connection_idle_timeout;
+                if next <= now {
+                    if draining {
+                        return; // it was told, and does not answer
+                    }
                     draining = true;
+                    watch.leaves_in_peace();
                     driver.graceful_shutdown();
+                    next = now + limits.request_headers_timeout;
                 }
-                let (next, now) = (idle_since + limits.connection_idle_timeout, Instant::now());
-                idle.as_mut().reset(if next > now { next } else { now + limits.connection_idle_timeout });
+                idle.as_mut().reset(next);
             }
         }
     }
 }
 
-async fn stream_task(
-    mut request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    connection: Rc<Connection>,
-) {
-    if convert::take_expect(&mut request) {
-        let mut leave = http::Response::new(());
-        *leave.status_mut() = http::StatusCode::CONTINUE;
-        let _ = respond.send_informational(leave); // a stream that is gone shows below
-    }
-    let answer = async {
-        match convert::request(request, &connection) {
-            Ok((head, body)) => exchange::serve(&connection, head, body).await,
-            Err(refusal) => exchange::refuse(&connection, refusal),
-        }
-    };
-    let answer = tokio::select! {
-        biased;
-        answer = answer => answer,
-        // Dropping the exchange cancels the request upstream and accounts for it.
-        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
-    };
-    let Answer { head, body, tunnel } = answer;
-    let ends = body.is_end_stream() && tunnel.is_none();
-    let sending = match respond.send_response(convert::response(head), ends) {
-        Ok(sending) => sending,
-        Err(error) => return tracing::debug!(peer = %connection.peer(), %error, "response not sent"),
-    };
-    match tunnel {
-        Some(tunnel) => {
-            if let Body::Http2(client) = body {
-                tunnel.run(Duplex::Http2(duplex::StreamDuplex::new(sending, client))).await;
-            }
-        }
-        None if ends => {}
-        None => {
-            if let Err(error) = send::body(sending, body).await {
-                tracing::debug!(peer = %connection.peer(), %error, "response ended early");
-            }
-        }
+/// Counts what ended a connection. h2 stops some floods itself, and does not tell which.
+fn count(error: &h2::Error, watch: &Watch, connection: &Connection) {
+    match error.reason() {
+        Some(Reason::ENHANCE_YOUR_CALM) if error.is_library() => connection.count_flood(watch.suspicion()),
+        _ => connection.count_protocol_error(!error.is_io()),
     }
 }
 
-/// How a body that failed is reported to the peer of its stream.
-fn reset_reason(error: super::BodyError) -> Reason {
-    match error {
-        super::BodyError::Reset(code) => Reason::from(code),
-        super::BodyError::Malformed => Reason::PROTOCOL_ERROR,
-        super::BodyError::Deadline | super::BodyError::Idle => Reason::CANCEL,
-        super::BodyError::Closed => Reason::INTERNAL_ERROR,
-    }
+/// Ends a connection, and all its streams, for what its client sends.
+async fn turn_away(mut driver: Driver, flood: Http2Flood, connection: &Connection) {
+    tracing::debug!(peer = %connection.peer(), flood = flood.as_str(), "HTTP/2 connection turned away");
+    connection.end_for(Fault::Flood(flood));
+    connection.count_flood(flood);
+    driver.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    let goodbye = async { while let Some(Ok(_)) = driver.accept().await {} };
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Sending a body on an HTTP/2 stream, at the pace of the peer's window.
 
-use super::reset_reason;
+use super::guard::{Lateness, accuses};
 use crate::codec::{Body, BodyError, hop_by_hop};
 use bytes::{Buf, Bytes};
-use h2::SendStream;
+use h2::{Reason, SendStream};
 use http_body::Body as _;
 use std::{
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 /// A body being sent by a task of its own; dropping this stops it and resets the stream.
@@ -16,9 +17,10 @@ use std::{
 pub struct SendingBody(tokio::task::AbortHandle);
 
 impl SendingBody {
-    /// Sends `body` from a task of its own.
-    pub fn spawn(sending: SendStream<Bytes>, body: Body) -> Self {
-        SendingBody(tokio::task::spawn_local(async move { self::body(sending, body).await }).abort_handle())
+    /// Sends `body` from a task of its own; see [`body`] for `patience`.
+    pub fn spawn(sending: SendStream<Bytes>, mut body: Body, patience: Option<Duration>) -> Self {
+        let sending = async move { self::body(sending, &mut body, patience).await };
+        SendingBody(tokio::task::spawn_local(sending).abort_handle())
     }
 }
 
@@ -28,13 +30,17 @@ impl Drop for SendingBody {
     }
 }
 
-/// Sends `body` with its trailers, and END_STREAM.
+/// Sends `body` with its trailers, and END_STREAM. Data that finds no window for as long as `patience` ends it.
 ///
 /// # Errors
-/// When the peer reset the stream, or `body` failed, and the stream was reset for it.
-pub async fn body(mut sending: SendStream<Bytes>, mut body: Body) -> Result<(), BodyError> {
+/// When the peer reset the stream, or `body` failed, or the peer took nothing, and the stream was reset for it.
+pub async fn body(
+    mut sending: SendStream<Bytes>,
+    body: &mut Body,
+    patience: Option<Duration>,
+) -> Result<(), BodyError> {
     loop {
-        let frame = poll_fn(|cx| poll_frame(&mut sending, &mut body, cx)).await?;
+        let frame = poll_fn(|cx| poll_frame(&mut sending, body, cx)).await?;
         match frame.map(http_body::Frame::into_data) {
             None => return end(sending.send_data(Bytes::new(), true)),
             Some(Ok(data)) => {
@@ -42,7 +48,7 @@ pub async fn body(mut sending: SendStream<Bytes>, mut body: Body) -> Result<(), 
                 if data.is_empty() && !last {
                     continue;
                 }
-                data_frames(&mut sending, data, last).await?;
+                data_frames(&mut sending, data, last, patience).await?;
                 if last {
                     return Ok(());
                 }
@@ -85,18 +91,49 @@ fn poll_reset<T>(sending: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<
     }
 }
 
-async fn data_frames(sending: &mut SendStream<Bytes>, mut data: Bytes, last: bool) -> Result<(), BodyError> {
+async fn data_frames(
+    sending: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    last: bool,
+    patience: Option<Duration>,
+) -> Result<(), BodyError> {
     if data.is_empty() {
         return end(sending.send_data(data, last));
     }
     while data.has_remaining() {
         sending.reserve_capacity(data.len());
-        let room = poll_fn(|cx| poll_room(sending, cx)).await?;
+        let mut waiting = Lateness::default();
+        let room = poll_fn(|cx| poll_room_in_time(sending, &mut waiting, patience, cx)).await?;
         let chunk = data.split_to(room.min(data.len()));
         let ends = last && data.is_empty();
         sending.send_data(chunk, ends).map_err(|_| BodyError::Closed)?;
     }
     Ok(())
+}
+
+fn poll_room_in_time(
+    sending: &mut SendStream<Bytes>,
+    waiting: &mut Lateness,
+    patience: Option<Duration>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, BodyError>> {
+    let room = poll_room(sending, cx);
+    let Some(limit) = patience.filter(|_| room.is_pending()) else { return room };
+    ready!(waiting.poll(0, limit, cx));
+    sending.send_reset(reset_reason(BodyError::Idle));
+    Poll::Ready(Err(BodyError::Idle))
+}
+
+/// How a body that failed is reported to the peer of its stream, which has no part in it: an accusation stays here, and so
+/// does the claim that nothing was done.
+fn reset_reason(error: BodyError) -> Reason {
+    match error {
+        BodyError::Reset(code) if accuses(code) => Reason::INTERNAL_ERROR,
+        BodyError::Reset(code) if Reason::from(code) == Reason::REFUSED_STREAM => Reason::INTERNAL_ERROR,
+        BodyError::Reset(code) => Reason::from(code),
+        BodyError::Deadline | BodyError::Idle => Reason::CANCEL,
+        BodyError::Closed | BodyError::Malformed => Reason::INTERNAL_ERROR,
+    }
 }
 
 fn poll_room(sending: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {

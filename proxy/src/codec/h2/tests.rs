@@ -1,9 +1,10 @@
 //! Streams over a pipe in memory: no sockets, no proxy around them.
 
 use super::{duplex::StreamDuplex, *};
-use crate::codec::{BodyError, Tunnel, body::Http2Body, tunnel::RelayEnd};
+use crate::codec::{Body, BodyError, Duplex, Tunnel, body::Http2Body, tunnel::RelayEnd};
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Response};
+use h2::{RecvStream, server::SendResponse};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use std::time::Duration;
@@ -49,7 +50,8 @@ async fn answered(body: Body) -> (Result<Vec<u8>, h2::Error>, Option<HeaderMap>)
     let (_, mut respond) = requests.recv().await.unwrap();
     let sending = respond.send_response(Response::new(()), false).unwrap();
     tokio::task::spawn_local(async move {
-        let _ = send::body(sending, body).await;
+        let mut body = body;
+        let _ = send::body(sending, &mut body, None).await;
     });
     let receiving = response.await.unwrap().into_body();
     tokio::time::timeout(Duration::from_secs(10), received(receiving)).await.expect("the response ends")
@@ -99,7 +101,9 @@ async fn a_body_that_fails_resets_its_stream_with_the_reason() {
             for (error, reason) in [
                 (BodyError::Closed, Reason::INTERNAL_ERROR),
                 (BodyError::Reset(8), Reason::CANCEL),
-                (BodyError::Malformed, Reason::PROTOCOL_ERROR),
+                (BodyError::Malformed, Reason::INTERNAL_ERROR),
+                (BodyError::Reset(1), Reason::INTERNAL_ERROR),
+                (BodyError::Reset(7), Reason::INTERNAL_ERROR),
                 (BodyError::Deadline, Reason::CANCEL),
             ] {
                 let (read, _) =
@@ -119,11 +123,45 @@ async fn sending_stops_when_the_client_resets() {
                 client.send_request(request(http::Method::GET, "http://a/"), false).unwrap();
             let (_request, mut respond) = requests.recv().await.unwrap();
             let sending = respond.send_response(Response::new(()), false).unwrap();
-            let body = Body::Full(Bytes::from(vec![0; 1 << 20])); // waits for a window that never opens
-            let sent = tokio::task::spawn_local(send::body(sending, body));
+            let mut body = Body::Full(Bytes::from(vec![0; 1 << 20])); // waits for a window that never opens
+            let sent = tokio::task::spawn_local(async move { send::body(sending, &mut body, None).await });
             response.await.unwrap();
             stream.send_reset(Reason::CANCEL);
             assert_eq!(sent.await.unwrap(), Err(BodyError::Reset(8)));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_without_a_window_does_not_wait_for_ever() {
+    LocalSet::new()
+        .run_until(async {
+            let patience = Duration::from_secs(60);
+            let (mut client, mut requests) = pair(1 << 10).await;
+            let (response, _) = client.send_request(request(http::Method::GET, "http://a/"), true).unwrap();
+            let (_, mut respond) = requests.recv().await.unwrap();
+            let sending = respond.send_response(Response::new(()), false).unwrap();
+            let began = tokio::time::Instant::now();
+            let mut body = Body::Full(Bytes::from(vec![0; 1 << 20]));
+            assert_eq!(send::body(sending, &mut body, Some(patience)).await, Err(BodyError::Idle));
+            assert_eq!(began.elapsed().as_secs(), patience.as_secs());
+            let mut receiving = response.await.unwrap().into_body();
+            let error = loop {
+                match receiving.data().await.expect("the stream does not end well") {
+                    Ok(_) => {}
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.reason(), Some(Reason::CANCEL));
+
+            let (response, _client) =
+                client.send_request(request(http::Method::CONNECT, "a:80"), false).unwrap();
+            let (connect, mut respond) = requests.recv().await.unwrap();
+            let back = respond.send_response(Response::new(()), false).unwrap();
+            let mut tunnel = StreamDuplex::new(back, Http2Body::new(connect.into_body()), Some(patience));
+            let error = tunnel.write_all(&[0; 4 << 10]).await.unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+            drop(response);
         })
         .await;
 }
@@ -139,7 +177,7 @@ async fn tunnel()
     let (tell, told) = tokio::sync::oneshot::channel();
     let finish = |relayed: crate::codec::tunnel::Relayed| tell.send(relayed.end).unwrap();
     let tunnel = Tunnel::new(Duplex::Stream(upstream_side.into()), None, Default::default(), finish);
-    let client_side = Duplex::Http2(StreamDuplex::new(back, Http2Body::new(connect.into_body())));
+    let client_side = Duplex::Http2(StreamDuplex::new(back, Http2Body::new(connect.into_body()), None));
     tokio::task::spawn_local(tunnel.run(client_side));
     (sending, response.await.unwrap().into_body(), upstream, told)
 }

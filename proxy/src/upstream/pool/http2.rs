@@ -1,9 +1,14 @@
 //! HTTP/2 connections: many streams, shared by all requests of the worker to the endpoint.
 
 use super::{Checkout, ConnectionInfo, Pool, Target, Waiting};
-use crate::error::ProxyError;
+use crate::{
+    codec::h2::guard::{Allowance, Guarded, Patience},
+    error::ProxyError,
+};
 use bytes::Bytes;
 use h2::client::SendRequest;
+use sidle_model::ir::Limits;
+use sidle_telemetry::Http2Flood;
 use std::{cell::Cell, rc::Rc};
 use tokio::time::Instant;
 
@@ -48,6 +53,11 @@ impl Http2Lease {
     /// Opens streams.
     pub fn sender(&self) -> SendRequest<Bytes> {
         self.shared.sender.clone()
+    }
+
+    /// Whether the connection carries more streams than the endpoint wants, which it may say after they were opened.
+    pub fn exceeds_limit(&self) -> bool {
+        self.shared.streams.get() as usize > self.shared.sender.current_max_send_streams()
     }
 
     /// About the connection.
@@ -103,7 +113,7 @@ impl Pool {
             let connecting = Connecting::begin(self);
             let made = match self.open(checkout, Target::Http2).await {
                 Ok(None) => continue,
-                Ok(Some((stream, info))) => self.share(stream, info).await,
+                Ok(Some((stream, info))) => self.share(stream, info, checkout.limits).await,
                 Err(error) => Err(error),
             };
             return match made {
@@ -132,7 +142,9 @@ impl Pool {
         self: &Rc<Self>,
         stream: crate::codec::Stream,
         info: Rc<ConnectionInfo>,
+        limits: &Limits,
     ) -> Result<Rc<Shared>, ProxyError> {
+        let (guarded, watch) = Guarded::server(stream, allowance(limits), patience(limits));
         let handshake = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
@@ -140,7 +152,7 @@ impl Pool {
             .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER_BYTES)
             .initial_max_send_streams(INITIAL_MAX_STREAMS)
-            .handshake::<_, Bytes>(stream);
+            .handshake::<_, Bytes>(guarded);
         let (sender, driver) = handshake.await.map_err(|_| ProxyError::ConnectionTermination(false))?;
         let shared = Rc::new(Shared {
             sender,
@@ -154,7 +166,8 @@ impl Pool {
         let (pool, driven) = (Rc::downgrade(self), Rc::downgrade(&shared));
         tokio::task::spawn_local(async move {
             if let Err(error) = driver.await {
-                tracing::debug!(%error, "upstream HTTP/2 connection ended");
+                let flood = watch.flood().map(Http2Flood::as_str);
+                tracing::debug!(%error, flood, "upstream HTTP/2 connection ended");
             }
             if let (Some(pool), Some(shared)) = (pool.upgrade(), driven.upgrade()) {
                 shared.closed.set(true);
@@ -164,6 +177,17 @@ impl Pool {
         });
         Ok(shared)
     }
+}
+
+/// What an endpoint may send. It may reset as many streams as it likes: that is its own answer to each.
+fn allowance(limits: &Limits) -> Allowance {
+    Allowance { resets: None, control: limits.http2_max_control_frames_per_second }
+}
+
+/// How long an endpoint may take.
+fn patience(limits: &Limits) -> Patience {
+    let write = Some(limits.stream_idle_timeout).filter(|limit| !limit.is_zero());
+    Patience { frame: Some(limits.request_headers_timeout), write }
 }
 
 /// Marks that a connection is being made, for as long as it is.

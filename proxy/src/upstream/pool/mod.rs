@@ -16,6 +16,7 @@ use super::{Cluster, Connector, Target};
 use crate::error::ProxyError;
 use foldhash::{HashMap, HashMapExt};
 use sidle_balance::{ActiveConnection, Endpoint, EndpointState, Permit};
+use sidle_model::ir::Limits;
 use sidle_telemetry::{ClusterMetrics, Overflow};
 use std::{
     cell::{Cell, RefCell},
@@ -35,9 +36,12 @@ pub struct Pools {
     pools: RefCell<HashMap<Key, Rc<Pool>>>,
 }
 
-/// The connector, and the state that stands for an endpoint over reloads. A pool holds the state weakly, so its address
-/// cannot come to mean another endpoint.
-type Key = (u64, *const EndpointState);
+/// The connector; the state that stands for an endpoint over reloads; the server name, where requests name it. A pool holds the
+/// state weakly, so its address cannot come to mean another endpoint.
+type Key = (u64, *const EndpointState, Box<str>);
+
+/// Pools for names that came from requests, before those that nobody uses are dropped: clients choose the names.
+const MAX_NAMED: usize = 1_000;
 
 impl Pools {
     /// No pools.
@@ -45,15 +49,22 @@ impl Pools {
         Pools { pools: RefCell::new(HashMap::new()) }
     }
 
-    /// The pool of an endpoint.
-    pub fn pool(&self, cluster: &Cluster, endpoint: &Arc<Endpoint>) -> Rc<Pool> {
-        let key = (cluster.connector.id, Arc::as_ptr(&endpoint.state));
-        self.pools.borrow_mut().entry(key).or_insert_with(|| Rc::new(Pool::new(cluster, endpoint))).clone()
+    /// The pool of an endpoint. Where the cluster lets the request's `host` name the server, a connection serves that name
+    /// alone: it is the one whose certificate was checked.
+    pub fn pool(&self, cluster: &Cluster, endpoint: &Arc<Endpoint>, host: &str) -> Rc<Pool> {
+        let named = cluster.connector.takes_name_of_request();
+        let name = if named { host } else { "" };
+        let key = (cluster.connector.id, Arc::as_ptr(&endpoint.state), name.into());
+        let mut pools = self.pools.borrow_mut();
+        if named && pools.len() >= MAX_NAMED && !pools.contains_key(&key) {
+            pools.retain(|(_, _, name), pool| name.is_empty() || pool.is_in_use());
+        }
+        pools.entry(key).or_insert_with(|| Rc::new(Pool::new(cluster, endpoint))).clone()
     }
 
     /// Lets go of what no configuration refers to any more. `is_live` tells by connector.
     pub fn retain(&self, is_live: impl Fn(u64) -> bool) {
-        self.pools.borrow_mut().retain(|(connector, _), pool| {
+        self.pools.borrow_mut().retain(|(connector, ..), pool| {
             let keep = is_live(*connector) && !pool.is_deserted();
             if !keep {
                 pool.retire();
@@ -147,6 +158,8 @@ pub struct Checkout<'a> {
     pub host: &'a str,
     /// Whether a connection that may have gone stale will not do: the last one had.
     pub fresh: bool,
+    /// What the endpoint may take: time, and frames that carry nothing.
+    pub limits: &'a Limits,
 }
 
 impl Pool {
@@ -247,6 +260,11 @@ impl Pool {
             }
             pool.sweeping.set(false);
         });
+    }
+
+    /// Whether it has connections, or somebody holds it to make one.
+    fn is_in_use(self: &Rc<Self>) -> bool {
+        self.open.get() > 0 || Rc::strong_count(self) > 1
     }
 
     /// Whether the endpoint has left its cluster.

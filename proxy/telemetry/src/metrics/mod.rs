@@ -22,7 +22,7 @@ mod tests;
 pub use labels::{
     ConnectionSecurityPolicy, Reporter, RequestLabels, RequestProtocol, TcpLabels, WorkloadLabels,
 };
-pub use owned::{ClusterMetrics, Doorkeeper, ListenerMetrics, Overflow};
+pub use owned::{ClusterMetrics, Doorkeeper, Http2Flood, ListenerMetrics, Overflow};
 pub use process::ProcessUsage;
 pub use requests::{RequestMetrics, RequestRecord};
 pub(crate) use sharded::own_shard;

@@ -17,7 +17,8 @@ use std::sync::{
     atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
-/// Families of listeners, in the order of their cells. [`LISTENER_REFUSED`] comes last, once for each [`Doorkeeper`].
+/// Families of listeners, in the order of their cells. The last two have a cell for each
+/// [`Doorkeeper`] and for each [`Http2Flood`].
 const LISTENER: &[Family] = &[
     LISTENER_ACTIVE,
     LISTENER_ACCEPTED,
@@ -26,7 +27,11 @@ const LISTENER: &[Family] = &[
     TLS_FAILURES,
     PROTOCOL_ERRORS,
     LISTENER_REFUSED,
+    HTTP2_FLOODS,
 ];
+
+/// Families with one cell each.
+const LISTENER_PLAIN: usize = LISTENER.len() - 2;
 
 const DOORKEEPERS: [&str; 4] = ["connections", "source", "descriptors", "memory"];
 
@@ -55,6 +60,67 @@ const CLUSTER: &[Family] = &[
     CLUSTER_TIMEOUTS,
     CLUSTER_OVERFLOWS,
 ];
+
+/// A kind of HTTP/2 frames that came too often, or that never came whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http2Flood {
+    /// Streams that end by reset, whoever reset them.
+    Resets,
+    /// DATA with nothing in it.
+    Data,
+    /// HEADERS that nobody waits for: interim responses.
+    Headers,
+    /// PRIORITY.
+    Priority,
+    /// SETTINGS.
+    Settings,
+    /// PUSH_PROMISE.
+    Push,
+    /// PING.
+    Ping,
+    /// WINDOW_UPDATE out of proportion to the data sent.
+    WindowUpdate,
+    /// CONTINUATION.
+    Continuation,
+    /// GOAWAY, types that nobody knows, and what h2 does not tell.
+    Other,
+    /// A frame, or a block of headers, that was begun and not finished in time.
+    Stalled,
+}
+
+impl Http2Flood {
+    /// All, in the order of their cells.
+    pub const ALL: [Http2Flood; 11] = [
+        Http2Flood::Resets,
+        Http2Flood::Data,
+        Http2Flood::Headers,
+        Http2Flood::Priority,
+        Http2Flood::Settings,
+        Http2Flood::Push,
+        Http2Flood::Ping,
+        Http2Flood::WindowUpdate,
+        Http2Flood::Continuation,
+        Http2Flood::Other,
+        Http2Flood::Stalled,
+    ];
+
+    /// Its label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Http2Flood::Resets => "resets",
+            Http2Flood::Data => "data",
+            Http2Flood::Headers => "headers",
+            Http2Flood::Priority => "priority",
+            Http2Flood::Settings => "settings",
+            Http2Flood::Push => "push",
+            Http2Flood::Ping => "ping",
+            Http2Flood::WindowUpdate => "window_update",
+            Http2Flood::Continuation => "continuation",
+            Http2Flood::Other => "other",
+            Http2Flood::Stalled => "stalled",
+        }
+    }
+}
 
 const OVERFLOWS: [&str; 4] = ["connections", "pending", "requests", "retries"];
 
@@ -92,7 +158,7 @@ impl<const N: usize> Sharded<Cells<N>> {
 
 /// Metrics of one listener.
 #[derive(Default)]
-pub struct ListenerMetrics(Sharded<Cells<{ LISTENER.len() - 1 + DOORKEEPERS.len() }>>);
+pub struct ListenerMetrics(Sharded<Cells<{ LISTENER_PLAIN + DOORKEEPERS.len() + Http2Flood::ALL.len() }>>);
 
 impl ListenerMetrics {
     /// A connection was accepted.
@@ -108,7 +174,7 @@ impl ListenerMetrics {
 
     /// A connection was kept out.
     pub fn connection_refused(&self, by: Doorkeeper) {
-        self.0.add(LISTENER.len() - 1 + by as usize, 1);
+        self.0.add(LISTENER_PLAIN + by as usize, 1);
     }
 
     /// A connection did not begin with the PROXY protocol header that it must have.
@@ -129,6 +195,11 @@ impl ListenerMetrics {
     /// A client broke its protocol, and its connection ended.
     pub fn protocol_error(&self) {
         self.0.add(5, 1);
+    }
+
+    /// A client sent too much of what costs it nothing, and its connection ended.
+    pub fn http2_flood(&self, flood: Http2Flood) {
+        self.0.add(LISTENER_PLAIN + DOORKEEPERS.len() + flood as usize, 1);
     }
 
     /// Connections that are open.
@@ -231,12 +302,19 @@ impl Owned {
     pub(super) fn collect(&self) -> Vec<MetricFamily> {
         let mut rows = Rows::default();
         self.listeners.visit(|name, metrics| {
-            let plain = LISTENER.len() - 1;
+            let plain = LISTENER_PLAIN;
             for (place, of) in LISTENER[..plain].iter().enumerate() {
                 rows.add(of, &[name], metrics.0.sum(place));
             }
             for (place, by) in DOORKEEPERS.iter().enumerate() {
                 rows.add(&LISTENER_REFUSED, &[name, by], metrics.0.sum(plain + place));
+            }
+            for (place, kind) in Http2Flood::ALL.iter().enumerate() {
+                // Only what was seen: eleven zeros for each listener tell nobody anything.
+                let count = metrics.0.sum(plain + DOORKEEPERS.len() + place);
+                if count > 0.0 {
+                    rows.add(&HTTP2_FLOODS, &[name, kind.as_str()], count);
+                }
             }
         });
         self.clusters.visit(|name, metrics| collect_cluster(name, metrics, &mut rows));

@@ -13,7 +13,7 @@ use crate::{
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::SystemTime};
 
 /// All resources, by kind, each list in file order.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 #[allow(missing_docs, reason = "each list holds the kind of its type")]
 pub struct Config {
     pub virtual_services: Vec<Resource<istio::VirtualService>>,
@@ -32,15 +32,16 @@ pub struct Config {
     pub proxies: Vec<Resource<sidle::Proxy>>,
 }
 
-/// One manifest.
-#[derive(Debug, Clone)]
+/// One manifest. Its parts are shared, so that a file that did not change is read once and is part of each configuration
+/// that follows.
+#[derive(Debug)]
 pub struct Resource<T> {
     /// `VirtualService`, …
     pub kind: &'static str,
     /// Name, namespace, labels.
-    pub metadata: Metadata,
+    pub metadata: Arc<Metadata>,
     /// Its `spec`; the whole manifest for kinds without one.
-    pub spec: T,
+    pub spec: Arc<T>,
     /// Place in the whole set of files, from 0.
     pub order: usize,
     /// Where it was written.
@@ -50,7 +51,7 @@ pub struct Resource<T> {
     /// What [`Self::spec`] was read from.
     pub(crate) body: NodeId,
     /// Where it could not be read as it was written; those parts are left out, and told.
-    pub(crate) mistaken: Vec<NodeId>,
+    pub(crate) mistaken: Arc<[NodeId]>,
 }
 
 /// Name, namespace, labels.
@@ -89,7 +90,40 @@ impl From<usize> for Step<'_> {
     }
 }
 
+impl Config {
+    /// Adds the resources of `other`, the first of which has the place `first` in the whole set of files.
+    pub(crate) fn append(&mut self, other: &Config, first: usize) {
+        macro_rules! each {
+            ($($list:ident),*) => {
+                $(self.$list.extend(other.$list.iter().map(|resource| resource.moved_by(first)));)*
+            };
+        }
+        each!(
+            virtual_services,
+            destination_rules,
+            service_entries,
+            workload_entries,
+            workload_groups,
+            gateways
+        );
+        each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies);
+    }
+}
+
 impl<T> Resource<T> {
+    fn moved_by(&self, places: usize) -> Self {
+        Resource {
+            kind: self.kind,
+            metadata: self.metadata.clone(),
+            spec: self.spec.clone(),
+            order: self.order + places,
+            document: self.document.clone(),
+            root: self.root,
+            body: self.body,
+            mistaken: self.mistaken.clone(),
+        }
+    }
+
     /// `VirtualService default/reviews`.
     pub fn title(&self) -> String {
         format!("{} {}/{}", self.kind, self.metadata.namespace, self.metadata.name)

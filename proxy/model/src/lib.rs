@@ -23,5 +23,4 @@ pub mod yaml;
 pub use config::{Config, Metadata, Resource, Step, age_order};
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use duration::Duration;
-pub use load::{Loaded, load, load_texts};
-pub use manifest::parse;
+pub use load::{Loaded, Loader, load, load_texts};

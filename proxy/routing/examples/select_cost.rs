@@ -84,7 +84,7 @@ fn table(hosts: usize, routes: usize, kind: usize) -> RouteTable<()> {
     });
     let virtual_hosts = virtual_hosts.collect();
     let config = ir::RouteConfiguration { name: "80".into(), virtual_hosts, ignore_port_in_host: true };
-    RouteTable::build(&config, |_, _| Ok::<_, Infallible>(())).unwrap_or_else(|never| match never {})
+    RouteTable::build(&config, |_| Ok::<_, Infallible>(())).unwrap_or_else(|never| match never {})
 }
 
 /// Nanoseconds of one `select`, averaged over requests that hit everywhere; the best of several rounds, as the machine does

@@ -79,6 +79,7 @@ impl<A> RouteTable<A> {
         let routes = domains.first().map_or(&[][..], |&domain| &self.host(domain).routes);
         let mut winner = None;
         let rules = routes.iter().map(|route| {
+            let route = &**route;
             let verdict = match winner {
                 Some(_) => Verdict::NotReached,
                 None => match route.matcher.mismatch(request) {

@@ -3,20 +3,21 @@
 //! In:  [`ir::RouteConfiguration`] and the engine's own compiler of routes.   Out: [`CompiledRoute`].
 //! Invariants: one virtual host is chosen, by the authority alone; of its routes the first that matches wins, and if none does
 //! the answer is "no route", never another host's. The cost does not grow with the number of hosts, and hardly with the
-//! number of routes of a host whose paths differ.
+//! number of routes of a host whose paths differ. One route object is compiled once, in however many hosts and tables it stands.
 //! Not here: what a route does (`A` is the caller's).
 //! Read: `host_map` -> `path_index` -> `matcher`.
 
 use crate::{RequestView, host, host_map::HostMap, matcher::RouteMatcher, path_index::PathIndex};
+use foldhash::fast::FixedState;
 use sidle_model::ir;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// Virtual hosts and their routes, compiled. `A` is what the engine compiled for each route.
 #[derive(Debug)]
 pub struct RouteTable<A> {
     ignore_port: bool,
     domains: HostMap<Domain>,
-    hosts: Box<[Host<A>]>,
+    hosts: Box<[Arc<Host<A>>]>,
 }
 
 /// A route with its compiled conditions.
@@ -26,8 +27,6 @@ pub struct CompiledRoute<A> {
     pub action: A,
     /// What it was compiled from.
     pub route: Arc<ir::Route>,
-    /// The host that the route belongs to.
-    pub virtual_host: Arc<ir::VirtualHost>,
     pub(crate) matcher: RouteMatcher,
 }
 
@@ -42,18 +41,96 @@ pub(crate) struct Domain {
 #[derive(Debug)]
 pub(crate) struct Host<A> {
     pub(crate) virtual_host: Arc<ir::VirtualHost>,
-    pub(crate) routes: Box<[CompiledRoute<A>]>,
+    pub(crate) routes: Box<[Arc<CompiledRoute<A>>]>,
     index: Option<PathIndex>,
 }
 
+/// What was compiled so far: the tables that are made with it share their hosts and routes.
+#[derive(Debug)]
+pub struct Compiled<A> {
+    // By address: what stands here keeps its key's object.
+    hosts: HashMap<*const ir::VirtualHost, Arc<Host<A>>, FixedState>,
+    routes: HashMap<*const ir::Route, Arc<CompiledRoute<A>>, FixedState>,
+}
+
+impl<A> Default for Compiled<A> {
+    fn default() -> Self {
+        Compiled { hosts: HashMap::default(), routes: HashMap::default() }
+    }
+}
+
+impl<A> Compiled<A> {
+    /// Takes in the hosts and routes of `table`, of which the caller's part still holds.
+    pub fn keep(&mut self, table: &RouteTable<A>, holds: impl Fn(&A) -> bool) {
+        for host in &table.hosts {
+            let mut all = true;
+            for route in &host.routes {
+                if holds(&route.action) {
+                    self.routes.insert(Arc::as_ptr(&route.route), route.clone());
+                } else {
+                    all = false;
+                }
+            }
+            if all {
+                self.hosts.insert(Arc::as_ptr(&host.virtual_host), host.clone());
+            }
+        }
+    }
+
+    fn host<E>(
+        &mut self,
+        virtual_host: &Arc<ir::VirtualHost>,
+        compile: &mut impl FnMut(&Arc<ir::Route>) -> Result<A, E>,
+    ) -> Result<Arc<Host<A>>, E> {
+        if let Some(known) = self.hosts.get(&Arc::as_ptr(virtual_host)) {
+            return Ok(known.clone());
+        }
+        let mut routes = Vec::with_capacity(virtual_host.routes.len());
+        for route in &virtual_host.routes {
+            routes.push(self.route(route, compile)?);
+        }
+        let index = PathIndex::new(virtual_host.routes.iter().map(|route| &route.matches));
+        Ok(Arc::new(Host { virtual_host: virtual_host.clone(), routes: routes.into(), index }))
+    }
+
+    fn route<E>(
+        &mut self,
+        route: &Arc<ir::Route>,
+        compile: &mut impl FnMut(&Arc<ir::Route>) -> Result<A, E>,
+    ) -> Result<Arc<CompiledRoute<A>>, E> {
+        if let Some(known) = self.routes.get(&Arc::as_ptr(route)) {
+            return Ok(known.clone());
+        }
+        let compiled = Arc::new(CompiledRoute {
+            action: compile(route)?,
+            route: route.clone(),
+            matcher: RouteMatcher::new(&route.matches),
+        });
+        self.routes.insert(Arc::as_ptr(route), compiled.clone());
+        Ok(compiled)
+    }
+}
+
 impl<A> RouteTable<A> {
-    /// Compiles a table; `compile` makes the caller's part of each route, in order.
+    /// Compiles a table by itself; `compile` makes the caller's part of each route, in order.
     ///
     /// # Errors
     /// The first error of `compile`.
     pub fn build<E>(
         config: &ir::RouteConfiguration,
-        mut compile: impl FnMut(&Arc<ir::VirtualHost>, &Arc<ir::Route>) -> Result<A, E>,
+        compile: impl FnMut(&Arc<ir::Route>) -> Result<A, E>,
+    ) -> Result<Self, E> {
+        Self::build_with(&mut Compiled::default(), config, compile)
+    }
+
+    /// As [`Self::build`], with what was compiled before.
+    ///
+    /// # Errors
+    /// The first error of `compile`.
+    pub fn build_with<E>(
+        compiled: &mut Compiled<A>,
+        config: &ir::RouteConfiguration,
+        mut compile: impl FnMut(&Arc<ir::Route>) -> Result<A, E>,
     ) -> Result<Self, E> {
         let mut domains = HostMap::default();
         let mut hosts = Vec::with_capacity(config.virtual_hosts.len());
@@ -61,7 +138,7 @@ impl<A> RouteTable<A> {
             for (domain, pattern) in (0..).zip(&virtual_host.domains) {
                 domains.entry(pattern, || Domain { host, domain });
             }
-            hosts.push(Host::build(virtual_host, &mut compile)?);
+            hosts.push(compiled.host(virtual_host, &mut compile)?);
         }
         Ok(RouteTable { ignore_port: config.ignore_port_in_host, domains, hosts: hosts.into() })
     }
@@ -74,7 +151,7 @@ impl<A> RouteTable<A> {
 
     /// Every route, host by host in the order of the configuration.
     pub fn routes(&self) -> impl Iterator<Item = &CompiledRoute<A>> {
-        self.hosts.iter().flat_map(|host| &host.routes)
+        self.hosts.iter().flat_map(|host| &host.routes).map(|route| &**route)
     }
 
     /// Every virtual host, in the order of the configuration.
@@ -98,36 +175,19 @@ impl<A> RouteTable<A> {
 }
 
 impl<A> Host<A> {
-    fn build<E>(
-        virtual_host: &Arc<ir::VirtualHost>,
-        compile: &mut impl FnMut(&Arc<ir::VirtualHost>, &Arc<ir::Route>) -> Result<A, E>,
-    ) -> Result<Self, E> {
-        let mut routes = Vec::with_capacity(virtual_host.routes.len());
-        for route in &virtual_host.routes {
-            routes.push(CompiledRoute {
-                action: compile(virtual_host, route)?,
-                route: route.clone(),
-                virtual_host: virtual_host.clone(),
-                matcher: RouteMatcher::new(&route.matches),
-            });
-        }
-        let index = PathIndex::new(virtual_host.routes.iter().map(|route| &route.matches));
-        Ok(Host { virtual_host: virtual_host.clone(), routes: routes.into(), index })
-    }
-
     /// The first route that matches.
     pub(crate) fn select(&self, request: &impl RequestView) -> Option<&CompiledRoute<A>> {
         let matches = |route: &&CompiledRoute<A>| route.matcher.mismatch(request).is_none();
-        let at = |at: u32| &self.routes[at as usize];
+        let at = |at: u32| &*self.routes[at as usize];
         let Some(index) = &self.index else {
-            return self.routes.iter().find(matches);
+            return self.routes.iter().map(|route| &**route).find(matches);
         };
         if request.is_connect() {
             return index.connect().iter().copied().map(at).find(matches);
         }
         match index.candidates(request.path()) {
             Some(candidates) => candidates.map(at).find(matches),
-            None => self.routes.iter().find(matches),
+            None => self.routes.iter().map(|route| &**route).find(matches),
         }
     }
 }

@@ -4,8 +4,8 @@
 //! the snapshot is published.
 
 use super::snapshot::{
-    ActionPlan, Chain, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot, TcpPlan,
-    WeightedPlan,
+    ActionPlan, Chain, ClustersByName, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot,
+    TcpPlan, WeightedPlan,
 };
 use crate::{
     codec::Authority,
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
 use sidle_balance::EndpointSpec;
 use sidle_model::ir;
-use sidle_routing::{FilterChainTable, PathRewriter, RouteTable, WeightedIndex};
+use sidle_routing::{Compiled, FilterChainTable, PathRewriter, RouteTable, WeightedIndex};
 use sidle_telemetry::{Telemetry, WorkloadLabels, log::AccessLog};
 use std::sync::Arc;
 
@@ -70,7 +70,8 @@ pub fn build(
     for config in &ir.clusters {
         by_name.insert(config.name.clone(), (config.clone(), clusters.carry_or_build(config)?));
     }
-    let mut compile = Compiler { clusters: &by_name, tables: HashMap::new(), ir, previous };
+    let compiled = compiled_before(previous, &by_name);
+    let mut compile = Compiler { clusters: &by_name, tables: HashMap::new(), compiled, ir, previous };
     let mut listeners = HashMap::with_capacity(ir.listeners.len());
     for listener in &ir.listeners {
         listeners.insert(listener.name.clone(), Arc::new(compile.listener(listener)?));
@@ -139,9 +140,29 @@ fn differs_in_discovery_only(known: &ir::Cluster, config: &ir::Cluster) -> bool 
     ir::Cluster { discovery: config.discovery.clone(), ..known.clone() } == *config
 }
 
+/// The routes of `previous` whose clusters are still the same.
+fn compiled_before(previous: Option<&Snapshot>, clusters: &ClustersByName) -> Compiled<RoutePlan> {
+    let mut compiled = Compiled::default();
+    let Some(previous) = previous else { return compiled };
+    let stays = |cluster: &Arc<Cluster>| {
+        clusters.get(&cluster.config.name).is_some_and(|(_, now)| Arc::ptr_eq(now, cluster))
+    };
+    let all_stay = previous.clusters.values().all(|(_, cluster)| stays(cluster));
+    let mut seen = Vec::new();
+    for chain in previous.listeners.values().flat_map(|listener| listener.chains.chains()) {
+        let Filter::Http(http) = &chain.filter else { continue };
+        if !seen.contains(&Arc::as_ptr(&http.routes)) {
+            seen.push(Arc::as_ptr(&http.routes));
+            compiled.keep(&http.routes, |plan| all_stay || plan.clusters().all(&stays));
+        }
+    }
+    compiled
+}
+
 struct Compiler<'a> {
-    clusters: &'a HashMap<Arc<str>, (Arc<ir::Cluster>, Arc<Cluster>)>,
+    clusters: &'a ClustersByName,
     tables: HashMap<Arc<str>, Arc<RouteTable<RoutePlan>>>,
+    compiled: Compiled<RoutePlan>,
     ir: &'a ir::Ir,
     previous: Option<&'a Snapshot>,
 }
@@ -211,7 +232,10 @@ impl Compiler<'_> {
         let config = self.ir.route_configurations.iter().find(|config| config.name == *name);
         let config =
             config.ok_or_else(|| BuildError::Inconsistent(format!("no route configuration {name}")))?;
-        let table = Arc::new(RouteTable::build(config, |_, route| self.route(route))?);
+        let mut compiled = std::mem::take(&mut self.compiled);
+        let table = RouteTable::build_with(&mut compiled, config, |route| self.route(route));
+        self.compiled = compiled;
+        let table = Arc::new(table?);
         self.tables.insert(name.clone(), table.clone());
         Ok(table)
     }

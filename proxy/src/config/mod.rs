@@ -3,10 +3,11 @@
 //! In:  paths.   Out: a [`Snapshot`], and a [`ConfigStatus`] that says what came of the last change.
 //! Invariants: build, then swap; a bad file changes nothing; live connections, pools and balancer state are carried over.
 //! Not here: parsing and lowering (`sidle-model`), sockets (`app::publish`).
-//! Read: `source` (changes) -> `input` (text) -> `reload` (attempts) -> `build` -> `snapshot`; `status` tells.
+//! Read: `source` (changes) -> `input` (text) -> `read` (IR) -> `reload` (attempts) -> `build` -> `snapshot`; `status` tells.
 
 mod build;
 mod input;
+mod read;
 mod reload;
 mod settle;
 mod snapshot;

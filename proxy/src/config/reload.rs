@@ -3,18 +3,18 @@
 //! In:  ticks of the [`FileSource`], SIGHUP, requests of admin.   Out: calls of [`Publish`], a [`ConfigStatus`].
 //! Invariants: all or nothing: while one file has an error, what ran before goes on untouched; equal configuration is not
 //! published again; a tick that comes during an attempt leads to another one.
-//! Not here: watching (`source`), parsing and lowering (`sidle-model`), building snapshots ([`Publish`]'s work).
+//! Not here: watching (`source`), reading, parsing and lowering (`read`, `sidle-model`), building snapshots ([`Publish`]'s work).
 //! Read: `run` -> `attempt` -> `judge`.
 
 use super::{
-    input::{self, Input},
+    input::Input,
+    read::{Ask, Reading},
     source::{FileSource, WatchOptions},
-    status::{Attempt, AttemptResult, Cause, ConfigStatus, ConfigVersion, FileStatus, StatusCell},
+    status::{Attempt, AttemptResult, Cause, ConfigStatus, ConfigVersion, StatusCell},
 };
 use sidle_model::{
-    diagnostic::{self, Diagnostic, Severity},
+    diagnostic::Severity,
     ir::{Ir, Node},
-    load_texts,
 };
 use std::{
     future::Future,
@@ -51,7 +51,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    fn apply(&self, ir: &mut Ir) {
+    pub(super) fn apply(&self, ir: &mut Ir) {
         if let Some(admin) = self.admin {
             ir.settings.admin = admin;
         }
@@ -68,8 +68,7 @@ pub type ReloadRequest = oneshot::Sender<Arc<ConfigStatus>>;
 #[derive(Debug)]
 pub struct Reloader<P> {
     input: Arc<Input>,
-    node: Node,
-    overrides: Overrides,
+    reading: Reading,
     publish: P,
     status: StatusCell,
     running: Option<Arc<Ir>>,
@@ -82,10 +81,10 @@ impl<P: Publish> Reloader<P> {
     pub fn new(paths: Vec<PathBuf>, node: Node, overrides: Overrides, publish: P) -> Self {
         let status = StatusCell::default();
         status.store(ConfigStatus { paths: paths.clone(), ..ConfigStatus::default() });
+        let input = Arc::new(Input::new(paths));
         Reloader {
-            input: Arc::new(Input::new(paths)),
-            node,
-            overrides,
+            reading: Reading::new(input.clone(), node, overrides),
+            input,
             publish,
             status,
             running: None,
@@ -138,22 +137,19 @@ impl<P: Publish> Reloader<P> {
     /// When the files are the cause and turn out to hold the text of the last attempt, nothing was attempted.
     pub async fn attempt(&mut self, cause: Cause) -> Arc<ConfigStatus> {
         let began = Instant::now();
-        let (input, node, overrides) = (self.input.clone(), self.node.clone(), self.overrides.clone());
         let seen = self.seen.filter(|_| cause == Cause::Files);
-        let read = tokio::task::spawn_blocking(move || read(&input, &node, &overrides, seen)).await;
+        let read = self.reading.ask(Ask { seen, running: self.running.clone() }).await;
         let mut status = (*self.status.load()).clone();
         let (result, diagnostics, failure) = match read {
             Ok(None) => return self.status.load(),
             Ok(Some(read)) => {
                 self.seen = Some(read.hash);
+                status.resources = read.files.iter().map(|file| file.resources).sum();
                 status.files = read.files;
                 let (result, failure) = self.judge(read.hash, read.ir, &mut status).await;
                 (result, read.diagnostics, failure)
             }
-            // A panic in the parser is a defect, yet no reason to stop serving.
-            Err(error) => {
-                (AttemptResult::Rejected, Vec::new(), Some(format!("the files could not be read: {error}")))
-            }
+            Err(error) => (AttemptResult::Rejected, Vec::new(), Some(error)),
         };
         match result {
             AttemptResult::Rejected => status.rejected += 1,
@@ -194,38 +190,6 @@ impl<P: Publish> Reloader<P> {
     }
 }
 
-/// What the files say now.
-struct Read {
-    hash: u64,
-    files: Vec<FileStatus>,
-    /// `None` when there are errors.
-    ir: Option<Ir>,
-    diagnostics: Vec<Diagnostic>,
-}
-
-/// Reads, checks and lowers; `None` when the text is what was `seen` already.
-fn read(input: &Input, node: &Node, overrides: &Overrides, seen: Option<u64>) -> Option<Read> {
-    let (texts, unreadable) = input.read();
-    // What cannot be read is part of what was seen: a file that becomes readable is a change.
-    let hash = input::hash(&texts) ^ unreadable.len() as u64;
-    if seen == Some(hash) {
-        return None;
-    }
-    let mut loaded = load_texts(texts, node);
-    if !unreadable.is_empty() {
-        loaded.ir = None;
-        loaded.diagnostics.extend(unreadable);
-        diagnostic::sort(&mut loaded.diagnostics);
-    }
-    let file =
-        |text: &sidle_model::source::Text| FileStatus { name: text.name.clone(), bytes: text.content.len() };
-    let mut ir = loaded.ir;
-    if let Some(ir) = &mut ir {
-        overrides.apply(ir);
-    }
-    Some(Read { hash, files: loaded.texts.iter().map(file).collect(), ir, diagnostics: loaded.diagnostics })
-}
-
 /// One line for each error and warning, one for the outcome.
 fn log(attempt: &Attempt, status: &ConfigStatus) {
     for diagnostic in &attempt.diagnostics {
@@ -237,6 +201,9 @@ fn log(attempt: &Attempt, status: &ConfigStatus) {
         }
     }
     let version = status.version.as_ref().map(ToString::to_string);
+    if status.resources == 0 && attempt.result == AttemptResult::Applied {
+        tracing::warn!("the configuration holds 0 resources: were its files emptied or moved away?");
+    }
     let took = format!("{:.1} ms", attempt.duration.as_secs_f64() * 1e3);
     match (attempt.result, &attempt.failure) {
         (AttemptResult::Applied, _) => tracing::info!(version, took, "configuration applied"),

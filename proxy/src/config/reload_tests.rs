@@ -48,11 +48,15 @@ struct Setup {
 }
 
 fn setup() -> Setup {
+    setup_with(Overrides::default())
+}
+
+fn setup_with(overrides: Overrides) -> Setup {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.yaml"), GOOD).unwrap();
     let recorder = Recorder::default();
     let paths = vec![dir.path().to_path_buf()];
-    let reloader = Reloader::new(paths, Node::default(), Overrides::default(), recorder.clone());
+    let reloader = Reloader::new(paths, Node::default(), overrides, recorder.clone());
     Setup { dir, recorder, reloader }
 }
 
@@ -136,13 +140,12 @@ async fn an_unreadable_path_is_refused() {
 
 #[tokio::test]
 async fn the_command_line_beats_the_files() {
-    let mut setup = setup();
+    let admin = "127.0.0.1:9".parse().unwrap();
+    let mut setup = setup_with(Overrides { admin: Some(admin), workers: None });
     setup.write(&format!(
         "{GOOD}---\napiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{ name: p }}\n\
          spec: {{ admin: \"127.0.0.1:1\", concurrency: 3 }}\n"
     ));
-    let admin = "127.0.0.1:9".parse().unwrap();
-    setup.reloader.overrides = Overrides { admin: Some(admin), workers: None };
     setup.attempt(Cause::Start).await;
     let settings = &setup.reloader.running().unwrap().settings;
     assert_eq!((settings.admin, settings.workers), (admin, Some(3)));
@@ -170,4 +173,52 @@ async fn the_loop_follows_files_and_requests() {
     assert_eq!(answer.last_attempt.as_ref().unwrap().result, AttemptResult::Unchanged);
     drop(requests);
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_emptied_file_is_warned_of_and_shown() {
+    let mut setup = setup();
+    setup.attempt(Cause::Start).await;
+    assert_eq!(setup.reloader.status().load().resources, 1);
+    setup.write("");
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
+    let status = setup.reloader.status().load();
+    assert_eq!((status.resources, status.files[0].resources), (0, 0));
+    let told = &status.last_attempt.as_ref().unwrap().diagnostics;
+    let about_file = told.iter().find(|one| one.message == "this file is empty").unwrap();
+    assert_eq!(about_file.severity, Severity::Warning);
+    assert!(about_file.file.ends_with("a.yaml"));
+}
+
+#[tokio::test]
+async fn edits_and_their_reverse_are_all_applied() {
+    let mut setup = setup();
+    let other = GOOD.replace("{ name: a }", "{ name: b }").replace("a.test", "b.test");
+    let second = setup.dir.path().join("b.yaml");
+    fs::write(&second, &other).unwrap();
+    let first = setup.dir.path().join("a.yaml");
+    let swap = |a: &std::path::Path, b: &std::path::Path| {
+        let (text_a, text_b) = (fs::read(a).unwrap(), fs::read(b).unwrap());
+        fs::write(a, text_b).unwrap();
+        fs::write(b, text_a).unwrap();
+    };
+    setup.attempt(Cause::Start).await;
+    let start = setup.reloader.running().unwrap().clone();
+    setup.write(&GOOD.replace("http: 1 ", "http: 2 "));
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
+    assert_ne!(setup.reloader.running(), Some(&start));
+    setup.write(GOOD);
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
+    assert_eq!(setup.reloader.running(), Some(&start));
+    swap(&first, &second);
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied, "the other is the older now");
+    fs::rename(&second, setup.dir.path().join("c.yaml")).unwrap();
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Unchanged);
+    fs::remove_file(&first).unwrap();
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
+    let left: Vec<_> =
+        setup.reloader.running().unwrap().clusters.iter().map(|c| c.name.to_string()).collect();
+    assert!(
+        left.contains(&"outbound|80||a.test".to_owned()) && !left.contains(&"outbound|80||b.test".to_owned())
+    );
 }

@@ -25,12 +25,15 @@ pub struct Snapshot {
     /// By name.
     pub listeners: HashMap<Arc<str>, Arc<ListenerPlan>>,
     /// By name, beside the configuration that each was last given.
-    pub clusters: HashMap<Arc<str>, (Arc<ir::Cluster>, Arc<Cluster>)>,
+    pub clusters: ClustersByName,
     /// The access log, and what it wants to know.
     pub access_log: Option<(AccessLog, Wanted)>,
     /// This workload in metrics.
     pub node: Arc<WorkloadLabels>,
 }
+
+/// Clusters by name, beside the configuration that each was last given.
+pub type ClustersByName = HashMap<Arc<str>, (Arc<ir::Cluster>, Arc<Cluster>)>;
 
 /// A listener.
 pub struct ListenerPlan {
@@ -97,6 +100,20 @@ pub struct RoutePlan {
     pub action: ActionPlan,
 }
 
+impl RoutePlan {
+    /// Every cluster that a request may be sent to.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        let forward = match &self.action {
+            ActionPlan::Forward(forward) => Some(forward),
+            ActionPlan::Redirect(_) | ActionPlan::Direct(..) => None,
+        };
+        forward.into_iter().flat_map(|forward| {
+            let mirrors = forward.mirrors.iter().map(|(cluster, _)| cluster);
+            forward.clusters.iter().map(|weighted| &weighted.cluster).chain(mirrors)
+        })
+    }
+}
+
 /// What to do.
 pub enum ActionPlan {
     /// Send it on.
@@ -120,7 +137,7 @@ pub struct ForwardPlan {
     /// Covers all tries.
     pub timeout: Option<Duration>,
     /// When to try again.
-    pub retry: Option<ir::RetryPolicy>,
+    pub retry: Option<Arc<ir::RetryPolicy>>,
     /// What to hash.
     pub hash_policies: Vec<ir::HashPolicy>,
     /// Copies.

@@ -48,6 +48,8 @@ pub struct ConfigStatus {
     pub paths: Vec<PathBuf>,
     /// The files of the last attempt.
     pub files: Vec<FileStatus>,
+    /// Resources in all of them.
+    pub resources: usize,
     /// Attempts that were applied or changed nothing.
     pub accepted: u64,
     /// Attempts that were refused.
@@ -70,6 +72,8 @@ pub struct FileStatus {
     pub name: Arc<str>,
     /// Its length.
     pub bytes: usize,
+    /// Manifests in it that a proxy reads.
+    pub resources: usize,
 }
 
 /// One attempt to apply what the files say.

@@ -121,7 +121,7 @@ impl Exchange {
         let replay = Replay::new(body, self.snapshot.ir.settings.limits.replay_buffer_bytes as usize);
         let progress = self.request_body.clone();
         let deadline = timeout.map(|timeout| from + timeout);
-        let tries = self.tries(cluster, forward.retry.as_ref(), deadline, hashed.hash, head, replay);
+        let tries = self.tries(cluster, forward.retry.as_deref(), deadline, hashed.hash, head, replay);
         let done = match timeout {
             None => tries.await,
             Some(timeout) => tokio::select! {

@@ -18,7 +18,7 @@ pub(crate) fn action(context: &TableContext<'_>, path: &PathMatch, forward: &For
         .merge(path_rewrite(forward.path_rewrite.as_ref()))
         .with_some("host_rewrite_literal", forward.authority_rewrite.as_deref())
         .merge(timeouts(forward.timeout))
-        .with_some("retry_policy", forward.retry.as_ref().map(retry::retry_policy))
+        .with_some("retry_policy", forward.retry.as_deref().map(retry::retry_policy))
         .with_list("hash_policy", forward.hash_policies.iter().map(hash_policy).collect())
         .with_list("request_mirror_policies", forward.mirrors.iter().map(|m| mirror(context, m)).collect())
         .with_list("upgrade_configs", upgrades(path))

@@ -113,7 +113,7 @@ fn every_action() {
     rich.clusters[0].response_headers = operations("destination");
     rich.clusters[0].authority = Some("a.example".into());
     rich.timeout = Some(Duration::from_millis(1500));
-    rich.retry = Some(RetryPolicy {
+    let retry = RetryPolicy {
         attempts: 3,
         per_try_timeout: Some(Duration::from_millis(500)),
         on: RetryOn {
@@ -131,7 +131,8 @@ fn every_action() {
         back_off: Duration::from_millis(25),
         avoid_previous_hosts: true,
         remote_localities: true,
-    });
+    };
+    rich.retry = Some(retry.into());
     rich.hash_policies = vec![
         HashPolicy::Header(HeaderName::from_static("x-user")),
         HashPolicy::Cookie {

@@ -13,17 +13,17 @@ pub(super) fn check(request: &HttpMatchRequest, at: At<'_>, report: &mut Report<
     let pseudo = |name: &str| request.headers.get(name);
     let headers = at.to("headers");
     for (value, at) in
-        [(request.method.as_ref(), at.to("method")), (pseudo(":method"), headers.to(":method"))]
+        [(request.method.as_deref(), at.to("method")), (pseudo(":method"), headers.to(":method"))]
     {
         value.into_iter().for_each(|value| method(value, at, report));
     }
     for (value, at) in
-        [(request.scheme.as_ref(), at.to("scheme")), (pseudo(":scheme"), headers.to(":scheme"))]
+        [(request.scheme.as_deref(), at.to("scheme")), (pseudo(":scheme"), headers.to(":scheme"))]
     {
         value.into_iter().for_each(|value| scheme(value, at, report));
     }
     for (value, at) in [
-        (request.authority.as_ref(), at.to("authority")),
+        (request.authority.as_deref(), at.to("authority")),
         (pseudo(":authority"), headers.to(":authority")),
         (pseudo("host"), headers.to("host")),
     ] {

@@ -84,7 +84,7 @@ fn exists(path: Option<&str>, at: At<'_>, report: &mut Report<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{manifest, source::Text};
+    use crate::{ir::Node, load_texts, source::Text};
 
     #[test]
     fn files_that_are_missing() {
@@ -97,7 +97,8 @@ mod tests {
              {{number: 443, name: a, protocol: HTTPS}}\n    hosts: ['*']\n    tls: {{mode: SIMPLE, serverCertificate: /no/cert, \
              privateKey: {own}}}\n"
         );
-        let (config, _) = manifest::parse(&[Text { name: "f".into(), content: text.into() }], "default");
+        let config =
+            load_texts(vec![Text { name: "f".into(), content: text.into() }], &Node::default()).config;
         let mut out = Vec::new();
         check(&config, &mut out);
         let lines: Vec<u32> = out.iter().map(|d| d.span.unwrap().line).collect();

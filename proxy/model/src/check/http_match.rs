@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 
 pub(super) fn check(request: &HttpMatchRequest, at: At<'_>, report: &mut Report<'_>) {
     let texts = [
-        ("uri", &request.uri),
-        ("scheme", &request.scheme),
-        ("method", &request.method),
-        ("authority", &request.authority),
+        ("uri", request.uri.as_ref()),
+        ("scheme", request.scheme.as_deref()),
+        ("method", request.method.as_deref()),
+        ("authority", request.authority.as_deref()),
     ];
     for (field, value) in texts {
         if let Some(value) = value {

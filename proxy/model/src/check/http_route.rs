@@ -19,10 +19,10 @@ pub(super) fn check(route: &HttpRoute, spec: &VirtualService, at: At<'_>, report
         let at = at.to("route");
         let at = at.to(index);
         destination(&share.destination, at.to("destination"), report);
-        headers::check(share.headers.as_ref(), at.to("headers"), report);
+        headers::check(share.headers.as_deref(), at.to("headers"), report);
     }
     weights(&route.route.iter().map(|share| share.weight).collect::<Vec<_>>(), at.to("route"), report);
-    headers::check(route.headers.as_ref(), at.to("headers"), report);
+    headers::check(route.headers.as_deref(), at.to("headers"), report);
     if let Some(timeout) = route.timeout {
         report.judge(at.to("timeout"), codes::SHORT_DURATION, values::zero_or_a_millisecond(timeout));
     }

@@ -36,6 +36,13 @@ use report::Report;
 
 /// Everything that is wrong or surprising in `config`, for the proxy `node`.
 pub fn check(config: &Config, node: &Node) -> Vec<Diagnostic> {
+    let mut out = each(config);
+    out.extend(together(config, node));
+    out
+}
+
+/// What is wrong with each resource by itself: the same whatever other resources and proxies there are.
+pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     macro_rules! each {
         ($list:ident, $check:path) => {
@@ -56,8 +63,14 @@ pub fn check(config: &Config, node: &Node) -> Vec<Diagnostic> {
     each!(endpoint_slices, kubernetes::check_slice);
     each!(pods, kubernetes::check_pod);
     each!(proxies, proxy::check);
-    metadata::check(config, &mut out);
     not_applied::check(config, &mut out);
+    out
+}
+
+/// What is wrong with the resources beside one another, for the proxy `node`.
+pub(crate) fn together(config: &Config, node: &Node) -> Vec<Diagnostic> {
+    let mut out = Vec::new();
+    metadata::check(config, &mut out);
     references::check(config, node, &mut out);
     gateway_hosts::check(config, &mut out);
     selectors::check(config, node, &mut out);

@@ -118,7 +118,7 @@ impl<'a> Report<'a> {
         let parent = self.document.follow(self.body, path).1;
         match last {
             Step::Key(key) => self.document.value(parent, key).is_some(),
-            Step::Index(index) => self.document.items(parent).nth(*index).is_some(),
+            Step::Index(index) => self.document.item(parent, *index).is_some(),
         }
     }
 

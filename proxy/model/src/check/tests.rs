@@ -9,13 +9,13 @@ use crate::{
     config::Config,
     diagnostic::{self, Diagnostic},
     ir::Node,
-    manifest,
+    manifest::Manifests,
     source::Text,
 };
 
 fn judge(content: &str) -> (Config, Vec<Diagnostic>) {
-    let texts = [Text { name: "f.yaml".into(), content: content.into() }];
-    let (config, mut diagnostics) = manifest::parse(&texts, "default");
+    let text = Text { name: "f.yaml".into(), content: content.into() };
+    let Manifests { config, mut diagnostics, .. } = Manifests::of(&text, "default");
     diagnostics.extend(super::check(&config, &Node::default()));
     diagnostic::sort(&mut diagnostics);
     (config, diagnostics)

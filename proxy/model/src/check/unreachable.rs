@@ -91,9 +91,9 @@ fn covers(outer: &HttpMatchRequest, inner: &HttpMatchRequest, default: &[String]
     let outer_labels = if gateways(outer) { &outer.source_labels } else { &BTreeMap::new() };
     let inner_labels = if gateways(inner) { &inner.source_labels } else { &BTreeMap::new() };
     path_covers(outer, inner)
-        && text_covers(&outer.scheme, &inner.scheme)
-        && text_covers(&outer.method, &inner.method)
-        && text_covers(&outer.authority, &inner.authority)
+        && text_covers(outer.scheme.as_deref(), inner.scheme.as_deref())
+        && text_covers(outer.method.as_deref(), inner.method.as_deref())
+        && text_covers(outer.authority.as_deref(), inner.authority.as_deref())
         && values_cover(&outer.headers, &inner.headers)
         && values_cover(&outer.query_params, &inner.query_params)
         && outer.without_headers.iter().all(|(name, value)| inner.without_headers.get(name) == Some(value))
@@ -123,7 +123,7 @@ fn lower(value: &StringMatch) -> StringMatch {
     StringMatch { exact: lower(&value.exact), prefix: lower(&value.prefix), regex: value.regex.clone() }
 }
 
-fn text_covers(outer: &Option<StringMatch>, inner: &Option<StringMatch>) -> bool {
+fn text_covers(outer: Option<&StringMatch>, inner: Option<&StringMatch>) -> bool {
     match (outer, inner) {
         (None, _) => true,
         (Some(outer), Some(inner)) => match_covers(outer, inner),

@@ -10,14 +10,17 @@ mod authority;
 mod cluster;
 mod format;
 mod listener;
+mod pattern;
 mod primitive;
 mod route;
 mod settings;
+mod share;
 
 pub use authority::*;
 pub use cluster::*;
 pub use format::*;
 pub use listener::*;
+pub use pattern::Pattern;
 pub use primitive::*;
 pub use route::*;
 pub use settings::*;
@@ -97,6 +100,13 @@ impl PartialEq for Origin {
 }
 
 impl Origin {
+    /// Whether both are the same place.
+    fn is(&self, other: &Origin) -> bool {
+        (self.line, self.column) == (other.line, other.column)
+            && self.file == other.file
+            && self.resource == other.resource
+    }
+
     /// The origin of what Sidle adds by itself.
     pub fn built_in() -> Self {
         Origin { resource: "built in".into(), file: "".into(), line: 0, column: 0 }

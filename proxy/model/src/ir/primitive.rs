@@ -1,5 +1,6 @@
 //! Small values that cannot be wrong once they exist.
 
+use super::Pattern;
 use std::sync::Arc;
 
 /// A share of requests, in parts per million; at most 100 %.
@@ -25,50 +26,6 @@ impl Percent {
     /// Whether a coin that fell on `random` (uniform) selects the request.
     pub fn hit(self, random: u64) -> bool {
         (random % 1_000_000) < u64::from(self.0)
-    }
-}
-
-/// A regular expression that compiles, with RE2's syntax as Istio users write it, anchored or not as its place says.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Pattern(Arc<str>);
-
-impl Pattern {
-    /// The most memory one compiled expression may take: 1 MiB.
-    pub const SIZE_LIMIT: usize = 1 << 20;
-
-    /// Checks that `pattern` compiles within [`Self::SIZE_LIMIT`].
-    ///
-    /// # Errors
-    /// The expression's own error text.
-    pub fn new(pattern: &str) -> Result<Self, String> {
-        Self::compile(pattern, false).map(|_| Pattern(pattern.into())).map_err(|e| e.to_string())
-    }
-
-    /// The text as written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Compiles for a whole-string match (`^(?:…)$`), on bytes, so that values that are not UTF-8 can match or fail but
-    /// never error.
-    pub fn full_match(&self) -> regex::bytes::Regex {
-        Self::compile(&self.0, true).expect("checked in Pattern::new")
-    }
-
-    /// Compiles for a search anywhere in the subject, as `uriRegexRewrite` does.
-    pub fn search(&self) -> regex::bytes::Regex {
-        Self::compile(&self.0, false).expect("checked in Pattern::new")
-    }
-
-    fn compile(pattern: &str, whole: bool) -> Result<regex::bytes::Regex, regex::Error> {
-        let anchored;
-        let text = if whole {
-            anchored = format!("^(?:{pattern})$");
-            &anchored
-        } else {
-            pattern
-        };
-        regex::bytes::RegexBuilder::new(text).size_limit(Self::SIZE_LIMIT * 2).build()
     }
 }
 

@@ -5,7 +5,7 @@ use http::{HeaderName, StatusCode};
 use std::{sync::Arc, time::Duration};
 
 /// A table of virtual hosts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteConfiguration {
     /// Unique; a port number (`9080`), `http_proxy` for the uncaptured outbound listener, `inbound|8080||`, or
     /// `http.8080` for a gateway port.
@@ -18,7 +18,7 @@ pub struct RouteConfiguration {
 }
 
 /// The routes of one host.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VirtualHost {
     /// Unique in its table: `reviews.default.svc.cluster.local:9080`, `allow_any`, `block_all`.
     pub name: Arc<str>,
@@ -31,7 +31,7 @@ pub struct VirtualHost {
 }
 
 /// One rule.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// `default`, or VirtualService `http[].name` with `.match[].name`; in access logs and metrics.
     pub name: Arc<str>,
@@ -106,7 +106,7 @@ pub struct QueryMatch {
 }
 
 /// What to do with a request that matches.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteAction {
     /// Send it to an endpoint of a cluster.
     Forward(Box<Forward>),
@@ -117,7 +117,7 @@ pub enum RouteAction {
 }
 
 /// Send to a cluster.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
     /// Chosen per request by weight; never empty, weights sum to more than 0.
     pub clusters: Vec<WeightedCluster>,
@@ -127,8 +127,8 @@ pub struct Forward {
     pub authority_rewrite: Option<Arc<str>>,
     /// Covers all tries and their back-off; `None`: none. Also the most that `grpc-timeout` may ask for.
     pub timeout: Option<Duration>,
-    /// `None`: no retries.
-    pub retry: Option<RetryPolicy>,
+    /// `None`: no retries. Shared: most routes have the same.
+    pub retry: Option<Arc<RetryPolicy>>,
     /// In order; the first that gives a hash and is terminal, or all combined, as in Envoy.
     pub hash_policies: Vec<HashPolicy>,
     /// Copies.
@@ -136,7 +136,7 @@ pub struct Forward {
 }
 
 /// A share of the traffic of a route.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightedCluster {
     /// Name of the [`super::Cluster`].
     pub cluster: Arc<str>,
@@ -204,7 +204,7 @@ pub struct DirectResponse {
 }
 
 /// When and how to try again.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Tries after the first; at least 1.
     pub attempts: u32,

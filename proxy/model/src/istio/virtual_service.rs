@@ -26,7 +26,7 @@ pub struct VirtualService {
     pub export_to: Vec<String>,
 }
 
-/// One HTTP rule.
+/// One HTTP rule. What few rules have stands in boxes: a mesh has many rules.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HttpRoute {
@@ -39,21 +39,21 @@ pub struct HttpRoute {
     /// Weighted destinations.
     pub route: Vec<HttpRouteDestination>,
     /// Answer with a redirect.
-    pub redirect: Option<HttpRedirect>,
+    pub redirect: Option<Box<HttpRedirect>>,
     /// Answer with fixed content.
-    pub direct_response: Option<HttpDirectResponse>,
+    pub direct_response: Option<Box<HttpDirectResponse>>,
     /// Continue in another VirtualService.
-    pub delegate: Option<Delegate>,
+    pub delegate: Option<Box<Delegate>>,
     /// Change path and authority.
-    pub rewrite: Option<HttpRewrite>,
+    pub rewrite: Option<Box<HttpRewrite>>,
     /// For the request with all its retries; absent or zero: none.
     pub timeout: Option<Duration>,
     /// Try again.
-    pub retries: Option<HttpRetry>,
+    pub retries: Option<Box<HttpRetry>>,
     /// Inject faults.
-    pub fault: Option<HttpFaultInjection>,
+    pub fault: Option<Box<HttpFaultInjection>>,
     /// Copy requests.
-    pub mirror: Option<Destination>,
+    pub mirror: Option<Box<Destination>>,
     /// Copy requests to several.
     pub mirrors: Vec<HttpMirrorPolicy>,
     /// Deprecated: whole percentage for `mirror`.
@@ -63,9 +63,9 @@ pub struct HttpRoute {
     /// Percentage for `mirror`; absent: 100.
     pub mirror_percentage: Option<Percent>,
     /// Cross-origin policy.
-    pub cors_policy: Option<CorsPolicy>,
+    pub cors_policy: Option<Box<CorsPolicy>>,
     /// Change headers.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
 }
 
 /// Conditions on a request, ANDed.
@@ -78,11 +78,11 @@ pub struct HttpMatchRequest {
     /// The path, query excluded.
     pub uri: Option<StringMatch>,
     /// `:scheme`.
-    pub scheme: Option<StringMatch>,
+    pub scheme: Option<Box<StringMatch>>,
     /// `:method`.
-    pub method: Option<StringMatch>,
+    pub method: Option<Box<StringMatch>>,
     /// `:authority`.
-    pub authority: Option<StringMatch>,
+    pub authority: Option<Box<StringMatch>>,
     /// By lower-case name.
     pub headers: BTreeMap<String, StringMatch>,
     /// By lower-case name; must not match.
@@ -130,7 +130,7 @@ pub struct HttpRouteDestination {
     #[schemars(range(max = 2147483647))]
     pub weight: u32,
     /// Change headers.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
 }
 
 /// A service, or a part of it.

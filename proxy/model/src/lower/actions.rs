@@ -6,7 +6,12 @@
 //! Source: R8, R9, R17.
 
 use super::{
-    clusters::Place, headers::Changes, matches::Site, policies, retries, routes::Routes,
+    clusters::Place,
+    headers::Changes,
+    matches::Site,
+    memo::{Led, Part},
+    policies, retries,
+    routes::Routes,
     virtual_services::HttpRule,
 };
 use crate::{
@@ -18,6 +23,7 @@ use crate::{
     istio,
 };
 use http::StatusCode;
+use std::sync::Arc;
 
 /// What a rule does. `None`: it does not say.
 pub(super) fn lower(routes: &mut Routes<'_>, rule: &HttpRule<'_>, site: Site<'_>) -> Option<RouteAction> {
@@ -71,11 +77,11 @@ fn forward(routes: &mut Routes<'_>, rule: &HttpRule<'_>, site: Site<'_>) -> Forw
     let mut clusters = Vec::with_capacity(route.route.len());
     let mut hash = Vec::new();
     for (at, split) in route.route.iter().enumerate() {
-        let target = destination(routes, rule, &split.destination, &["route".into(), at.into()], site);
+        let target = destination(routes, rule, &split.destination, Part::Route(at), site);
         if at == 0 {
             hash = policies::hash_policies(target.policy.load_balancer);
         }
-        let Changes { request, response, authority } = Changes::new(split.headers.as_ref());
+        let Changes { request, response, authority } = Changes::new(split.headers.as_deref());
         clusters.push(WeightedCluster {
             cluster: target.cluster,
             weight: split.weight,
@@ -86,14 +92,14 @@ fn forward(routes: &mut Routes<'_>, rule: &HttpRule<'_>, site: Site<'_>) -> Forw
     }
     settle_weights(&mut clusters);
     let sticky = clusters.len() == 1 && !hash.is_empty();
-    let rewrite = route.rewrite.as_ref();
+    let rewrite = route.rewrite.as_deref();
     let own_authority = rewrite.and_then(|rewrite| rewrite.authority.as_deref().map(Into::into));
     Forward {
         clusters,
         path_rewrite: rewrite.and_then(path_rewrite),
-        authority_rewrite: own_authority.or_else(|| Changes::new(route.headers.as_ref()).authority),
+        authority_rewrite: own_authority.or_else(|| Changes::new(route.headers.as_deref()).authority),
         timeout: route.timeout.map(|timeout| timeout.0).filter(|timeout| !timeout.is_zero()),
-        retry: retry(routes, route.retries.as_ref(), sticky),
+        retry: retry(routes, route.retries.as_deref(), sticky),
         hash_policies: hash,
         mirrors: mirrors(routes, rule, site),
     }
@@ -103,12 +109,14 @@ fn destination<'a>(
     routes: &mut Routes<'a>,
     rule: &HttpRule<'_>,
     destination: &istio::Destination,
-    path: &[Step<'_>],
+    part: Part,
     site: Site<'_>,
 ) -> super::clusters::Target<'a> {
-    let path: Vec<_> = [Step::Key("http"), rule.at.into()].into_iter().chain(path.iter().copied()).collect();
+    let path: Vec<_> = [Step::Key("http"), rule.at.into()].into_iter().chain(part.path()).collect();
     let place = Place { resource: rule.resource, path: &path };
-    routes.clusters.destination(destination, site.port, place, &mut routes.notes)
+    let target = routes.clusters.destination(destination, site.port, place, &mut routes.notes);
+    routes.led.push(Led::to(&target, rule.at, part));
+    target
 }
 
 /// One destination takes everything whatever its weight; of several those without weight are left out (R9).
@@ -124,10 +132,15 @@ pub(super) fn settle_weights(clusters: &mut Vec<WeightedCluster>) {
 }
 
 /// A sticky route must find its host again, so it does not avoid it unless told to.
-fn retry(routes: &Routes<'_>, retries: Option<&istio::HttpRetry>, sticky: bool) -> Option<ir::RetryPolicy> {
-    let mut policy = retries.map_or_else(|| routes.mesh.default_retry.clone(), retries::lower)?;
+fn retry(
+    routes: &Routes<'_>,
+    retries: Option<&istio::HttpRetry>,
+    sticky: bool,
+) -> Option<Arc<ir::RetryPolicy>> {
+    let own = |retries| retries::lower(retries).map(Arc::new);
+    let mut policy = retries.map_or_else(|| routes.mesh.default_retry.clone(), own)?;
     if sticky && retries.and_then(|retries| retries.retry_ignore_previous_hosts).is_none() {
-        policy.avoid_previous_hosts = false;
+        Arc::make_mut(&mut policy).avoid_previous_hosts = false;
     }
     Some(policy)
 }
@@ -149,12 +162,12 @@ fn mirrors(routes: &mut Routes<'_>, rule: &HttpRule<'_>, site: Site<'_>) -> Vec<
             (None, Some(share)) => Percent::new(f64::from(share)).unwrap_or(Percent::ALWAYS),
             (None, None) => Percent::ALWAYS,
         };
-        let target = destination(routes, rule, to, &["mirror".into()], site);
+        let target = destination(routes, rule, to, Part::Mirror, site);
         mirrors.push(Mirror { cluster: target.cluster, percent });
     }
     for (at, mirror) in route.mirrors.iter().enumerate() {
         let percent = mirror.percentage.as_ref().map_or(Percent::ALWAYS, policies::percent);
-        let target = destination(routes, rule, &mirror.destination, &["mirrors".into(), at.into()], site);
+        let target = destination(routes, rule, &mirror.destination, Part::Mirrors(at), site);
         mirrors.push(Mirror { cluster: target.cluster, percent });
     }
     mirrors.retain(|mirror| mirror.percent != Percent::NEVER);

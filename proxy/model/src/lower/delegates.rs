@@ -161,9 +161,9 @@ fn within(root: &HttpMatchRequest, delegate: &HttpMatchRequest) -> bool {
     let agree = |a: Option<&str>, b: Option<&str>| a.is_none() || b.is_none() || a == b;
     let labels = delegate.source_labels.iter();
     implied(root.uri.as_ref(), delegate.uri.as_ref())
-        && implied(root.scheme.as_ref(), delegate.scheme.as_ref())
-        && implied(root.method.as_ref(), delegate.method.as_ref())
-        && implied(root.authority.as_ref(), delegate.authority.as_ref())
+        && implied(root.scheme.as_deref(), delegate.scheme.as_deref())
+        && implied(root.method.as_deref(), delegate.method.as_deref())
+        && implied(root.authority.as_deref(), delegate.authority.as_deref())
         && texts(&root.headers, &delegate.headers)
         && texts(&root.without_headers, &delegate.without_headers)
         && texts(&root.query_params, &delegate.query_params)

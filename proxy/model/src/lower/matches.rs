@@ -55,7 +55,7 @@ pub(super) fn everything() -> RouteMatch {
 
 /// The request's part of a match. `None`: no request can meet it.
 pub(super) fn lower(condition: &istio::HttpMatchRequest) -> Option<RouteMatch> {
-    let one = |text: &Option<istio::StringMatch>| text.as_ref().map(string_match).transpose();
+    let one = |text: &Option<Box<istio::StringMatch>>| text.as_deref().map(string_match).transpose();
     let mut lowered = RouteMatch {
         path: condition.uri.as_ref().map_or(Some(PathMatch::Any), path)?,
         ignore_case: condition.ignore_uri_case,

@@ -21,6 +21,7 @@ mod gateways;
 pub(crate) mod headers;
 mod inbound;
 mod matches;
+mod memo;
 pub(crate) mod names;
 mod notes;
 mod outbound;
@@ -46,6 +47,8 @@ use crate::{
     ir::{Direction, Ir, ListenAddress, Listener, Node, RetryPolicy, RouteConfiguration},
     sidle::Proxy,
 };
+pub use memo::Memo;
+
 use destination_rules::DestinationRules;
 use notes::Notes;
 use registry::Registry;
@@ -65,9 +68,14 @@ pub struct Lowered {
 
 /// Makes the IR of one proxy.
 pub fn lower(config: &Config, node: &Node) -> Lowered {
+    lower_again(config, node, &mut Memo::default())
+}
+
+/// As [`lower`], faster by what `memo` holds of the last time.
+pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     let mut notes = Notes::default();
     let mesh = Mesh::new(config, node, &mut notes);
-    let mut routes = Routes::new(&mesh, notes);
+    let mut routes = Routes::new(&mesh, notes, memo);
     for service in mesh.registry.visible().filter(|s| mesh.scope.imports_service(s.namespace, &s.host)) {
         routes.clusters.add_service(service, &mut routes.notes);
     }
@@ -77,10 +85,11 @@ pub fn lower(config: &Config, node: &Node) -> Lowered {
     inbound::add(&mut routes, &mut plan);
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
-    settings::apply_http(mesh.proxy.map(|proxy| &proxy.spec), &mut plan.listeners);
-    let settings = settings::lower(mesh.proxy.map(|proxy| &proxy.spec));
+    settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
+    let settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec));
     ports::note_taken(&mesh, &plan.listeners, &settings, &mut routes.notes);
     let (listeners, route_configurations) = plan.finish();
+    routes.memo.end();
     let ir = Ir {
         node: mesh.node.clone(),
         settings,
@@ -105,13 +114,13 @@ struct Mesh<'a> {
     connect_timeout: Duration,
     detection_timeout: Duration,
     /// For routes without `retries`.
-    default_retry: Option<RetryPolicy>,
+    default_retry: Option<Arc<RetryPolicy>>,
 }
 
 impl<'a> Mesh<'a> {
     fn new(config: &'a Config, node: &Node, notes: &mut Notes) -> Self {
         let proxy = settings::choose(config, node);
-        let spec = proxy.map(|proxy| &proxy.spec);
+        let spec = proxy.map(|proxy| &*proxy.spec);
         let mut node = node.clone();
         if let Some(root) = spec.and_then(|spec| spec.root_namespace.clone()) {
             node.root_namespace = root;
@@ -129,7 +138,7 @@ impl<'a> Mesh<'a> {
                 .and_then(|s| s.connect_timeout)
                 .map_or(Duration::from_secs(10), |timeout| timeout.0),
             detection_timeout: settings::detection_timeout(spec),
-            default_retry: retry.map_or_else(|| Some(retries::built_in()), retries::lower),
+            default_retry: retry.map_or_else(|| Some(retries::built_in()), retries::lower).map(Arc::new),
             node,
         }
     }

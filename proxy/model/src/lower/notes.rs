@@ -14,6 +14,7 @@ use std::collections::HashSet;
 pub(super) struct Notes {
     list: Vec<Diagnostic>,
     seen: HashSet<Diagnostic>,
+    told: usize,
 }
 
 impl Notes {
@@ -41,9 +42,15 @@ impl Notes {
 
     /// Any diagnostic.
     pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.told += 1;
         if self.seen.insert(diagnostic.clone()) {
             self.list.push(diagnostic);
         }
+    }
+
+    /// How often anything was told, twice or not.
+    pub fn told(&self) -> usize {
+        self.told
     }
 
     /// All of them, in the order in which they were found.

@@ -11,6 +11,7 @@ use super::{
     clusters::Clusters,
     headers::{self, Changes},
     matches::{self, Site},
+    memo::{Led, Memo},
     notes::Notes,
     policies,
     virtual_services::{HttpRule, Rules},
@@ -34,11 +35,15 @@ pub(super) struct Routes<'a> {
     pub notes: Notes,
     /// By place of the rules, port and gateway.
     made: HashMap<(usize, u16, String), RouteList>,
+    pub memo: &'a mut Memo,
+    /// Where the destinations of the list in the making led.
+    pub led: Vec<Led>,
 }
 
 impl<'a> Routes<'a> {
-    pub fn new(mesh: &'a Mesh<'a>, notes: Notes) -> Self {
-        Routes { mesh, clusters: Clusters::new(mesh), notes, made: HashMap::new() }
+    pub fn new(mesh: &'a Mesh<'a>, notes: Notes, memo: &'a mut Memo) -> Self {
+        memo.begin(mesh);
+        Routes { mesh, clusters: Clusters::new(mesh), notes, made: HashMap::new(), memo, led: Vec::new() }
     }
 
     /// The routes of the rules at this place of [`super::virtual_services::VirtualServices::list`].
@@ -47,7 +52,17 @@ impl<'a> Routes<'a> {
         if let Some(made) = self.made.get(&key) {
             return made.clone();
         }
-        let routes: RouteList = self.make(&self.mesh.virtual_services.list[at], site).into();
+        let rules = &self.mesh.virtual_services.list[at];
+        let routes = match self.remembered(rules, site) {
+            Some(routes) => routes,
+            None => {
+                let told = self.notes.told();
+                self.led.clear();
+                let routes = self.make(rules, site).into();
+                self.remember(rules, site, &routes, told);
+                routes
+            }
+        };
         self.made.insert(key, routes.clone());
         routes
     }
@@ -124,7 +139,7 @@ fn assemble(
 ) -> Route {
     fit_rewrite(&mut matches, &mut action);
     let forwards = matches!(action, RouteAction::Forward(_));
-    let Changes { mut request, mut response, .. } = Changes::new(rule.route.headers.as_ref());
+    let Changes { mut request, mut response, .. } = Changes::new(rule.route.headers.as_deref());
     if let RouteAction::Forward(forward) = &mut action
         && let ([_], [only]) = (&*rule.route.route, &mut *forward.clusters)
     {
@@ -140,8 +155,8 @@ fn assemble(
         action,
         request_headers: request,
         response_headers: response,
-        fault: rule.route.fault.as_ref().filter(|_| forwards).and_then(policies::fault),
-        cors: rule.route.cors_policy.as_ref().map(policies::cors),
+        fault: rule.route.fault.as_deref().filter(|_| forwards).and_then(policies::fault),
+        cors: rule.route.cors_policy.as_deref().map(policies::cors),
         origin: origin(rule, place),
     }
 }

@@ -98,8 +98,12 @@ fn destinations(routes: &Routes<'_>, served: &HashSet<usize>) -> HashSet<String>
         for rule in &rules.http {
             let namespace = &rule.resource.metadata.namespace;
             let of_rule = rule.route.route.iter().map(|split| &split.destination);
-            let mirrors =
-                rule.route.mirrors.iter().map(|mirror| &mirror.destination).chain(&rule.route.mirror);
+            let mirrors = rule
+                .route
+                .mirrors
+                .iter()
+                .map(|mirror| &mirror.destination)
+                .chain(rule.route.mirror.as_deref());
             hosts.extend(
                 of_rule.chain(mirrors).map(|to| names::complete(&to.host, namespace, &mesh.node.domain)),
             );
@@ -183,7 +187,7 @@ pub(super) fn default_route<'a>(routes: &mut Routes<'a>, service: &'a Service<'a
     let hash = policies::hash_policies(target.policy.load_balancer);
     let mut retry = routes.mesh.default_retry.clone();
     if let (Some(retry), false) = (&mut retry, hash.is_empty()) {
-        retry.avoid_previous_hosts = false;
+        Arc::make_mut(retry).avoid_previous_hosts = false;
     }
     let clusters = vec![tcp::weighted(target.cluster, 1)];
     let origin = service.source.origin(&[]);

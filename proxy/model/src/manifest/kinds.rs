@@ -140,13 +140,13 @@ fn add<T: DeserializeOwned + Default>(
     let body = body.unwrap_or(root);
     list(config).push(Resource {
         kind,
-        metadata,
-        spec,
+        metadata: metadata.into(),
+        spec: spec.into(),
         order,
         document: document.clone(),
         root,
         body,
-        mistaken,
+        mistaken: mistaken.into(),
     });
     Ok(())
 }

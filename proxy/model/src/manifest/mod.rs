@@ -4,7 +4,7 @@
 //! Invariants: a resource with a mistake is in the configuration without its wrong parts, which are marked, so that
 //! what refers to it is not told to be dangling.
 //! Not here: rules between fields and between resources (`crate::check`).
-//! Read: [`parse`] -> `kinds`.
+//! Read: [`Manifests::of`] -> `kinds`.
 
 mod kinds;
 
@@ -18,26 +18,41 @@ use kinds::{Handling, Manifest, Reader, handling};
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Reads the resources of `texts`; those without a namespace are in `default_namespace`. Mistakes of form and type are told,
-/// rules between fields are left to [`crate::check`].
-pub fn parse(texts: &[Text], default_namespace: &str) -> (Config, Vec<Diagnostic>) {
-    let mut config = Config::default();
-    let mut diagnostics = Vec::new();
-    let mut order = 0;
-    let mut empty = true;
-    for text in texts {
-        let (documents, mistakes) = yaml::parse(text, Budget::default());
-        empty &= documents.is_empty() && mistakes.is_empty();
-        diagnostics.extend(mistakes);
-        for document in &documents {
-            diagnostics.extend(read(document, default_namespace, &mut order, &mut config));
+/// The resources of one text, and its mistakes of form and type.
+#[derive(Debug, Default)]
+pub(crate) struct Manifests {
+    /// Resources, with their places in this text.
+    pub config: Config,
+    /// Manifests of a kind that is read; those that could not be read have a place, too.
+    pub places: usize,
+    /// Mistakes.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Whether there is no document at all.
+    pub empty: bool,
+}
+
+impl Manifests {
+    /// Reads `text`; resources without a namespace are in `default_namespace`.
+    pub fn of(text: &Text, default_namespace: &str) -> Self {
+        let (documents, diagnostics) = yaml::parse(text, Budget::default());
+        let empty = documents.is_empty() && diagnostics.is_empty();
+        let mut manifests = Manifests { diagnostics, empty, ..Manifests::default() };
+        if text.content.trim().is_empty() {
+            let emptied = Diagnostic::new(Severity::Warning, codes::NOTHING_READ, "this file is empty");
+            manifests.diagnostics.push(emptied.in_file(text.name.clone()));
         }
+        for document in &documents {
+            let Manifests { config, places, diagnostics, .. } = &mut manifests;
+            diagnostics.extend(read(document, default_namespace, places, config));
+        }
+        manifests
     }
-    if empty {
-        let message = "no manifest was found; files end in .yaml, .yml or .json";
-        diagnostics.push(Diagnostic::new(Severity::Warning, codes::NOTHING_READ, message));
-    }
-    (config, diagnostics)
+}
+
+/// A warning that there is no manifest.
+pub(crate) fn nothing_read() -> Diagnostic {
+    let message = "no manifest was found; files end in .yaml, .yml or .json";
+    Diagnostic::new(Severity::Warning, codes::NOTHING_READ, message)
 }
 
 /// Adds the resources of `document` to `config`; those without a namespace are in `namespace`.

@@ -116,15 +116,11 @@ impl Builder {
     fn finish(&mut self, documents: &mut Vec<Arc<Document>>) {
         self.nodes.shrink_to_fit();
         self.strings.shrink_to_fit();
-        let document = Document {
-            file: self.file.clone(),
-            nodes: std::mem::take(&mut self.nodes),
-            strings: std::mem::take(&mut self.strings),
-        };
+        let (nodes, strings) = (std::mem::take(&mut self.nodes), std::mem::take(&mut self.strings));
         self.anchors.clear();
         self.copies_left = self.budget.copies;
-        if !document.nodes.is_empty() {
-            documents.push(Arc::new(document));
+        if !nodes.is_empty() {
+            documents.push(Arc::new(Document::new(self.file.clone(), nodes, strings)));
         }
     }
 

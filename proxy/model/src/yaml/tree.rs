@@ -4,7 +4,7 @@
 //! mapping's children are key, value, key, value.
 
 use crate::{config::Step, diagnostic::Span};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// One YAML document.
 #[derive(Debug)]
@@ -13,7 +13,12 @@ pub struct Document {
     pub(super) nodes: Vec<Node>,
     /// The text of all scalars, escapes decoded.
     pub(super) strings: String,
+    /// The items of each list that is longer than [`LONG_LIST`], so that rules late in a long list are found as fast as the first.
+    pub(super) long_lists: HashMap<NodeId, Box<[NodeId]>>,
 }
+
+/// Counting items one by one is cheap up to here.
+const LONG_LIST: usize = 32;
 
 /// A node of a [`Document`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +68,16 @@ pub(super) struct Node {
 }
 
 impl Document {
+    /// From the nodes in the order of the text.
+    pub(super) fn new(file: Arc<str>, nodes: Vec<Node>, strings: String) -> Self {
+        let mut document = Document { file, nodes, strings, long_lists: HashMap::new() };
+        let lists = (0..).zip(&document.nodes).filter(|(_, node)| node.kind == Kind::Sequence);
+        let lists =
+            lists.map(|(at, _)| NodeId(at)).map(|list| (list, document.items(list).collect::<Box<[_]>>()));
+        document.long_lists = lists.filter(|(_, items)| items.len() > LONG_LIST).collect();
+        document
+    }
+
     /// The file, as the user named it.
     pub fn file(&self) -> &Arc<str> {
         &self.file
@@ -116,6 +131,14 @@ impl Document {
         self.children(id).filter(move |_| is_list)
     }
 
+    /// The item at `index` of a list.
+    pub fn item(&self, id: NodeId, index: usize) -> Option<NodeId> {
+        match self.long_lists.get(&id) {
+            Some(items) => items.get(index).copied(),
+            None => self.items(id).nth(index),
+        }
+    }
+
     /// Keys and values of an object, merged ones last; nothing for anything else.
     pub fn entries(&self, id: NodeId) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
         let is_object = self.kind(id) == Kind::Mapping;
@@ -146,7 +169,7 @@ impl Document {
         for step in path {
             let next = match step {
                 Step::Key(key) => self.entry(reached.1, key).map(|(key, value)| (Some(key), value)),
-                Step::Index(index) => self.items(reached.1).nth(*index).map(|item| (None, item)),
+                Step::Index(index) => self.item(reached.1, *index).map(|item| (None, item)),
             };
             let Some(next) = next else { break };
             reached = next;

@@ -153,7 +153,7 @@ proptest! {
             (0..).zip(&rules).map(|(at, rule)| route(&format!("{at}"), rule.clone())).collect();
         let config = configuration(true, vec![virtual_host(&["h.io"], routes)]);
         let mut compiled = 0..;
-        let table = RouteTable::build(&config, |_, _| Ok::<_, Infallible>(compiled.next())).unwrap();
+        let table = RouteTable::build(&config, |_| Ok::<_, Infallible>(compiled.next())).unwrap();
         for request in &requests {
             let wanted = rules.iter().position(|rule| matches(rule, request));
             let selected = table.select(request).map(|route| route.action.unwrap());

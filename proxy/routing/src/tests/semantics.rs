@@ -1,7 +1,7 @@
 //! What each condition means, case by case, and how a host is chosen.
 
 use super::{TestRequest, configuration, route, route_match, virtual_host};
-use crate::{Difference, RouteTable, Verdict};
+use crate::{Compiled, Difference, RouteTable, Verdict};
 use http::HeaderName;
 use sidle_model::ir::{HeaderMatch, PathMatch, Pattern, QueryMatch, RouteMatch, StringMatch};
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ fn header(name: &'static str, value: StringMatch, invert: bool) -> RouteMatch {
 
 fn table(matches: RouteMatch) -> RouteTable<()> {
     let config = configuration(true, vec![virtual_host(&["*"], vec![route("only", matches)])]);
-    RouteTable::build(&config, |_, _| Ok::<_, Infallible>(())).unwrap()
+    RouteTable::build(&config, |_| Ok::<_, Infallible>(())).unwrap()
 }
 
 fn takes(matches: &RouteMatch, request: &TestRequest) -> bool {
@@ -116,15 +116,15 @@ fn connect_takes_connect_and_nothing_else() {
 
 #[test]
 fn one_host_is_chosen_and_no_other_is_asked() {
-    let only_a = || vec![route("a", route_match(PathMatch::Exact("/a".into())))];
+    let only_a = |name| vec![route(name, route_match(PathMatch::Exact("/a".into())))];
     let hosts = |ignore_port| {
         let hosts = vec![
-            virtual_host(&["reviews.default", "*.io"], only_a()),
-            virtual_host(&["web:8080"], only_a()),
-            virtual_host(&["*"], vec![route("any", route_match(PathMatch::Any))]),
+            virtual_host(&["reviews.default", "*.io"], only_a("reviews.default")),
+            virtual_host(&["web:8080"], only_a("web:8080")),
+            virtual_host(&["*"], vec![route("*", route_match(PathMatch::Any))]),
         ];
-        RouteTable::build(&configuration(ignore_port, hosts), |host, _| {
-            Ok::<_, Infallible>(host.name.to_string())
+        RouteTable::build(&configuration(ignore_port, hosts), |route| {
+            Ok::<_, Infallible>(route.name.to_string())
         })
         .unwrap()
     };
@@ -143,7 +143,7 @@ fn one_host_is_chosen_and_no_other_is_asked() {
 #[test]
 fn an_error_of_the_caller_stops_the_build() {
     let hosts = vec![virtual_host(&["*"], vec![route("any", route_match(PathMatch::Any))])];
-    let table = RouteTable::<()>::build(&configuration(true, hosts), |_, route| Err(route.name.clone()));
+    let table = RouteTable::<()>::build(&configuration(true, hosts), |route| Err(route.name.clone()));
     assert_eq!(&*table.unwrap_err(), "any");
 }
 
@@ -186,12 +186,36 @@ fn explain_lists_the_hosts_that_were_considered() {
         virtual_host(&["x", "*.io"], any()),
         virtual_host(&["a.io"], any()),
     ];
-    let table = RouteTable::build(&configuration(true, hosts), |_, _| Ok::<_, Infallible>(())).unwrap();
+    let table = RouteTable::build(&configuration(true, hosts), |_| Ok::<_, Infallible>(())).unwrap();
     let explanation = table.explain(&get("http://A.io:80/"));
     assert_eq!(explanation.host, "a.io");
     let considered: Vec<_> = explanation.candidates.iter().map(|host| host.pattern.to_string()).collect();
     assert_eq!(considered, ["a.io", "*.io", "*"]);
-    assert_eq!(&*explanation.winner.unwrap().virtual_host.name, "a.io");
+    assert_eq!(&*explanation.candidates[0].virtual_host.name, "a.io");
+    assert!(explanation.winner.is_some());
     assert_eq!(table.virtual_hosts().count(), 3);
     assert_eq!(table.routes().count(), 3);
+}
+
+#[test]
+fn what_is_the_same_is_compiled_once() {
+    let [a, b, c] = ["a", "b", "c"].map(|name| route(name, route_match(PathMatch::Any)));
+    let kept = virtual_host(&["kept"], vec![a.clone(), b.clone()]);
+    let first = configuration(true, vec![kept.clone(), virtual_host(&["changed"], vec![a.clone()])]);
+    let second = configuration(true, vec![kept, virtual_host(&["changed"], vec![c, a])]);
+    let made = std::cell::RefCell::new(Vec::new());
+    let compile = |route: &std::sync::Arc<sidle_model::ir::Route>| {
+        made.borrow_mut().push(route.name.to_string());
+        Ok::<_, Infallible>(route.name.to_string())
+    };
+    let mut compiled = Compiled::default();
+    let before = RouteTable::build_with(&mut compiled, &first, compile).unwrap();
+    assert_eq!(made.take(), ["a", "b"], "one route in two hosts");
+
+    let mut compiled = Compiled::default();
+    compiled.keep(&before, |action| action != "b");
+    let after = RouteTable::build_with(&mut compiled, &second, compile).unwrap();
+    assert_eq!(made.take(), ["b", "c"], "what no longer holds, and what is new");
+    let actions: Vec<_> = after.routes().map(|route| &*route.action).collect();
+    assert_eq!(actions, ["a", "b", "c", "a"]);
 }

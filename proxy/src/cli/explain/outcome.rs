@@ -167,7 +167,7 @@ impl Forwarded {
             path,
             authority,
             timeout: forward.timeout.map(time),
-            retries: forward.retry.as_ref().map(retries),
+            retries: forward.retry.as_deref().map(retries),
             headers,
             hash: forward.hash_policies.iter().map(hash).collect(),
             mirrors: forward

@@ -138,7 +138,7 @@ impl Report {
             self.outcome = Outcome::no_route();
             return;
         };
-        let Ok(table) = RouteTable::build(config, |_, _| Ok::<_, Infallible>(()));
+        let Ok(table) = RouteTable::build(config, |_| Ok::<_, Infallible>(()));
         let explanation = table.explain(request);
         self.virtual_host = host(&explanation);
         self.rules = explanation.rules.iter().map(rule).collect();

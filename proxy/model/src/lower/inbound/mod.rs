@@ -263,7 +263,7 @@ fn route(port: &InboundPort<'_>, cluster: &Arc<str>) -> Route {
     // A stream may have begun although nothing was answered, so gRPC is not tried again (R8).
     let grpc = matches!(port.protocol, Protocol::Grpc | Protocol::GrpcWeb);
     if let RouteAction::Forward(forward) = &mut route.action {
-        forward.retry = (!grpc).then(retries::inbound);
+        forward.retry = (!grpc).then(|| Arc::new(retries::inbound()));
     }
     route
 }

@@ -35,11 +35,11 @@ pub(super) fn services<'a>(
     let mut slices = HashMap::<_, Vec<_>>::new();
     for slice in &config.endpoint_slices {
         if let Some(service) = slice.metadata.labels.get("kubernetes.io/service-name") {
-            slices.entry((&*slice.metadata.namespace, &**service)).or_default().push(&slice.spec);
+            slices.entry((&*slice.metadata.namespace, &**service)).or_default().push(&*slice.spec);
         }
     }
     let endpoints =
-        config.endpoints.iter().map(|e| ((&*e.metadata.namespace, &*e.metadata.name), &e.spec)).collect();
+        config.endpoints.iter().map(|e| ((&*e.metadata.namespace, &*e.metadata.name), &*e.spec)).collect();
     let given = Given { slices, endpoints, workloads };
     let mut resources: Vec<_> = config.services.iter().collect();
     resources.sort_by(|a, b| age_order(a, b));

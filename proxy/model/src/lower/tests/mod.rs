@@ -16,6 +16,7 @@ use crate::{
         Cluster, Discovery, Forward, HeaderMatch, Ir, Listener, NetworkFilter, Node, PathMatch, PathRewrite,
         Route, RouteAction, RouteConfiguration, StringMatch, VirtualHost,
     },
+    manifest::Manifests,
     source::Text,
 };
 use std::fmt::Write as _;
@@ -27,8 +28,8 @@ fn lowered(yaml: &str) -> Lowered {
 
 /// Lowers manifests for a node.
 fn lowered_for(node: &Node, yaml: &str) -> Lowered {
-    let texts = [Text { name: "a.yaml".into(), content: yaml.into() }];
-    let (config, diagnostics) = crate::parse(&texts, &node.namespace);
+    let text = Text { name: "a.yaml".into(), content: yaml.into() };
+    let Manifests { config, diagnostics, .. } = Manifests::of(&text, &node.namespace);
     let errors: Vec<_> = diagnostics.iter().filter(|d| d.is_error()).map(Diagnostic::to_string).collect();
     assert!(errors.is_empty(), "{errors:#?}");
     let lowered = lower(&config, node);

@@ -238,7 +238,7 @@ fn r8_retries_of_a_route() {
         RouteAction::Forward(forward) => forward,
         other => panic!("{other:?}"),
     };
-    assert_eq!(forward(0).retry, Some(super::super::retries::built_in()));
+    assert_eq!(forward(0).retry, Some(super::super::retries::built_in().into()));
     assert_eq!(forward(0).timeout, None);
     assert_eq!(forward(1).retry, None);
     let own = forward(2).retry.as_ref().unwrap();

@@ -99,6 +99,26 @@ impl Process {
         self.status_kib("VmHWM:") << 10
     }
 
+    /// Forgets the peak of resident memory, so that [`Self::peak_resident_bytes`] counts from here.
+    pub fn forget_peak(&self) {
+        // Where the kernel does not offer it, the peak is the one since the start: a bound all the same.
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.id()), "5");
+    }
+
+    /// Processor time spent so far, in user and system mode.
+    ///
+    /// # Panics
+    /// When the process has gone.
+    pub fn processor_time(&self) -> Duration {
+        const TICKS_PER_SECOND: u64 = 100; // USER_HZ, the same on every Linux
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))
+            .unwrap_or_else(|_| panic!("{} has ended:\n{}", self.name, self.output()));
+        // The name of the program may hold spaces; what follows its parenthesis does not.
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+    }
+
     fn status_kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))
             .unwrap_or_else(|_| panic!("{} has ended:\n{}", self.name, self.output()));

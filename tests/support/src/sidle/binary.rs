@@ -21,7 +21,17 @@ pub fn path() -> &'static Path {
 
 /// A command that runs it, without the environment variables that configure it.
 pub fn command() -> Command {
-    let mut command = Command::new(path());
+    clean(Command::new(path()))
+}
+
+/// Like [`command`], with room for so many open files.
+pub fn command_with_open_files(limit: u32) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(path());
+    clean(command)
+}
+
+fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("SIDLE_") || text.starts_with("ISTIO_") || text == "POD_NAMESPACE" {

@@ -8,7 +8,7 @@ mod admin;
 mod binary;
 
 pub use admin::{Answered, http_get, http_request};
-pub use binary::{command, path};
+pub use binary::{command, command_with_open_files, path};
 
 use crate::{metrics::Metrics, ports, process::Process, wait};
 use std::{
@@ -152,14 +152,7 @@ impl Builder {
     pub fn spawn(self) -> Sidle {
         let own = self.folder.path().join("00-proxy.yaml");
         std::fs::write(own, self.ports.document(&self.settings)).unwrap();
-        let mut command = match self.open_files {
-            None => command(),
-            Some(limit) => {
-                let mut shell = std::process::Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"]).arg(path());
-                shell
-            }
-        };
+        let mut command = self.open_files.map_or_else(command, command_with_open_files);
         command.arg("run").arg("-c").arg(self.folder.path());
         for path in &self.paths {
             command.arg("-c").arg(path);

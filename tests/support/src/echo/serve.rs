@@ -85,7 +85,8 @@ async fn http(
     let service = service_fn(move |request| serve(request, peer, state.clone()));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).preserve_header_case(true);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000);
+    // More than the proxy takes: what is too large is for the proxy to say.
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000).max_header_list_size(1 << 20);
     // A client that goes away is no error of the upstream's.
     let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
 }

@@ -117,7 +117,9 @@ impl RequestView for RequestHead {
     }
 
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-        self.headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
+        // Rules of Istio's users look for `upgrade: websocket`, which is not among the fields any more.
+        let upgrade = self.upgrade.as_ref().filter(|_| *name == http::header::UPGRADE);
+        self.headers.get_all(name).into_iter().chain(upgrade).map(HeaderValue::as_bytes)
     }
 }
 

@@ -55,6 +55,12 @@ impl LineScanner {
     }
 }
 
+/// Whether bytes begin as a request of HTTP/1 does, or may still come to.
+pub fn is_http(bytes: &[u8]) -> bool {
+    let Some(end) = memchr::memchr(b'\n', bytes) else { return true };
+    memchr::memmem::find(&bytes[..end], b" HTTP/").is_some()
+}
+
 /// A request's head as it was written.
 #[derive(Debug)]
 pub struct Request {
@@ -232,6 +238,12 @@ mod tests {
         assert_eq!(parse(&long).unwrap_err(), Refusal::BadRequest("invalid method"));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(4));
         assert_eq!(parse(&many).unwrap_err(), Refusal::TooManyHeaders);
+    }
+
+    #[test]
+    fn what_speaks_something_else_is_told_apart() {
+        assert!(is_http(b"GET / HTTP/3.0\r\n") && is_http(b"GET / HT") && is_http(b""));
+        assert!(!is_http(b"INVALID CONNECTION PREFACE\r\n\r\n") && !is_http(b"GET /\n HTTP/1.1"));
     }
 
     #[test]

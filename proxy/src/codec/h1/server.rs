@@ -17,10 +17,10 @@ use super::{
 use crate::{
     codec::{Answer, Body, Duplex, Interim, RequestHead, ResponseHead, Stream, Tunnel, timer::Timer},
     error::Refusal,
-    exchange,
-    listener::Connection,
+    exchange::{self, Glimpse},
+    listener::{Connection, Fault},
 };
-use http::{Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version};
 use http_body::Body as _;
 use std::{
     cell::RefCell,
@@ -107,7 +107,10 @@ impl Server {
         loop {
             let step = match self.next_head(drained.as_mut()).await {
                 Head::Whole(head) => self.request(head).await,
-                Head::Refused(refusal) => Err(self.refuse(refusal).await),
+                Head::Refused(refusal) => {
+                    let bytes = self.wire.borrow_mut().input.split().freeze();
+                    Err(self.refuse(refusal, Glimpse::default(), &bytes).await)
+                }
                 Head::Idle => Err(End::Closed { linger: false }),
                 Head::Gone => Err(End::Gone),
             };
@@ -169,9 +172,10 @@ impl Server {
 
     /// Serves one request.
     async fn request(&mut self, head: bytes::Bytes) -> Result<(), End> {
-        let (head, framing, persistence) = match self.read(&head) {
+        let mut seen = Glimpse::default();
+        let (head, framing, persistence) = match self.read(&head, &mut seen) {
             Ok(read) => read,
-            Err(refusal) => return Err(self.refuse(refusal).await),
+            Err(refusal) => return Err(self.refuse(refusal, seen, &head).await),
         };
         let asked = Asked {
             method: head.method.clone(),
@@ -186,16 +190,24 @@ impl Server {
         }
     }
 
-    fn read(&self, head: &bytes::Bytes) -> Result<(RequestHead, Framing, Persistence), Refusal> {
+    /// Reads a head; what is known of one that is refused is left in `seen`.
+    fn read(
+        &self,
+        head: &bytes::Bytes,
+        seen: &mut Glimpse,
+    ) -> Result<(RequestHead, Framing, Persistence), Refusal> {
         let limits = self.connection.limits();
         let max = limits.max_request_headers_count as usize;
         let parsed = parse::request(head, max, self.connection.preserve_header_case())?;
+        *seen = Glimpse {
+            version: Some(parsed.version),
+            method: Some(parsed.method.clone()),
+            target: parsed.target.path_and_query().cloned(),
+            authority: None,
+        };
         let framing = framing::of_request(parsed.version, &parsed.headers)?;
         let (mut head, persistence) =
             convert::request(parsed, framing != Framing::Length(0), &self.connection)?;
-        if framing == Framing::Chunked {
-            head.headers.remove(header::CONTENT_LENGTH);
-        }
         if head.version == Version::HTTP_11 {
             head.interim = Some(self.interim.clone());
         }
@@ -219,9 +231,13 @@ impl Server {
         .await
     }
 
-    /// Answers a head that cannot be served; what follows it cannot be trusted either.
-    async fn refuse(&mut self, refusal: Refusal) -> End {
-        let answer = exchange::refuse(&self.connection, refusal);
+    /// Answers a head that cannot be served, and began with `bytes`; what follows it cannot be trusted either.
+    async fn refuse(&mut self, refusal: Refusal, seen: Glimpse, bytes: &[u8]) -> End {
+        if !parse::is_http(bytes) {
+            self.connection.count_protocol_error(true);
+            return End::Closed { linger: true }; // an answer would be noise to whatever is spoken there
+        }
+        let answer = exchange::refuse_seen(&self.connection, refusal, seen);
         let asked = Asked {
             method: Method::GET,
             version: Version::HTTP_11,
@@ -326,6 +342,7 @@ impl Server {
                         };
                         if !stall.is_zero() && timer.poll(since + stall, cx).is_ready() {
                             tracing::debug!(peer = %connection.peer(), "the client takes nothing");
+                            connection.end_for(Fault::Idle);
                             return Poll::Ready(Err(End::Gone));
                         }
                         return Poll::Pending;

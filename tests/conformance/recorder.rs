@@ -138,6 +138,10 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
     kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
+fn expects_continue(head: &[u8]) -> bool {
+    String::from_utf8_lossy(head).to_ascii_lowercase().contains("\r\nexpect: 100-continue\r\n")
+}
+
 /// One connection from the proxy.
 struct Served {
     stream: TcpStream,
@@ -159,6 +163,12 @@ impl Served {
                 return;
             }
             let row = arrived.as_ref().map(|(_, guard)| guard.row);
+            if !early
+                && expects_continue(&head)
+                && self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_err()
+            {
+                return;
+            }
             let Some(body) = self.body(&head, row) else { return };
             self.shared.of_row(row, |seen| seen.bodies.push(body));
             if !early && scripted && self.say(&script.answer).is_break() {

@@ -13,6 +13,16 @@ use http::{Method, uri::PathAndQuery};
 use sidle_routing::path::{self, Normalization};
 use std::borrow::Cow;
 
+/// `PROPPATCH` has nine letters.
+const MAX_METHOD: usize = 24;
+
+/// Whether a method may be asked for. Methods are case-sensitive, but not every application knows: `get` could pass a rule for
+/// `GET` and be served as one.
+pub fn is_method(method: &Method) -> bool {
+    let method = method.as_str();
+    method.len() <= MAX_METHOD && !method.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
 /// The target of a request that is not CONNECT.
 ///
 /// # Errors

@@ -6,15 +6,13 @@
 //! Not here: what the fields mean (`framing`, `convert`).
 
 use super::Casing;
-use crate::error::Refusal;
+use crate::{codec::target, error::Refusal};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use std::mem::MaybeUninit;
 
 /// Fields that fit on the stack.
 const FEW: usize = 128;
-/// `PROPPATCH` has nine letters.
-const MAX_METHOD: usize = 24;
 
 /// Finds the end of a head in bytes that come bit by bit, each looked at once.
 #[derive(Debug, Default)]
@@ -55,10 +53,13 @@ impl LineScanner {
     }
 }
 
-/// Whether bytes begin as a request of HTTP/1 does, or may still come to.
+/// Whether bytes begin as a request of HTTP does, however wrongly: by a word of its first line.
 pub fn is_http(bytes: &[u8]) -> bool {
     let Some(end) = memchr::memchr(b'\n', bytes) else { return true };
-    memchr::memmem::find(&bytes[..end], b" HTTP/").is_some()
+    let line = bytes[..end].to_ascii_uppercase();
+    let method = line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+    memchr::memmem::find(&line, b"HTTP").is_some()
+        || [&b"GET"[..], b"POST", b"HEAD", b"PUT"].contains(&method)
 }
 
 /// A request's head as it was written.
@@ -109,22 +110,18 @@ pub fn request(head: &Bytes, max_fields: usize, keep_case: bool) -> Result<Reque
         let version = version(parsed.version).ok_or(Refusal::BadRequest("unknown version"))?;
         let (headers, casing) =
             collect(head, parsed.headers, keep_case).ok_or(Refusal::BadRequest("malformed field"))?;
-        let (method, target) = (method(written_method)?, target(head, written_target)?);
+        let (method, target) = (method(written_method)?, uri(head, written_target)?);
         Ok(Request { method, target, version, headers, casing })
     })
 }
 
-/// Methods are case-sensitive, but not every application knows: `get` could pass a rule for `GET` and be served as one.
 fn method(text: &str) -> Result<Method, Refusal> {
-    let refused = Refusal::BadRequest("invalid method");
-    if text.len() > MAX_METHOD || text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        return Err(refused);
-    }
-    Method::from_bytes(text.as_bytes()).map_err(|_| refused)
+    let method = Method::from_bytes(text.as_bytes()).ok().filter(target::is_method);
+    method.ok_or(Refusal::BadRequest("invalid method"))
 }
 
 /// A fragment has no place in a target (RFC 9112 section 3.2), and programs differ in where they cut it off.
-fn target(head: &Bytes, text: &str) -> Result<Uri, Refusal> {
+fn uri(head: &Bytes, text: &str) -> Result<Uri, Refusal> {
     if text.contains('#') {
         return Err(Refusal::BadTarget);
     }
@@ -234,7 +231,7 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
-        let long = format!("{} / HTTP/1.1\r\n\r\n", "A".repeat(MAX_METHOD + 1));
+        let long = format!("{} / HTTP/1.1\r\n\r\n", "A".repeat(100));
         assert_eq!(parse(&long).unwrap_err(), Refusal::BadRequest("invalid method"));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(4));
         assert_eq!(parse(&many).unwrap_err(), Refusal::TooManyHeaders);
@@ -243,7 +240,8 @@ mod tests {
     #[test]
     fn what_speaks_something_else_is_told_apart() {
         assert!(is_http(b"GET / HTTP/3.0\r\n") && is_http(b"GET / HT") && is_http(b""));
-        assert!(!is_http(b"INVALID CONNECTION PREFACE\r\n\r\n") && !is_http(b"GET /\n HTTP/1.1"));
+        assert!(is_http(b"GET\t/a\r\n") && is_http(b"X /a http/1.1\n"));
+        assert!(!is_http(b"INVALID CONNECTION PREFACE\r\n\r\n") && !is_http(b"EHLO a\r\n HTTP/1.1"));
     }
 
     #[test]

@@ -128,11 +128,13 @@ impl Server {
         let mut scanner = parse::LineScanner::default();
         let (wire, timer) = (&self.wire, &mut self.timer);
         let waiting_since = Instant::now();
+        let mut silent = true;
         let mut begun: Option<Instant> = None;
         wire.borrow_mut().rest();
         poll_fn(|cx| {
             let mut wire = wire.borrow_mut();
             loop {
+                silent &= wire.input.is_empty(); // empty lines begin a head, too, if only for the clock
                 skip_empty_lines(&mut wire);
                 match scanner.end(&wire.input, true) {
                     Ok(Some(end)) if end <= max => {
@@ -147,11 +149,10 @@ impl Server {
                         return Poll::Ready(Head::Refused(Refusal::BadRequest("a line ends without CR")));
                     }
                 }
-                let idle = wire.input.is_empty();
                 match wire.poll_read_head(cx) {
                     Poll::Ready(Ok(read)) if read > 0 => continue,
                     Poll::Ready(_) => return Poll::Ready(Head::Gone),
-                    Poll::Pending if idle => {
+                    Poll::Pending if silent => {
                         let expired = timer.poll(waiting_since + idle_timeout, cx).is_ready();
                         if expired || drained.as_mut().poll(cx).is_ready() {
                             return Poll::Ready(Head::Idle);
@@ -262,6 +263,7 @@ impl Server {
         };
         let keep_alive = asked.keep_alive
             && !unread
+            && head.status != StatusCode::REQUEST_TIMEOUT // the rest of the request would not come either
             && framing != Some(Framing::UntilClose)
             && !self.connection.is_draining();
         self.write_head(&head, framing, &asked, keep_alive, tunnel.is_some());
@@ -318,6 +320,8 @@ impl Server {
                         Poll::Ready(frame) => {
                             if let Err(error) = upload.write(frame, &mut wire.borrow_mut().output) {
                                 tracing::debug!(peer = %connection.peer(), %error, "response ended early");
+                                // What there is of it goes out, so that the client sees it cut and not missing.
+                                let _ = wire.borrow_mut().poll_flush(cx);
                                 return Poll::Ready(Err(End::Gone));
                             }
                         }

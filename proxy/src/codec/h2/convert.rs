@@ -8,7 +8,7 @@ use crate::{
     listener::Connection,
 };
 use h2::RecvStream;
-use http::{HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 
 /// Our head and body from h2's.
 ///
@@ -20,11 +20,15 @@ pub fn request(
     connection: &Connection,
 ) -> Result<(RequestHead, Body), Refusal> {
     let (mut parts, stream) = request.into_parts();
-    let protocol = parts.extensions.remove::<h2::ext::Protocol>();
+    let protocol = parts.extensions.remove::<h2::ext::Protocol>().map(upgrade).transpose()?;
+    if !target::is_method(&parts.method) {
+        return Err(Refusal::BadRequest("invalid method"));
+    }
     let authority = authority(&parts)?;
     parts.headers.remove(header::HOST); // `:authority` wins; HTTP/1 upstreams get it back
     underscores::apply(&mut parts.headers, connection.options().underscores)?;
     hop_by_hop::strip(&mut parts.headers);
+    trim(&mut parts.headers);
     join_cookies(&mut parts.headers);
     if parts.headers.len() > connection.limits().max_request_headers_count as usize {
         return Err(Refusal::TooManyHeaders);
@@ -56,11 +60,33 @@ pub fn request(
         target,
         version: Version::HTTP_2,
         headers: parts.headers,
-        upgrade: protocol.and_then(|protocol| HeaderValue::from_str(protocol.as_str()).ok()),
+        upgrade: protocol,
         original_case: Default::default(),
         interim: None,
     };
     Ok((head, body))
+}
+
+/// `:protocol`, which is a token (RFC 8441 section 4).
+fn upgrade(protocol: h2::ext::Protocol) -> Result<HeaderValue, Refusal> {
+    let token = Method::from_bytes(protocol.as_str().as_bytes()).is_ok(); // a method is one, too
+    let value = HeaderValue::from_str(protocol.as_str()).ok().filter(|_| token);
+    value.ok_or(Refusal::BadRequest("invalid protocol"))
+}
+
+/// Values have no space around them (RFC 9113 section 8.2.1). Those that come with some would lose it on HTTP/1: rules and
+/// applications see one value.
+fn trim(headers: &mut HeaderMap) {
+    let padded = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    for value in headers.values_mut() {
+        let bytes = value.as_bytes();
+        if padded(bytes.first()) || padded(bytes.last()) {
+            let trimmed = HeaderValue::from_bytes(bytes.trim_ascii());
+            if let Ok(trimmed) = trimmed {
+                *value = trimmed;
+            }
+        }
+    }
 }
 
 /// `:authority`, or else the one `host`.

@@ -318,7 +318,8 @@ impl Server {
                     match upload.poll_frame(cx) {
                         Poll::Pending => pending = true,
                         Poll::Ready(frame) => {
-                            if let Err(error) = upload.write(frame, &mut wire.borrow_mut().output) {
+                            let written = upload.write(frame, &mut wire.borrow_mut().output);
+                            if let Err(error) = written {
                                 tracing::debug!(peer = %connection.peer(), %error, "response ended early");
                                 // What there is of it goes out, so that the client sees it cut and not missing.
                                 let _ = wire.borrow_mut().poll_flush(cx);

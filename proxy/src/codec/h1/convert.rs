@@ -40,6 +40,9 @@ pub fn request(
         Err(Refusal::NoHost) if version == Version::HTTP_10 => None,
         authority => Some(authority?),
     };
+    if method == Method::TRACE && has_content {
+        return Err(Refusal::BadRequest("TRACE with content")); // RFC 9110 section 9.3.8
+    }
     let connect = method == Method::CONNECT;
     if connect && (has_content || headers.contains_key(header::CONTENT_LENGTH)) {
         return Err(Refusal::ConnectContent);

@@ -1,6 +1,6 @@
 //! How much of the memory that this process may have it uses.
 //!
-//! In:  `limits.maxMemoryBytes`, or the limits of the process' control groups.   Out: [`Overload`], and a gauge.
+//! In:  `limits.maxMemoryBytes`, or the limits of the process' control groups.   Out: [`Overload`](crate::overload::Overload), and a gauge.
 //! Invariants: what others use of a control group is not laid to this process' charge: with others it shares what they leave, and
 //! refuses requests only when it is itself what fills the rest. Without a limit nothing is measured.
 //! Not here: what is refused at which share (`crate::overload`).

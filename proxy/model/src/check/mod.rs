@@ -3,7 +3,7 @@
 //! In:  a [`Config`].   Out: diagnostics, each at the value that is wrong.
 //! Invariants: what passes without an error can be lowered; a field that is accepted and not applied is told, from one table
 //! (`not_applied`); a mistake of form or type that was told before is not told again by what follows from it.
-//! Not here: fields and types (`crate::yaml`), the file system (but for `files`, which only [`crate::load`] asks), what depends on the proxy's place in the mesh (`crate::lower`).
+//! Not here: fields and types (`crate::yaml`), the file system (but for `files`, which only [`crate::load()`] asks), what depends on the proxy's place in the mesh (`crate::lower`).
 //! Read: `report` -> `virtual_service`, `http_route` -> `destination_rule` … -> `references` -> `unreachable`.
 
 mod conditions;

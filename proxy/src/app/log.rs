@@ -7,8 +7,8 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload,
 #[derive(Clone)]
 pub struct Handle(Option<reload::Handle<EnvFilter, Registry>>);
 
-/// Unless `SIDLE_LOG` says otherwise.
-const DEFAULT: &str = "info";
+/// Unless `SIDLE_LOG` says otherwise. What h2 warns of, clients can cause; the metrics count it.
+const DEFAULT: &str = "info,h2=error";
 
 /// Starts logging. A second start in one process changes nothing.
 pub fn start() -> Handle {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::codec::{
     Answer, Body, BodyError, Tunnel,
+    h1::framing::has_no_content,
     tunnel::{Meter, RelayEnd, Relayed},
 };
 use bytes::Bytes;
@@ -39,7 +40,9 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
         });
         return Answer { head, body: client, tunnel: Some(tunnel) };
     }
-    if body.is_end_stream() {
+    // HTTP/2 may end a response without content a frame later.
+    let bare = exchange.record.method == Some(http::Method::HEAD) || has_no_content(head.status);
+    if bare || body.is_end_stream() {
         lease.give_back();
         drop(hold);
         exchange.finish();

@@ -14,7 +14,7 @@ use super::{
     upload::Upload,
     wire::{UploadError, Wire},
 };
-use crate::codec::{Authority, Body, BodyError, RequestHead, ResponseHead, Stream, hop_by_hop};
+use crate::codec::{Authority, Body, BodyError, RequestHead, ResponseHead, Stream, hop_by_hop, timer::Timer};
 use bytes::BytesMut;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
@@ -23,7 +23,9 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// A response head's bytes and fields.
 const MAX_HEAD: usize = 64 << 10;
@@ -55,6 +57,8 @@ pub enum SendError {
     Unsent,
     /// The connection ended.
     Closed,
+    /// The server takes no more of the request, and does not answer.
+    Stalled,
     /// What came is no answer to this request.
     Malformed,
     /// The request's own content failed.
@@ -84,7 +88,15 @@ impl Client {
     ///
     /// # Errors
     /// [`SendError`]; then the connection is of no further use.
-    pub async fn send(&self, head: &RequestHead, body: Body, keep_case: bool) -> Result<Response, SendError> {
+    ///
+    /// A server that takes no byte of the request for `patience` has failed; zero: it may take its time.
+    pub async fn send(
+        &self,
+        head: &RequestHead,
+        body: Body,
+        keep_case: bool,
+        patience: Duration,
+    ) -> Result<Response, SendError> {
         self.keep_alive.set(false);
         let method = sent_method(head);
         let already_written = {
@@ -97,6 +109,7 @@ impl Client {
         };
         let mut scanner = parse::LineScanner::default();
         let (mut interim, mut closed) = (0, false);
+        let (mut stalled, mut timer) = (None, Timer::default());
         let found = poll_fn(|cx| {
             let mut wire = self.wire.borrow_mut();
             if !closed && !wire.has_sent() {
@@ -108,6 +121,16 @@ impl Client {
                         // The server may have answered before it stopped reading.
                         wire.cut_upload();
                         closed = true;
+                    }
+                    Poll::Pending if !patience.is_zero() && !wire.output.is_empty() => {
+                        let written = wire.output.written();
+                        let since = match stalled {
+                            Some((before, since)) if before == written => since,
+                            _ => stalled.insert((written, Instant::now())).1,
+                        };
+                        if timer.poll(since + patience, cx).is_ready() {
+                            return Poll::Ready(Err(SendError::Stalled));
+                        }
                     }
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }

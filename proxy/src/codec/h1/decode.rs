@@ -5,7 +5,10 @@
 //! and is not content is bounded.
 //! Source: RFC 9112 section 7.1. Extensions are read over, as it demands.
 
-use super::{framing::Framing, parse};
+use super::{
+    framing::{Framing, MAX_LENGTH},
+    parse,
+};
 use crate::codec::hop_by_hop;
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
@@ -181,6 +184,9 @@ impl Decoder {
             return Err(Malformed);
         }
         let size = line[..digits].iter().fold(0_u64, |size, &digit| size << 4 | u64::from(hex(digit)));
+        if size > MAX_LENGTH {
+            return Err(Malformed);
+        }
         input.advance(end + 1);
         Ok(Some(if size == 0 { State::Trailers } else { State::ChunkData(size) }))
     }

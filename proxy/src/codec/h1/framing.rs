@@ -8,6 +8,9 @@
 use crate::error::Refusal;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 
+/// The longest length that is believed: others count in signed numbers.
+pub const MAX_LENGTH: u64 = i64::MAX as u64;
+
 /// How far a message's content reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -97,7 +100,8 @@ fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
-    text.iter().try_fold(0_u64, |sum, byte| sum.checked_mul(10)?.checked_add(digit(byte)?))
+    let length = text.iter().try_fold(0_u64, |sum, byte| sum.checked_mul(10)?.checked_add(digit(byte)?))?;
+    (length <= MAX_LENGTH).then_some(length)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +160,19 @@ mod tests {
             assert_eq!(request(&[("content-length", value)]), Ok(Framing::Length(5)), "{value}");
         }
         assert_eq!(request(&[("content-length", "5"), ("content-length", "5")]), Ok(Framing::Length(5)));
-        for value in ["", "5, 6", "+5", "-0", "0x5", "5 5", "1_0", "18446744073709551616", "5,", "\u{b2}"] {
+        for value in [
+            "",
+            "5, 6",
+            "+5",
+            "-0",
+            "0x5",
+            "5 5",
+            "1_0",
+            "18446744073709551615",
+            "9223372036854775808",
+            "5,",
+            "\u{b2}",
+        ] {
             assert_eq!(request(&[("content-length", value)]), Err(400), "{value}");
         }
         assert_eq!(request(&[("content-length", "5"), ("content-length", "6")]), Err(400));

@@ -33,6 +33,8 @@ pub struct Output {
     gone: usize,
     waiting: usize,
     written: u64,
+    /// The stream took bytes that it may still hold: TLS does, while its socket is full.
+    unflushed: bool,
 }
 
 impl Output {
@@ -61,8 +63,12 @@ impl Output {
         self.waiting + self.small.len() - self.gone < HIGH_WATER
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits, here or in the stream.
     pub fn is_empty(&self) -> bool {
+        self.all_taken() && !self.unflushed
+    }
+
+    fn all_taken(&self) -> bool {
         self.large.is_empty() && self.small.len() == self.gone
     }
 
@@ -79,14 +85,16 @@ impl Output {
         if self.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        while !self.is_empty() {
+        while !self.all_taken() {
             let written = ready!(self.poll_write(stream, cx))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.take(written);
         }
-        Pin::new(stream).poll_flush(cx)
+        ready!(Pin::new(stream).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write(&self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -106,6 +114,7 @@ impl Output {
     /// Forgets what was written.
     fn take(&mut self, mut written: usize) {
         self.written += written as u64;
+        self.unflushed = true;
         while let Some(first) = self.large.front_mut() {
             let part = first.len().min(written);
             first.advance(part);
@@ -168,5 +177,19 @@ mod tests {
         assert_eq!(out.written(), wanted.len() as u64);
         drop(stream);
         assert_eq!(reading.await.unwrap(), wanted);
+    }
+
+    /// What a blocked TLS session has taken is not gone yet, although nothing waits here.
+    #[tokio::test]
+    async fn what_the_stream_still_holds_is_not_written() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (mut stream, mut out) = (Stream::from(ours), Output::default());
+        out.push(Bytes::from_static(b"abc"));
+        out.take(3);
+        assert!(out.all_taken() && !out.is_empty());
+        poll_fn(|cx| out.poll_flush(&mut stream, cx)).await.unwrap();
+        assert!(out.is_empty());
+        drop(stream);
+        assert_eq!(theirs.read(&mut [0; 1]).await.unwrap(), 0);
     }
 }

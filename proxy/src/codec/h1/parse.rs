@@ -180,7 +180,7 @@ fn collect(buffer: &Bytes, fields: &[httparse::Header<'_>], keep_case: bool) -> 
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
         let value = HeaderValue::from_maybe_shared(buffer.slice_ref(field.value)).ok()?;
-        if keep_case && field.name != name.as_str() {
+        if keep_case {
             casing.keep(&name, buffer.slice_ref(field.name.as_bytes()));
         }
         headers.try_append(name, value).ok()?;

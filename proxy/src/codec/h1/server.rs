@@ -256,10 +256,10 @@ impl Server {
         let Answer { head, body, tunnel } = answer;
         let framing = framing_of(&head, &body, &asked, tunnel.is_some());
         let unread = {
-            let wire = self.wire.borrow();
+            let wire = self.wire.borrow(); // also after content that broke off: nothing else will come
             let skippable =
                 !asked.expects_continue && wire.decoder.remaining().is_some_and(|left| left <= SKIP);
-            wire.abandoned && !skippable
+            wire.closed || (wire.abandoned && !skippable)
         };
         let keep_alive = asked.keep_alive
             && !unread
@@ -290,7 +290,9 @@ impl Server {
         match framing {
             Some(framing) => encode::framing(out, framing),
             // The length that the answer to GET would have.
-            None if asked.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED => {
+            None if head.status == StatusCode::NOT_MODIFIED
+                || (asked.method == Method::HEAD && head.status != StatusCode::NO_CONTENT) =>
+            {
                 if let Some(length) = encode::announced(&head.headers) {
                     encode::framing(out, Framing::Length(length));
                 }
@@ -383,10 +385,10 @@ impl Server {
 
     async fn close(self, linger: bool) {
         let Some(mut stream) = self.wire.borrow_mut().take_stream() else { return };
-        if stream.shutdown().await.is_err() || !linger {
-            return;
-        }
         let discard = async {
+            if stream.shutdown().await.is_err() || !linger {
+                return;
+            }
             let (mut buffer, mut left) = (vec![0; 4 << 10], LINGER_BYTES);
             while let Ok(read @ 1..) = stream.read(&mut buffer).await {
                 left = left.saturating_sub(read);
@@ -395,7 +397,7 @@ impl Server {
                 }
             }
         };
-        let _ = tokio::time::timeout(LINGER, discard).await; // either way it is gone now
+        let _ = tokio::time::timeout(LINGER, discard).await; // either way it is gone now, if the client takes nothing, too
     }
 }
 

@@ -192,8 +192,9 @@ impl Pool {
         let permit = cluster.usage.try_acquire_connection(&cluster.config.limits);
         if permit.is_none() && self.open.get() > 0 {
             let _place = Waiting::begin(cluster)?;
-            if checkout.fresh {
-                self.http1.borrow_mut().pop(); // makes room: an idle connection will not do
+            // An idle connection will not do; without it there is room.
+            if checkout.fresh && self.http1.borrow_mut().pop().is_some() {
+                return Ok(None);
             }
             self.freed.notified().await;
             return Ok(None);

@@ -48,8 +48,14 @@ fn main() -> ExitCode {
     let rows: Vec<_> = cases
         .into_iter()
         .map(|case| {
-            let outcome = run(&case, &mut stage);
+            let mut outcome = run(&case, &mut stage);
             announce(&case, &outcome);
+            if !outcome.wrong().is_empty() {
+                // Floods and times are measured on a machine that others may use: what is wrong is wrong twice.
+                stage = None;
+                outcome = run(&case, &mut stage);
+                announce(&case, &outcome);
+            }
             (case, outcome)
         })
         .collect();

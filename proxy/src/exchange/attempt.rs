@@ -39,6 +39,9 @@ const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// Connections in a row that may close under a request before it counts as failed.
+const MAX_STALE: u32 = 3;
+
 /// A response on its way down, with all that it holds.
 pub struct Response {
     /// Changed by the route.
@@ -175,7 +178,7 @@ impl Exchange {
         let mut back_off = policy.map(|policy| BackOff::new(policy.back_off));
         let mut left = policy.map_or(0, |policy| policy.attempts);
         let mut retry: Option<Permit> = None;
-        let mut fresh = false;
+        let (mut fresh, mut stale) = (false, 0);
         loop {
             let endpoint = self.pick(cluster, &Wish::of(head, hash, &tried)).await?;
             self.record.attempts += u32::from(!fresh);
@@ -185,14 +188,15 @@ impl Exchange {
             let active = ActiveRequest::start(endpoint.clone());
             let (result, outcome) = self.once(cluster, &endpoint, policy, head, body, fresh).await;
             if let Err(failure) = &result
-                && !std::mem::replace(&mut fresh, false)
+                && stale < MAX_STALE
                 && is_stale(failure, head)
                 && replay.is_whole()
             {
-                // The endpoint closed an idle connection as this request was sent on it: nobody need know.
-                fresh = true;
+                // The endpoint closed the connection as this request was sent on it, and did not look at it: nobody need know.
+                (fresh, stale) = (true, stale + 1);
                 continue;
             }
+            fresh = false;
             let again = policy.is_some_and(|policy| should_retry(&policy.on, outcome))
                 && may_repeat(outcome, head)
                 && replay.is_whole()

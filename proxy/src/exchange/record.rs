@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQue
 use sidle_balance::EndpointAddr;
 use sidle_model::ir::{AccessLog, AccessLogFormat, Format, HeaderField, Operator, Origin, Piece};
 use sidle_telemetry::{
-    ResponseFlags,
+    ResponseFlags, TraceParent,
     log::{Address, AddressValue, DurationValue, LogContext, Message, NumberValue, TextValue},
 };
 use smallvec::SmallVec;
@@ -15,6 +15,11 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
+
+/// What `%STREAM_ID%` shows.
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where `%TRACE_ID%` is found.
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is known of an exchange.
 pub struct Record {
@@ -160,16 +165,22 @@ impl Wanted {
         for piece in format.pieces() {
             let Piece::Operator(operator, _) = piece else { continue };
             let (list, first, second) = match operator {
+                Operator::StreamId => {
+                    keep(&mut self.request, &REQUEST_ID);
+                    continue;
+                }
+                Operator::TraceId => {
+                    keep(&mut self.request, &TRACEPARENT);
+                    continue;
+                }
                 Operator::RequestHeader(first, second) => (&mut self.request, first, second),
                 Operator::ResponseHeader(first, second) => (&mut self.response, first, second),
                 Operator::Trailer(first, second) => (&mut self.trailers, first, second),
                 _ => continue,
             };
             for field in [Some(first), second.as_ref()].into_iter().flatten() {
-                if let HeaderField::Named(name) = field
-                    && !list.contains(name)
-                {
-                    list.push(name.clone());
+                if let HeaderField::Named(name) = field {
+                    keep(list, name);
                 }
             }
         }
@@ -188,6 +199,12 @@ impl Wanted {
     /// Keeps what is wanted of trailers.
     pub fn capture_trailers(&self, headers: &http::HeaderMap, into: &mut Captured) {
         into.trailers = pick(&self.trailers, headers).collect();
+    }
+}
+
+fn keep(list: &mut Vec<HeaderName>, name: &HeaderName) {
+    if !list.contains(name) {
+        list.push(name.clone());
     }
 }
 
@@ -212,6 +229,15 @@ pub struct Moment<'a> {
     pub response: Option<&'a ResponseHead>,
 }
 
+impl Moment<'_> {
+    fn request_header(&self, name: &HeaderName) -> Option<&[u8]> {
+        match self.request {
+            Some(head) => head.headers.get(name).map(HeaderValue::as_bytes),
+            None => find(&self.record.captured.request, name),
+        }
+    }
+}
+
 impl LogContext for Moment<'_> {
     fn start_time(&self) -> SystemTime {
         self.record.began_at
@@ -231,10 +257,7 @@ impl LogContext for Moment<'_> {
             }
             (Message::Request, HeaderField::Scheme) => record.protocol.map(|_| record.scheme.as_bytes()),
             (Message::Response, HeaderField::Status) => None, // RESPONSE_CODE says it
-            (Message::Request, HeaderField::Named(name)) => match self.request {
-                Some(head) => head.headers.get(name).map(HeaderValue::as_bytes),
-                None => find(&record.captured.request, name),
-            },
+            (Message::Request, HeaderField::Named(name)) => self.request_header(name),
             (Message::Response, HeaderField::Named(name)) => match self.response {
                 Some(head) => head.headers.get(name).map(HeaderValue::as_bytes),
                 None => find(&record.captured.response, name),
@@ -259,8 +282,12 @@ impl LogContext for Moment<'_> {
             TextValue::RequestedServerName => record.downstream.server_name.as_deref(),
             TextValue::DownstreamTlsVersion => record.downstream.tls_version,
             TextValue::RouteName => record.route_name.as_deref(),
-            TextValue::StreamId => find(&record.captured.request, &HeaderName::from_static("x-request-id"))
-                .and_then(|id| std::str::from_utf8(id).ok()),
+            TextValue::StreamId => {
+                self.request_header(&REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok())
+            }
+            TextValue::TraceId => {
+                self.request_header(&TRACEPARENT).and_then(TraceParent::parse).map(|trace| trace.trace_id)
+            }
             TextValue::ConfigVersion => Some(&*record.version),
         }
         .filter(|text| !text.is_empty())

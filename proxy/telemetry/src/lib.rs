@@ -4,16 +4,18 @@
 //! Invariants: every metric name stands once, in [`names`]; labels are names from the configuration, never a path or a
 //! host that a client sent; after its first use a series is a pointer, so that counting is a few relaxed additions.
 //! Not here: the proxy's own log (`tracing`), serving the text (`proxy/src/admin`).
-//! Read: `names` -> `metrics` (labels -> cells -> text) -> `flags`, `grpc` -> `log` (format -> line -> file).
+//! Read: `names` -> `metrics` (labels -> cells -> text) -> `flags`, `grpc`, `trace_context` -> `log` (format -> line -> file).
 
 pub mod flags;
 pub mod grpc;
 pub mod log;
 pub mod metrics;
 pub mod names;
+mod trace_context;
 
 pub use flags::ResponseFlags;
 pub use grpc::grpc_status_from_http;
+pub use trace_context::TraceParent;
 pub use metrics::{
     ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, Http2Flood, ListenerMetrics, Overflow,
     ProcessUsage, Reload, Reporter, RequestLabels, RequestMetrics, RequestProtocol, RequestRecord, TcpLabels,

@@ -72,6 +72,7 @@ fn operator(operator: &Operator) -> String {
         GrpcStatusNumber => "GRPC_STATUS_NUMBER",
         ConnectionId => "CONNECTION_ID",
         StreamId => "STREAM_ID",
+        TraceId => "TRACE_ID",
         Hostname => "HOSTNAME",
     };
     format!("%{name}%")
@@ -159,6 +160,7 @@ mod tests {
             "GRPC_STATUS_NUMBER",
             "CONNECTION_ID",
             "STREAM_ID",
+            "TRACE_ID",
             "HOSTNAME",
         ];
         for name in names {

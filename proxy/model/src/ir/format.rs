@@ -66,6 +66,7 @@ pub enum Operator {
     GrpcStatusNumber,
     ConnectionId,
     StreamId,
+    TraceId,
     Hostname,
     /// `ENVIRONMENT(NAME)`, read when the format is parsed.
     Environment(Arc<str>),
@@ -226,6 +227,7 @@ fn operator(text: &str) -> Result<Piece, String> {
         "GRPC_STATUS_NUMBER" => GrpcStatusNumber,
         "CONNECTION_ID" => ConnectionId,
         "STREAM_ID" => StreamId,
+        "TRACE_ID" => TraceId,
         "HOSTNAME" => Hostname,
         "ENVIRONMENT" => {
             let variable = argument.ok_or("`%ENVIRONMENT%` needs a variable: `%ENVIRONMENT(NAME)%`")?;

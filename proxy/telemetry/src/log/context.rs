@@ -62,6 +62,8 @@ pub enum TextValue {
     RouteName,
     /// Unique to the request.
     StreamId,
+    /// The trace id of `traceparent`.
+    TraceId,
     /// The configuration that served the request.
     ConfigVersion,
 }

@@ -67,6 +67,7 @@ impl<'a> Value<'a> {
             GrpcStatusNumber => number(NumberValue::GrpcStatus),
             ConnectionId => number(NumberValue::ConnectionId),
             StreamId => text(TextValue::StreamId),
+            TraceId => text(TextValue::TraceId),
             Hostname => Value::Bytes(hostname().as_bytes()),
             Environment(value) => Value::Bytes(value.as_bytes()),
             ConfigVersion => text(TextValue::ConfigVersion),

@@ -14,12 +14,12 @@ use crate::{
     verifier::{AnyServer, NamedServer},
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::CryptoProvider,
     sign::SingleCertAndKey,
 };
-use sidle_model::ir::{ClientTls, TlsVersion};
+use sidle_model::ir::{Certificates, ClientTls, TlsVersion};
 use std::sync::Arc;
 
 /// Builds the configuration for connections to a cluster.
@@ -36,7 +36,9 @@ pub fn client_config(tls: &ClientTls, alpn: &[&[u8]]) -> Result<Arc<ClientConfig
         .with_custom_certificate_verifier(verifier(tls, &provider)?);
     let mut config = match &tls.certificate {
         None => builder.with_no_client_auth(),
-        Some(files) => {
+        Some(Certificates::Workload) => return Err(TlsError::NoIdentity),
+        Some(Certificates::Files(files)) => {
+            let files = files.first().ok_or(TlsError::NothingToServe)?;
             let certified = (*files::certified_key(files)?).clone();
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
         }
@@ -54,10 +56,7 @@ fn verifier(
     if tls.insecure_skip_verify {
         return Ok(Arc::new(AnyServer { algorithms }));
     }
-    let roots: Arc<RootCertStore> = match &tls.ca {
-        Some(path) => files::roots(path)?,
-        None => roots::system()?,
-    };
+    let roots = roots::of(&tls.ca)?;
     if !tls.subject_alt_names.is_empty() {
         let names = AcceptedNames::new(&tls.subject_alt_names);
         return Ok(Arc::new(NamedServer { roots, names, algorithms }));

@@ -5,6 +5,9 @@ use std::{io, path::PathBuf};
 /// Why a TLS configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    /// The workload's identity is asked for, and no source has delivered one.
+    #[error("there is no workload certificate")]
+    NoIdentity,
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Read {

@@ -11,13 +11,17 @@ mod client;
 mod error;
 mod files;
 mod names;
+mod peer;
 mod provider;
 mod roots;
 mod server;
 #[cfg(test)]
 mod tests;
 mod verifier;
+mod workload;
 
 pub use client::client_config;
 pub use error::TlsError;
+pub use peer::{Peer, SpiffeId};
 pub use server::server_config;
+pub use workload::{Svid, Workload};

@@ -1,12 +1,22 @@
-//! The roots that the system trusts: read once, shared by all.
+//! Whom we believe: a file, or the roots that the system trusts, which are read once and shared by all.
 
-use crate::TlsError;
+use crate::{TlsError, files};
 use rustls::RootCertStore;
 use rustls_native_certs::CertificateResult;
+use sidle_model::ir::Trust;
 use std::sync::{Arc, OnceLock};
 
+/// The roots that `trust` stands for.
+pub(crate) fn of(trust: &Trust) -> Result<Arc<RootCertStore>, TlsError> {
+    match trust {
+        Trust::System => system(),
+        Trust::File(path) => files::roots(path),
+        Trust::Workload => Err(TlsError::NoIdentity),
+    }
+}
+
 /// The roots that the system trusts. A failure is not remembered: the next configuration looks again.
-pub(crate) fn system() -> Result<Arc<RootCertStore>, TlsError> {
+fn system() -> Result<Arc<RootCertStore>, TlsError> {
     static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     if let Some(roots) = SYSTEM.get() {
         return Ok(roots.clone());

@@ -10,6 +10,7 @@ use crate::{
     TlsError, files,
     names::AcceptedNames,
     provider::{provider, restrict},
+    roots,
     verifier::NamedClient,
 };
 use rustls::{
@@ -21,8 +22,8 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
-use sidle_model::ir::{ApplicationProtocol, ServerTls};
-use std::{path::Path, sync::Arc};
+use sidle_model::ir::{ApplicationProtocol, Certificates, ServerTls, Trust};
+use std::sync::Arc;
 
 /// Builds the configuration of a listener, or of one of its filter chains.
 ///
@@ -49,10 +50,10 @@ pub fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
 /// Who the client must be.
 fn client_verifier(
     tls: &ServerTls,
-    ca: &Path,
+    ca: &Trust,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let builder = WebPkiClientVerifier::builder_with_provider(files::roots(ca)?, provider.clone());
+    let builder = WebPkiClientVerifier::builder_with_provider(roots::of(ca)?, provider.clone());
     let builder = if tls.client_certificate_optional { builder.allow_unauthenticated() } else { builder };
     let chains =
         builder.build().map_err(|error| TlsError::Settings(rustls::Error::General(error.to_string())))?;
@@ -76,7 +77,8 @@ struct ByKeyType(Vec<Arc<CertifiedKey>>);
 
 impl ByKeyType {
     fn new(tls: &ServerTls) -> Result<Self, TlsError> {
-        let certified = tls.certificates.iter().map(files::certified_key).collect::<Result<Vec<_>, _>>()?;
+        let Certificates::Files(certificates) = &tls.certificates else { return Err(TlsError::NoIdentity) };
+        let certified = certificates.iter().map(files::certified_key).collect::<Result<Vec<_>, _>>()?;
         if certified.is_empty() { Err(TlsError::NothingToServe) } else { Ok(ByKeyType(certified)) }
     }
 }

@@ -9,7 +9,9 @@ use rustls::{
     ServerConnection, SignatureScheme,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use sidle_model::ir::{ApplicationProtocol, CertificateFiles, ClientTls, ServerTls, TlsVersion};
+use sidle_model::ir::{
+    ApplicationProtocol, CertificateFiles, Certificates, ClientTls, ServerTls, TlsVersion, Trust,
+};
 use std::{fs, path::PathBuf, sync::Arc};
 use tempfile::TempDir;
 
@@ -68,7 +70,8 @@ impl Authority {
     fn client(&self) -> ClientTls {
         ClientTls {
             sni: None,
-            ca: Some(self.ca()),
+            ca: Trust::File(self.ca()),
+            crl: None,
             subject_alt_names: vec![],
             certificate: None,
             insecure_skip_verify: false,
@@ -83,8 +86,9 @@ fn dns(name: &str) -> SanType {
 
 fn serve(certificates: Vec<CertificateFiles>) -> ServerTls {
     ServerTls {
-        certificates,
+        certificates: Certificates::Files(certificates),
         client_ca: None,
+        crl: None,
         client_certificate_optional: false,
         subject_alt_names: vec![],
         min_version: TlsVersion::V1_2,
@@ -140,7 +144,7 @@ fn the_server_must_be_who_was_asked_for() {
     let elsewhere = serve(vec![authority.leaf("elsewhere.test")]);
     assert!(handshake(&authority.client(), &elsewhere).is_err(), "another name");
     assert!(handshake(&other.client(), &authority.server()).is_err(), "another authority");
-    let anyone = ClientTls { insecure_skip_verify: true, ca: None, ..other.client() };
+    let anyone = ClientTls { insecure_skip_verify: true, ca: Trust::System, ..other.client() };
     assert!(handshake(&anyone, &elsewhere).is_ok());
 }
 
@@ -171,10 +175,11 @@ fn alternative_names_stand_in_for_the_server_name() {
 #[test]
 fn client_certificates_are_demanded_or_optional_but_never_wrong() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let with = |files| ClientTls { certificate: Some(files), ..authority.client() };
+    let with =
+        |files| ClientTls { certificate: Some(Certificates::Files(vec![files])), ..authority.client() };
     let (none, good, bad) =
         (authority.client(), with(authority.leaf("me.test")), with(other.leaf("me.test")));
-    let demanding = ServerTls { client_ca: Some(authority.ca()), ..authority.server() };
+    let demanding = ServerTls { client_ca: Some(Trust::File(authority.ca())), ..authority.server() };
     let optional = ServerTls { client_certificate_optional: true, ..demanding.clone() };
     let named = ServerTls { subject_alt_names: vec!["me.test".into()], ..demanding.clone() };
     let other_named = ServerTls { subject_alt_names: vec!["you.test".into()], ..optional.clone() };
@@ -191,7 +196,8 @@ fn client_certificates_are_demanded_or_optional_but_never_wrong() {
             assert_eq!(handshake(client, &server).is_ok(), expected, "{client:?} to {server:?}");
         }
     }
-    let shown = handshake(&good, &ServerTls { client_ca: Some(authority.ca()), ..authority.server() });
+    let shown =
+        handshake(&good, &ServerTls { client_ca: Some(Trust::File(authority.ca())), ..authority.server() });
     assert_eq!(shown.expect("a connection").server.peer_certificates().map(<[_]>::len), Some(1));
 }
 
@@ -283,11 +289,17 @@ fn sessions_resume_only_where_they_were_made() {
 #[test]
 fn clients_with_certificates_show_them_each_time() {
     let authority = Authority::new();
-    let client = ClientTls { certificate: Some(authority.leaf("me.test")), ..authority.client() };
+    let client = ClientTls {
+        certificate: Some(Certificates::Files(vec![authority.leaf("me.test")])),
+        ..authority.client()
+    };
     let client = client_config(&client, &[]).expect("a client");
     for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
-        let server =
-            ServerTls { client_ca: Some(authority.ca()), max_version: version, ..authority.server() };
+        let server = ServerTls {
+            client_ca: Some(Trust::File(authority.ca())),
+            max_version: version,
+            ..authority.server()
+        };
         let server = server_config(&server).expect("a server");
         for _ in 0..3 {
             let connected = connect(client.clone(), server.clone()).expect("a connection");
@@ -336,14 +348,14 @@ fn errors_name_the_file_and_quote_nothing() {
         for text in [error.to_string(), format!("{error:?}")] {
             assert!(!text.contains(&secret[8..24]), "{text}");
         }
-        let client = ClientTls { certificate: Some(files), ..authority.client() };
+        let client = ClientTls { certificate: Some(Certificates::Files(vec![files])), ..authority.client() };
         assert_eq!(client_config(&client, &[]).expect_err(expected).to_string(), error.to_string());
     }
     assert!(matches!(server_config(&serve(vec![])), Err(TlsError::NothingToServe)));
     let rubbish =
         authority.write("rubbish.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    let error =
-        client_config(&ClientTls { ca: Some(rubbish), ..authority.client() }, &[]).expect_err("rubbish");
+    let error = client_config(&ClientTls { ca: Trust::File(rubbish), ..authority.client() }, &[])
+        .expect_err("rubbish");
     assert!(error.to_string().contains("rubbish.pem: unusable certificate"), "{error}");
 }
 
@@ -357,14 +369,14 @@ fn a_bundle_may_hold_everything_and_a_file_may_not_be_endless() {
     let files = CertificateFiles { certificate: both.clone(), key: both };
     assert!(handshake(&authority.client(), &serve(vec![files])).is_ok());
 
-    let endless = ClientTls { ca: Some("/dev/zero".into()), ..authority.client() };
+    let endless = ClientTls { ca: Trust::File("/dev/zero".into()), ..authority.client() };
     assert!(matches!(client_config(&endless, &[]), Err(TlsError::TooLarge { .. })));
 }
 
 #[test]
 fn without_a_bundle_the_system_decides() {
     let authority = Authority::new();
-    match client_config(&ClientTls { ca: None, ..authority.client() }, &[]) {
+    match client_config(&ClientTls { ca: Trust::System, ..authority.client() }, &[]) {
         Ok(config) => {
             let refused = connect(config, server_config(&authority.server()).expect("a server")).err();
             assert!(matches!(refused, Some(Error::InvalidCertificate(_))), "{refused:?}");

@@ -9,7 +9,7 @@ use super::{
 use http::StatusCode;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json as value};
-use sidle_model::ir::{CertificateFiles, Ir};
+use sidle_model::ir::{CertificateFiles, Ir, Trust};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -41,15 +41,20 @@ type Files = (Option<PathBuf>, Option<PathBuf>);
 /// Of every listener and cluster, each pair once.
 fn files(ir: &Ir) -> BTreeSet<Files> {
     let chain = |files: &CertificateFiles| files.certificate.clone();
+    let bundle = |trust: &Trust| trust.file().cloned();
     let chains = ir
         .listeners
         .iter()
         .flat_map(|listener| listener.filter_chains.iter().chain(&listener.default_filter_chain));
     let servers = chains.filter_map(|chain| chain.tls.as_ref()).flat_map(|tls| {
-        tls.certificates.iter().map(move |files| (tls.client_ca.clone(), Some(chain(files))))
+        let ca = tls.client_ca.as_ref().and_then(bundle);
+        tls.certificates.files().iter().map(move |files| (ca.clone(), Some(chain(files))))
     });
     let clients = ir.clusters.iter().filter_map(|cluster| cluster.tls.as_ref());
-    let clients = clients.map(|tls| (tls.ca.clone(), tls.certificate.as_ref().map(chain)));
+    let clients = clients.map(|tls| {
+        let shown = tls.certificate.as_ref().and_then(|shown| shown.files().first());
+        (bundle(&tls.ca), shown.map(chain))
+    });
     servers.chain(clients).filter(|(ca, chain)| ca.is_some() || chain.is_some()).collect()
 }
 

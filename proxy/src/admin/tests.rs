@@ -359,9 +359,13 @@ async fn certificates_are_described_and_keys_are_not_read() {
     std::fs::write(&pem, made.cert.pem()).unwrap();
     let tls = |ca: &std::path::Path| ir::ClientTls {
         sni: None,
-        ca: Some(ca.to_owned()),
+        ca: ir::Trust::File(ca.to_owned()),
+        crl: None,
         subject_alt_names: vec![],
-        certificate: Some(ir::CertificateFiles { certificate: pem.clone(), key: "/nowhere/key.pem".into() }),
+        certificate: Some(ir::Certificates::Files(vec![ir::CertificateFiles {
+            certificate: pem.clone(),
+            key: "/nowhere/key.pem".into(),
+        }])),
         insecure_skip_verify: false,
         min_version: ir::TlsVersion::V1_2,
     };

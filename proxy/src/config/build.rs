@@ -10,7 +10,7 @@ use super::snapshot::{
 use crate::{
     codec::Authority,
     exchange::Wanted,
-    policy::{RoutePolicy, headers::HeaderRules},
+    policy::{RoutePolicy, gate::Gate, headers::HeaderRules},
     upstream::Cluster,
 };
 use bytes::Bytes;
@@ -212,6 +212,7 @@ impl Compiler<'_> {
             server_name: http.server_name.clone(),
             preserve_header_case: http.preserve_header_case,
             options: http.options.clone(),
+            gate: Gate::build(&http.admission),
         })
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     codec::Authority,
     exchange::Wanted,
-    policy::{RoutePolicy, headers::HeaderRules},
+    policy::{RoutePolicy, gate::Gate, headers::HeaderRules},
     upstream::Cluster,
 };
 use bytes::Bytes;
@@ -76,6 +76,8 @@ pub struct HttpPlan {
     pub preserve_header_case: bool,
     /// What is taken from clients, and how.
     pub options: ir::HttpOptions,
+    /// Who may ask at all.
+    pub gate: Gate,
 }
 
 /// How TCP connections are served.

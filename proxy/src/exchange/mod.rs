@@ -142,6 +142,9 @@ impl Exchange {
             return Ok(Outcome::Local(answer, Body::Empty, details.into()));
         }
         let plan = self.plan.clone();
+        if let Verdict::Respond(answer, details) = plan.gate.admit(self, head).await? {
+            return Ok(Outcome::Local(answer, Body::Empty, details.into()));
+        }
         let route = plan.routes.select(head);
         if let Some(web) = self.web {
             web.translate(head); // routes see what the client sent, and policies what the upstream gets

@@ -3,6 +3,7 @@
 use crate::codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_balance::EndpointAddr;
+use sidle_identity::Peer;
 use sidle_model::ir::{AccessLog, AccessLogFormat, Format, HeaderField, Operator, Origin, Piece};
 use sidle_telemetry::{
     ResponseFlags, TraceParent,
@@ -132,6 +133,8 @@ pub struct Downstream {
     pub server_name: Option<Arc<str>>,
     /// `TLSv1.3`.
     pub tls_version: Option<&'static str>,
+    /// Who the client proved to be by his certificate.
+    pub identity: Option<Arc<Peer>>,
 }
 
 /// Values that outlive the heads they were in.
@@ -276,7 +279,10 @@ impl LogContext for Moment<'_> {
                 _ => "HTTP/1.1",
             }),
             TextValue::ResponseCodeDetails => Some(&*record.details),
-            TextValue::ConnectionTerminationDetails | TextValue::DownstreamPeerUriSan => None,
+            TextValue::ConnectionTerminationDetails => None,
+            TextValue::DownstreamPeerUriSan => {
+                record.downstream.identity.as_ref().and_then(|peer| peer.uris.first()).map(|uri| &**uri)
+            }
             TextValue::UpstreamTransportFailureReason => record.transport_failure.as_deref(),
             TextValue::UpstreamCluster => record.cluster.as_deref(),
             TextValue::RequestedServerName => record.downstream.server_name.as_deref(),

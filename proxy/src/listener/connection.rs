@@ -92,6 +92,7 @@ impl Connection {
             local: origin.local,
             server_name: seen.server_name,
             tls_version: seen.tls_version,
+            identity: seen.identity,
         };
         Connection {
             direction: plan.config.direction,

@@ -12,6 +12,7 @@ use crate::{
     config::{Chain, ListenerPlan},
 };
 use bytes::BytesMut;
+use sidle_identity::Peer;
 use sidle_model::ir::{ApplicationProtocol, Transport};
 use sidle_routing::{ConnectionView, Inspection};
 use sidle_telemetry::ListenerMetrics;
@@ -28,6 +29,8 @@ pub struct Seen {
     pub server_name: Option<Arc<str>>,
     /// `TLSv1.3`, once terminated.
     pub tls_version: Option<&'static str>,
+    /// Who the client proved to be.
+    pub identity: Option<Arc<Peer>>,
     /// Whether HTTP/2 is spoken, if that is known yet.
     pub http2: Option<bool>,
 }
@@ -37,6 +40,8 @@ impl Seen {
     pub fn terminated(&mut self, stream: &Stream) {
         let Some(session) = stream.server_session() else { return };
         self.server_name = session.server_name().map(Into::into);
+        let leaf = session.peer_certificates().and_then(|chain| chain.first());
+        self.identity = leaf.and_then(Peer::of).map(Arc::new);
         self.http2 = session.alpn_protocol().map(|protocol| protocol == b"h2");
         self.tls_version = session.protocol_version().map(|version| match version {
             rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2",

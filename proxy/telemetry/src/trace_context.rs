@@ -35,7 +35,11 @@ impl<'a> TraceParent<'a> {
             "00" => rest.is_empty(),
             _ => rest.is_empty() || rest.starts_with('-'),
         };
-        (ends && fields.next().is_none()).then_some(TraceParent { trace_id, parent_id, sampled: flags & 1 == 1 })
+        (ends && fields.next().is_none()).then_some(TraceParent {
+            trace_id,
+            parent_id,
+            sampled: flags & 1 == 1,
+        })
     }
 }
 

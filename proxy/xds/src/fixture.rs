@@ -108,6 +108,7 @@ pub(crate) fn http(table: &str) -> NetworkFilter {
         server_name: Some(HeaderValue::from_static("envoy")),
         preserve_header_case: false,
         options: Default::default(),
+        admission: Default::default(),
     })
 }
 

@@ -201,7 +201,8 @@ fn every_action() {
 fn every_cluster() {
     let tls = |sni: Option<&str>, insecure| ClientTls {
         sni: sni.map(Into::into),
-        ca: None,
+        ca: Trust::System,
+        crl: None,
         subject_alt_names: vec!["spiffe://td/ns/a/sa/b".into()],
         certificate: None,
         insecure_skip_verify: insecure,
@@ -351,6 +352,7 @@ fn gateways_logs_limits_and_header_case() {
                 server_name: None,
                 preserve_header_case: true,
                 options: Default::default(),
+                admission: Default::default(),
             }),
         )
     });
@@ -421,8 +423,12 @@ fn tls_contexts() {
     let mut gateway = listener("0.0.0.0_8443", 8443, Direction::Gateway);
     let mut chain = chain("default", FilterChainMatch::default(), http("http_proxy"));
     chain.tls = Some(ServerTls {
-        certificates: vec![CertificateFiles { certificate: "/c.pem".into(), key: "/k.pem".into() }],
-        client_ca: Some("/ca.pem".into()),
+        certificates: Certificates::Files(vec![CertificateFiles {
+            certificate: "/c.pem".into(),
+            key: "/k.pem".into(),
+        }]),
+        client_ca: Some(Trust::File("/ca.pem".into())),
+        crl: None,
         client_certificate_optional: true,
         subject_alt_names: vec!["a.example".into()],
         min_version: TlsVersion::V1_2,

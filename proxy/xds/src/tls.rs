@@ -6,13 +6,17 @@ use crate::{
 };
 use serde_json::{Value, json};
 use sidle_model::ir::{
-    ApplicationProtocol, CertificateFiles, ClientTls, ServerTls, TlsVersion, UpstreamProtocol,
+    ApplicationProtocol, CertificateFiles, Certificates, ClientTls, ServerTls, TlsVersion, Trust,
+    UpstreamProtocol,
 };
-use std::{net::IpAddr, path::Path};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 /// The transport socket that terminates TLS.
 pub(crate) fn downstream(tls: &ServerTls) -> Value {
-    let validation = tls.client_ca.as_ref().map(|ca| {
+    let validation = tls.client_ca.as_ref().and_then(Trust::file).map(|ca| {
         Object::new()
             .with("trusted_ca", file(ca))
             .with_list("match_typed_subject_alt_names", tls.subject_alt_names.iter().map(san).collect())
@@ -25,7 +29,7 @@ pub(crate) fn downstream(tls: &ServerTls) -> Value {
                 "tls_maximum_protocol_version": version(tls.max_version),
             }),
         )
-        .with_list("tls_certificates", tls.certificates.iter().map(certificate).collect())
+        .with_list("tls_certificates", tls.certificates.files().iter().map(certificate).collect())
         .with_some("validation_context", validation)
         .with_list("alpn_protocols", tls.alpn.iter().map(|protocol| alpn(*protocol).into()).collect());
     extension(
@@ -44,7 +48,10 @@ pub(crate) fn upstream(context: &Context<'_>, tls: &ClientTls, protocol: Upstrea
     };
     let common = Object::new()
         .with("tls_params", json!({"tls_minimum_protocol_version": version(tls.min_version)}))
-        .with_list("tls_certificates", tls.certificate.iter().map(certificate).collect())
+        .with_list(
+            "tls_certificates",
+            tls.certificate.iter().flat_map(Certificates::files).map(certificate).collect(),
+        )
         .with_some(
             "validation_context",
             (!tls.insecure_skip_verify).then(|| validation(tls, context.system_ca)),
@@ -81,7 +88,7 @@ fn validation(tls: &ClientTls, system_ca: &Path) -> Object {
         (names, _) => names.iter().map(san).collect(),
     };
     Object::new()
-        .with("trusted_ca", file(tls.ca.as_deref().unwrap_or(system_ca)))
+        .with("trusted_ca", file(tls.ca.file().map_or(system_ca, PathBuf::as_path)))
         .with_list("match_typed_subject_alt_names", names)
 }
 
@@ -137,7 +144,8 @@ mod tests {
     fn the_server_name_is_what_the_certificate_must_say() {
         let tls = ClientTls {
             sni: Some("a.example".into()),
-            ca: None,
+            ca: Trust::System,
+            crl: None,
             subject_alt_names: Vec::new(),
             certificate: None,
             insecure_skip_verify: false,

@@ -1,6 +1,6 @@
 //! Clusters: groups of endpoints with one policy.
 
-use super::TlsVersion;
+use super::ClientTls;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -147,23 +147,6 @@ pub enum UpstreamProtocol {
     Http2,
     /// What the client speaks (undeclared ports, `useClientProtocol`).
     AsDownstream,
-}
-
-/// TLS to a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ClientTls {
-    /// Server name; `None`: the host of the request's authority.
-    pub sni: Option<Arc<str>>,
-    /// PEM bundle to trust; `None`: the system's.
-    pub ca: Option<PathBuf>,
-    /// Names of which the server must have one; empty: the SNI.
-    pub subject_alt_names: Vec<String>,
-    /// Certificate to present.
-    pub certificate: Option<super::CertificateFiles>,
-    /// No checks at all.
-    pub insecure_skip_verify: bool,
-    /// Lowest version; TLS 1.2 unless said.
-    pub min_version: TlsVersion,
 }
 
 /// Bounds on the use of a cluster by this process.

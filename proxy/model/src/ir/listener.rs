@@ -1,6 +1,6 @@
 //! Listeners: sockets, and what happens to the connections that arrive on them.
 
-use super::{HostPattern, Origin, WeightedCluster};
+use super::{Admission, HostPattern, Origin, ServerTls, WeightedCluster};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// A socket to bind.
@@ -123,6 +123,8 @@ pub struct HttpConnectionManager {
     pub preserve_header_case: bool,
     /// What is taken from clients, and how.
     pub options: HttpOptions,
+    /// Who may ask at all.
+    pub admission: Admission,
 }
 
 /// What is taken from clients, and how.
@@ -177,41 +179,4 @@ pub struct TcpProxy {
     pub route_name: Arc<str>,
     /// The rule that chose.
     pub origin: Origin,
-}
-
-/// TLS termination.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ServerTls {
-    /// Certificate chains and keys, PEM files; chosen by key type.
-    pub certificates: Vec<CertificateFiles>,
-    /// PEM bundle that client certificates must chain to; `None`: none is asked for.
-    pub client_ca: Option<PathBuf>,
-    /// Whether a client may come without a certificate although there is a [`Self::client_ca`].
-    pub client_certificate_optional: bool,
-    /// Subject alternative names of which the client must have one; empty: any.
-    pub subject_alt_names: Vec<String>,
-    /// Lowest version; TLS 1.2 unless said.
-    pub min_version: TlsVersion,
-    /// Highest version; TLS 1.3 unless said.
-    pub max_version: TlsVersion,
-    /// Offered ALPN protocols, best first.
-    pub alpn: Vec<ApplicationProtocol>,
-}
-
-/// One certificate chain with its key.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CertificateFiles {
-    /// PEM chain, leaf first.
-    pub certificate: PathBuf,
-    /// PEM key.
-    pub key: PathBuf,
-}
-
-/// A TLS version that this proxy speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TlsVersion {
-    /// RFC 5246.
-    V1_2,
-    /// RFC 8446.
-    V1_3,
 }

@@ -6,6 +6,7 @@
 //! Not here: Istio's nouns, live state.
 //! Read: `listener` -> `route` -> `cluster` -> `settings`.
 
+mod admission;
 mod authority;
 mod cluster;
 mod format;
@@ -15,7 +16,9 @@ mod primitive;
 mod route;
 mod settings;
 mod share;
+mod tls;
 
+pub use admission::*;
 pub use authority::*;
 pub use cluster::*;
 pub use format::*;
@@ -24,6 +27,7 @@ pub use pattern::Pattern;
 pub use primitive::*;
 pub use route::*;
 pub use settings::*;
+pub use tls::*;
 
 use std::sync::Arc;
 

@@ -125,11 +125,12 @@ fn client_tls(tls: &istio::ClientTlsSettings, entry_names: &[String]) -> Option<
     let names = if tls.subject_alt_names.is_empty() { entry_names } else { &tls.subject_alt_names };
     Some(ir::ClientTls {
         sni: tls.sni.as_deref().map(Into::into),
-        ca: tls.ca_certificates.as_ref().map(Into::into),
+        ca: tls.ca_certificates.as_ref().map_or(ir::Trust::System, |path| ir::Trust::File(path.into())),
+        crl: None,
         subject_alt_names: names.to_vec(),
-        certificate: certificate.map(|(certificate, key)| ir::CertificateFiles {
-            certificate: certificate.into(),
-            key: key.into(),
+        certificate: certificate.map(|(certificate, key)| {
+            let files = ir::CertificateFiles { certificate: certificate.into(), key: key.into() };
+            ir::Certificates::Files(vec![files])
         }),
         insecure_skip_verify: tls.insecure_skip_verify.unwrap_or_default(),
         min_version: ir::TlsVersion::V1_2,

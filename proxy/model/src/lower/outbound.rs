@@ -142,6 +142,7 @@ pub(super) fn http_chain(name: &str, table: &str, matches: FilterChainMatch) -> 
             server_name: Some(HeaderValue::from_static("envoy")),
             preserve_header_case: false,
             options: Default::default(),
+            admission: Default::default(),
         }),
     }
 }

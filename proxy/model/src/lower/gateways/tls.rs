@@ -18,8 +18,8 @@ use super::{
 use crate::{
     diagnostic::codes,
     ir::{
-        ApplicationProtocol, CertificateFiles, FilterChain, FilterChainMatch, HostPattern,
-        RouteConfiguration, ServerTls, TlsVersion, Transport,
+        ApplicationProtocol, CertificateFiles, Certificates, FilterChain, FilterChainMatch, HostPattern,
+        RouteConfiguration, ServerTls, TlsVersion, Transport, Trust,
     },
     istio::{ServerTlsMode, ServerTlsSettings, TlsProtocol},
 };
@@ -197,8 +197,9 @@ fn server_tls(settings: &ServerTlsSettings, kind: Kind) -> Result<ServerTls, &'s
         _ => Vec::new(),
     };
     Ok(ServerTls {
-        certificates,
-        client_ca: client_ca.map(Into::into),
+        certificates: Certificates::Files(certificates),
+        client_ca: client_ca.map(|path| Trust::File(path.into())),
+        crl: None,
         client_certificate_optional: settings.mode == ServerTlsMode::OptionalMutual,
         subject_alt_names: settings.subject_alt_names.clone(),
         min_version: version(settings.min_protocol_version, TlsVersion::V1_2),

@@ -289,6 +289,7 @@ fn http_chain(name: &str, table: &str, matches: FilterChainMatch) -> FilterChain
             server_name: Some(HeaderValue::from_static("istio-envoy")),
             preserve_header_case: false,
             options: Default::default(),
+            admission: Default::default(),
         }),
     }
 }

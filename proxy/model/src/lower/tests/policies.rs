@@ -281,5 +281,5 @@ fn r14_tls_to_a_service() {
     );
     let mutual = mutual.unwrap();
     assert_eq!((mutual.sni.as_deref(), &mutual.subject_alt_names[..]), (Some("s"), &["x".to_owned()][..]));
-    assert_eq!(mutual.certificate.unwrap().key.to_str(), Some("/k"));
+    assert_eq!(mutual.certificate.unwrap().files()[0].key.to_str(), Some("/k"));
 }

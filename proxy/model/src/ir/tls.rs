@@ -1,0 +1,102 @@
+//! TLS: what is shown to the other end, and whom of them is believed.
+
+use super::ApplicationProtocol;
+use std::{path::PathBuf, sync::Arc};
+
+/// TLS termination.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServerTls {
+    /// What is shown to clients.
+    pub certificates: Certificates,
+    /// What client certificates must chain to; `None`: none is asked for.
+    pub client_ca: Option<Trust>,
+    /// PEM revocation lists of client certificates.
+    pub crl: Option<PathBuf>,
+    /// Whether a client may come without a certificate although there is a [`Self::client_ca`].
+    pub client_certificate_optional: bool,
+    /// Subject alternative names of which the client must have one; empty: any.
+    pub subject_alt_names: Vec<String>,
+    /// Lowest version; TLS 1.2 unless said.
+    pub min_version: TlsVersion,
+    /// Highest version; TLS 1.3 unless said.
+    pub max_version: TlsVersion,
+    /// Offered ALPN protocols, best first.
+    pub alpn: Vec<ApplicationProtocol>,
+}
+
+/// TLS to a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientTls {
+    /// Server name; `None`: the host of the request's authority.
+    pub sni: Option<Arc<str>>,
+    /// What the server's certificate must chain to.
+    pub ca: Trust,
+    /// PEM revocation lists of server certificates.
+    pub crl: Option<PathBuf>,
+    /// Names of which the server must have one; empty: the SNI.
+    pub subject_alt_names: Vec<String>,
+    /// What is shown to the server, if it asks.
+    pub certificate: Option<Certificates>,
+    /// No checks at all.
+    pub insecure_skip_verify: bool,
+    /// Lowest version; TLS 1.2 unless said.
+    pub min_version: TlsVersion,
+}
+
+/// What is shown to the other end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Certificates {
+    /// Chains and keys in PEM files; the first whose key type the other end understands.
+    Files(Vec<CertificateFiles>),
+    /// The workload's own identity, whatever its source.
+    Workload,
+}
+
+impl Certificates {
+    /// The files; none for the workload's own.
+    pub fn files(&self) -> &[CertificateFiles] {
+        match self {
+            Certificates::Files(files) => files,
+            Certificates::Workload => &[],
+        }
+    }
+}
+
+/// One certificate chain with its key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// PEM chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// Whose certificates are believed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// The system's roots.
+    System,
+    /// A PEM bundle.
+    File(PathBuf),
+    /// The roots of the workload's trust domain, and of those that it is federated with.
+    Workload,
+}
+
+impl Trust {
+    /// The bundle, where it is a file.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Trust::File(path) => Some(path),
+            Trust::System | Trust::Workload => None,
+        }
+    }
+}
+
+/// A TLS version that this proxy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}

@@ -77,3 +77,17 @@ async fn a_format_of_ones_own_can_tell_the_rule_that_matched() {
     let line = &lines(&folder, 1).await[0];
     assert!(line.starts_with("abc ") && line.contains("test.yaml:") && line.ends_with(" 200 100%"), "{line}");
 }
+
+#[tokio::test]
+async fn a_line_can_name_the_trace_that_its_request_belongs_to() {
+    let stage = Stage::new();
+    let settings = "  accessLogFormat: \"%TRACE_ID% %STREAM_ID%\\n\"\n";
+    let (folder, sidle) = start(&stage, settings);
+    let mut client = Client::http1(sidle.outbound()).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    for parent in [format!("00-{trace}-00f067aa0ba902b7-01"), format!("00-{trace}-01")] {
+        let ask = request("GET", HOST, "/").header("traceparent", parent).header("x-request-id", "id-1");
+        client.ask(ask).await;
+    }
+    assert_eq!(lines(&folder, 2).await, [format!("{trace} id-1"), "- id-1".to_owned()]);
+}

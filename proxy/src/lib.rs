@@ -12,6 +12,7 @@ pub mod codec;
 pub mod config;
 pub mod error;
 pub mod exchange;
+pub mod identity;
 pub mod listener;
 pub mod overload;
 pub mod policy;

@@ -8,6 +8,21 @@ pub enum TlsError {
     /// The workload's identity is asked for, and no source has delivered one.
     #[error("there is no workload certificate")]
     NoIdentity,
+    /// The workload's certificate has run out.
+    #[error("the workload certificate expired at {0}")]
+    IdentityExpired(crate::Moment),
+    /// A workload's certificate that no peer would believe.
+    #[error("not a workload certificate: {0}")]
+    NoSvid(&'static str),
+    /// A workload's certificate that does not lead to the roots that came with it.
+    #[error("the workload certificate does not lead to its roots: {0}")]
+    Untrusted(rustls::Error),
+    /// A file holds no revocation list, or one that cannot be used.
+    #[error("{}: no usable PEM revocation list in it", path.display())]
+    RevocationList {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Read {

@@ -1,14 +1,14 @@
-//! PEM files: certificates, keys, bundles of roots.
+//! PEM: certificates, keys, bundles of roots, revocation lists.
 //!
-//! In:  paths.   Out: parsed values, or the file's error.
+//! In:  paths, or text from elsewhere with a name for errors.   Out: parsed values, or the file's error.
 //! Invariants: nothing read from a key file outlives its use in memory, and none of it is in an error.
 
-use crate::TlsError;
+use crate::{TlsError, chains::RevocationLists};
 use rustls::{
     RootCertStore,
     crypto::aws_lc_rs::sign::any_supported_type,
     pki_types::{
-        CertificateDer, PrivateKeyDer,
+        CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
         pem::{self, PemObject},
     },
     sign::{CertifiedKey, SigningKey},
@@ -20,11 +20,65 @@ use zeroize::{Zeroize, Zeroizing};
 /// More than any bundle of roots holds.
 const LARGEST_FILE: u64 = 16 << 20;
 
+/// Roots, and the certificates that they were made from.
+#[derive(Debug)]
+pub struct Bundle {
+    /// As they were read; empty for the system's.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// What chains may end at.
+    pub roots: Arc<RootCertStore>,
+}
+
+impl Bundle {
+    /// Takes certificates, of which each has to be usable. `path` names them in errors.
+    ///
+    /// # Errors
+    /// [`TlsError::Certificate`].
+    pub fn new(certificates: Vec<CertificateDer<'static>>, path: &Path) -> Result<Self, TlsError> {
+        if certificates.is_empty() {
+            return Err(TlsError::NoCertificate { path: path.into() });
+        }
+        let mut roots = RootCertStore::empty();
+        for certificate in &certificates {
+            roots
+                .add(certificate.clone())
+                .map_err(|source| TlsError::Certificate { path: path.into(), source })?;
+        }
+        Ok(Bundle { certificates, roots: Arc::new(roots) })
+    }
+
+    /// Takes the text of a PEM bundle. `path` names it in errors.
+    ///
+    /// # Errors
+    /// [`TlsError`], when it is not one.
+    pub fn from_pem(text: &[u8], path: &Path) -> Result<Self, TlsError> {
+        Bundle::new(certificates_in(text, path)?, path)
+    }
+
+    /// Reads a PEM bundle.
+    ///
+    /// # Errors
+    /// [`TlsError`], when it cannot be used.
+    pub fn read(path: &Path) -> Result<Self, TlsError> {
+        Bundle::from_pem(&read(path)?, path)
+    }
+}
+
 /// A chain and its key, found to belong together.
-pub(crate) fn certified_key(files: &CertificateFiles) -> Result<Arc<CertifiedKey>, TlsError> {
-    let certified = CertifiedKey::new(certificates(&files.certificate)?, signing_key(&files.key)?);
+pub(crate) fn certified_key(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
+    let chain = certificates_in(&read(&files.certificate)?, &files.certificate)?;
+    pair(chain, signing_key(&files.key)?, files)
+}
+
+/// A chain and a key, if they belong together. `files` names them in errors.
+pub(crate) fn pair(
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<dyn SigningKey>,
+    files: &CertificateFiles,
+) -> Result<CertifiedKey, TlsError> {
+    let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
-        Ok(()) => Ok(Arc::new(certified)),
+        Ok(()) => Ok(certified),
         Err(rustls::Error::InconsistentKeys(_)) => {
             Err(TlsError::Mismatch { certificate: files.certificate.clone(), key: files.key.clone() })
         }
@@ -32,18 +86,17 @@ pub(crate) fn certified_key(files: &CertificateFiles) -> Result<Arc<CertifiedKey
     }
 }
 
-/// The roots in a bundle.
-pub(crate) fn roots(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|source| TlsError::Certificate { path: path.into(), source })?;
-    }
-    Ok(Arc::new(roots))
+/// The revocation lists in a file.
+pub(crate) fn revocation_lists(path: &Path) -> Result<RevocationLists, TlsError> {
+    let text = read(path)?;
+    let lists = CertificateRevocationListDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let lists = lists.map_err(|error| broken(path, &error))?;
+    RevocationLists::new(lists).ok_or_else(|| TlsError::RevocationList { path: path.into() })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+/// The certificates of a PEM text, at least one.
+pub(crate) fn certificates_in(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
     match certificates.map_err(|error| broken(path, &error))? {
         none if none.is_empty() => Err(TlsError::NoCertificate { path: path.into() }),
         certificates => Ok(certificates),
@@ -51,12 +104,21 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 /// The first key of a file, which may hold certificates too.
-fn signing_key(path: &Path) -> Result<Arc<dyn SigningKey>, TlsError> {
-    let text = Zeroizing::new(read(path)?);
-    let mut key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+pub(crate) fn signing_key(path: &Path) -> Result<Arc<dyn SigningKey>, TlsError> {
+    signing_key_in(&Zeroizing::new(read(path)?), path)
+}
+
+/// The first key of a PEM text.
+pub(crate) fn signing_key_in(text: &[u8], path: &Path) -> Result<Arc<dyn SigningKey>, TlsError> {
+    let key = PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
         pem::Error::NoItemsFound => TlsError::NoKey { path: path.into() },
         error => broken(path, &error),
     })?;
+    usable(key, path)
+}
+
+/// A key to sign with. The bytes that it came in are wiped.
+pub(crate) fn usable(mut key: PrivateKeyDer<'static>, path: &Path) -> Result<Arc<dyn SigningKey>, TlsError> {
     let signing = any_supported_type(&key);
     key.zeroize();
     // The library's reason says nothing that helps, and is left out lest it ever quotes.
@@ -64,7 +126,7 @@ fn signing_key(path: &Path) -> Result<Arc<dyn SigningKey>, TlsError> {
 }
 
 /// The whole file, so long as it is of a sane size.
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let error = |source| TlsError::Read { path: path.into(), source };
     let file = File::open(path).map_err(error)?;
     // One buffer from the start: growing would leave copies of a key behind.

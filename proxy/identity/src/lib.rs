@@ -1,20 +1,26 @@
-//! TLS: rustls configurations from the IR, and the check of the peer's name.
+//! TLS: who we are, whom we believe, and the rustls configurations that follow from it.
 //!
-//! In:  [`sidle_model::ir::ServerTls`] and [`sidle_model::ir::ClientTls`], and the files that they name.
-//! Out: `Arc`s of [`rustls::ServerConfig`] and [`rustls::ClientConfig`], or a [`TlsError`] that names the file.
+//! In:  [`sidle_model::ir::ServerTls`] and [`sidle_model::ir::ClientTls`], the files that they name, the workload's [`Svid`].
+//! Out: [`Live`] configurations, which give each new handshake a [`rustls::ServerConfig`] or [`rustls::ClientConfig`] of what is
+//! shown and believed now; or a [`TlsError`] that names the file.
 //! Invariants: chains are checked by webpki, never here; the cryptography is aws-lc-rs, given explicitly, so no process default
-//! is needed; no error and no log holds a byte of a key; no two configurations share session tickets.
-//! Not here: sockets and handshakes (`proxy/src/listener`, `proxy/src/upstream`), watching files, issuing certificates.
-//! Read: `server`, `client` -> `names` -> `verifier` -> `files`.
+//! is needed; no error and no log holds a byte of a key; no two configurations share session tickets; what is published was checked.
+//! Not here: sockets and handshakes (`proxy/src/listener`, `proxy/src/upstream`), watching files, asking for certificates
+//! (`proxy/src/identity`).
+//! Read: `workload` -> `server`, `client` -> `live` -> `verifier` -> `chains`, `names` -> `store` -> `files`.
 
+mod chains;
 mod client;
 mod error;
 mod files;
+mod live;
+mod moment;
 mod names;
 mod peer;
 mod provider;
 mod roots;
 mod server;
+mod store;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -22,6 +28,10 @@ mod workload;
 
 pub use client::client_config;
 pub use error::TlsError;
+pub use files::Bundle;
+pub use live::Live;
+pub use moment::Moment;
 pub use peer::{Peer, SpiffeId};
 pub use server::server_config;
-pub use workload::{Svid, Workload};
+pub use store::Reloaded;
+pub use workload::{Bundles, Svid, Workload};

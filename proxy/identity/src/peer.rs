@@ -103,6 +103,21 @@ impl Peer {
     }
 }
 
+/// The id of a leaf: its only URI. Nobody vouches for it yet.
+pub(crate) fn spiffe_id(leaf: &CertificateDer<'_>) -> Option<SpiffeId> {
+    let (_, x509) = X509Certificate::from_der(leaf).ok()?;
+    let alternatives = x509.subject_alternative_name().ok()??;
+    let mut uris = alternatives
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
+    match (uris.next(), uris.next()) {
+        (Some(uri), None) => SpiffeId::parse(uri),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

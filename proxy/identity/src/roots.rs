@@ -1,28 +1,18 @@
-//! Whom we believe: a file, or the roots that the system trusts, which are read once and shared by all.
+//! The roots that the system trusts, read once and shared by all.
 
-use crate::{TlsError, files};
+use crate::{TlsError, files::Bundle};
 use rustls::RootCertStore;
 use rustls_native_certs::CertificateResult;
-use sidle_model::ir::Trust;
 use std::sync::{Arc, OnceLock};
 
-/// The roots that `trust` stands for.
-pub(crate) fn of(trust: &Trust) -> Result<Arc<RootCertStore>, TlsError> {
-    match trust {
-        Trust::System => system(),
-        Trust::File(path) => files::roots(path),
-        Trust::Workload => Err(TlsError::NoIdentity),
-    }
-}
-
 /// The roots that the system trusts. A failure is not remembered: the next configuration looks again.
-fn system() -> Result<Arc<RootCertStore>, TlsError> {
-    static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+pub(crate) fn system() -> Result<Arc<Bundle>, TlsError> {
+    static SYSTEM: OnceLock<Arc<Bundle>> = OnceLock::new();
     if let Some(roots) = SYSTEM.get() {
         return Ok(roots.clone());
     }
-    let roots = usable(rustls_native_certs::load_native_certs())?;
-    Ok(SYSTEM.get_or_init(|| Arc::new(roots)).clone())
+    let roots = Arc::new(usable(rustls_native_certs::load_native_certs())?);
+    Ok(SYSTEM.get_or_init(|| Arc::new(Bundle { certificates: Vec::new(), roots })).clone())
 }
 
 /// What webpki can use of it. Systems carry roots that it cannot, and the others must not suffer from them.

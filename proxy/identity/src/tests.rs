@@ -1,6 +1,6 @@
 //! Handshakes in memory, between configurations made from files.
 
-use crate::{TlsError, client_config, server_config};
+use crate::{TlsError, Workload};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, SignatureAlgorithm,
 };
@@ -14,6 +14,9 @@ use sidle_model::ir::{
 };
 use std::{fs, path::PathBuf, sync::Arc};
 use tempfile::TempDir;
+
+mod mesh;
+mod rotation;
 
 /// A folder with an authority of its own.
 struct Authority {
@@ -78,6 +81,14 @@ impl Authority {
             min_version: TlsVersion::V1_2,
         }
     }
+}
+
+fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
+    crate::server_config(tls, &Workload::default())?.current()
+}
+
+fn client_config(tls: &ClientTls, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
+    crate::client_config(tls, alpn, &Workload::default())?.current()
 }
 
 fn dns(name: &str) -> SanType {

@@ -1,14 +1,22 @@
-//! Verifiers around webpki's, for what it does not decide: which names count, and whether to look at all.
+//! Who the other end must be: its chain, by whom we believe, then its name.
 //!
 //! In:  the peer's chain.   Out: accepted, or the alert's reason.
-//! Invariants: a chain is always checked by webpki first, names after. The one exception says so in its name.
+//! Invariants: a chain is always checked first, names after. A workload of the mesh has exactly one URI, a SPIFFE id, and is
+//! believed by the roots of its own trust domain only: no domain can vouch for another. The one verifier that checks
+//! nothing says so in its name.
 
-use crate::names::AcceptedNames;
+use crate::{
+    chains::{self, Purpose, RevocationLists},
+    live::Trusted,
+    names::AcceptedNames,
+    peer,
+    provider::provider,
+};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
+        verify_server_name,
     },
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
@@ -19,61 +27,160 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// A server whose chain leads to our roots and who has one of our names; the name that we connected to does not matter.
+/// Which names count.
 #[derive(Debug)]
-pub(crate) struct NamedServer {
-    pub roots: Arc<RootCertStore>,
-    pub names: AcceptedNames,
-    pub algorithms: WebPkiSupportedAlgorithms,
+pub(crate) enum Names {
+    /// The chain is enough.
+    Any,
+    /// The one that was connected to.
+    ServerName,
+    /// One of these; what was connected to does not matter.
+    Listed(AcceptedNames),
 }
 
-impl ServerCertVerifier for NamedServer {
+/// Why a workload's certificate is not believed, beyond what webpki says.
+#[derive(Debug, thiserror::Error)]
+enum NoWorkload {
+    #[error("its only URI has to be a SPIFFE id")]
+    NoSpiffeId,
+    #[error("nobody vouches for trust domain {0}")]
+    UnknownTrustDomain(Box<str>),
+}
+
+/// Checks the other end, client or server.
+#[derive(Debug)]
+pub(crate) struct PeerVerifier {
+    trust: Trusted,
+    names: Names,
+    lists: Option<Arc<RevocationLists>>,
+    algorithms: WebPkiSupportedAlgorithms,
+    hints: Vec<DistinguishedName>,
+    mandatory: bool,
+}
+
+impl PeerVerifier {
+    pub fn new(trust: Trusted, names: Names, lists: Option<Arc<RevocationLists>>) -> Self {
+        let hints = match &trust {
+            Trusted::Roots(bundle) => bundle.roots.subjects(),
+            Trusted::Mesh(svid) => svid.bundles.values().flat_map(|bundle| bundle.roots.subjects()).collect(),
+        };
+        let algorithms = provider().signature_verification_algorithms;
+        PeerVerifier { trust, names, lists, algorithms, hints, mandatory: true }
+    }
+
+    /// Lets clients come without a certificate.
+    pub fn optional(self) -> Self {
+        PeerVerifier { mandatory: false, ..self }
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        purpose: Purpose,
+    ) -> Result<(), Error> {
+        let roots = match &self.trust {
+            Trusted::Roots(bundle) => &bundle.roots,
+            Trusted::Mesh(svid) => {
+                let id = peer::spiffe_id(leaf).ok_or_else(|| refused(NoWorkload::NoSpiffeId))?;
+                let bundle = svid.bundles.get(id.trust_domain());
+                let unknown = || refused(NoWorkload::UnknownTrustDomain(id.trust_domain().into()));
+                &bundle.ok_or_else(unknown)?.roots
+            }
+        };
+        chains::verify((leaf, intermediates), roots, self.lists.as_ref(), self.algorithms, now, purpose)?;
+        match &self.names {
+            Names::Listed(names) if !names.accept(leaf) => {
+                Err(Error::InvalidCertificate(CertificateError::NotValidForName))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn refused(why: NoWorkload) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
+}
+
+/// What proves that the other end has the key: the same everywhere but where nothing is checked.
+macro_rules! checked_signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.algorithms.supported_schemes()
+        }
+    };
+}
+
+impl ServerCertVerifier for PeerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let parsed = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &parsed,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )?;
-        check_names(&self.names, end_entity).map(|()| ServerCertVerified::assertion())
+        self.verify(end_entity, intermediates, now, Purpose::Server)?;
+        if let Names::ServerName = self.names {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        }
+        Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
+    checked_signatures!();
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
         &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.verify(end_entity, intermediates, now, Purpose::Client)?;
+        Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    checked_signatures!();
 }
 
 /// Any server at all: `insecureSkipVerify`. Signatures are not checked either; whom would they prove?
 #[derive(Debug)]
 pub(crate) struct AnyServer {
-    pub algorithms: WebPkiSupportedAlgorithms,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl AnyServer {
+    pub fn new() -> Self {
+        AnyServer { algorithms: provider().signature_verification_algorithms }
+    }
 }
 
 impl ServerCertVerifier for AnyServer {
@@ -108,66 +215,5 @@ impl ServerCertVerifier for AnyServer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
-    }
-}
-
-/// A client that webpki's verifier accepts and who has one of our names.
-#[derive(Debug)]
-pub(crate) struct NamedClient {
-    pub chains: Arc<dyn ClientCertVerifier>,
-    pub names: AcceptedNames,
-}
-
-impl ClientCertVerifier for NamedClient {
-    fn offer_client_auth(&self) -> bool {
-        self.chains.offer_client_auth()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.chains.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chains.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.chains.verify_client_cert(end_entity, intermediates, now)?;
-        check_names(&self.names, end_entity).map(|()| verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
-}
-
-fn check_names(names: &AcceptedNames, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-    if names.accept(certificate) {
-        Ok(())
-    } else {
-        Err(Error::InvalidCertificate(CertificateError::NotValidForName))
     }
 }

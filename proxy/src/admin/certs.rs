@@ -1,4 +1,4 @@
-//! `/certs`: the certificates that the configuration names, as Envoy shows them.
+//! `/certs`: the workload's identity, and the certificates that the configuration names, as Envoy shows them.
 //!
 //! Invariants: no key is ever opened; a file that cannot be read is shown with the reason.
 
@@ -9,6 +9,7 @@ use super::{
 use http::StatusCode;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json as value};
+use sidle_identity::Svid;
 use sidle_model::ir::{CertificateFiles, Ir, Trust};
 use std::{
     collections::BTreeSet,
@@ -18,21 +19,25 @@ use std::{
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub(super) fn certs(ask: &Ask) -> Answer {
-    match ask.source.ir() {
-        Some(ir) => json(StatusCode::OK, &list(&ir)),
-        None => json(StatusCode::OK, &value!({ "certificates": [] })),
-    }
+    json(StatusCode::OK, &list(ask.source.ir().as_deref(), ask.source.svid().as_deref()))
 }
 
-/// An `envoy.admin.v3.Certificates`.
-pub(super) fn list(ir: &Ir) -> Value {
+/// An `envoy.admin.v3.Certificates`: the workload's own first.
+pub(super) fn list(ir: Option<&Ir>, svid: Option<&Svid>) -> Value {
     let now = SystemTime::now();
     let shown = |file: &Option<PathBuf>| file.as_deref().map(|file| read(file, now)).unwrap_or_default();
-    let list: Vec<_> = files(ir)
-        .iter()
-        .map(|(ca, chain)| value!({ "ca_cert": shown(ca), "cert_chain": shown(chain) }))
-        .collect();
-    value!({ "certificates": list })
+    let own = svid.map(|svid| {
+        let shown = |place: &str, certificates: &[CertificateDer<'_>]| -> Vec<_> {
+            certificates.iter().map(|certificate| describe(place, certificate, now)).collect()
+        };
+        let roots = svid.bundles.iter().flat_map(|(domain, bundle)| {
+            shown(&format!("workload, roots of {domain}"), &bundle.certificates)
+        });
+        value!({ "ca_cert": roots.collect::<Vec<_>>(), "cert_chain": shown("workload", &svid.certified.cert) })
+    });
+    let files = ir.map(files).unwrap_or_default();
+    let files = files.iter().map(|(ca, chain)| value!({ "ca_cert": shown(ca), "cert_chain": shown(chain) }));
+    value!({ "certificates": own.into_iter().chain(files).collect::<Vec<_>>() })
 }
 
 /// Bundle to trust, and chain to show.
@@ -63,14 +68,16 @@ fn read(path: &Path, now: SystemTime) -> Vec<Value> {
     let failed = |why: String| vec![value!({ "path": path.display().to_string(), "error": why })];
     let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match certificates {
-        Ok(certificates) => certificates.iter().map(|certificate| describe(path, certificate, now)).collect(),
+        Ok(certificates) => {
+            let path = path.display().to_string();
+            certificates.iter().map(|certificate| describe(&path, certificate, now)).collect()
+        }
         Err(error) => failed(error.to_string()),
     }
 }
 
 /// An `envoy.admin.v3.CertificateDetails`.
-fn describe(path: &Path, certificate: &CertificateDer<'_>, now: SystemTime) -> Value {
-    let path = path.display().to_string();
+fn describe(path: &str, certificate: &CertificateDer<'_>, now: SystemTime) -> Value {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
         return value!({ "path": path, "error": "not an X.509 certificate" });
     };

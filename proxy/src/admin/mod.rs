@@ -28,6 +28,7 @@ pub use table::Surface;
 use crate::config::ConfigStatus;
 use futures_util::future::BoxFuture;
 use sidle_balance::{ClusterUsage, EndpointSet};
+use sidle_identity::Svid;
 use sidle_model::ir;
 use sidle_telemetry::Telemetry;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub trait AdminSource: Send + Sync + 'static {
     fn config_status(&self) -> Arc<ConfigStatus>;
     /// What runs; `None` until the first configuration is in.
     fn ir(&self) -> Option<Arc<ir::Ir>>;
+    /// The workload's identity; `None` while it has none.
+    fn svid(&self) -> Option<Arc<Svid>>;
     /// Clusters with their endpoints as they are now.
     fn clusters(&self) -> Vec<ClusterView>;
     /// Listeners that are bound.

@@ -75,7 +75,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     get("/config_dump", "the configuration in Envoy's words", Slow(config::dump)),
     get("/clusters", "?format=json: clusters and their endpoints", Slow(clusters::clusters)),
     get("/listeners", "?format=json: listeners and their addresses", Quick(listeners::listeners)),
-    get("/certs", "certificates of the configuration's files", Slow(certs::certs)),
+    get(
+        "/certs",
+        "the workload's certificate and roots, and those of the configuration's files",
+        Slow(certs::certs),
+    ),
     get("/stats", "?filter=REGEX&usedonly&format=json|prometheus: metrics", Slow(stats::stats)),
     get("/stats/prometheus", "metrics for Prometheus", Slow(stats::prometheus)).also(&[Surface::Metrics]),
     get("/metrics", "the same", Slow(stats::prometheus)).also(&[Surface::Metrics]),

@@ -81,6 +81,9 @@ impl AdminSource for Fixed {
     fn ir(&self) -> Option<Arc<ir::Ir>> {
         Some(Arc::new(ir()))
     }
+    fn svid(&self) -> Option<Arc<sidle_identity::Svid>> {
+        None
+    }
     fn clusters(&self) -> Vec<ClusterView> {
         let endpoint = EndpointSpec {
             address: SocketAddr::from(([10, 0, 0, 1], 80)).into(),
@@ -370,7 +373,7 @@ async fn certificates_are_described_and_keys_are_not_read() {
         min_version: ir::TlsVersion::V1_2,
     };
     let clusters = [&pem, &missing].map(|ca| Arc::new(ir::Cluster { tls: Some(tls(ca)), ..cluster() }));
-    let list = certs::list(&ir::Ir { clusters: clusters.to_vec(), ..ir() });
+    let list = certs::list(Some(&ir::Ir { clusters: clusters.to_vec(), ..ir() }), None);
     let chain = &list["certificates"][0]["cert_chain"][0];
     assert_eq!(chain["subject_alt_names"][0]["dns"], "a.example");
     assert_eq!(chain["path"], pem.display().to_string());

@@ -14,6 +14,7 @@ mod state;
 use crate::{
     admin::{Server, Surface},
     config::{AttemptResult, Cause, Overrides, Reloader, WatchOptions},
+    identity,
     upstream::dns,
 };
 use publish::Publisher;
@@ -98,6 +99,9 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     }
     tokio::spawn(shutdown::reopen_logs_on_signal(state.clone()));
     tokio::spawn(memory::watch(state.clone()));
+    let (workload, metrics) = (state.workload().clone(), telemetry.clone());
+    tokio::spawn(identity::run(state.identity_settings(), workload.clone(), metrics.clone()));
+    tokio::spawn(identity::follow_files(workload, metrics, state.applied.clone()));
     let settings = reloader.running().map(|ir| ir.settings.clone()).unwrap_or_default();
     let (stop, stopped) = watch::channel(false);
     serve_admin(&settings, &state, stopped).await?;

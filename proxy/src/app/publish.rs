@@ -41,7 +41,8 @@ impl Publisher {
 
     fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), String> {
         let previous = self.running.as_ref().map(|running| running.shared.snapshot.load_full());
-        let built = config::build(ir, &version.to_string(), previous.as_deref(), self.state.telemetry())
+        let (telemetry, workload) = (self.state.telemetry(), self.state.workload());
+        let built = config::build(ir, &version.to_string(), previous.as_deref(), telemetry, workload)
             .map_err(|error| error.to_string())?;
         let workers = match &self.running {
             Some(running) => running.workers.len(),
@@ -92,6 +93,7 @@ impl Publisher {
         if let Some(previous) = previous {
             tokio::spawn(retire(previous));
         }
+        self.state.set_applied(&ir.settings);
         warn_of_restart(&running.settings, &ir.settings);
         Ok(())
     }

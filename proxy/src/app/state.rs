@@ -8,6 +8,7 @@ use crate::{
     worker::{Activity, Command, Shared},
 };
 use futures_util::future::BoxFuture;
+use sidle_identity::{Svid, Workload};
 use sidle_model::ir::{self, Direction, ListenAddress};
 use sidle_telemetry::Telemetry;
 use std::{
@@ -19,7 +20,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// How long log lines may take to reach their file when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -38,6 +39,11 @@ pub struct AppState {
     draining: AtomicBool,
     /// Somebody asked for the end.
     pub(super) quit: Notify,
+    workload: Workload,
+    /// Where the workload's identity comes from, as the configuration in force says.
+    identity: watch::Sender<Option<ir::Identity>>,
+    /// A configuration took effect.
+    pub(super) applied: Arc<Notify>,
 }
 
 impl AppState {
@@ -54,11 +60,32 @@ impl AppState {
             unhealthy: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             quit: Notify::new(),
+            workload: Workload::default(),
+            identity: watch::Sender::default(),
+            applied: Arc::default(),
         })
     }
 
     pub(super) fn telemetry(&self) -> &Arc<Telemetry> {
         &self.telemetry
+    }
+
+    pub(super) fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    pub(super) fn identity_settings(&self) -> watch::Receiver<Option<ir::Identity>> {
+        self.identity.subscribe()
+    }
+
+    /// A configuration with these settings took effect.
+    pub(super) fn set_applied(&self, settings: &ir::Settings) {
+        self.identity.send_if_modified(|known| {
+            let changed = *known != settings.identity;
+            known.clone_from(&settings.identity);
+            changed
+        });
+        self.applied.notify_one();
     }
 
     pub(super) fn set_status(&self, status: StatusCell) {
@@ -182,6 +209,11 @@ impl AdminSource for AppState {
             unmet.push("the first configuration is not in".to_owned());
             State::Initializing
         };
+        if self.identity.borrow().is_some()
+            && let Err(error) = self.workload.valid()
+        {
+            unmet.push(error.to_string());
+        }
         if self.unhealthy.load(SeqCst) {
             unmet.push("POST /healthcheck/fail was asked for".to_owned());
         }
@@ -194,6 +226,10 @@ impl AdminSource for AppState {
 
     fn ir(&self) -> Option<Arc<ir::Ir>> {
         self.snapshot().map(|snapshot| snapshot.ir.clone())
+    }
+
+    fn svid(&self) -> Option<Arc<Svid>> {
+        self.workload.current()
     }
 
     fn clusters(&self) -> Vec<ClusterView> {

@@ -16,6 +16,7 @@ use crate::{
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
 use sidle_balance::EndpointSpec;
+use sidle_identity::Workload;
 use sidle_model::ir;
 use sidle_routing::{Compiled, FilterChainTable, PathRewriter, RouteTable, WeightedIndex};
 use sidle_telemetry::{Telemetry, WorkloadLabels, log::AccessLog};
@@ -64,14 +65,17 @@ pub fn build(
     version: &str,
     previous: Option<&Snapshot>,
     telemetry: &Arc<Telemetry>,
+    workload: &Workload,
 ) -> Result<Built, BuildError> {
-    let mut clusters = Clusters { previous, telemetry, endpoint_updates: Vec::new(), to_resolve: Vec::new() };
+    let mut clusters =
+        Clusters { previous, telemetry, workload, endpoint_updates: Vec::new(), to_resolve: Vec::new() };
     let mut by_name = HashMap::with_capacity(ir.clusters.len());
     for config in &ir.clusters {
         by_name.insert(config.name.clone(), (config.clone(), clusters.carry_or_build(config)?));
     }
     let compiled = compiled_before(previous, &by_name);
-    let mut compile = Compiler { clusters: &by_name, tables: HashMap::new(), compiled, ir, previous };
+    let mut compile =
+        Compiler { clusters: &by_name, tables: HashMap::new(), compiled, ir, previous, workload };
     let mut listeners = HashMap::with_capacity(ir.listeners.len());
     for listener in &ir.listeners {
         listeners.insert(listener.name.clone(), Arc::new(compile.listener(listener)?));
@@ -104,6 +108,7 @@ fn access_log(
 struct Clusters<'a> {
     previous: Option<&'a Snapshot>,
     telemetry: &'a Arc<Telemetry>,
+    workload: &'a Workload,
     endpoint_updates: Vec<(Arc<Cluster>, Vec<EndpointSpec>)>,
     to_resolve: Vec<Arc<Cluster>>,
 }
@@ -125,9 +130,9 @@ impl Clusters<'_> {
                 return Ok(cluster.clone());
             }
         }
-        let cluster =
-            Cluster::build(config.clone(), before.map(|(_, cluster)| &**cluster), self.telemetry)
-                .map_err(|source| BuildError::Tls { place: format!("cluster {}", config.name), source })?;
+        let before = before.map(|(_, cluster)| &**cluster);
+        let cluster = Cluster::build(config.clone(), before, self.telemetry, self.workload)
+            .map_err(|source| BuildError::Tls { place: format!("cluster {}", config.name), source })?;
         let cluster = Arc::new(cluster);
         if matches!(config.discovery, ir::Discovery::StrictDns(_) | ir::Discovery::LogicalDns(_)) {
             self.to_resolve.push(cluster.clone());
@@ -165,6 +170,7 @@ struct Compiler<'a> {
     compiled: Compiled<RoutePlan>,
     ir: &'a ir::Ir,
     previous: Option<&'a Snapshot>,
+    workload: &'a Workload,
 }
 
 impl Compiler<'_> {
@@ -182,17 +188,19 @@ impl Compiler<'_> {
         chain: &ir::FilterChain,
         previous: Option<&ListenerPlan>,
     ) -> Result<Chain, BuildError> {
-        let tls =
-            chain.tls.as_ref().map(|tls| {
-                let known = previous.into_iter().flat_map(|plan| plan.chains.chains());
-                // An equal configuration keeps its session tickets.
-                match known.filter_map(|known| known.tls.as_ref()).find(|(known, _)| known == tls) {
-                    Some(known) => Ok(known.clone()),
-                    None => sidle_identity::server_config(tls).map(|config| (tls.clone(), config)).map_err(
-                        |source| BuildError::Tls { place: format!("listener {}", listener.name), source },
-                    ),
-                }
-            });
+        let tls = chain.tls.as_ref().map(|tls| {
+            let known = previous.into_iter().flat_map(|plan| plan.chains.chains());
+            // An equal configuration keeps its session tickets.
+            match known.filter_map(|known| known.tls.as_ref()).find(|(known, _)| known == tls) {
+                Some(known) => Ok(known.clone()),
+                None => sidle_identity::server_config(tls, self.workload)
+                    .map(|config| (tls.clone(), config))
+                    .map_err(|source| BuildError::Tls {
+                        place: format!("listener {}", listener.name),
+                        source,
+                    }),
+            }
+        });
         let filter = match &chain.filter {
             ir::NetworkFilter::Http(http) => Filter::Http(Arc::new(self.http(listener, http)?)),
             ir::NetworkFilter::Tcp(tcp) => Filter::Tcp(Arc::new(self.tcp(tcp)?)),

@@ -9,6 +9,7 @@ use crate::{
 use bytes::Bytes;
 use foldhash::HashMap;
 use http::{HeaderValue, StatusCode};
+use sidle_identity::Live;
 use sidle_model::ir;
 use sidle_routing::{FilterChainTable, PathRewriter, RouteTable, WeightedIndex};
 use sidle_telemetry::{WorkloadLabels, log::AccessLog};
@@ -47,8 +48,8 @@ pub struct ListenerPlan {
 pub struct Chain {
     /// Unique in its listener.
     pub name: Arc<str>,
-    /// Terminates TLS.
-    pub tls: Option<(ir::ServerTls, Arc<rustls::ServerConfig>)>,
+    /// Terminates TLS, as it is to be spoken when a handshake begins.
+    pub tls: Option<(ir::ServerTls, Arc<Live<rustls::ServerConfig>>)>,
     /// What reads the bytes.
     pub filter: Filter,
 }

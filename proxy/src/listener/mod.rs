@@ -156,7 +156,14 @@ async fn connection(
         unless_drained(&worker, &drain, inspect::inspect(&mut stream, plan, &origin, &open.metrics)).await;
     let Some((chain, mut seen)) = inspected else { return };
     if let Some((_, config)) = &chain.tls {
-        let handshake = tokio_rustls::TlsAcceptor::from(config.clone()).accept(stream);
+        let config = match config.current() {
+            Ok(config) => config,
+            Err(error) => {
+                open.metrics.tls_handshake_failed();
+                return tracing::debug!(peer = ?origin.peer, %error, "TLS cannot be spoken");
+            }
+        };
+        let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
         match tokio::time::timeout(limits.tls_handshake_timeout, handshake).await {
             Ok(Ok(tls)) => stream = tls.into(),
             Ok(Err(error)) => {

@@ -3,6 +3,7 @@
 use super::Connector;
 use arc_swap::ArcSwap;
 use sidle_balance::{ClusterUsage, EndpointAddr, EndpointSet, EndpointSpec};
+use sidle_identity::{TlsError, Workload};
 use sidle_model::ir;
 use sidle_telemetry::{ClusterMetrics, Telemetry};
 use std::{
@@ -39,10 +40,11 @@ impl Cluster {
         config: Arc<ir::Cluster>,
         previous: Option<&Cluster>,
         telemetry: &Arc<Telemetry>,
-    ) -> Result<Self, sidle_identity::TlsError> {
+        workload: &Workload,
+    ) -> Result<Self, TlsError> {
         let connector = match previous.filter(|cluster| cluster.connector.fits(&config)) {
             Some(cluster) => cluster.connector.clone(),
-            None => Arc::new(Connector::build(&config)?),
+            None => Arc::new(Connector::build(&config, workload)?),
         };
         let before = previous.map(|cluster| cluster.endpoints.load_full());
         let literal = literal_endpoints(&config);
@@ -171,7 +173,9 @@ pub(crate) mod tests {
     #[test]
     fn names_that_stay_keep_their_addresses_when_the_policy_changes() {
         let telemetry = Telemetry::new();
-        let first = Cluster::build(named(&[("a.test", 1), ("b.test", 1)]), None, &telemetry).unwrap();
+        let first =
+            Cluster::build(named(&[("a.test", 1), ("b.test", 1)]), None, &telemetry, &Workload::default())
+                .unwrap();
         assert!(!first.is_resolved() && addresses(&first).is_empty());
         let found = |name: &str, ip: [u8; 4]| {
             let address = EndpointAddr::Socket(SocketAddr::from((ip, 80)));
@@ -179,7 +183,7 @@ pub(crate) mod tests {
         };
         first.update_endpoints(vec![found("a.test", [127, 0, 0, 2]), found("b.test", [127, 0, 0, 3])]);
         let changed = named(&[("a.test", 5), ("c.test", 1), ("127.0.0.9", 2)]);
-        let next = Cluster::build(changed, Some(&first), &telemetry).unwrap();
+        let next = Cluster::build(changed, Some(&first), &telemetry, &Workload::default()).unwrap();
         assert!(next.is_resolved());
         assert_eq!(addresses(&next), [("127.0.0.2:80".to_owned(), 5), ("127.0.0.9:80".to_owned(), 2)]);
         let state = |cluster: &Cluster| cluster.endpoints.load().endpoints()[0].state.clone();
@@ -195,7 +199,8 @@ pub(crate) mod tests {
 
     #[test]
     fn an_endpoint_that_leaves_is_told() {
-        let cluster = Cluster::build(named(&[("a.test", 1)]), None, &Telemetry::new()).unwrap();
+        let cluster =
+            Cluster::build(named(&[("a.test", 1)]), None, &Telemetry::new(), &Workload::default()).unwrap();
         let found = |last| {
             let address = EndpointAddr::Socket(SocketAddr::from(([127, 0, 0, last], 80)));
             EndpointSpec::resolved(&endpoint(&cluster), address)

@@ -6,6 +6,7 @@
 use crate::{codec::Stream, error::ProxyError};
 use rustls::pki_types::ServerName;
 use sidle_balance::EndpointAddr;
+use sidle_identity::{Live, TlsError, Workload};
 use sidle_model::ir;
 use std::{
     future::Future,
@@ -43,9 +44,9 @@ pub struct Connector {
 
 /// What the cluster offers in TLS, by what is to be spoken inside.
 struct TlsPlan {
-    http1: Arc<rustls::ClientConfig>,
-    http2: Arc<rustls::ClientConfig>,
-    bytes: Arc<rustls::ClientConfig>,
+    http1: Arc<Live<rustls::ClientConfig>>,
+    http2: Arc<Live<rustls::ClientConfig>>,
+    bytes: Arc<Live<rustls::ClientConfig>>,
     sni: Option<Arc<str>>,
 }
 
@@ -65,19 +66,14 @@ impl Connector {
     ///
     /// # Errors
     /// Files that are missing or hold no usable PEM.
-    pub fn build(config: &ir::Cluster) -> Result<Self, sidle_identity::TlsError> {
+    pub fn build(config: &ir::Cluster, workload: &Workload) -> Result<Self, TlsError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let tls = config.tls.as_ref().map(|tls| {
-            let bytes = sidle_identity::client_config(tls, &[])?; // files are read once, sessions kept together
-            let with_alpn = |protocol: &[u8]| {
-                let mut config = rustls::ClientConfig::clone(&bytes);
-                config.alpn_protocols = vec![protocol.to_vec()];
-                Arc::new(config)
-            };
+            let offering = |alpn: &[&[u8]]| sidle_identity::client_config(tls, alpn, workload);
             Ok(TlsPlan {
-                http1: with_alpn(b"http/1.1"),
-                http2: with_alpn(b"h2"),
-                bytes,
+                http1: offering(&[b"http/1.1"])?,
+                http2: offering(&[b"h2"])?,
+                bytes: offering(&[])?,
                 sni: tls.sni.clone(),
             })
         });
@@ -131,7 +127,7 @@ impl Connector {
         let made = match &self.tls {
             None => ServiceBuilder::new().timeout(self.timeout).service(Tcp).oneshot(connect).await,
             Some(plan) => {
-                let tls = Tls { inner: Tcp, config: plan.config(target), name: plan.name(host)? };
+                let tls = Tls { inner: Tcp, config: plan.config(target)?, name: plan.name(host)? };
                 ServiceBuilder::new().timeout(self.timeout).service(tls).oneshot(connect).await
             }
         };
@@ -152,13 +148,14 @@ fn reason(error: &io::Error) -> String {
 }
 
 impl TlsPlan {
-    fn config(&self, target: Target) -> Arc<rustls::ClientConfig> {
-        match target {
+    /// For the handshake that begins now.
+    fn config(&self, target: Target) -> Result<Arc<rustls::ClientConfig>, ProxyError> {
+        let offering = match target {
             Target::Http1 => &self.http1,
             Target::Http2 => &self.http2,
             Target::Bytes => &self.bytes,
-        }
-        .clone()
+        };
+        offering.current().map_err(|error| ProxyError::ConnectFailure(format!("TLS: {error}").into()))
     }
 
     fn name(&self, host: &str) -> Result<ServerName<'static>, ProxyError> {

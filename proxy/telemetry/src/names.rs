@@ -126,6 +126,11 @@ families! {
     CONFIG_RELOADS = Counter "sidle_config_reloads_total" &["result"], "Attempts to load the configuration: applied, unchanged or rejected.";
     CONFIG_INFO = Gauge "sidle_config_info" &["version"], "Always 1; tells which configuration is in force.";
 
+    CERTIFICATE_LEFT = Gauge "istio_agent_cert_expiry_seconds" &["resource_name"], "Until the workload's certificate (default) or the first of its roots (ROOTCA) runs out; negative when it has.";
+    IDENTITY_ROTATIONS = Counter "sidle_identity_rotations_total" &[], "Times that the workload was given another certificate or other roots, the first included.";
+    IDENTITY_FAILURES = Counter "sidle_identity_failures_total" &[], "Attempts to get the workload's identity that failed; what was had stays in use.";
+    TLS_FILES = Counter "sidle_tls_files_reloads_total" &["result"], "Changes of certificate files that the configuration names: applied, or rejected because they cannot be used.";
+
     LISTENER_ACTIVE = Gauge "sidle_listener_connections_active" &["listener"], "Downstream connections that are open.";
     LISTENER_ACCEPTED = Counter "sidle_listener_connections_total" &["listener"], "Downstream connections that were accepted.";
     LISTENER_REFUSED = Counter "sidle_listener_connections_refused_total" &["listener", "limit"], "Downstream connections that a limit kept out: connections, source, descriptors or memory.";

@@ -73,7 +73,7 @@ fn server_tls(tls: &ServerTlsSettings, at: At<'_>, report: &mut Report<'_>) {
     }
 }
 
-fn exists(path: Option<&str>, at: At<'_>, report: &mut Report<'_>) {
+pub(super) fn exists(path: Option<&str>, at: At<'_>, report: &mut Report<'_>) {
     let Some(path) = path.filter(|path| !Path::new(path).is_file()) else { return };
     let place = std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string());
     let relative = if Path::new(path).is_relative() { ", seen from the working directory" } else { "" };

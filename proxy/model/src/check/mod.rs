@@ -15,6 +15,7 @@ mod headers;
 mod http_action;
 mod http_match;
 mod http_route;
+mod identity;
 mod kubernetes;
 mod l4_route;
 mod metadata;

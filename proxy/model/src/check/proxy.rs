@@ -3,6 +3,7 @@
 use super::{
     http_action::retries,
     http_match::labels,
+    identity,
     report::{At, Report},
     sidecar::outbound_traffic_policy,
     values,
@@ -24,6 +25,9 @@ pub(super) fn check(spec: &Proxy, report: &mut Report<'_>) {
     }
     if let Some(limits) = &spec.limits {
         check_limits(limits, root.to("limits"), report);
+    }
+    if let Some(identity) = &spec.identity {
+        identity::check(identity, root.to("identity"), report);
     }
     if let Some(policy) = &spec.outbound_traffic_policy {
         outbound_traffic_policy(policy, root.to("outboundTrafficPolicy"), report);

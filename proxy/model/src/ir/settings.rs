@@ -1,7 +1,7 @@
 //! Process settings: what `kind: Proxy` and the command line decide. Changes to sockets and workers need a restart; the
 //! rest is applied with the next snapshot.
 
-use super::Format;
+use super::{Format, Identity};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Process settings.
@@ -21,6 +21,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Access log; `None`: off.
     pub access_log: Option<AccessLog>,
+    /// Where the workload's identity comes from; `None`: it has none.
+    pub identity: Option<Identity>,
 }
 
 impl Default for Settings {
@@ -33,6 +35,7 @@ impl Default for Settings {
             drain: Drain::default(),
             limits: Limits::default(),
             access_log: None,
+            identity: None,
         }
     }
 }

@@ -8,8 +8,9 @@ use super::registry::selects;
 use crate::{
     config::{Config, Resource, age_order},
     ir::{
-        AccessLog, AccessLogFormat, Direction, Drain, Format, HttpConnectionManager, Limits, Listener,
-        NetworkFilter, Node, PathNormalization, Settings, UnderscoresAction,
+        AccessLog, AccessLogFormat, CertificateFiles, Direction, Drain, Format, HttpConnectionManager,
+        Identity, IdentitySource, Limits, Listener, NetworkFilter, Node, PathNormalization, Settings,
+        UnderscoresAction,
     },
     sidle::{self, AccessLogEncoding, HeadersWithUnderscoresAction, NormalizationType, Proxy},
 };
@@ -110,7 +111,29 @@ pub(super) fn lower(proxy: Option<&Proxy>) -> Settings {
         drain: proxy.drain.as_ref().map_or(defaults.drain, drain),
         limits: proxy.limits.as_ref().map_or(defaults.limits, limits),
         access_log: access_log(proxy),
+        identity: proxy.identity.as_ref().and_then(identity),
     }
+}
+
+/// `None`: it names no source, which `check` refuses.
+fn identity(identity: &sidle::Identity) -> Option<Identity> {
+    let source = match identity {
+        sidle::Identity { directory: Some(folder), .. } => IdentitySource::Folder(folder.into()),
+        sidle::Identity {
+            certificate_chain: Some(certificate),
+            private_key: Some(key),
+            root_certificates: Some(roots),
+            ..
+        } => IdentitySource::Files {
+            pair: CertificateFiles { certificate: certificate.into(), key: key.into() },
+            roots: roots.into(),
+        },
+        _ => return None,
+    };
+    let bundles = identity.trust_bundles.iter();
+    let trust_bundles =
+        bundles.map(|bundle| (bundle.trust_domain.clone(), bundle.root_certificates.clone().into()));
+    Some(Identity { source, aliases: Vec::new(), trust_bundles: trust_bundles.collect() })
 }
 
 fn drain(drain: &sidle::Drain) -> Drain {

@@ -4,6 +4,10 @@
 //! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
 //! Not here: the defaults themselves (`crate::ir::Settings`).
 
+mod identity;
+
+pub use identity::{Identity, TrustBundle};
+
 use crate::{
     Duration,
     istio::{HttpRetry, OutboundTrafficPolicy, non_empty},
@@ -69,6 +73,8 @@ pub struct Proxy {
     pub headers_with_underscores_action: Option<HeadersWithUnderscoresAction>,
     /// What stands in front of gateways.
     pub gateway_topology: Option<GatewayTopology>,
+    /// Where the workload's identity comes from.
+    pub identity: Option<Identity>,
 }
 
 /// How paths are normalised before they are matched. Istio's `pathNormalization`.

@@ -8,6 +8,7 @@
 
 mod export;
 mod histogram;
+mod identity;
 mod labels;
 mod owned;
 mod process;
@@ -19,6 +20,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
+pub use identity::IdentityMetrics;
 pub use labels::{
     ConnectionSecurityPolicy, Reporter, RequestLabels, RequestProtocol, TcpLabels, WorkloadLabels,
 };
@@ -55,6 +57,7 @@ pub struct Telemetry {
     hops: Arc<Hops>,
     started: Instant,
     process: ProcessWide,
+    identity: IdentityMetrics,
 }
 
 /// Metrics that come and go with the configuration.
@@ -106,9 +109,10 @@ impl Telemetry {
         let budget = Budget::new(limit);
         let hops = Arc::new(Hops::new(Arc::clone(&budget)));
         let process = ProcessWide::new(&registry);
+        let identity = IdentityMetrics::new(&registry);
         register(&registry, process::Process);
         register(&registry, Shared(Arc::clone(&hops)));
-        Arc::new(Telemetry { registry, hops, started: Instant::now(), process })
+        Arc::new(Telemetry { registry, hops, started: Instant::now(), process, identity })
     }
 
     /// Everything as text, and its content type. Whatever the client would like, it gets text 0.0.4, which every
@@ -116,6 +120,7 @@ impl Telemetry {
     pub fn encode(&self, _accept: Option<&str>) -> (&'static str, Vec<u8>) {
         self.sweep(Instant::now());
         self.process.uptime.set(self.uptime().as_secs() as i64);
+        self.identity.reckon();
         let mut text = Vec::new();
         // The encoder only fails on empty families, which the registry leaves out, and on a broken writer.
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
@@ -138,6 +143,11 @@ impl Telemetry {
     /// The metrics of a cluster.
     pub fn cluster_metrics(&self, name: &Arc<str>) -> Arc<ClusterMetrics> {
         self.hops.owned.cluster(name)
+    }
+
+    /// The metrics of the workload's identity.
+    pub fn identity(&self) -> &IdentityMetrics {
+        &self.identity
     }
 
     /// The metrics of a listener.

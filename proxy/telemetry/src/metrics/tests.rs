@@ -79,6 +79,7 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     listener.connection_opened();
     listener.http2_flood(Http2Flood::Stalled);
     telemetry.reloaded(Reload::Applied("v1"));
+    telemetry.identity().rotated(0, u64::MAX);
     [requests, tcp, cluster, listener]
 }
 
@@ -99,6 +100,8 @@ fn every_family_of_the_list_is_shown_and_no_other() {
     assert_eq!(value(&text, "sidle_cluster_overflows_total", &["limit=\"pending\""]), 1.0);
     assert_eq!(value(&text, "sidle_listener_connections_active", &["virtualOutbound"]), 1.0);
     assert_eq!(value(&text, "sidle_http2_floods_total", &["virtualOutbound", "kind=\"stalled\""]), 1.0);
+    assert!(value(&text, "istio_agent_cert_expiry_seconds", &["default"]) < 0.0, "it has run out");
+    assert!(value(&text, "istio_agent_cert_expiry_seconds", &["ROOTCA"]) > 0.0);
     assert_eq!(value(&text, "istio_tcp_sent_bytes_total", &["response_flags=\"-\""]), 7.0);
     assert_eq!(value(&text, "istio_tcp_connections_closed_total", &["response_flags=\"UF\""]), 1.0);
 }

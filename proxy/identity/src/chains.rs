@@ -1,0 +1,91 @@
+//! Whether a certificate's chain leads to a root, now, for this use, and nothing on it was revoked.
+//!
+//! In:  a leaf, what came with it, roots, revocation lists.   Out: yes, or the alert's reason.
+//! Invariants: webpki decides, with its bounds on length and work. Where there are revocation lists, each certificate below
+//! the root must be covered by one that has not run out, as in Envoy: a list that is missing or stale must not let in whom it names.
+//! Not here: names (`names`, `verifier`).
+
+use rustls::{
+    CertificateError, Error, OtherError, RootCertStore,
+    crypto::WebPkiSupportedAlgorithms,
+    pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime},
+};
+use std::sync::Arc;
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationOptionsBuilder,
+};
+
+/// Revocation lists of a file, at least one.
+#[derive(Debug)]
+pub(crate) struct RevocationLists {
+    parsed: Vec<CertRevocationList<'static>>,
+    text: Vec<CertificateRevocationListDer<'static>>,
+}
+
+impl RevocationLists {
+    /// Parses them; `None`: there are none, or one is broken.
+    pub fn new(text: Vec<CertificateRevocationListDer<'static>>) -> Option<Self> {
+        let parsed = text.iter().map(|list| OwnedCertRevocationList::from_der(list).map(Into::into));
+        let parsed = parsed.collect::<Result<Vec<_>, _>>().ok()?;
+        (!parsed.is_empty()).then_some(RevocationLists { parsed, text })
+    }
+}
+
+impl PartialEq for RevocationLists {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// What a certificate is shown for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Client,
+    Server,
+}
+
+/// Checks a chain.
+pub(crate) fn verify(
+    (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+    roots: &RootCertStore,
+    lists: Option<&Arc<RevocationLists>>,
+    algorithms: WebPkiSupportedAlgorithms,
+    now: UnixTime,
+    purpose: Purpose,
+) -> Result<(), Error> {
+    let leaf = EndEntityCert::try_from(leaf).map_err(reason)?;
+    let lists: Vec<_> = lists.iter().flat_map(|lists| &lists.parsed).collect();
+    // Without lists there is nothing to ask.
+    let revocation = RevocationOptionsBuilder::new(&lists).ok();
+    let revocation =
+        revocation.map(|revocation| revocation.with_expiration_policy(ExpirationPolicy::Enforce).build());
+    let usage = match purpose {
+        Purpose::Client => KeyUsage::client_auth(),
+        Purpose::Server => KeyUsage::server_auth(),
+    };
+    leaf.verify_for_usage(algorithms.all, &roots.roots, intermediates, now, usage, revocation, None)
+        .map(drop)
+        .map_err(reason)
+}
+
+/// The error that makes rustls send the right alert.
+fn reason(error: webpki::Error) -> Error {
+    use webpki::Error::*;
+    let reason = match error {
+        BadDer | BadDerTime | TrailingData(_) => CertificateError::BadEncoding,
+        CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before },
+        CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        InvalidCertValidity => CertificateError::Expired,
+        UnknownIssuer => CertificateError::UnknownIssuer,
+        CertRevoked => CertificateError::Revoked,
+        UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
+        CrlExpired { time, next_update } => {
+            CertificateError::ExpiredRevocationListContext { time, next_update }
+        }
+        InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    };
+    Error::InvalidCertificate(reason)
+}

@@ -1,0 +1,41 @@
+//! Certificate files that the configuration names, read again when they change.
+//!
+//! Invariant: a file that has become unusable leaves what was read before in use, and the log says so once.
+
+use crate::config::{FileSource, WatchOptions};
+use sidle_identity::Workload;
+use sidle_telemetry::Telemetry;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Follows the files of the configuration in force until the process ends; `applied` tells when that is another.
+pub async fn follow_files(workload: Workload, telemetry: Arc<Telemetry>, applied: Arc<Notify>) {
+    loop {
+        let paths = workload.file_paths();
+        let source = FileSource::watch(paths.iter().cloned().collect(), WatchOptions::default()).await;
+        // What changed before the watch began.
+        reload(&workload, &telemetry).await;
+        loop {
+            tokio::select! {
+                () = source.changed() => reload(&workload, &telemetry).await,
+                () = applied.notified() => if workload.file_paths() != paths { break },
+            }
+        }
+    }
+}
+
+async fn reload(workload: &Workload, telemetry: &Telemetry) {
+    let reading = workload.clone();
+    // Fails only when the process is ending.
+    let Ok(reloaded) = tokio::task::spawn_blocking(move || reading.reload_files()).await else { return };
+    for file in reloaded {
+        telemetry.identity().file_changed(file.outcome.is_ok());
+        let path = file.path.display();
+        match file.outcome {
+            Ok(()) => tracing::info!(%path, "a certificate file has changed"),
+            Err(error) => {
+                tracing::warn!(%error, "a certificate file cannot be used; what was read before stays in use")
+            }
+        }
+    }
+}

@@ -69,7 +69,8 @@ async fn a_client_that_goes_away_ends_the_upstream_request() {
         let echo = Echo::start("v1");
         let sidle = Sidle::run(&service("echo", HOST, protocol, &[("v1", echo.port())]));
         let mut client = Client::http1(sidle.outbound()).await;
-        let ask = request("GET", HOST, "/?hang").body(sidle_test_support::echo::full("")).unwrap();
+        let ask =
+            request("GET", HOST, "/?bytes=1000000000").body(sidle_test_support::echo::full("")).unwrap();
         let response = client.send(ask).await.unwrap();
         drop((response, client));
         sidle_test_support::wait::eventually("the upstream to hear of it", || async {

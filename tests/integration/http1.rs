@@ -1,7 +1,10 @@
 //! HTTP/1.1 as an intermediary speaks it, byte by byte: what a correct client sends arrives as sent, and its connection is
 //! told the truth.
 
-use crate::stage::{HOST, Stage};
+use crate::{
+    raw::{OK, Raw, get},
+    stage::{HOST, Stage},
+};
 use sidle_test_support::{
     manifest::service,
     sidle::Sidle,
@@ -10,55 +13,13 @@ use sidle_test_support::{
 };
 use std::{
     io::{Read, Write},
-    net::TcpStream,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-
 /// A proxy in front of one upstream.
 fn run(server: &TcpServer) -> Sidle {
     Sidle::run(&service("echo", HOST, "HTTP", &[("v1", server.port())]))
-}
-
-/// A client on a raw socket.
-struct Raw(TcpStream, String);
-
-impl Raw {
-    fn connect(sidle: &Sidle) -> Self {
-        let stream = TcpStream::connect(sidle.outbound()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Raw(stream, String::new())
-    }
-
-    fn send(&mut self, text: &str) -> &mut Self {
-        self.0.write_all(text.as_bytes()).unwrap();
-        self
-    }
-
-    /// What came, once `until` holds of it.
-    fn read(&mut self, until: impl Fn(&str) -> bool) -> String {
-        let mut buffer = [0; 4096];
-        while !until(&self.1) {
-            let read = self.0.read(&mut buffer).unwrap_or_else(|error| panic!("{error} after {:?}", self.1));
-            assert!(read > 0, "closed after {:?}", self.1);
-            self.1.push_str(&String::from_utf8_lossy(&buffer[..read]));
-        }
-        std::mem::take(&mut self.1)
-    }
-
-    /// What comes until the proxy closes.
-    fn rest(&mut self) -> String {
-        let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest).unwrap();
-        std::mem::take(&mut self.1) + &String::from_utf8_lossy(&rest)
-    }
-}
-
-fn get(path: &str, fields: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n")
 }
 
 #[test]

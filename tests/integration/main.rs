@@ -1,10 +1,11 @@
 //! Behaviour tests: the real `sidle`, real sockets, real peers. One file for each behaviour.
 //!
 //! Not here: tests that need the machine for themselves (`load.rs`).
-//! Read: `stage.rs` (what most tests begin with), then any file.
+//! Read: `stage.rs` (what most tests begin with), `raw.rs` (bytes by hand), then any file.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod raw;
 mod stage;
 
 mod access_log;
@@ -26,6 +27,7 @@ mod faults;
 mod gateway;
 mod grpc;
 mod grpc_web;
+mod half_close;
 mod headers;
 mod hosts;
 mod http1;

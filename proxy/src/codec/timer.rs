@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::time::{Instant, Sleep};
 
@@ -29,10 +30,56 @@ impl Timer {
     }
 }
 
+/// Runs while nothing moves: the clock of a peer that takes no more.
+#[derive(Debug)]
+pub struct Stall {
+    patience: Duration,
+    /// What had moved, and since when no more has.
+    seen: Option<(u64, Instant)>,
+}
+
+impl Stall {
+    /// Zero: for ever.
+    pub fn new(patience: Duration) -> Self {
+        Stall { patience, seen: None }
+    }
+
+    /// Ready when `moved`, a count of bytes, has been the same for too long. `timer` is nobody else's meanwhile.
+    pub fn poll(&mut self, moved: u64, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<()> {
+        if self.patience.is_zero() {
+            return Poll::Pending;
+        }
+        let since = match self.seen {
+            Some((before, since)) if before == moved => since,
+            _ => self.seen.insert((moved, Instant::now())).1,
+        };
+        timer.poll(since + self.patience, cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{future::poll_fn, time::Duration};
+    use std::future::poll_fn;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_is_counted_from_the_last_byte() {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let (mut stall, mut timer, begun) = (Stall::new(PATIENCE), Timer::default(), Instant::now());
+        for moved in 1..4 {
+            assert!(poll_fn(|cx| Poll::Ready(stall.poll(moved, &mut timer, cx))).await.is_pending());
+            tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        }
+        poll_fn(|cx| stall.poll(4, &mut timer, cx)).await;
+        assert_eq!(begun.elapsed().as_secs(), 3 * 59 + 60);
+        let mut stall = Stall::new(Duration::ZERO);
+        assert!(poll_fn(|cx| Poll::Ready(stall.poll(4, &mut timer, cx))).await.is_pending());
+        tokio::time::sleep(PATIENCE).await;
+        assert!(
+            poll_fn(|cx| Poll::Ready(stall.poll(4, &mut timer, cx))).await.is_pending(),
+            "zero: for ever"
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_deadline_in_force_decides() {

@@ -14,7 +14,10 @@ use super::{
     upload::Upload,
     wire::{UploadError, Wire},
 };
-use crate::codec::{Authority, Body, BodyError, RequestHead, ResponseHead, Stream, hop_by_hop, timer::Timer};
+use crate::codec::{
+    Authority, Body, BodyError, RequestHead, ResponseHead, Stream, hop_by_hop,
+    timer::{Stall, Timer},
+};
 use bytes::BytesMut;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
@@ -25,7 +28,6 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use tokio::time::Instant;
 
 /// A response head's bytes and fields.
 const MAX_HEAD: usize = 64 << 10;
@@ -109,7 +111,7 @@ impl Client {
         };
         let mut scanner = parse::LineScanner::default();
         let (mut interim, mut closed) = (0, false);
-        let (mut stalled, mut timer) = (None, Timer::default());
+        let (mut stall, mut timer) = (Stall::new(patience), Timer::default());
         let found = poll_fn(|cx| {
             let mut wire = self.wire.borrow_mut();
             if !closed && !wire.has_sent() {
@@ -122,13 +124,8 @@ impl Client {
                         wire.cut_upload();
                         closed = true;
                     }
-                    Poll::Pending if !patience.is_zero() && !wire.output.is_empty() => {
-                        let written = wire.output.written();
-                        let since = match stalled {
-                            Some((before, since)) if before == written => since,
-                            _ => stalled.insert((written, Instant::now())).1,
-                        };
-                        if timer.poll(since + patience, cx).is_ready() {
+                    Poll::Pending if !wire.output.is_empty() => {
+                        if stall.poll(wire.output.written(), &mut timer, cx).is_ready() {
                             return Poll::Ready(Err(SendError::Stalled));
                         }
                     }

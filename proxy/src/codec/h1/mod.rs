@@ -5,8 +5,8 @@
 //! channel and no timer.
 //! Why not hyper's: its server can pass on no interim answer, takes `chunked, chunked` and a length beside a coding, and
 //! answers unreadable heads past every log.
-//! Read: `framing` (where messages end) -> `decode`, `encode`, `parse` (bytes; pure) -> `wire` (a connection) -> `server`,
-//! `client`. `convert` has what heads mean.
+//! Read: `framing` (where messages end) -> `decode`, `encode`, `parse` (bytes; pure) -> `wire` (a connection) -> `server`
+//! (-> `respond`, `presence`, `linger`), `client`. `convert` has what heads mean.
 
 mod casing;
 pub mod client;
@@ -14,8 +14,11 @@ mod convert;
 pub mod decode;
 mod encode;
 pub mod framing;
+mod linger;
 mod output;
 pub mod parse;
+mod presence;
+mod respond;
 mod server;
 mod upload;
 mod wire;

@@ -1,46 +1,35 @@
 //! The server's side: requests from a client, one after the other, and their answers.
 //!
 //! Invariants: a request is served only after the answer to the one before it was written; a head that stalls is answered
-//! 408 and closed, an idle connection is closed in silence, a client that does not take its answer is dropped; no byte behind a
-//! request leaves before its answer allows it. After an answer whose request was not read whole, the connection ends.
-//! Read: [`serve`] -> [`Server::next_head`] -> [`Server::request`] -> [`Server::respond`].
+//! 408 and closed, an idle connection is closed in silence; no byte behind a request leaves before its answer allows it.
+//! Not here: how answers are written (`respond`), whether the client still waits for them (`presence`).
+//! Read: [`serve`] -> [`Server::next_head`] -> [`Server::request`] -> [`Server::answer`].
 
 use super::{
     convert::{self, Persistence},
     decode::Decoder,
     encode,
     framing::{self, Framing},
-    parse,
-    upload::Upload,
+    linger, parse,
+    presence::{self, Probe},
+    respond::Asked,
     wire::Wire,
 };
 use crate::{
     codec::{Answer, Body, Duplex, Interim, RequestHead, ResponseHead, Stream, Tunnel, timer::Timer},
     error::Refusal,
     exchange::{self, Glimpse},
-    listener::{Connection, Fault},
+    listener::Connection,
 };
-use http::{Method, StatusCode, Version};
-use http_body::Body as _;
+use http::{Method, Version};
 use std::{
     cell::RefCell,
     future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
-    time::Duration,
+    task::Poll,
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time::Instant,
-};
-
-/// A body that the application did not want is read over if it is no longer than this; else the connection ends.
-const SKIP: u64 = 64 << 10;
-/// How long a client may still send before a connection that we closed is gone, and how much: closing at once would make the
-/// kernel throw away an answer that the client has not read yet.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 << 10;
+use tokio::time::Instant;
 
 /// Serves one connection until it ends.
 pub async fn serve(stream: Stream, connection: Rc<Connection>) {
@@ -48,16 +37,15 @@ pub async fn serve(stream: Stream, connection: Rc<Connection>) {
     let interim = interim(&wire);
     let mut server = Server { wire, connection, interim, timer: Timer::default() };
     let ended = server.run().await;
+    let stream = server.wire.borrow_mut().take_stream();
+    drop(server);
+    let Some(stream) = stream else { return };
     match ended {
         End::Gone => {}
-        End::Closed { linger } => server.close(linger).await,
-        End::Tunnel(tunnel) => {
-            let stream = server.wire.borrow_mut().take_stream();
-            drop(server);
-            if let Some(stream) = stream {
-                tunnel.run(Duplex::Stream(stream)).await;
-            }
-        }
+        End::Cut => linger::reset(&stream),
+        End::Idle => linger::close(stream, false).await,
+        End::Closed => linger::close(stream, true).await,
+        End::Tunnel(tunnel) => tunnel.run(Duplex::Stream(stream)).await,
     }
 }
 
@@ -75,29 +63,25 @@ fn interim(wire: &Rc<RefCell<Wire>>) -> Interim {
     }))
 }
 
-struct Server {
-    wire: Rc<RefCell<Wire>>,
-    connection: Rc<Connection>,
+pub(super) struct Server {
+    pub(super) wire: Rc<RefCell<Wire>>,
+    pub(super) connection: Rc<Connection>,
     interim: Interim,
-    timer: Timer,
+    pub(super) timer: Timer,
 }
 
 /// How a connection ends.
-enum End {
+pub(super) enum End {
     /// The client is gone.
     Gone,
-    /// By us, in peace.
-    Closed { linger: bool },
+    /// In the middle of an answer whose end nothing but the end of the connection would have shown.
+    Cut,
+    /// By us, with nothing under way.
+    Idle,
+    /// By us, after an answer.
+    Closed,
     /// It belongs to a tunnel.
     Tunnel(Box<Tunnel>),
-}
-
-/// What must be known of a request to answer it.
-struct Asked {
-    method: Method,
-    version: Version,
-    keep_alive: bool,
-    expects_continue: bool,
 }
 
 impl Server {
@@ -111,7 +95,7 @@ impl Server {
                     let bytes = self.wire.borrow_mut().input.split().freeze();
                     Err(self.refuse(refusal, Glimpse::default(), &bytes).await)
                 }
-                Head::Idle => Err(End::Closed { linger: false }),
+                Head::Idle => Err(End::Idle),
                 Head::Gone => Err(End::Gone),
             };
             if let Err(end) = step {
@@ -217,26 +201,30 @@ impl Server {
 
     /// The exchange's answer; `None`: the client went away, and the exchange with it.
     async fn answer(&mut self, head: RequestHead, body: Body) -> Option<Answer> {
+        let mut probe = Probe::of(head.version);
         // Boxed, so that a connection without a request does not keep the room for one.
         let connection = self.connection.clone();
         let mut answering = Box::pin(async move { exchange::serve(&connection, head, body).await });
-        let wire = &self.wire;
-        poll_fn(|cx| {
+        let (wire, timer) = (&self.wire, &mut self.timer);
+        let answer = presence::while_there(wire, |cx| {
             if let Poll::Ready(answer) = answering.as_mut().poll(cx) {
                 return Poll::Ready(Some(answer));
             }
             let mut wire = wire.borrow_mut();
-            let broken = matches!(wire.poll_flush(cx), Poll::Ready(Err(_)));
-            if broken || poll_gone(&mut wire, cx).is_ready() { Poll::Ready(None) } else { Poll::Pending }
-        })
-        .await
+            probe.poll(&mut wire, timer, cx);
+            match wire.poll_flush(cx) {
+                Poll::Ready(Err(_)) => Poll::Ready(None),
+                _ => Poll::Pending,
+            }
+        });
+        answer.await.flatten()
     }
 
     /// Answers a head that cannot be served, and began with `bytes`; what follows it cannot be trusted either.
     async fn refuse(&mut self, refusal: Refusal, seen: Glimpse, bytes: &[u8]) -> End {
         if !parse::is_http(bytes) {
             self.connection.count_protocol_error(true);
-            return End::Closed { linger: true }; // an answer would be noise to whatever is spoken there
+            return End::Closed; // an answer would be noise to whatever is spoken there
         }
         let answer = exchange::refuse_seen(&self.connection, refusal, seen);
         let asked = Asked {
@@ -247,157 +235,8 @@ impl Server {
         };
         match self.respond(answer, asked).await {
             Err(End::Gone) => End::Gone,
-            _ => End::Closed { linger: true },
+            _ => End::Closed,
         }
-    }
-
-    /// Writes an answer; `Ok`: another request may follow.
-    async fn respond(&mut self, answer: Answer, asked: Asked) -> Result<(), End> {
-        let Answer { head, body, tunnel } = answer;
-        let framing = framing_of(&head, &body, &asked, tunnel.is_some());
-        let unread = {
-            let wire = self.wire.borrow(); // also after content that broke off: nothing else will come
-            let skippable =
-                !asked.expects_continue && wire.decoder.remaining().is_some_and(|left| left <= SKIP);
-            wire.closed || (wire.abandoned && !skippable)
-        };
-        let keep_alive = asked.keep_alive
-            && !unread
-            && head.status != StatusCode::REQUEST_TIMEOUT // the rest of the request would not come either
-            && framing != Some(Framing::UntilClose)
-            && !self.connection.is_draining();
-        self.write_head(&head, framing, &asked, keep_alive, tunnel.is_some());
-        self.write_body(Upload::new(body, framing)).await?;
-        match tunnel {
-            Some(tunnel) => Err(End::Tunnel(Box::new(tunnel))),
-            None if keep_alive => self.skip_content(&asked).await,
-            None => Err(End::Closed { linger: self.wire.borrow().has_unread() }),
-        }
-    }
-
-    fn write_head(
-        &self,
-        head: &ResponseHead,
-        framing: Option<Framing>,
-        asked: &Asked,
-        keep_alive: bool,
-        tunnel: bool,
-    ) {
-        let mut wire = self.wire.borrow_mut();
-        let out = wire.output.small();
-        encode::status_line(out, head.status);
-        encode::fields(out, &head.headers, &head.original_case, None);
-        match framing {
-            Some(framing) => encode::framing(out, framing),
-            // The length that the answer to GET would have.
-            None if head.status == StatusCode::NOT_MODIFIED
-                || (asked.method == Method::HEAD && head.status != StatusCode::NO_CONTENT) =>
-            {
-                if let Some(length) = encode::announced(&head.headers) {
-                    encode::framing(out, Framing::Length(length));
-                }
-            }
-            None => {}
-        }
-        // A tunnel takes the connection anyway, and 101 says `connection: upgrade`.
-        if !keep_alive && !tunnel {
-            encode::field(out, b"connection", b"close");
-        } else if asked.version == Version::HTTP_10 && !tunnel {
-            encode::field(out, b"connection", b"keep-alive");
-        }
-        out.extend_from_slice(b"\r\n");
-    }
-
-    /// Writes what waits, and the body.
-    async fn write_body(&mut self, mut upload: Upload) -> Result<(), End> {
-        let stall = self.connection.limits().stream_idle_timeout;
-        let (wire, timer, connection) = (&self.wire, &mut self.timer, &self.connection);
-        let mut stalled: Option<(u64, Instant)> = None;
-        poll_fn(|cx| {
-            loop {
-                let mut pending = false;
-                while !upload.has_ended() && !pending && wire.borrow().output.has_room() {
-                    match upload.poll_frame(cx) {
-                        Poll::Pending => pending = true,
-                        Poll::Ready(frame) => {
-                            let written = upload.write(frame, &mut wire.borrow_mut().output);
-                            if let Err(error) = written {
-                                tracing::debug!(peer = %connection.peer(), %error, "response ended early");
-                                // What there is of it goes out, so that the client sees it cut and not missing.
-                                let _ = wire.borrow_mut().poll_flush(cx);
-                                return Poll::Ready(Err(End::Gone));
-                            }
-                        }
-                    }
-                }
-                let mut wire = wire.borrow_mut();
-                match wire.poll_flush(cx) {
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
-                    Poll::Ready(Ok(())) if upload.has_ended() => return Poll::Ready(Ok(())),
-                    Poll::Ready(Ok(())) if pending => {
-                        return match poll_gone(&mut wire, cx) {
-                            Poll::Ready(()) => Poll::Ready(Err(End::Gone)),
-                            Poll::Pending => Poll::Pending,
-                        };
-                    }
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Pending => {
-                        let written = wire.output.written();
-                        let since = match stalled {
-                            Some((before, since)) if before == written => since,
-                            _ => stalled.insert((written, Instant::now())).1,
-                        };
-                        if !stall.is_zero() && timer.poll(since + stall, cx).is_ready() {
-                            tracing::debug!(peer = %connection.peer(), "the client takes nothing");
-                            connection.end_for(Fault::Idle);
-                            return Poll::Ready(Err(End::Gone));
-                        }
-                        return Poll::Pending;
-                    }
-                }
-            }
-        })
-        .await
-    }
-
-    /// Reads over the rest of the request that was answered, so that the next one can be found.
-    async fn skip_content(&mut self, asked: &Asked) -> Result<(), End> {
-        let left = match self.wire.borrow().decoder.remaining() {
-            Some(0) => return Ok(()),
-            Some(left) if left <= SKIP && !asked.expects_continue => left,
-            _ => return Err(End::Closed { linger: true }),
-        };
-        let mut rest = Wire::begin_message(&self.wire, Decoder::new(Framing::Length(left)));
-        let (timer, until) =
-            (&mut self.timer, Instant::now() + self.connection.limits().request_headers_timeout);
-        poll_fn(|cx| {
-            loop {
-                match Pin::new(&mut rest).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(None) => return Poll::Ready(Ok(())),
-                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(End::Gone)),
-                    Poll::Pending => return timer.poll(until, cx).map(|()| Err(End::Gone)),
-                }
-            }
-        })
-        .await
-    }
-
-    async fn close(self, linger: bool) {
-        let Some(mut stream) = self.wire.borrow_mut().take_stream() else { return };
-        let discard = async {
-            if stream.shutdown().await.is_err() || !linger {
-                return;
-            }
-            let (mut buffer, mut left) = (vec![0; 4 << 10], LINGER_BYTES);
-            while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-                left = left.saturating_sub(read);
-                if left == 0 {
-                    return;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(LINGER, discard).await; // either way it is gone now, if the client takes nothing, too
     }
 }
 
@@ -415,36 +254,4 @@ fn skip_empty_lines(wire: &mut Wire) {
     while wire.input.starts_with(b"\r\n") {
         bytes::Buf::advance(&mut wire.input, 2);
     }
-}
-
-/// Ready when the client closes while its answer is awaited. Its next requests are read, a little ahead.
-fn poll_gone(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<()> {
-    if wire.closed {
-        return Poll::Ready(());
-    }
-    if !wire.decoder.is_done() {
-        wire.watch(cx);
-        return Poll::Pending;
-    }
-    if !wire.input.is_empty() {
-        return Poll::Pending;
-    }
-    match wire.poll_read_head(cx) {
-        Poll::Ready(Ok(read)) if read > 0 => Poll::Pending,
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => Poll::Pending,
-    }
-}
-
-/// How the answer's end is marked; `None`: it has no content and says so by itself.
-fn framing_of(head: &ResponseHead, body: &Body, asked: &Asked, tunnel: bool) -> Option<Framing> {
-    if tunnel || asked.method == Method::HEAD || framing::has_no_content(head.status) {
-        return None;
-    }
-    let length = body.size_hint().exact().or_else(|| encode::announced(&head.headers));
-    Some(match length {
-        Some(length) => Framing::Length(length),
-        None if asked.version == Version::HTTP_11 => Framing::Chunked,
-        None => Framing::UntilClose,
-    })
 }

@@ -52,6 +52,10 @@ pub struct Wire {
     upload_cut: bool,
     /// The peer closed while content was expected of it.
     pub(super) closed: bool,
+    /// The peer closed its sending side: there is nothing more to read.
+    ended: bool,
+    /// Bytes read.
+    received: u64,
     /// Whoever waits for the message to be read whole, or abandoned.
     watcher: Option<Waker>,
     next_read: usize,
@@ -79,6 +83,8 @@ impl Wire {
             upload: None,
             upload_cut: false,
             closed: false,
+            ended: false,
+            received: 0,
             watcher: None,
             next_read: FIRST_READ,
         }
@@ -108,9 +114,19 @@ impl Wire {
         self.upload.is_none() && !self.upload_cut && self.output.is_empty()
     }
 
-    /// Whether the peer sent, or is still to send, what nobody will read.
-    pub(super) fn has_unread(&self) -> bool {
-        !self.decoder.is_done() || !self.input.is_empty()
+    /// Bytes that came and went.
+    pub(super) fn moved(&self) -> u64 {
+        self.received + self.output.written()
+    }
+
+    /// Whether the peer closed its sending side, be it by TCP's FIN or TLS's close_notify.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether it did, and all that it sent was looked at.
+    pub(super) fn heard_all(&self) -> bool {
+        self.ended && self.input.is_empty()
     }
 
     /// Stops sending: the socket takes no more.
@@ -121,18 +137,26 @@ impl Wire {
 
     /// Reads what there is of a head; 0 is the end.
     pub(super) fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(0)) };
-        SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+        let Some(stream) = self.stream.as_mut().filter(|_| !self.ended) else { return Poll::Ready(Ok(0)) };
+        let read = SCRATCH_BUFFER.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
             self.input.extend_from_slice(buffer.filled());
-            Poll::Ready(Ok(buffer.filled().len()))
-        })
+            Poll::Ready(io::Result::Ok(buffer.filled().len()))
+        });
+        let read = ready!(read)?;
+        self.note_read(read);
+        Poll::Ready(Ok(read))
+    }
+
+    fn note_read(&mut self, read: usize) {
+        self.ended |= read == 0;
+        self.received += read as u64;
     }
 
     /// Reads content, straight into what the body will be; 0 is the end.
     fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(0)) };
+        let Some(stream) = self.stream.as_mut().filter(|_| !self.ended) else { return Poll::Ready(Ok(0)) };
         if self.decoder.wanted() <= SMALL_BODY {
             return self.poll_read_head(cx);
         }
@@ -143,15 +167,32 @@ impl Wire {
         if read >= room {
             self.next_read = (self.next_read * 2).min(LAST_READ);
         }
+        self.note_read(read);
         Poll::Ready(Ok(read))
     }
 
-    /// Writes what waits.
+    /// Writes what waits. While the stream is lent, whoever has it looks at the output.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Some(stream) => self.output.poll_flush(stream, cx),
-            None => Poll::Ready(Ok(())),
+            None if self.output.is_empty() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
         }
+    }
+
+    /// The stream; not there once a tunnel has it, or while it is lent.
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        self.stream.as_ref()
+    }
+
+    /// The stream, to be given back by [`Wire::take_back`]; meanwhile nothing is read or written.
+    pub(super) fn lend(&mut self) -> Option<Stream> {
+        self.stream.take()
+    }
+
+    /// See [`Wire::lend`].
+    pub(super) fn take_back(&mut self, stream: Stream) {
+        self.stream = Some(stream);
     }
 
     /// Sends what the upload's body gives; ready when all of it is gone.

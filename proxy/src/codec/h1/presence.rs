@@ -1,0 +1,155 @@
+//! Whether a client still waits for its answer.
+//!
+//! A client that closed its sending side after whole requests said that there will be no more of them, and gets its answers
+//! (RFC 9112 section 9.6). One that closed its socket sent the same FIN; its kernel answers the next byte with RST. So RST, or
+//! a write that fails, is what tells that a client is gone; where nothing is written for a while, [`Probe`] writes something.
+//!
+//! Invariants: after a FIN nothing is read; the next request is read ahead only once the one before it was read whole, and
+//! one read at the most; RST is heard also while nothing is read.
+
+use super::{encode, wire::Wire};
+use crate::codec::{Stream, timer::Timer};
+use http::{StatusCode, Version};
+use socket2::{SockRef, TcpKeepalive};
+use std::{
+    cell::RefCell,
+    future::{pending, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{io::Interest, time::Instant};
+
+/// How long an answer may take before a client that sent FIN is asked whether it is still there.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// The kernel asks a client that sent FIN after so long, and then as often; a socket whose process ended lives on for 60 s in
+/// Linux, and answers for it.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What can be told of a client whose answer is awaited.
+enum Sign {
+    Gone,
+    /// Nothing more is to be read for now.
+    Silent,
+}
+
+/// Why the wait with a lent stream ended.
+enum Waited<T> {
+    Done(T),
+    /// There is something to write.
+    Output,
+    Gone,
+}
+
+/// Polls `work` until it is ready; `None`: the client went away first. It may be polled at any time.
+pub(super) async fn while_there<T>(
+    wire: &Rc<RefCell<Wire>>,
+    mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    loop {
+        let done = poll_fn(|cx| {
+            if let Poll::Ready(done) = work(cx) {
+                return Poll::Ready(Some(Waited::Done(done)));
+            }
+            let mut wire = wire.borrow_mut();
+            if !wire.output.is_empty() {
+                return Poll::Pending; // the write tells of RST
+            }
+            poll_sign(&mut wire, cx).map(|sign| match sign {
+                Sign::Gone => Some(Waited::Gone),
+                Sign::Silent => None,
+            })
+        });
+        let waited = match done.await {
+            Some(waited) => waited,
+            // Boxed: most connections never need it.
+            None => Box::pin(while_not_reset(wire, &mut work)).await,
+        };
+        match waited {
+            Waited::Done(done) => return Some(done),
+            Waited::Output => {}
+            Waited::Gone => return None,
+        }
+    }
+}
+
+fn poll_sign(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Sign> {
+    if wire.closed {
+        return Poll::Ready(Sign::Gone);
+    }
+    if !wire.decoder.is_done() {
+        wire.watch(cx);
+        return Poll::Pending;
+    }
+    if !wire.input.is_empty() || wire.has_ended() {
+        return Poll::Ready(Sign::Silent);
+    }
+    let read = ready!(wire.poll_read_head(cx));
+    if let (Ok(0), Some(tcp)) = (&read, wire.stream().and_then(Stream::tcp)) {
+        let asking = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
+        let _ = SockRef::from(tcp).set_tcp_keepalive(&asking); // of a socket that has failed: it is asked next
+    }
+    Poll::Ready(if read.is_ok() { Sign::Silent } else { Sign::Gone })
+}
+
+/// Polls `work` while nothing is read from the client, nor written to it.
+async fn while_not_reset<T>(
+    wire: &Rc<RefCell<Wire>>,
+    mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Waited<T> {
+    let Some(stream) = wire.borrow_mut().lend() else { return Waited::Gone };
+    let waited = {
+        let mut reset = pin!(reset(&stream));
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work(cx) {
+                return Poll::Ready(Waited::Done(done));
+            }
+            if !wire.borrow().output.is_empty() {
+                return Poll::Ready(Waited::Output);
+            }
+            reset.as_mut().poll(cx).map(|()| Waited::Gone)
+        })
+        .await
+    };
+    wire.borrow_mut().take_back(stream);
+    waited
+}
+
+/// Until the socket has failed.
+async fn reset(stream: &Stream) {
+    match stream.tcp() {
+        Some(tcp) => drop(tcp.ready(Interest::ERROR).await),
+        None => pending().await, // the writes tell
+    }
+}
+
+/// Asks a client that sent FIN whether it is still there, once.
+pub(super) struct Probe {
+    since: Option<Instant>,
+    /// A client of HTTP/1.0 knows no interim answers.
+    may_write: bool,
+}
+
+impl Probe {
+    /// For an answer to a request of this version.
+    pub(super) fn of(version: Version) -> Self {
+        Probe { since: None, may_write: version == Version::HTTP_11 }
+    }
+
+    /// Has 100 (Continue) written when the answer takes its time. Every client has to take it for nothing when it did not ask
+    /// (RFC 9110 section 15.2); the kernel of one that is gone does not.
+    pub(super) fn poll(&mut self, wire: &mut Wire, timer: &mut Timer, cx: &mut Context<'_>) {
+        if !wire.heard_all() || !wire.decoder.is_done() {
+            return;
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if self.may_write && timer.poll(since + PATIENCE, cx).is_ready() {
+            self.may_write = false;
+            let out = wire.output.small();
+            encode::status_line(out, StatusCode::CONTINUE);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Answers on their way to a client.
+//!
+//! Invariants: a client that takes nothing of its answer is dropped; after an answer whose request was not read whole, the
+//! connection ends; an answer that breaks off does not look whole.
+//! Read: [`Server::respond`].
+
+use super::{
+    decode::Decoder,
+    encode,
+    framing::{self, Framing},
+    presence,
+    server::{End, Server},
+    upload::Upload,
+    wire::Wire,
+};
+use crate::{
+    codec::{Answer, Body, ResponseHead, timer::Stall},
+    listener::Fault,
+};
+use http::{Method, StatusCode, Version};
+use http_body::Body as _;
+use std::{future::poll_fn, pin::Pin, task::Poll};
+use tokio::time::Instant;
+
+/// A body that the application did not want is read over if it is no longer than this; else the connection ends.
+const SKIP: u64 = 64 << 10;
+
+/// What must be known of a request to answer it.
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) keep_alive: bool,
+    pub(super) expects_continue: bool,
+}
+
+impl Server {
+    /// Writes an answer; `Ok`: another request may follow.
+    pub(super) async fn respond(&mut self, answer: Answer, asked: Asked) -> Result<(), End> {
+        let Answer { head, body, tunnel } = answer;
+        let framing = framing_of(&head, &body, &asked, tunnel.is_some());
+        let unread = {
+            let wire = self.wire.borrow(); // also after content that broke off: nothing else will come
+            let skippable =
+                !asked.expects_continue && wire.decoder.remaining().is_some_and(|left| left <= SKIP);
+            wire.closed || wire.heard_all() || (wire.abandoned && !skippable)
+        };
+        let keep_alive = asked.keep_alive
+            && !unread
+            && head.status != StatusCode::REQUEST_TIMEOUT // the rest of the request would not come either
+            && framing != Some(Framing::UntilClose)
+            && !self.connection.is_draining();
+        self.write_head(&head, framing, &asked, keep_alive, tunnel.is_some());
+        let cut = if framing == Some(Framing::UntilClose) { End::Cut } else { End::Gone };
+        self.write_body(Upload::new(body, framing), cut).await?;
+        match tunnel {
+            Some(tunnel) => Err(End::Tunnel(Box::new(tunnel))),
+            None if keep_alive => self.skip_content(&asked).await,
+            None => Err(End::Closed),
+        }
+    }
+
+    fn write_head(
+        &self,
+        head: &ResponseHead,
+        framing: Option<Framing>,
+        asked: &Asked,
+        keep_alive: bool,
+        tunnel: bool,
+    ) {
+        let mut wire = self.wire.borrow_mut();
+        let out = wire.output.small();
+        encode::status_line(out, head.status);
+        encode::fields(out, &head.headers, &head.original_case, None);
+        match framing {
+            Some(framing) => encode::framing(out, framing),
+            // The length that the answer to GET would have.
+            None if head.status == StatusCode::NOT_MODIFIED
+                || (asked.method == Method::HEAD && head.status != StatusCode::NO_CONTENT) =>
+            {
+                if let Some(length) = encode::announced(&head.headers) {
+                    encode::framing(out, Framing::Length(length));
+                }
+            }
+            None => {}
+        }
+        // A tunnel takes the connection anyway, and 101 says `connection: upgrade`.
+        if !keep_alive && !tunnel {
+            encode::field(out, b"connection", b"close");
+        } else if asked.version == Version::HTTP_10 && !tunnel {
+            encode::field(out, b"connection", b"keep-alive");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Writes what waits, and the body.
+    async fn write_body(&mut self, mut upload: Upload, cut: End) -> Result<(), End> {
+        let (wire, timer, connection) = (&self.wire, &mut self.timer, &self.connection);
+        let mut stall = Stall::new(connection.limits().stream_idle_timeout);
+        let mut cut = Some(cut);
+        let written = presence::while_there(wire, |cx| {
+            loop {
+                let mut pending = false;
+                while !upload.has_ended() && !pending && wire.borrow().output.has_room() {
+                    match upload.poll_frame(cx) {
+                        Poll::Pending => pending = true,
+                        Poll::Ready(frame) => {
+                            let written = upload.write(frame, &mut wire.borrow_mut().output);
+                            if let Err(error) = written {
+                                tracing::debug!(peer = %connection.peer(), %error, "response ended early");
+                                // What there is of it goes out, so that the client sees it cut and not missing.
+                                let _ = wire.borrow_mut().poll_flush(cx);
+                                return Poll::Ready(Err(cut.take().unwrap_or(End::Gone)));
+                            }
+                        }
+                    }
+                }
+                let mut wire = wire.borrow_mut();
+                match wire.poll_flush(cx) {
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
+                    Poll::Ready(Ok(())) if upload.has_ended() => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(())) if pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Pending => {
+                        if stall.poll(wire.moved(), timer, cx).is_ready() {
+                            tracing::debug!(peer = %connection.peer(), "the client takes nothing");
+                            connection.end_for(Fault::Idle);
+                            return Poll::Ready(Err(End::Gone));
+                        }
+                        return Poll::Pending;
+                    }
+                }
+            }
+        });
+        written.await.unwrap_or(Err(End::Gone))
+    }
+
+    /// Reads over the rest of the request that was answered, so that the next one can be found.
+    async fn skip_content(&mut self, asked: &Asked) -> Result<(), End> {
+        let left = match self.wire.borrow().decoder.remaining() {
+            Some(0) => return Ok(()),
+            Some(left) if left <= SKIP && !asked.expects_continue => left,
+            _ => return Err(End::Closed),
+        };
+        let mut rest = Wire::begin_message(&self.wire, Decoder::new(Framing::Length(left)));
+        let (timer, until) =
+            (&mut self.timer, Instant::now() + self.connection.limits().request_headers_timeout);
+        poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut rest).poll_frame(cx) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(End::Gone)),
+                    Poll::Pending => return timer.poll(until, cx).map(|()| Err(End::Gone)),
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// How the answer's end is marked; `None`: it has no content and says so by itself.
+fn framing_of(head: &ResponseHead, body: &Body, asked: &Asked, tunnel: bool) -> Option<Framing> {
+    if tunnel || asked.method == Method::HEAD || framing::has_no_content(head.status) {
+        return None;
+    }
+    let length = body.size_hint().exact().or_else(|| encode::announced(&head.headers));
+    Some(match length {
+        Some(length) => Framing::Length(length),
+        None if asked.version == Version::HTTP_11 => Framing::Chunked,
+        None => Framing::UntilClose,
+    })
+}

@@ -13,6 +13,7 @@ mod accounts;
 mod admin;
 mod application;
 mod balancing;
+mod both_ways;
 mod check;
 mod command_line;
 mod configuration;

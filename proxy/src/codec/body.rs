@@ -100,6 +100,16 @@ fn from_h2(error: &h2::Error) -> BodyError {
     }
 }
 
+impl Body {
+    /// The request's content, if this is an answer that came before all of it was sent, and reading this sends the rest.
+    pub fn upload(&self) -> Option<super::h1::Uploading> {
+        match self {
+            Body::Http1(body) => body.upload(),
+            _ => None, // an HTTP/2 stream's content has a task of its own
+        }
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;

@@ -38,7 +38,7 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
             drop((lease, hold));
             exchange.finish_tunnel(relayed);
         });
-        return Answer { head, body: client, tunnel: Some(tunnel) };
+        return Answer { head, body: client, upload: None, tunnel: Some(tunnel) };
     }
     // HTTP/2 may end a response without content a frame later.
     let bare = exchange.record.method == Some(http::Method::HEAD) || has_no_content(head.status);
@@ -46,7 +46,7 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
         lease.give_back();
         drop(hold);
         exchange.finish();
-        return Answer { head, body: Body::Empty, tunnel: None };
+        return Answer { head, body: Body::Empty, upload: None, tunnel: None };
     }
     let limit = exchange.connection.limits().stream_idle_timeout;
     let idle = IdleTimer::new(limit).filter(|_| !exchange.record.grpc);
@@ -55,8 +55,9 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
         Box::pin(async move { progress.deadline(from, timeout).await }) as Pin<Box<dyn Future<Output = ()>>>
     });
     let whole = Whole { exchange, lease, _hold: hold };
+    let upload = body.upload();
     let body = ResponseBody { body, whole: Some(whole), deadline, idle };
-    Answer { head, body: Body::Watched(Box::pin(body)), tunnel: None }
+    Answer { head, body: Body::Watched(Box::pin(body)), upload, tunnel: None }
 }
 
 /// What ends with the last byte.

@@ -240,7 +240,7 @@ impl Exchange {
         self.record.bytes_sent = body.size_hint().exact().unwrap_or(0);
         self.record.grpc_status = reply::grpc_status(&head.headers);
         self.finish();
-        Answer { head, body, tunnel: None }
+        Answer { head, body, upload: None, tunnel: None }
     }
 
     fn answer_upstream(mut self, mut response: attempt::Response) -> Answer {

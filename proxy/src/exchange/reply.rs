@@ -35,7 +35,7 @@ pub fn error(error: &ProxyError, request: &RequestHead) -> (ResponseHead, Body) 
 pub fn plain(error: &ProxyError) -> Answer {
     let (mut head, body) = content(error.status(), Bytes::copy_from_slice(error.body().as_bytes()));
     date(&mut head.headers);
-    Answer { head, body, tunnel: None }
+    Answer { head, body, upload: None, tunnel: None }
 }
 
 /// Fixed content; to gRPC, its status and text in gRPC's words.

@@ -14,6 +14,7 @@ mod convert;
 pub mod decode;
 mod encode;
 pub mod framing;
+mod incoming;
 mod linger;
 mod output;
 pub mod parse;
@@ -24,5 +25,5 @@ mod upload;
 mod wire;
 
 pub use casing::Casing;
+pub use incoming::{Incoming, Uploading};
 pub use server::serve;
-pub use wire::Incoming;

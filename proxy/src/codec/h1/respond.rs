@@ -8,6 +8,7 @@ use super::{
     decode::Decoder,
     encode,
     framing::{self, Framing},
+    incoming::Uploading,
     presence,
     server::{End, Server},
     upload::Upload,
@@ -19,7 +20,12 @@ use crate::{
 };
 use http::{Method, StatusCode, Version};
 use http_body::Body as _;
-use std::{future::poll_fn, pin::Pin, task::Poll};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+};
 use tokio::time::Instant;
 
 /// A body that the application did not want is read over if it is no longer than this; else the connection ends.
@@ -36,7 +42,7 @@ pub(super) struct Asked {
 impl Server {
     /// Writes an answer; `Ok`: another request may follow.
     pub(super) async fn respond(&mut self, answer: Answer, asked: Asked) -> Result<(), End> {
-        let Answer { head, body, tunnel } = answer;
+        let Answer { head, body, upload, tunnel } = answer;
         let framing = framing_of(&head, &body, &asked, tunnel.is_some());
         let unread = {
             let wire = self.wire.borrow(); // also after content that broke off: nothing else will come
@@ -51,7 +57,7 @@ impl Server {
             && !self.connection.is_draining();
         self.write_head(&head, framing, &asked, keep_alive, tunnel.is_some());
         let cut = if framing == Some(Framing::UntilClose) { End::Cut } else { End::Gone };
-        self.write_body(Upload::new(body, framing), cut).await?;
+        self.write_body(Upload::new(body, framing), upload.as_ref(), cut).await?;
         match tunnel {
             Some(tunnel) => Err(End::Tunnel(Box::new(tunnel))),
             None if keep_alive => self.skip_content(&asked).await,
@@ -92,15 +98,20 @@ impl Server {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Writes what waits, and the body.
-    async fn write_body(&mut self, mut upload: Upload, cut: End) -> Result<(), End> {
+    /// Writes what waits, and the body. `beside` is what goes the other way meanwhile.
+    async fn write_body(
+        &mut self,
+        mut upload: Upload,
+        beside: Option<&Uploading>,
+        cut: End,
+    ) -> Result<(), End> {
         let (wire, timer, connection) = (&self.wire, &mut self.timer, &self.connection);
         let mut stall = Stall::new(connection.limits().stream_idle_timeout);
         let mut cut = Some(cut);
         let written = presence::while_there(wire, |cx| {
             loop {
                 let mut pending = false;
-                while !upload.has_ended() && !pending && wire.borrow().output.has_room() {
+                while !upload.has_ended() && !pending && may_take(wire, beside, cx) {
                     match upload.poll_frame(cx) {
                         Poll::Pending => pending = true,
                         Poll::Ready(frame) => {
@@ -156,6 +167,12 @@ impl Server {
         })
         .await
     }
+}
+
+/// Whether the answer's next frame can be taken; if not, what goes `beside` it goes on. The request's content is read from this
+/// wire, too.
+fn may_take(wire: &RefCell<Wire>, beside: Option<&Uploading>, cx: &mut Context<'_>) -> bool {
+    wire.borrow().output.has_room() || beside.is_some_and(|beside| beside.poll(cx).is_ready())
 }
 
 /// How the answer's end is marked; `None`: it has no content and says so by itself.

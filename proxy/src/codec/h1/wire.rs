@@ -3,10 +3,11 @@
 //! In:  a [`Stream`].   Out: heads as bytes, content as [`Incoming`] bodies.
 //! Invariants: one message is read at a time; bytes behind it wait. A connection belongs to one thread: whoever reads a body
 //! and whoever serves the connection take turns, and no borrow outlives a poll.
-//! Not here: what heads mean; whose side this is (`server`, `client`).
+//! Not here: what others hold of it (`incoming`), what heads mean, whose side this is (`server`, `client`).
 
 use super::{
     decode::{Decoded, Decoder, Malformed},
+    incoming::Incoming,
     output::Output,
     upload::Upload,
 };
@@ -43,11 +44,13 @@ pub struct Wire {
     /// Content of the message that is being read.
     pub(super) decoder: Decoder,
     /// The message that is being read: a body of an earlier one reads nothing.
-    message: u64,
+    pub(super) message: u64,
     /// Nobody will read the rest of the message.
     pub(super) abandoned: bool,
     /// The message that is sent while the other is read; a client's.
     upload: Option<Upload>,
+    /// Why its body failed, until whoever reads the other message is told.
+    upload_failed: Option<BodyError>,
     /// An upload did not get to its end: the peer waits for the rest.
     upload_cut: bool,
     /// The peer closed while content was expected of it.
@@ -81,6 +84,7 @@ impl Wire {
             message: 0,
             abandoned: false,
             upload: None,
+            upload_failed: None,
             upload_cut: false,
             closed: false,
             ended: false,
@@ -101,7 +105,7 @@ impl Wire {
             return Body::Empty;
         }
         let size = this.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact);
-        Body::Http1(Incoming { wire: wire.clone(), message: this.message, size })
+        Body::Http1(Incoming::new(wire.clone(), this.message, size))
     }
 
     /// Begins to send a message's content.
@@ -224,18 +228,35 @@ impl Wire {
         }
     }
 
-    /// The next piece of the message that is being read.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    /// Whether a message is sent while the other one is read.
+    pub(super) fn is_uploading(&self) -> bool {
+        self.upload.is_some()
+    }
+
+    /// Sends what can be sent of that; ready when it failed, which reading the other message then says.
+    pub(super) fn drive_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.upload.is_some() {
             match self.poll_upload(cx) {
                 // A server may answer before it has read everything, and then read no more: its answer is still whole.
                 Poll::Ready(Err(UploadError::Closed)) => self.cut_upload(),
                 Poll::Ready(Err(UploadError::Body(error))) => {
                     self.cut_upload();
-                    return Poll::Ready(Some(Err(error)));
+                    self.upload_failed = Some(error);
                 }
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
+        }
+        if self.upload_failed.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The next piece of the message that is being read.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let _ = self.drive_upload(cx);
+        if let Some(error) = self.upload_failed.take() {
+            return Poll::Ready(Some(Err(error)));
         }
         loop {
             let piece = match self.decoder.decode(&mut self.input) {
@@ -271,7 +292,7 @@ impl Wire {
         }
     }
 
-    fn tell_watcher(&mut self) {
+    pub(super) fn tell_watcher(&mut self) {
         if let Some(watcher) = self.watcher.take() {
             watcher.wake();
         }
@@ -297,52 +318,3 @@ impl Wire {
 
 /// What is left of a body below this is read as a head is: through the thread's buffer.
 const SMALL_BODY: u64 = 2 << 10;
-
-/// The content of one message, read from its connection as it is asked for.
-pub struct Incoming {
-    wire: Rc<RefCell<Wire>>,
-    message: u64,
-    /// As it was announced.
-    size: SizeHint,
-}
-
-impl Incoming {
-    pub(in crate::codec) fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut wire = self.wire.borrow_mut();
-        if wire.message != self.message {
-            return Poll::Ready(Some(Err(BodyError::Closed)));
-        }
-        let frame = ready!(wire.poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let (Some(data), Some(left)) = (frame.data_ref(), self.size.exact())
-        {
-            self.size = SizeHint::with_exact(left.saturating_sub(data.len() as u64));
-        }
-        Poll::Ready(frame)
-    }
-
-    pub(in crate::codec) fn has_ended(&self) -> bool {
-        let wire = self.wire.borrow();
-        wire.message == self.message && wire.decoder.is_done()
-    }
-
-    pub(in crate::codec) fn size(&self) -> SizeHint {
-        self.size
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        // A connection that is being taken apart holds its own borrow; then nobody waits.
-        if let Ok(mut wire) = self.wire.try_borrow_mut()
-            && wire.message == self.message
-            && !wire.decoder.is_done()
-        {
-            wire.abandoned = true;
-            wire.tell_watcher();
-        }
-    }
-}

@@ -1,7 +1,12 @@
 //! Sending a body on an HTTP/2 stream, at the pace of the peer's window.
 
-use super::guard::{Lateness, accuses};
-use crate::codec::{Body, BodyError, hop_by_hop};
+use super::guard::accuses;
+use crate::codec::{
+    Body, BodyError,
+    h1::Uploading,
+    hop_by_hop,
+    timer::{Stall, Timer},
+};
 use bytes::{Buf, Bytes};
 use h2::{Reason, SendStream};
 use http_body::Body as _;
@@ -19,7 +24,7 @@ pub struct SendingBody(tokio::task::AbortHandle);
 impl SendingBody {
     /// Sends `body` from a task of its own; see [`body`] for `patience`.
     pub fn spawn(sending: SendStream<Bytes>, mut body: Body, patience: Option<Duration>) -> Self {
-        let sending = async move { self::body(sending, &mut body, patience).await };
+        let sending = async move { self::body(sending, &mut body, None, patience).await };
         SendingBody(tokio::task::spawn_local(sending).abort_handle())
     }
 }
@@ -30,13 +35,15 @@ impl Drop for SendingBody {
     }
 }
 
-/// Sends `body` with its trailers, and END_STREAM. Data that finds no window for as long as `patience` ends it.
+/// Sends `body` with its trailers, and END_STREAM. While there is no window for it, `beside` goes the other way; when that does not
+/// move either for as long as `patience`, it ends.
 ///
 /// # Errors
 /// When the peer reset the stream, or `body` failed, or the peer took nothing, and the stream was reset for it.
 pub async fn body(
     mut sending: SendStream<Bytes>,
     body: &mut Body,
+    beside: Option<&Uploading>,
     patience: Option<Duration>,
 ) -> Result<(), BodyError> {
     loop {
@@ -48,7 +55,7 @@ pub async fn body(
                 if data.is_empty() && !last {
                     continue;
                 }
-                data_frames(&mut sending, data, last, patience).await?;
+                data_frames(&mut sending, data, last, beside, patience).await?;
                 if last {
                     return Ok(());
                 }
@@ -95,6 +102,7 @@ async fn data_frames(
     sending: &mut SendStream<Bytes>,
     mut data: Bytes,
     last: bool,
+    beside: Option<&Uploading>,
     patience: Option<Duration>,
 ) -> Result<(), BodyError> {
     if data.is_empty() {
@@ -102,8 +110,8 @@ async fn data_frames(
     }
     while data.has_remaining() {
         sending.reserve_capacity(data.len());
-        let mut waiting = Lateness::default();
-        let room = poll_fn(|cx| poll_room_in_time(sending, &mut waiting, patience, cx)).await?;
+        let mut stall = (Stall::new(patience.unwrap_or_default()), Timer::default());
+        let room = poll_fn(|cx| poll_room_in_time(sending, &mut stall, beside, cx)).await?;
         let chunk = data.split_to(room.min(data.len()));
         let ends = last && data.is_empty();
         sending.send_data(chunk, ends).map_err(|_| BodyError::Closed)?;
@@ -113,13 +121,20 @@ async fn data_frames(
 
 fn poll_room_in_time(
     sending: &mut SendStream<Bytes>,
-    waiting: &mut Lateness,
-    patience: Option<Duration>,
+    (stall, timer): &mut (Stall, Timer),
+    beside: Option<&Uploading>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<usize, BodyError>> {
     let room = poll_room(sending, cx);
-    let Some(limit) = patience.filter(|_| room.is_pending()) else { return room };
-    ready!(waiting.poll(0, limit, cx));
+    if room.is_ready() {
+        return room;
+    }
+    let mut moved = 0;
+    if let Some(beside) = beside {
+        let _ = beside.poll(cx); // if it fails, the body says so when its turn comes
+        moved = beside.sent();
+    }
+    ready!(stall.poll(moved, timer, cx));
     sending.send_reset(reset_reason(BodyError::Idle));
     Poll::Ready(Err(BodyError::Idle))
 }

@@ -18,7 +18,7 @@ type Respond = Rc<RefCell<SendResponse<Bytes>>>;
 pub async fn serve(request: Request<RecvStream>, respond: SendResponse<Bytes>, connection: Rc<Connection>) {
     let respond = Rc::new(RefCell::new(respond));
     let Some(answer) = answer(request, &respond, &connection).await else { return };
-    let Answer { head, mut body, tunnel } = answer;
+    let Answer { head, mut body, upload, tunnel } = answer;
     let ends = body.is_end_stream() && tunnel.is_none();
     let sending = match respond.borrow_mut().send_response(convert::response(head), ends) {
         Ok(sending) => sending,
@@ -33,7 +33,7 @@ pub async fn serve(request: Request<RecvStream>, respond: SendResponse<Bytes>, c
         }
         None if ends => {}
         None => {
-            if let Err(error) = send::body(sending, &mut body, patience).await {
+            if let Err(error) = send::body(sending, &mut body, upload.as_ref(), patience).await {
                 tracing::debug!(peer = %connection.peer(), %error, "response ended early");
                 let _fault = fault(error).map(|fault| connection.while_ending_for(fault));
                 drop(body); // accounts

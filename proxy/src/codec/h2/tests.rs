@@ -51,7 +51,7 @@ async fn answered(body: Body) -> (Result<Vec<u8>, h2::Error>, Option<HeaderMap>)
     let sending = respond.send_response(Response::new(()), false).unwrap();
     tokio::task::spawn_local(async move {
         let mut body = body;
-        let _ = send::body(sending, &mut body, None).await;
+        let _ = send::body(sending, &mut body, None, None).await;
     });
     let receiving = response.await.unwrap().into_body();
     tokio::time::timeout(Duration::from_secs(10), received(receiving)).await.expect("the response ends")
@@ -124,7 +124,8 @@ async fn sending_stops_when_the_client_resets() {
             let (_request, mut respond) = requests.recv().await.unwrap();
             let sending = respond.send_response(Response::new(()), false).unwrap();
             let mut body = Body::Full(Bytes::from(vec![0; 1 << 20])); // waits for a window that never opens
-            let sent = tokio::task::spawn_local(async move { send::body(sending, &mut body, None).await });
+            let sent =
+                tokio::task::spawn_local(async move { send::body(sending, &mut body, None, None).await });
             response.await.unwrap();
             stream.send_reset(Reason::CANCEL);
             assert_eq!(sent.await.unwrap(), Err(BodyError::Reset(8)));
@@ -143,7 +144,7 @@ async fn data_without_a_window_does_not_wait_for_ever() {
             let sending = respond.send_response(Response::new(()), false).unwrap();
             let began = tokio::time::Instant::now();
             let mut body = Body::Full(Bytes::from(vec![0; 1 << 20]));
-            assert_eq!(send::body(sending, &mut body, Some(patience)).await, Err(BodyError::Idle));
+            assert_eq!(send::body(sending, &mut body, None, Some(patience)).await, Err(BodyError::Idle));
             assert_eq!(began.elapsed().as_secs(), patience.as_secs());
             let mut receiving = response.await.unwrap().into_body();
             let error = loop {

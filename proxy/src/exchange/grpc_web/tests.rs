@@ -57,7 +57,7 @@ fn web(text: bool) -> GrpcWeb {
 fn answer(status: u16, fields: &[(&'static str, &str)], body: Body) -> Answer {
     let mut head = ResponseHead::new(StatusCode::from_u16(status).unwrap());
     head.headers = request(fields).headers;
-    Answer { head, body, tunnel: None }
+    Answer { head, body, upload: None, tunnel: None }
 }
 
 fn with_status(data: &'static [u8]) -> Body {

@@ -12,6 +12,9 @@ pub enum ProxyError {
     /// The request's head cannot be served.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// The request's token is not believed.
+    #[error("{0}")]
+    Token(#[from] sidle_jwt::Refusal),
     /// No virtual host or route matches.
     #[error("no route")]
     NoRoute,
@@ -181,6 +184,8 @@ impl ProxyError {
         match self {
             Refused(refusal) => refusal.status(),
             ClientBody => StatusCode::BAD_REQUEST,
+            Token(sidle_jwt::Refusal::Audience) => StatusCode::FORBIDDEN,
+            Token(_) => StatusCode::UNAUTHORIZED,
             NoRoute => StatusCode::NOT_FOUND,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
             BlackHole | UpstreamProtocol => StatusCode::BAD_GATEWAY,
@@ -210,7 +215,7 @@ impl ProxyError {
             Refused(refusal) => refusal.flags(),
             ClientBody => ResponseFlags::DPE,
             NoRoute | Misdirected => ResponseFlags::NR,
-            BlackHole => ResponseFlags::NONE,
+            BlackHole | Token(_) => ResponseFlags::NONE,
             NoCluster => ResponseFlags::NC,
             NoHealthyUpstream => ResponseFlags::UH,
             DnsFailure => ResponseFlags::DF,
@@ -234,6 +239,11 @@ impl ProxyError {
         use ProxyError::*;
         Cow::Borrowed(match self {
             Refused(refusal) => refusal.details(),
+            // One word, for logs whose fields are parted by spaces.
+            Token(refusal) => {
+                let words = refusal.to_string().replace(' ', "_");
+                return format!("jwt_authn_access_denied{{{words}}}").into();
+            }
             NoRoute => "route_not_found",
             Misdirected => "misdirected_request",
             BlackHole => "direct_response",

@@ -10,7 +10,8 @@ use std::{
 
 /// Which crates of the house each crate may depend on.
 const DIRECTION: &[(&str, &[&str])] = &[
-    ("sidle-model", &[]),
+    ("sidle-jwt", &[]),
+    ("sidle-model", &["sidle-jwt"]),
     ("sidle-routing", &["sidle-model"]),
     ("sidle-balance", &["sidle-model"]),
     ("sidle-identity", &["sidle-model"]),
@@ -18,7 +19,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("sidle-telemetry", &["sidle-model"]),
     (
         "sidle",
-        &["sidle-model", "sidle-routing", "sidle-balance", "sidle-identity", "sidle-xds", "sidle-telemetry"],
+        &["sidle-jwt", "sidle-model", "sidle-routing", "sidle-balance", "sidle-identity", "sidle-xds", "sidle-telemetry"],
     ),
     ("sidle-test-support", &[]),
     ("sidle-bench", &["sidle-test-support"]),
@@ -26,7 +27,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
 ];
 
 /// Crates without a runtime, a wire, a clock or a registry.
-const PURE: &[&str] = &["sidle-model", "sidle-routing", "sidle-balance", "sidle-xds"];
+const PURE: &[&str] = &["sidle-jwt", "sidle-model", "sidle-routing", "sidle-balance", "sidle-xds"];
 const IMPURE: &[&str] =
     &["tokio", "hyper", "hyper-util", "h2", "rustls", "tokio-rustls", "prometheus", "fastrand", "rand"];
 

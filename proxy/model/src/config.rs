@@ -23,6 +23,7 @@ pub struct Config {
     pub workload_groups: Vec<Resource<istio::WorkloadGroup>>,
     pub gateways: Vec<Resource<istio::Gateway>>,
     pub sidecars: Vec<Resource<istio::Sidecar>>,
+    pub request_authentications: Vec<Resource<istio::RequestAuthentication>>,
     pub services: Vec<Resource<kubernetes::Service>>,
     pub endpoints: Vec<Resource<kubernetes::Endpoints>>,
     pub endpoint_slices: Vec<Resource<kubernetes::EndpointSlice>>,
@@ -106,6 +107,7 @@ impl Config {
             workload_groups,
             gateways
         );
+        each!(request_authentications);
         each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies);
     }
 }

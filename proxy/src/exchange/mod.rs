@@ -43,6 +43,7 @@ use crate::{
 use grpc_web::GrpcWeb;
 use http_body::Body as _;
 use sidle_balance::Endpoint;
+use sidle_jwt::VerifiedToken;
 use sidle_routing::{CompiledRoute, cors};
 use sidle_telemetry::{RequestRecord, ResponseFlags, grpc};
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
@@ -51,6 +52,8 @@ use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
 pub struct Exchange {
     /// What is known of it.
     pub record: Record,
+    /// The token that it brought, if it is believed.
+    pub token: Option<Rc<VerifiedToken>>,
     connection: Rc<Connection>,
     snapshot: Arc<Snapshot>,
     plan: Arc<HttpPlan>,
@@ -118,6 +121,7 @@ impl Exchange {
     fn of(connection: &Rc<Connection>, snapshot: Arc<Snapshot>, plan: Arc<HttpPlan>, record: Record) -> Self {
         Exchange {
             record,
+            token: None,
             connection: connection.clone(),
             snapshot,
             plan,

@@ -3,6 +3,7 @@
 use crate::{
     codec::{Answer, Body, RequestHead, ResponseHead, grpc::percent},
     error::ProxyError,
+    policy::jwt,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -24,6 +25,12 @@ pub fn error(error: &ProxyError, request: &RequestHead) -> (ResponseHead, Body) 
     };
     if *error == ProxyError::Overflow {
         head.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
+    }
+    if let ProxyError::Token(_) = error
+        && error.status() == StatusCode::UNAUTHORIZED
+        && let Ok(challenge) = HeaderValue::from_str(&jwt::challenge(request))
+    {
+        head.headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     if *error == ProxyError::Overload {
         head.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

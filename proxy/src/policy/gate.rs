@@ -5,25 +5,28 @@
 //! is refused like any other request.
 //! Not here: what the policies mean (`sidle-model`), TLS (`listener`).
 
-use super::Verdict;
+use super::{Verdict, jwt::TokenGate};
 use crate::{codec::RequestHead, error::ProxyError, exchange::Exchange};
 use sidle_model::ir;
 
 /// The admission of one listener, compiled.
 #[derive(Debug, Default)]
-pub struct Gate {}
+pub struct Gate {
+    tokens: TokenGate,
+}
 
 impl Gate {
     /// Compiles.
-    pub fn build(_: &ir::Admission) -> Self {
-        Gate {}
+    pub fn build(admission: &ir::Admission) -> Self {
+        Gate { tokens: TokenGate::build(&admission.authentication) }
     }
 
     /// Whether the request goes on.
     ///
     /// # Errors
     /// Why it may not.
-    pub async fn admit(&self, _: &mut Exchange, _: &mut RequestHead) -> Result<Verdict, ProxyError> {
+    pub async fn admit(&self, exchange: &mut Exchange, head: &mut RequestHead) -> Result<Verdict, ProxyError> {
+        self.tokens.admit(exchange, head)?;
         Ok(Verdict::Continue)
     }
 }

@@ -22,6 +22,7 @@ mod metadata;
 mod not_applied;
 mod proxy;
 mod references;
+mod request_authentication;
 mod report;
 mod selectors;
 mod service_entry;
@@ -59,6 +60,7 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(workload_entries, service_entry::check_workload);
     each!(gateways, gateway::check);
     each!(sidecars, sidecar::check);
+    each!(request_authentications, request_authentication::check);
     each!(services, kubernetes::check_service);
     each!(endpoints, kubernetes::check_endpoints);
     each!(endpoint_slices, kubernetes::check_slice);

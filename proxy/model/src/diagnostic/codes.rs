@@ -64,6 +64,7 @@ codes! {
     LARGE_BODY = "SDL0223": "A direct response's body above 1 MiB.";
     BAD_GATEWAY_NAME = "SDL0224": "A reference to a gateway that is not a name.";
     BAD_VISIBILITY = "SDL0225": "An `exportTo` or egress host that is not one.";
+    BAD_TOKEN_RULE = "SDL0226": "A rule for tokens that could verify none.";
 
     UNKNOWN_GATEWAY = "SDL0301": "A gateway that no file defines.";
     UNKNOWN_DELEGATE = "SDL0302": "A delegate that no file defines.";

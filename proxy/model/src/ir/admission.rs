@@ -1,5 +1,11 @@
 //! Who may ask at all.
 
+use super::JwtProvider;
+use std::sync::Arc;
+
 /// What every request of a listener passes before its route is chosen.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Admission {}
+pub struct Admission {
+    /// Whose tokens are looked for; empty: tokens are not looked at.
+    pub authentication: Arc<[JwtProvider]>,
+}

@@ -7,6 +7,7 @@
 //! Read: `listener` -> `route` -> `cluster` -> `settings`.
 
 mod admission;
+mod authentication;
 mod authority;
 mod cluster;
 mod format;
@@ -20,6 +21,7 @@ mod share;
 mod tls;
 
 pub use admission::*;
+pub use authentication::*;
 pub use authority::*;
 pub use cluster::*;
 pub use format::*;

@@ -10,6 +10,7 @@ mod destination_rule;
 mod gateway;
 mod l4_route;
 mod load_balancer;
+mod request_authentication;
 mod service_entry;
 mod sidecar;
 mod virtual_service;
@@ -19,6 +20,7 @@ pub use destination_rule::*;
 pub use gateway::*;
 pub use l4_route::*;
 pub use load_balancer::*;
+pub use request_authentication::*;
 pub use service_entry::*;
 pub use sidecar::*;
 pub use virtual_service::*;
@@ -83,6 +85,22 @@ pub struct WorkloadSelector {
 pub struct MatchLabels {
     /// All of them.
     pub match_labels: BTreeMap<String, String>,
+}
+
+/// A resource that a policy is attached to.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("required" = ["kind", "name"]))]
+pub struct PolicyTargetReference {
+    /// API group.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// Must be the policy's own.
+    #[serde(deserialize_with = "non_empty")]
+    pub namespace: Option<String>,
 }
 
 /// An empty text is an absent one, as in protobuf.

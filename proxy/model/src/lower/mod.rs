@@ -10,6 +10,7 @@
 //! `outbound`, `inbound`, `gateways`.
 
 mod actions;
+mod authentication;
 mod captured;
 mod cluster_policy;
 mod clusters;
@@ -86,6 +87,7 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
+    authentication::apply(&mesh, &mut plan.listeners);
     let settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec));
     ports::note_taken(&mesh, &plan.listeners, &settings, &mut routes.notes);
     let (listeners, route_configurations) = plan.finish();

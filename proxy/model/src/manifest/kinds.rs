@@ -73,6 +73,7 @@ fn readers() -> Vec<Reader> {
         in_spec(istio, "WorkloadGroup", |c| &mut c.workload_groups),
         in_spec(istio, "Gateway", |c| &mut c.gateways),
         in_spec(istio, "Sidecar", |c| &mut c.sidecars),
+        in_spec((SECURITY, &["v1", "v1beta1"]), "RequestAuthentication", |c| &mut c.request_authentications),
         in_spec(("sidle.dev", &["v1"]), "Proxy", |c| &mut c.proxies),
         in_spec(core, "Service", |c| &mut c.services),
         beside_metadata(core, "Endpoints", |c| &mut c.endpoints),
@@ -195,7 +196,7 @@ pub(super) fn handling(api_version: &str, kind: &str) -> Handling {
         };
     }
     match (group, kind) {
-        (SECURITY, "AuthorizationPolicy" | "PeerAuthentication" | "RequestAuthentication") => {
+        (SECURITY, "AuthorizationPolicy" | "PeerAuthentication") => {
             Handling::NotEnforced
         }
         (ISTIO, "EnvoyFilter" | "ProxyConfig")
@@ -223,10 +224,9 @@ fn elsewhere(group: &str, kind: &str) -> Handling {
 }
 
 /// Kinds that are named here and have no reader.
-const NAMED: [Named; 9] = [
+const NAMED: [Named; 8] = [
     (SECURITY, "v1", "AuthorizationPolicy"),
     (SECURITY, "v1", "PeerAuthentication"),
-    (SECURITY, "v1", "RequestAuthentication"),
     (ISTIO, "v1alpha3", "EnvoyFilter"),
     (ISTIO, "v1beta1", "ProxyConfig"),
     ("telemetry.istio.io", "v1", "Telemetry"),

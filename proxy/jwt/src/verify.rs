@@ -1,0 +1,130 @@
+//! From a token that is well formed to one that is believed.
+
+use crate::{KeySet, Refusal, Token};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// What a token has to say to be believed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Expected {
+    /// `iss`, letter by letter.
+    pub issuer: Arc<str>,
+    /// Of which `aud` has to hold one; empty: `aud` is not looked at.
+    pub audiences: Vec<Arc<str>>,
+    /// Claims whose texts are lists of words.
+    pub space_delimited: Vec<Arc<str>>,
+}
+
+/// Seconds that the issuer's clock may differ.
+const SKEW: u64 = 60;
+
+/// A token that is believed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedToken {
+    /// `iss`.
+    pub issuer: String,
+    /// `sub`.
+    pub subject: Option<String>,
+    /// `aud`, as a list.
+    pub audiences: Vec<String>,
+    /// `azp`: who it was given to.
+    pub presenter: Option<String>,
+    /// All of the payload; texts that are lists of words ([`Expected::space_delimited`]) are lists.
+    pub claims: Map<String, Value>,
+    /// The payload as it came: base64url.
+    pub payload: String,
+    /// `exp`, in seconds since 1970.
+    pub expires: Option<u64>,
+    /// `nbf`, in seconds since 1970.
+    pub not_before: Option<u64>,
+    principal: Option<String>,
+}
+
+impl VerifiedToken {
+    /// `iss/sub`, where there are both.
+    pub fn request_principal(&self) -> Option<&str> {
+        self.principal.as_deref()
+    }
+
+    /// Whether it still holds at `now`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// It is too late, or too early.
+    pub fn check_time(&self, now: u64) -> Result<(), Refusal> {
+        in_time(self.not_before, self.expires, now)
+    }
+}
+
+fn in_time(not_before: Option<u64>, expires: Option<u64>, now: u64) -> Result<(), Refusal> {
+    if not_before.is_some_and(|from| from > now.saturating_add(SKEW)) {
+        return Err(Refusal::NotYetValid);
+    }
+    if expires.is_some_and(|until| now > until.saturating_add(SKEW)) {
+        return Err(Refusal::Expired);
+    }
+    Ok(())
+}
+
+impl Token<'_> {
+    /// Whether it says what is expected, at `now` in seconds since 1970: cheap, and without any key.
+    ///
+    /// # Errors
+    /// The first thing that is not as expected.
+    pub fn check(&self, expected: &Expected, now: u64) -> Result<(), Refusal> {
+        if self.issuer() != Some(&*expected.issuer) {
+            return Err(Refusal::UnknownIssuer);
+        }
+        in_time(self.claims.not_before, self.claims.expires, now)?;
+        let listed = |own: &String| expected.audiences.iter().any(|wanted| **wanted == **own);
+        if !expected.audiences.is_empty() && !self.claims.audiences.iter().any(listed) {
+            return Err(Refusal::Audience);
+        }
+        Ok(())
+    }
+
+    /// Believes it if it says what is expected and a key of the issuer signed it.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn verify(self, expected: &Expected, keys: &KeySet, now: u64) -> Result<VerifiedToken, Refusal> {
+        self.check(expected, now)?;
+        self.check_signature(keys)?;
+        Ok(self.believed(expected))
+    }
+
+    fn check_signature(&self, keys: &KeySet) -> Result<(), Refusal> {
+        let mut fitting = keys.fitting(self.algorithm, self.key_id()).peekable();
+        if fitting.peek().is_none() {
+            return Err(Refusal::NoKey);
+        }
+        match fitting.any(|key| key.verifies(self.algorithm, self.signed.as_bytes(), &self.signature)) {
+            true => Ok(()),
+            false => Err(Refusal::Signature),
+        }
+    }
+
+    fn believed(self, expected: &Expected) -> VerifiedToken {
+        let mut claims = self.claims.all;
+        for name in &expected.space_delimited {
+            if let Some(value) = claims.get_mut(&**name)
+                && let Value::String(words) = value
+            {
+                *value = words.split(' ').filter(|word| !word.is_empty()).collect();
+            }
+        }
+        let issuer = self.claims.issuer.unwrap_or_default();
+        let subject = self.claims.subject;
+        let filled = subject.as_ref().filter(|subject| !subject.is_empty() && !issuer.is_empty());
+        VerifiedToken {
+            principal: filled.map(|subject| format!("{issuer}/{subject}")),
+            audiences: self.claims.audiences,
+            presenter: self.claims.presenter,
+            payload: self.payload.to_owned(),
+            expires: self.claims.expires,
+            not_before: self.claims.not_before,
+            issuer,
+            subject,
+            claims,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Tokens that requests bring: found, verified, taken off, told on.
+//!
+//! In:  a request's head.   Out: whom the token is about, or why it is refused.
+//! Invariants: a request without a token passes (a rule has to forbid it); one with a token passes only if a provider believes it (R12);
+//! headers that tell of tokens never come from clients; a token that is not to be forwarded does not reach the application; none is
+//! logged.
+//! Not here: what makes a token valid (`sidle-jwt`), what it permits (rules).
+//! Read: [`TokenGate::admit`] -> `provider` -> `places`.
+
+mod places;
+mod provider;
+
+use crate::{codec::RequestHead, exchange::Exchange};
+use http::{HeaderName, Method, header};
+use provider::{Answer, Provider};
+use sidle_jwt::Refusal;
+use sidle_model::ir;
+use std::rc::Rc;
+
+/// All providers of a listener, compiled.
+#[derive(Debug, Default)]
+pub struct TokenGate {
+    providers: Box<[Provider]>,
+    /// Headers that tell of tokens.
+    reserved: Box<[HeaderName]>,
+}
+
+impl TokenGate {
+    /// Compiles.
+    pub fn build(providers: &[ir::JwtProvider]) -> Self {
+        let payloads = providers.iter().filter_map(|provider| provider.payload_header.as_ref());
+        let claims = providers.iter().flat_map(|provider| provider.claim_headers.iter().map(|(_, name)| name));
+        TokenGate {
+            reserved: payloads.chain(claims).cloned().collect(),
+            providers: providers.iter().map(Provider::build).collect(),
+        }
+    }
+
+    /// Whether the request goes on. The first provider that believes a token decides what is known of the request.
+    ///
+    /// # Errors
+    /// Why its token is refused.
+    pub fn admit(&self, exchange: &mut Exchange, head: &mut RequestHead) -> Result<(), Refusal> {
+        for name in &self.reserved {
+            head.headers.remove(name);
+        }
+        if self.providers.is_empty() || is_preflight(head) {
+            return Ok(());
+        }
+        self.mask(exchange, head);
+        let mut refusal = None;
+        for provider in &self.providers {
+            match provider.ask(head) {
+                Answer::NoToken => {}
+                Answer::Believed(token) => {
+                    exchange.token = Some(Rc::new(token));
+                    return Ok(());
+                }
+                Answer::Refused(why) => refusal = Some(weightier(refusal, why)),
+            }
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// What is logged of the request has no token in it.
+    fn mask(&self, exchange: &mut Exchange, head: &RequestHead) {
+        for name in self.providers.iter().flat_map(Provider::parameters) {
+            if let Some(masked) = places::mask(exchange.record.target.as_ref().unwrap_or(&head.target), name) {
+                exchange.record.target = Some(masked);
+            }
+        }
+    }
+}
+
+/// Of several refusals that of the provider that the token was for: others only do not know its issuer.
+fn weightier(before: Option<Refusal>, why: Refusal) -> Refusal {
+    before.filter(|before| *before != Refusal::UnknownIssuer).unwrap_or(why)
+}
+
+/// Browsers ask for leave without credentials (Fetch standard, section 4.8).
+fn is_preflight(head: &RequestHead) -> bool {
+    let filled = |name| head.headers.get(name).is_some_and(|value| !value.is_empty());
+    head.method == Method::OPTIONS && filled(header::ORIGIN) && filled(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// What `www-authenticate` says to a request whose token was refused (RFC 6750 section 3). The query, where tokens may be, is not in it.
+pub fn challenge(head: &RequestHead) -> String {
+    const MOST: usize = 256;
+    let host = head.authority.as_ref().map_or("", |authority| authority.as_str());
+    let realm = format!("{}://{host}{}", head.scheme.as_str(), head.target.path());
+    let realm: String = realm.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).take(MOST).collect();
+    format!("Bearer realm=\"{realm}\", error=\"invalid_token\"")
+}

@@ -23,7 +23,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ),
     ("sidle-test-support", &[]),
     ("sidle-bench", &["sidle-test-support"]),
-    ("sidle-fuzz", &["sidle", "sidle-balance", "sidle-model", "sidle-routing"]),
+    ("sidle-fuzz", &["sidle", "sidle-balance", "sidle-model", "sidle-routing", "sidle-telemetry"]),
 ];
 
 /// Crates without a runtime, a wire, a clock or a registry.

@@ -2,8 +2,8 @@
 
 use crate::stage::{HOST, client};
 use sidle_test_support::{
-    client::Client,
-    echo::{Answer, Echo},
+    client::{Client, request},
+    echo::{Answer, Echo, zeros},
     manifest::{service, subsets},
     sidle::Sidle,
     wait,
@@ -67,4 +67,22 @@ async fn one_request_a_connection_disables_keep_alive() {
         assert_eq!(client.get(HOST, "/").await.status, 200);
     }
     assert_eq!(echo.connections(), 5);
+}
+
+#[tokio::test]
+async fn a_limit_of_no_time_is_none() {
+    let echo = Echo::start("v1");
+    let limits = "  limits: { streamIdleTimeout: 0s, connectionIdleTimeout: 0s, requestTimeout: 0s }\n  \
+                  protocolDetectionTimeout: 0s\n";
+    let sidle = Sidle::builder()
+        .file("test.yaml", &service("echo", HOST, "HTTP", &[("v1", echo.port())]))
+        .settings(limits)
+        .start();
+    for mut client in [Client::http1(sidle.outbound()).await, Client::http2(sidle.outbound()).await] {
+        for _ in 0..2 {
+            let post = request("POST", HOST, "/?echo").body(zeros(1 << 20)).unwrap();
+            let answer = client.exchange(post).await;
+            assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 1 << 20));
+        }
+    }
 }

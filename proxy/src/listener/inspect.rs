@@ -139,10 +139,10 @@ pub async fn preface(stream: &mut Stream, idle: Duration, begun: Duration) -> Op
     let mut peek = Unread::new(stream);
     let mut patience = idle;
     loop {
-        match tokio::time::timeout(patience, peek.read()).await {
-            Ok(Some(true)) => {}
-            Ok(_) => return None,
-            Err(_) => return (!peek.bytes.is_empty()).then_some(false),
+        match in_time(patience, peek.read()).await {
+            Some(Some(true)) => {}
+            Some(_) => return None,
+            None => return (!peek.bytes.is_empty()).then_some(false),
         }
         if let Some(http2) = detect::is_http2(&peek.bytes) {
             return Some(http2);
@@ -153,13 +153,18 @@ pub async fn preface(stream: &mut Stream, idle: Duration, begun: Duration) -> Op
 
 /// `None`: the connection ended. `Some(None)`: the time ran out.
 async fn detect_within(stream: &mut Stream, timeout: Duration) -> Option<Option<Detection>> {
-    if timeout.is_zero() {
-        return detect_all(stream).await.map(Some);
+    match in_time(timeout, detect_all(stream)).await {
+        Some(detected) => detected.map(Some),
+        None => Some(None),
     }
-    match tokio::time::timeout(timeout, detect_all(stream)).await {
-        Ok(detected) => detected.map(Some),
-        Err(_) => Some(None),
+}
+
+/// The output of `future` within `limit`; zero: whenever it comes.
+async fn in_time<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    if limit.is_zero() {
+        return Some(future.await);
     }
+    tokio::time::timeout(limit, future).await.ok()
 }
 
 /// Reads until the bytes tell; what was read stays to be read, however this ends.

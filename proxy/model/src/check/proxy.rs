@@ -36,6 +36,10 @@ pub(super) fn check(spec: &Proxy, report: &mut Report<'_>) {
         let judgement = values::at_least_a_millisecond(timeout);
         report.judge(root.to("connectTimeout"), codes::SHORT_DURATION, judgement);
     }
+    if let Some(timeout) = spec.protocol_detection_timeout {
+        let judgement = values::zero_or_a_millisecond(timeout);
+        report.judge(root.to("protocolDetectionTimeout"), codes::SHORT_DURATION, judgement);
+    }
     if let Some(namespace) = &spec.root_namespace {
         report.judge(root.to("rootNamespace"), codes::BAD_NAME, values::label_name(namespace, "a namespace"));
     }
@@ -108,12 +112,19 @@ fn check_drain(drain: &Drain, at: At<'_>, report: &mut Report<'_>) {
 }
 
 fn check_limits(limits: &Limits, at: At<'_>, report: &mut Report<'_>) {
-    for (field, value) in [
-        ("requestHeadersTimeout", limits.request_headers_timeout),
-        ("tlsHandshakeTimeout", limits.tls_handshake_timeout),
+    for (field, value, judge) in [
+        (
+            "requestHeadersTimeout",
+            limits.request_headers_timeout,
+            values::at_least_a_millisecond as fn(_) -> _,
+        ),
+        ("tlsHandshakeTimeout", limits.tls_handshake_timeout, values::at_least_a_millisecond),
+        ("streamIdleTimeout", limits.stream_idle_timeout, values::zero_or_a_millisecond),
+        ("connectionIdleTimeout", limits.connection_idle_timeout, values::zero_or_a_millisecond),
+        ("requestTimeout", limits.request_timeout, values::zero_or_a_millisecond),
     ] {
         if let Some(duration) = value {
-            report.judge(at.to(field), codes::SHORT_DURATION, values::at_least_a_millisecond(duration));
+            report.judge(at.to(field), codes::SHORT_DURATION, judge(duration));
         }
     }
 }

@@ -64,9 +64,9 @@ pub struct Limits {
     pub max_request_headers_count: u32,
     /// From the first byte of a head to its last; 10 s, then 408.
     pub request_headers_timeout: Duration,
-    /// Without a byte of a body either way; 60 s; not for upgraded and gRPC streams.
+    /// Without a byte of a body either way; 60 s; zero: no bound; not for upgraded and gRPC streams.
     pub stream_idle_timeout: Duration,
-    /// A downstream connection without a request; 5 min.
+    /// A downstream connection without a request; 5 min; zero: no bound.
     pub connection_idle_timeout: Duration,
     /// Streams of one downstream HTTP/2 connection; 100.
     pub http2_max_concurrent_streams: u32,

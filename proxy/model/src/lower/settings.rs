@@ -174,7 +174,7 @@ fn limits(limits: &sidle::Limits) -> Limits {
             limits.max_connections_per_source,
             defaults.max_connections_per_source,
         ),
-        request_timeout: limits.request_timeout.map(|timeout| timeout.0),
+        request_timeout: limits.request_timeout.map(|timeout| timeout.0).filter(|timeout| !timeout.is_zero()),
         http2_max_resets_per_second: or(
             limits.http2_max_resets_per_second,
             defaults.http2_max_resets_per_second,

@@ -175,9 +175,9 @@ pub struct Limits {
     pub max_request_headers_count: Option<u32>,
     /// From the first byte of a head to its last.
     pub request_headers_timeout: Option<Duration>,
-    /// Without a byte of a body either way.
+    /// Without a byte of a body either way; zero: no bound.
     pub stream_idle_timeout: Option<Duration>,
-    /// A downstream connection without a request.
+    /// A downstream connection without a request; zero: no bound.
     pub connection_idle_timeout: Option<Duration>,
     /// Streams of one downstream HTTP/2 connection.
     #[schemars(range(min = 1))]
@@ -198,7 +198,7 @@ pub struct Limits {
     /// Downstream connections of one client address.
     #[schemars(range(min = 1))]
     pub max_connections_per_source: Option<u32>,
-    /// A whole request, from the first byte of its head to the last of its body; absent: no bound.
+    /// A whole request, from the first byte of its head to the last of its body; absent or zero: no bound.
     pub request_timeout: Option<Duration>,
     /// Streams that an HTTP/2 client may reset, or make the proxy reset, in a second.
     #[schemars(range(min = 1))]

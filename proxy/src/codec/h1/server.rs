@@ -137,7 +137,8 @@ impl Server {
                     Poll::Ready(Ok(read)) if read > 0 => continue,
                     Poll::Ready(_) => return Poll::Ready(Head::Gone),
                     Poll::Pending if silent => {
-                        let expired = timer.poll(waiting_since + idle_timeout, cx).is_ready();
+                        let bounded = !idle_timeout.is_zero();
+                        let expired = bounded && timer.poll(waiting_since + idle_timeout, cx).is_ready();
                         if expired || drained.as_mut().poll(cx).is_ready() {
                             return Poll::Ready(Head::Idle);
                         }

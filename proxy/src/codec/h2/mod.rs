@@ -94,7 +94,7 @@ async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
             flood = poll_fn(|_| watch.flood().map_or(Poll::Pending, Poll::Ready)) => {
                 return turn_away(driver, flood, connection).await;
             }
-            () = idle.as_mut() => {
+            () = idle.as_mut(), if !limits.connection_idle_timeout.is_zero() => {
                 let now = Instant::now();
                 let idle_since = connection.idle_since().unwrap_or(now);
                 let mut next = idle_since + limits.connection_idle_timeout;

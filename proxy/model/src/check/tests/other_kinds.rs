@@ -166,6 +166,16 @@ pub(super) const MISTAKES: &[Mistake] = &[
         &["7:20 e0221", "8:50 e0210", "9:18 e0219"],
     ),
     (
+        "Proxy",
+        "  limits: {streamIdleTimeout: 0s, connectionIdleTimeout: 0s, requestTimeout: 0s}\n  protocolDetectionTimeout: 0s",
+        &[],
+    ),
+    (
+        "Proxy",
+        "  limits: {streamIdleTimeout: 1us, connectionIdleTimeout: 1us, requestTimeout: 1us}\n  protocolDetectionTimeout: 1us",
+        &["5:31 e0209", "5:59 e0209", "5:80 e0209", "6:29 e0209"],
+    ),
+    (
         "Service",
         "  ports: [{port: 53, name: dns, protocol: UDP}]\n  internalTrafficPolicy: Local",
         &["5:33 i0501", "6:3 w0501"],

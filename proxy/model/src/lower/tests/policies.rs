@@ -283,3 +283,17 @@ fn r14_tls_to_a_service() {
     assert_eq!((mutual.sni.as_deref(), &mutual.subject_alt_names[..]), (Some("s"), &["x".to_owned()][..]));
     assert_eq!(mutual.certificate.unwrap().files()[0].key.to_str(), Some("/k"));
 }
+
+#[test]
+fn a_limit_of_no_time_is_none() {
+    let proxy = |limit| {
+        format!(
+            "---\napiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{name: p}}\nspec: {{limits: {{requestTimeout: {limit}}}}}\n"
+        )
+    };
+    assert_eq!(lowered(&proxy("0s")).ir.settings.limits.request_timeout, None);
+    assert_eq!(
+        lowered(&proxy("1s")).ir.settings.limits.request_timeout.map(|limit| limit.as_secs()),
+        Some(1)
+    );
+}

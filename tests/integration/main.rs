@@ -22,6 +22,7 @@ mod delegates;
 mod descriptors;
 mod edge;
 mod egress;
+mod endings;
 mod envoy_oracle;
 mod examples;
 mod faults;

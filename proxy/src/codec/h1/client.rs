@@ -18,6 +18,7 @@ use crate::codec::{
     Authority, Body, BodyError, RequestHead, ResponseHead, Stream, hop_by_hop,
     timer::{Stall, Timer},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
@@ -238,6 +239,11 @@ fn framing_of(head: &RequestHead, method: &Method, body: &Body) -> Option<Framin
     Some(length.map_or(Framing::Chunked, Framing::Length))
 }
 
+/// RFC 6455 section 4.1: 16 random bytes.
+fn websocket_key() -> String {
+    STANDARD.encode(fastrand::u128(..).to_be_bytes())
+}
+
 fn write_head(out: &mut Vec<u8>, head: &RequestHead, method: &Method, framing: Option<Framing>) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
@@ -256,11 +262,25 @@ fn write_head(out: &mut Vec<u8>, head: &RequestHead, method: &Method, framing: O
         encode::field(out, b"upgrade", protocol.as_bytes());
         if head.version == Version::HTTP_2 {
             // RFC 8441 has no key; HTTP/1.1 needs one.
-            let key = format!("{:022}==", fastrand::u64(..));
-            encode::field(out, b"sec-websocket-key", key.as_bytes());
+            encode::field(out, b"sec-websocket-key", websocket_key().as_bytes());
         }
     } else if head.headers.contains_key(header::TE) {
         encode::field(out, b"connection", b"te"); // RFC 9110 section 10.1.4
     }
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_websocket_key_is_sixteen_bytes() {
+        let (one, other) = (websocket_key(), websocket_key());
+        assert_ne!(one, other);
+        for key in [one, other] {
+            let bytes = STANDARD.decode(&key).unwrap(); // refuses what is not canonical
+            assert_eq!((bytes.len(), key.len()), (16, 24), "{key}");
+        }
+    }
 }

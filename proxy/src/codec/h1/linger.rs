@@ -4,16 +4,15 @@
 //! that the client has not read yet. So our side is closed first, and what the client still sends is read over for a while
 //! (RFC 9112 section 9.6).
 
+use super::wire;
 use crate::codec::Stream;
-use std::{io, time::Duration};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::{future::poll_fn, io, time::Duration};
+use tokio::io::AsyncWriteExt as _;
 
 /// How long a client may still send.
 const TIME: Duration = Duration::from_secs(1);
 /// How much of it is read. Who sends more waits out the time in the kernel's buffers: an answer is read by then, or never.
-const BYTES: usize = 256 << 10;
-/// One read.
-const READ: usize = 4 << 10;
+const BYTES: usize = 4 << 20;
 
 /// Closes; `answered`: after an answer, which the client is given time to read.
 pub(super) async fn close(mut stream: Stream, answered: bool) {
@@ -26,15 +25,13 @@ pub(super) async fn close(mut stream: Stream, answered: bool) {
 
 /// Until the client closes, too; for ever if it sends too much.
 async fn read_over(stream: &mut Stream) -> io::Result<()> {
-    let mut buffer = vec![0; READ];
     let mut left = BYTES;
     while left > 0 {
-        match stream.read(&mut buffer).await? {
+        match poll_fn(|cx| wire::poll_read_over(stream, cx)).await? {
             0 => return Ok(()),
             read => left = left.saturating_sub(read),
         }
     }
-    drop(buffer);
     std::future::pending().await
 }
 

@@ -33,6 +33,15 @@ thread_local! {
     static SCRATCH_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
 }
 
+/// Reads what nobody wants to know.
+pub(super) fn poll_read_over(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+        let mut buffer = ReadBuf::new(scratch);
+        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+}
+
 /// One HTTP/1 connection.
 pub struct Wire {
     /// Gone once a tunnel has it.

@@ -14,6 +14,7 @@ mod admin;
 mod application;
 mod balancing;
 mod both_ways;
+mod certificates;
 mod check;
 mod command_line;
 mod configuration;

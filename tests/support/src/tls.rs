@@ -1,6 +1,6 @@
 //! Certificates made for a test.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
@@ -51,6 +51,18 @@ impl Authority {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+    }
+
+    /// A certificate of the workload `id`, a SPIFFE id.
+    ///
+    /// # Panics
+    /// When it is not ASCII.
+    pub fn issue_workload(&self, id: &str) -> Identity {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
     }
 

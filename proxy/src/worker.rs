@@ -199,6 +199,7 @@ impl Worker {
             weight: 1,
             workload: self.nobody.clone(),
             locality: "".into(),
+            mtls: false,
         };
         let endpoint =
             EndpointSet::build(&ir::LoadBalancer::Random, vec![spec], None).endpoints().first()?.clone();

@@ -19,7 +19,15 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("sidle-telemetry", &["sidle-model"]),
     (
         "sidle",
-        &["sidle-jwt", "sidle-model", "sidle-routing", "sidle-balance", "sidle-identity", "sidle-xds", "sidle-telemetry"],
+        &[
+            "sidle-jwt",
+            "sidle-model",
+            "sidle-routing",
+            "sidle-balance",
+            "sidle-identity",
+            "sidle-xds",
+            "sidle-telemetry",
+        ],
     ),
     ("sidle-test-support", &[]),
     ("sidle-bench", &["sidle-test-support"]),

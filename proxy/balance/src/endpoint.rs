@@ -48,6 +48,8 @@ pub struct EndpointSpec {
     pub workload: Arc<ir::Workload>,
     /// `region/zone/subzone`, or empty.
     pub locality: Arc<str>,
+    /// Whether a proxy of the mesh takes mTLS there.
+    pub mtls: bool,
 }
 
 impl EndpointSpec {
@@ -63,6 +65,7 @@ impl EndpointSpec {
             weight: endpoint.weight,
             workload: endpoint.workload.clone(),
             locality: endpoint.locality.clone(),
+            mtls: endpoint.mtls,
         }
     }
 
@@ -90,14 +93,16 @@ pub struct Endpoint {
     pub workload: Arc<ir::Workload>,
     /// `region/zone/subzone`, or empty.
     pub locality: Arc<str>,
+    /// Whether a proxy of the mesh takes mTLS there.
+    pub mtls: bool,
     /// What happens there now; outlives the endpoint when configuration changes around its address.
     pub state: Arc<EndpointState>,
 }
 
 impl Endpoint {
     pub(crate) fn new(spec: EndpointSpec, state: Arc<EndpointState>) -> Self {
-        let EndpointSpec { address, hostname, weight, workload, locality } = spec;
-        Endpoint { address, hostname, weight: weight.max(1), workload, locality, state }
+        let EndpointSpec { address, hostname, weight, workload, locality, mtls } = spec;
+        Endpoint { address, hostname, weight: weight.max(1), workload, locality, mtls, state }
     }
 
     /// Whether it is what `spec` would make.
@@ -107,6 +112,7 @@ impl Endpoint {
             && self.weight == spec.weight.max(1)
             && self.workload == spec.workload
             && self.locality == spec.locality
+            && self.mtls == spec.mtls
     }
 
     /// Whether both stand for one address of one cluster, even if the configuration around it changed in between.
@@ -125,6 +131,7 @@ mod tests {
             weight: 3,
             workload: Default::default(),
             locality: "r/z".into(),
+            mtls: false,
         }
     }
 

@@ -19,7 +19,7 @@ use rustls::{
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use sidle_model::ir::{ApplicationProtocol, ServerTls};
+use sidle_model::ir::ServerTls;
 use std::sync::Arc;
 
 /// Prepares TLS of a listener, or of one of its filter chains.
@@ -48,21 +48,13 @@ fn build(tls: &ServerTls, parts: &Parts) -> Result<ServerConfig, TlsError> {
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByKeyType(parts.shown.clone())));
-    config.alpn_protocols = tls.alpn.iter().map(|&protocol| alpn_id(protocol).to_vec()).collect();
+    config.alpn_protocols = tls.alpn.iter().map(|protocol| protocol.alpn().into()).collect();
     if parts.trust.is_some() {
         config.session_storage = Arc::new(NoServerSessionStorage {});
     } else {
         config.ticketer = Ticketer::new().map_err(TlsError::Settings)?;
     }
     Ok(config)
-}
-
-/// The id that IANA registered.
-fn alpn_id(protocol: ApplicationProtocol) -> &'static [u8] {
-    match protocol {
-        ApplicationProtocol::Http1 => b"http/1.1",
-        ApplicationProtocol::Http2 => b"h2",
-    }
 }
 
 /// Certificates of different key types: the first whose signatures the client understands.

@@ -56,10 +56,9 @@ fn audiences(all: &Map<String, Value>) -> Result<Vec<String>, Refusal> {
     match all.get("aud") {
         None => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one.clone()]),
-        Some(Value::Array(list)) => list
-            .iter()
-            .map(|item| item.as_str().map(str::to_owned).ok_or(Refusal::AudienceType))
-            .collect(),
+        Some(Value::Array(list)) => {
+            list.iter().map(|item| item.as_str().map(str::to_owned).ok_or(Refusal::AudienceType)).collect()
+        }
         Some(_) => Err(Refusal::AudienceType),
     }
 }

@@ -52,7 +52,8 @@ impl Key {
                 algorithms.into_iter().map(|algorithm| (algorithm, key.clone())).collect()
             }
             curve => {
-                let point = [vec![4], sized("x", bytes("x")?, curve)?, sized("y", bytes("y")?, curve)?].concat();
+                let point =
+                    [vec![4], sized("x", bytes("x")?, curve)?, sized("y", bytes("y")?, curve)?].concat();
                 let ecdsa = curve.ecdsa().ok_or("`crv` is not known")?;
                 let key = parsed(ParsedPublicKey::new(ecdsa, point))?;
                 algorithms.into_iter().map(|algorithm| (algorithm, key.clone())).collect()
@@ -103,7 +104,8 @@ fn family(kind: Option<&str>, curve: Option<&str>) -> Result<Family, String> {
 }
 
 fn only(name: &str, family: Family) -> Result<Algorithm, String> {
-    let algorithm = Algorithm::named(name).ok_or_else(|| format!("the algorithm `{name}` is not used here"))?;
+    let algorithm =
+        Algorithm::named(name).ok_or_else(|| format!("the algorithm `{name}` is not used here"))?;
     if algorithm.family != family {
         return Err(format!("`alg: {name}` is not for a key of this kind"));
     }

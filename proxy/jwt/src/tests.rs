@@ -5,8 +5,9 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa::{KeyPair as RsaKeyPair, KeySize},
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-        Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding,
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+        EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256,
+        RsaEncoding,
     },
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -228,7 +229,10 @@ fn the_key_is_found_by_name_and_else_tried_for() {
     assert!(verify(&second.token(json!({"alg": "EdDSA", "kid": "a"}), claims()), &twice).is_ok());
     // The ninth is not tried.
     let others: Vec<Value> = (0..8).map(|_| Pair::ed().jwk()).chain([second.jwk()]).collect();
-    assert_eq!(verify(&second.token(json!({"alg": "EdDSA"}), claims()), &keys(&others)), Err(Refusal::Signature));
+    assert_eq!(
+        verify(&second.token(json!({"alg": "EdDSA"}), claims()), &keys(&others)),
+        Err(Refusal::Signature)
+    );
 }
 
 #[test]
@@ -244,7 +248,11 @@ fn a_token_does_not_bring_its_own_key() {
     });
     assert_eq!(verify(&attacker.token(header.clone(), claims()), &keys), Err(Refusal::Signature));
     assert!(verify(&issuer.token(header, claims()), &keys).is_ok());
-    for header in [json!({"alg": "RS256", "crit": ["exp"]}), json!({"alg": "RS256", "crit": []}), json!({"alg": "RS256", "b64": false})] {
+    for header in [
+        json!({"alg": "RS256", "crit": ["exp"]}),
+        json!({"alg": "RS256", "crit": []}),
+        json!({"alg": "RS256", "b64": false}),
+    ] {
         assert_eq!(verify(&issuer.token(header, claims()), &keys), Err(Refusal::Critical));
     }
 }
@@ -266,18 +274,25 @@ fn forms_that_are_none() {
     assert_eq!(verify(&format!("{signed}.{}", signature.replace(['-', '_'], "+")), &keys).is_err(), true);
     assert_eq!(verify(&"a".repeat(crate::MOST_BYTES + 1), &keys), Err(Refusal::TooLarge));
     assert_eq!(verify(&pair.token_of("[]", "{}"), &keys), Err(Refusal::HeaderJson));
-    assert_eq!(verify(&pair.token_of(r#"{"alg":"EdDSA","alg":"EdDSA"}"#, "{}"), &keys), Err(Refusal::HeaderJson));
+    assert_eq!(
+        verify(&pair.token_of(r#"{"alg":"EdDSA","alg":"EdDSA"}"#, "{}"), &keys),
+        Err(Refusal::HeaderJson)
+    );
     let payload = |text: &str| verify(&pair.token_of(r#"{"alg":"EdDSA"}"#, text), &keys);
     assert_eq!(payload("7"), Err(Refusal::PayloadJson));
     assert_eq!(payload(r#"{"iss":"a","iss":"b"}"#), Err(Refusal::PayloadJson));
-    assert_eq!(payload(&format!(r#"{{"x":{}{}}}"#, "[".repeat(5000), "]".repeat(5000))), Err(Refusal::PayloadJson));
+    assert_eq!(
+        payload(&format!(r#"{{"x":{}{}}}"#, "[".repeat(5000), "]".repeat(5000))),
+        Err(Refusal::PayloadJson)
+    );
 }
 
 #[test]
 fn times() {
     let pair = Pair::ed();
     let keys = keys(&[pair.jwk()]);
-    let at = |name: &str, value: Value| verify(&pair.token(json!({"alg": "EdDSA"}), with(name, value)), &keys);
+    let at =
+        |name: &str, value: Value| verify(&pair.token(json!({"alg": "EdDSA"}), with(name, value)), &keys);
     assert!(at("exp", json!(NOW - 60)).is_ok());
     assert_eq!(at("exp", json!(NOW - 61)), Err(Refusal::Expired));
     assert!(at("nbf", json!(NOW + 60)).is_ok());
@@ -322,7 +337,10 @@ fn issuers_subjects_and_audiences() {
     assert_eq!(of("jti", json!(5)), Err(Refusal::IdType));
     let mut nobody = claims();
     nobody.as_object_mut().unwrap().remove("sub");
-    assert_eq!(verify(&pair.token(json!({"alg": "EdDSA"}), nobody), &keys).unwrap().request_principal(), None);
+    assert_eq!(
+        verify(&pair.token(json!({"alg": "EdDSA"}), nobody), &keys).unwrap().request_principal(),
+        None
+    );
     let mut stranger = claims();
     stranger.as_object_mut().unwrap().remove("iss");
     assert_eq!(verify(&pair.token(json!({"alg": "EdDSA"}), stranger), &keys), Err(Refusal::UnknownIssuer));

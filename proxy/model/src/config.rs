@@ -24,6 +24,7 @@ pub struct Config {
     pub gateways: Vec<Resource<istio::Gateway>>,
     pub sidecars: Vec<Resource<istio::Sidecar>>,
     pub request_authentications: Vec<Resource<istio::RequestAuthentication>>,
+    pub peer_authentications: Vec<Resource<istio::PeerAuthentication>>,
     pub services: Vec<Resource<kubernetes::Service>>,
     pub endpoints: Vec<Resource<kubernetes::Endpoints>>,
     pub endpoint_slices: Vec<Resource<kubernetes::EndpointSlice>>,
@@ -107,7 +108,7 @@ impl Config {
             workload_groups,
             gateways
         );
-        each!(request_authentications);
+        each!(request_authentications, peer_authentications);
         each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies);
     }
 }

@@ -70,8 +70,8 @@ struct Transports {
 /// By application protocol; positions of chains.
 #[derive(Debug, Default)]
 struct Protocols {
-    http1: Option<u32>,
-    http2: Option<u32>,
+    /// In the order of their discriminants.
+    offered: [Option<u32>; ApplicationProtocol::ALL.len()],
     any: Option<u32>,
 }
 
@@ -165,10 +165,7 @@ fn insert_names(names: &mut HostMap<Transports>, matches: &ir::FilterChainMatch,
             protocols.any.get_or_insert(at);
         }
         for protocol in &matches.application_protocols {
-            match protocol {
-                ApplicationProtocol::Http1 => protocols.http1.get_or_insert(at),
-                ApplicationProtocol::Http2 => protocols.http2.get_or_insert(at),
-            };
+            protocols.offered[*protocol as usize].get_or_insert(at);
         }
     }
 }
@@ -203,7 +200,7 @@ impl Transports {
 
     fn inspection(&self) -> Inspection {
         let mut groups = [&self.tls, &self.raw, &self.any].into_iter().flatten();
-        if groups.any(|protocols| protocols.http1.is_some() || protocols.http2.is_some()) {
+        if groups.any(|protocols| protocols.offered.iter().any(Option::is_some)) {
             Inspection::ApplicationProtocol
         } else if self.tls.is_some() || self.raw.is_some() {
             Inspection::Transport
@@ -215,11 +212,7 @@ impl Transports {
 
 impl Protocols {
     fn position(&self, offers: &[ApplicationProtocol]) -> Option<u32> {
-        let specific = offers.iter().find_map(|offer| match offer {
-            ApplicationProtocol::Http1 => self.http1,
-            ApplicationProtocol::Http2 => self.http2,
-        });
-        specific.or(self.any)
+        offers.iter().find_map(|offer| self.offered[*offer as usize]).or(self.any)
     }
 }
 

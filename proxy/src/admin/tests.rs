@@ -55,6 +55,7 @@ fn cluster() -> ir::Cluster {
         load_balancer: ir::LoadBalancer::LeastRequest,
         protocol: ir::UpstreamProtocol::Http1,
         tls: None,
+        auto_mtls: None,
         connect_timeout: Duration::from_secs(1),
         limits: ir::ClusterLimits::default(),
         outlier_detection: None,
@@ -91,6 +92,7 @@ impl AdminSource for Fixed {
             weight: 2,
             workload: Arc::default(),
             locality: "r/z".into(),
+            mtls: false,
         };
         let endpoints = Arc::new(EndpointSet::build(&ir::LoadBalancer::LeastRequest, vec![endpoint], None));
         vec![ClusterView { config: Arc::new(cluster()), endpoints, usage: Arc::default() }]

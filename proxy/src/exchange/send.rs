@@ -115,7 +115,7 @@ pub async fn send(to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Fa
         UpstreamProtocol::Http2 => head.upgrade.is_none(),
         UpstreamProtocol::AsDownstream => head.version == Version::HTTP_2 && head.upgrade.is_none(),
     };
-    let host = if to.cluster.connector.is_tls() {
+    let host = if to.cluster.connector.is_tls(to.endpoint) {
         host_of(head.authority.as_ref(), &to.endpoint.address)
     } else {
         String::new()
@@ -184,7 +184,7 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
         }
         Failure { error, outcome, reused }
     };
-    let request = http2_request(head, to.cluster.connector.is_tls());
+    let request = http2_request(head, to.cluster.connector.is_https(to.endpoint));
     let request = request.ok_or(Failure::unconnected(ProxyError::UpstreamProtocol))?;
     let mut sender = match lease.sender().ready().await {
         Ok(sender) => sender,

@@ -209,7 +209,7 @@ pub async fn open(
     };
     let active = ActiveConnection::open(endpoint.clone());
     let host = host.map_or("", |host| sidle_routing::host::split_host_port(host).0);
-    match cluster.connector.connect(&endpoint.address, host, Target::Bytes).await {
+    match cluster.connector.connect(endpoint, host, Target::Bytes).await {
         Ok(stream) => {
             cluster.metrics.connection_opened();
             Ok((stream, Held { metrics: cluster.metrics.clone(), _active: active, _permit: permit }))

@@ -42,7 +42,11 @@ impl Seen {
         self.server_name = session.server_name().map(Into::into);
         let leaf = session.peer_certificates().and_then(|chain| chain.first());
         self.identity = leaf.and_then(Peer::of).map(Arc::new);
-        self.http2 = session.alpn_protocol().map(|protocol| protocol == b"h2");
+        self.http2 = match session.alpn_protocol() {
+            Some(b"h2" | b"istio-h2") => Some(true),
+            Some(b"http/1.1" | b"istio-http/1.0" | b"istio-http/1.1") => Some(false),
+            _ => None, // `istio` says whose it is, not what is inside
+        };
         self.tls_version = session.protocol_version().map(|version| match version {
             rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2",
             _ => "TLSv1.3",

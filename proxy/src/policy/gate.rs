@@ -25,7 +25,11 @@ impl Gate {
     ///
     /// # Errors
     /// Why it may not.
-    pub async fn admit(&self, exchange: &mut Exchange, head: &mut RequestHead) -> Result<Verdict, ProxyError> {
+    pub async fn admit(
+        &self,
+        exchange: &mut Exchange,
+        head: &mut RequestHead,
+    ) -> Result<Verdict, ProxyError> {
         self.tokens.admit(exchange, head)?;
         Ok(Verdict::Continue)
     }

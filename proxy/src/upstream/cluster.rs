@@ -146,6 +146,7 @@ pub(crate) mod tests {
             weight: *weight,
             workload: Arc::default(),
             locality: "".into(),
+            mtls: false,
         };
         Arc::new(ir::Cluster {
             name: "c".into(),
@@ -153,6 +154,7 @@ pub(crate) mod tests {
             load_balancer: ir::LoadBalancer::RoundRobin,
             protocol: ir::UpstreamProtocol::Http1,
             tls: None,
+            auto_mtls: None,
             connect_timeout: Duration::from_secs(1),
             limits: ir::ClusterLimits::default(),
             outlier_detection: None,

@@ -5,7 +5,7 @@
 
 use crate::{codec::Stream, error::ProxyError};
 use rustls::pki_types::ServerName;
-use sidle_balance::EndpointAddr;
+use sidle_balance::{Endpoint, EndpointAddr};
 use sidle_identity::{Live, TlsError, Workload};
 use sidle_model::ir;
 use std::{
@@ -37,7 +37,8 @@ pub struct Connector {
     /// Streams on one HTTP/2 connection.
     pub max_streams: u32,
     tls: Option<TlsPlan>,
-    tls_config: Option<ir::ClientTls>,
+    auto_mtls: Option<TlsPlan>,
+    tls_config: [Option<ir::ClientTls>; 2],
     keepalive: Option<ir::TcpKeepalive>,
     timeout: Duration,
 }
@@ -48,6 +49,8 @@ struct TlsPlan {
     http2: Arc<Live<rustls::ClientConfig>>,
     bytes: Arc<Live<rustls::ClientConfig>>,
     sni: Option<Arc<str>>,
+    /// Whether the certificate is the workload's own.
+    of_mesh: bool,
 }
 
 /// What will be spoken on a connection.
@@ -68,15 +71,7 @@ impl Connector {
     /// Files that are missing or hold no usable PEM.
     pub fn build(config: &ir::Cluster, workload: &Workload) -> Result<Self, TlsError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let tls = config.tls.as_ref().map(|tls| {
-            let offering = |alpn: &[&[u8]]| sidle_identity::client_config(tls, alpn, workload);
-            Ok(TlsPlan {
-                http1: offering(&[b"http/1.1"])?,
-                http2: offering(&[b"h2"])?,
-                bytes: offering(&[])?,
-                sni: tls.sni.clone(),
-            })
-        });
+        let plan = |tls: Option<&ir::ClientTls>| tls.map(|tls| TlsPlan::build(tls, workload)).transpose();
         Ok(Connector {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             protocol: config.protocol,
@@ -84,8 +79,9 @@ impl Connector {
             max_age: config.max_connection_duration,
             max_requests: config.limits.max_requests_per_connection,
             max_streams: config.limits.max_concurrent_streams,
-            tls: tls.transpose()?,
-            tls_config: config.tls.clone(),
+            tls: plan(config.tls.as_ref())?,
+            auto_mtls: plan(config.auto_mtls.as_ref())?,
+            tls_config: [config.tls.clone(), config.auto_mtls.clone()],
             keepalive: config.tcp_keepalive.clone(),
             timeout: config.connect_timeout,
         })
@@ -98,14 +94,20 @@ impl Connector {
             && self.max_age == config.max_connection_duration
             && self.max_requests == config.limits.max_requests_per_connection
             && self.max_streams == config.limits.max_concurrent_streams
-            && self.tls_config == config.tls
+            && self.tls_config[0] == config.tls
+            && self.tls_config[1] == config.auto_mtls
             && self.keepalive == config.tcp_keepalive
             && self.timeout == config.connect_timeout
     }
 
-    /// Whether connections are over TLS.
-    pub fn is_tls(&self) -> bool {
-        self.tls.is_some()
+    /// Whether connections to an endpoint are over TLS.
+    pub fn is_tls(&self, endpoint: &Endpoint) -> bool {
+        self.plan(endpoint).is_some()
+    }
+
+    /// Whether what is spoken to an endpoint is HTTPS. mTLS of the mesh is not: neither application knows of it.
+    pub fn is_https(&self, endpoint: &Endpoint) -> bool {
+        self.plan(endpoint).is_some_and(|plan| !plan.of_mesh)
     }
 
     /// Whether the server's name is the host that a request names.
@@ -113,18 +115,22 @@ impl Connector {
         self.tls.as_ref().is_some_and(|plan| plan.sni.is_none())
     }
 
-    /// Connects to `address`. `host` is the request's, for SNI where the cluster names none.
+    fn plan(&self, endpoint: &Endpoint) -> Option<&TlsPlan> {
+        self.tls.as_ref().or(self.auto_mtls.as_ref().filter(|_| endpoint.mtls))
+    }
+
+    /// Connects to `endpoint`. `host` is the request's, for SNI where the cluster names none.
     ///
     /// # Errors
     /// [`ProxyError::ConnectTimeout`] or [`ProxyError::ConnectFailure`].
     pub async fn connect(
         &self,
-        address: &EndpointAddr,
+        endpoint: &Endpoint,
         host: &str,
         target: Target,
     ) -> Result<Stream, ProxyError> {
-        let connect = Connect { address: address.clone(), keepalive: self.keepalive.clone() };
-        let made = match &self.tls {
+        let connect = Connect { address: endpoint.address.clone(), keepalive: self.keepalive.clone() };
+        let made = match self.plan(endpoint) {
             None => ServiceBuilder::new().timeout(self.timeout).service(Tcp).oneshot(connect).await,
             Some(plan) => {
                 let tls = Tls { inner: Tcp, config: plan.config(target)?, name: plan.name(host)? };
@@ -148,6 +154,27 @@ fn reason(error: &io::Error) -> String {
 }
 
 impl TlsPlan {
+    fn build(tls: &ir::ClientTls, workload: &Workload) -> Result<Self, TlsError> {
+        use ir::ApplicationProtocol::{Http1, Http2, Istio, IstioHttp2, IstioHttp11};
+        let offering = |protocols: &[ir::ApplicationProtocol]| {
+            let alpn: Vec<_> = protocols.iter().map(|protocol| protocol.alpn().as_bytes()).collect();
+            sidle_identity::client_config(tls, &alpn, workload)
+        };
+        // What the filter `istio.alpn` of Istio's Envoys offers, so that the other side knows mTLS of the mesh.
+        let of_mesh = tls.certificate == Some(ir::Certificates::Workload);
+        let (http1, http2, bytes): (&[_], &[_], &[_]) = match of_mesh {
+            true => (&[IstioHttp11, Istio, Http1], &[IstioHttp2, Istio, Http2], &[Istio]),
+            false => (&[Http1], &[Http2], &[]),
+        };
+        Ok(TlsPlan {
+            http1: offering(http1)?,
+            http2: offering(http2)?,
+            bytes: offering(bytes)?,
+            sni: tls.sni.clone(),
+            of_mesh,
+        })
+    }
+
     /// For the handshake that begins now.
     fn config(&self, target: Target) -> Result<Arc<rustls::ClientConfig>, ProxyError> {
         let offering = match target {

@@ -25,6 +25,7 @@ pub(crate) fn cluster(name: &str, discovery: Discovery) -> Cluster {
         load_balancer: LoadBalancer::LeastRequest,
         protocol: UpstreamProtocol::Http1,
         tls: None,
+        auto_mtls: None,
         connect_timeout: Duration::from_secs(10),
         limits: ClusterLimits::default(),
         outlier_detection: None,
@@ -49,6 +50,7 @@ pub(crate) fn endpoint(text: &str, port: u16, locality: &str) -> Endpoint {
         weight: 2,
         workload: Arc::new(workload),
         locality: locality.into(),
+        mtls: false,
     }
 }
 

@@ -157,6 +157,7 @@ fn application_protocols(protocol: ApplicationProtocol, transport: Option<Transp
         (ApplicationProtocol::Http2, Some(Transport::Tls)) => &["h2"],
         (ApplicationProtocol::Http2, Some(Transport::RawBuffer)) => &["h2c"],
         (ApplicationProtocol::Http2, None) => &["h2", "h2c"],
+        (mesh, _) => return vec![mesh.alpn().into()],
     };
     names.iter().map(|name| (*name).into()).collect()
 }

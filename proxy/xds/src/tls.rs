@@ -31,7 +31,7 @@ pub(crate) fn downstream(tls: &ServerTls) -> Value {
         )
         .with_list("tls_certificates", tls.certificates.files().iter().map(certificate).collect())
         .with_some("validation_context", validation)
-        .with_list("alpn_protocols", tls.alpn.iter().map(|protocol| alpn(*protocol).into()).collect());
+        .with_list("alpn_protocols", tls.alpn.iter().map(|protocol| protocol.alpn().into()).collect());
     extension(
         "envoy.transport_sockets.tls",
         Object::typed("extensions.transport_sockets.tls.v3.DownstreamTlsContext")
@@ -43,7 +43,7 @@ pub(crate) fn downstream(tls: &ServerTls) -> Value {
 /// The transport socket that starts TLS to a cluster.
 pub(crate) fn upstream(context: &Context<'_>, tls: &ClientTls, protocol: UpstreamProtocol) -> Value {
     let alpn = match protocol {
-        UpstreamProtocol::Http2 => vec![alpn(ApplicationProtocol::Http2).into()],
+        UpstreamProtocol::Http2 => vec![ApplicationProtocol::Http2.alpn().into()],
         UpstreamProtocol::Http1 | UpstreamProtocol::AsDownstream => Vec::new(),
     };
     let common = Object::new()
@@ -114,13 +114,6 @@ fn version(version: TlsVersion) -> &'static str {
     match version {
         TlsVersion::V1_2 => "TLSv1_2",
         TlsVersion::V1_3 => "TLSv1_3",
-    }
-}
-
-fn alpn(protocol: ApplicationProtocol) -> &'static str {
-    match protocol {
-        ApplicationProtocol::Http1 => "http/1.1",
-        ApplicationProtocol::Http2 => "h2",
     }
 }
 

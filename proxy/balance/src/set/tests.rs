@@ -19,6 +19,7 @@ pub(crate) fn spec(port: u16, weight: u32) -> EndpointSpec {
         weight,
         workload: Default::default(),
         locality: "".into(),
+        mtls: false,
     }
 }
 

@@ -19,11 +19,13 @@ mod identity;
 mod kubernetes;
 mod l4_route;
 mod metadata;
+mod mutual_tls;
 mod not_applied;
+mod peer_authentication;
 mod proxy;
 mod references;
-mod request_authentication;
 mod report;
+mod request_authentication;
 mod selectors;
 mod service_entry;
 mod sidecar;
@@ -61,6 +63,7 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(gateways, gateway::check);
     each!(sidecars, sidecar::check);
     each!(request_authentications, request_authentication::check);
+    each!(peer_authentications, peer_authentication::check);
     each!(services, kubernetes::check_service);
     each!(endpoints, kubernetes::check_endpoints);
     each!(endpoint_slices, kubernetes::check_slice);
@@ -77,5 +80,6 @@ pub(crate) fn together(config: &Config, node: &Node) -> Vec<Diagnostic> {
     references::check(config, node, &mut out);
     gateway_hosts::check(config, &mut out);
     selectors::check(config, node, &mut out);
+    mutual_tls::check(config, node, &mut out);
     out
 }

@@ -69,10 +69,6 @@ const TABLE: &[Row] = &[
     not_applied(DR, &["http", "http2KeepAlive"], "no HTTP/2 PING is sent"),
     not_applied(DR, &["tls", "credentialName"], SECRET),
     not_applied(DR, &["tls", "caCrl"], "revoked certificates are accepted"),
-    value(
-        not_applied(DR, &["tls", "mode"], "there is no workload certificate yet: connections are refused"),
-        "ISTIO_MUTUAL",
-    ),
     deprecated(DR, &["outlierDetection", "consecutiveErrors"], "it is ignored; use `consecutive5xxErrors`"),
     deprecated(DR, &["consistentHash", "minimumRingSize"], "use `ringHash.minimumRingSize`"),
     value(deprecated(DR, &["loadBalancer", "simple"], "use `LEAST_REQUEST`"), "LEAST_CONN"),
@@ -98,14 +94,6 @@ const TABLE: &[Row] = &[
     not_applied("Gateway", &["tls", "verifyCertificateSpki"], "client keys are not compared with it"),
     not_applied("Gateway", &["tls", "verifyCertificateHash"], "client certificates are not compared with it"),
     not_applied("Gateway", &["tls", "insecureSkipVerify"], "client certificates are always checked"),
-    value(
-        not_applied(
-            "Gateway",
-            &["tls", "mode"],
-            "there is no workload certificate yet: the port stays closed",
-        ),
-        "ISTIO_MUTUAL",
-    ),
     value(not_applied("Gateway", &["tls", "mode"], "the port stays closed"), "AUTO_PASSTHROUGH"),
     deprecated("Gateway", &["port", "targetPort"], "it is ignored"),
     not_applied(

@@ -32,7 +32,11 @@ pub(super) fn check(spec: &RequestAuthentication, report: &mut Report<'_>) {
 fn targets(spec: &RequestAuthentication, report: &mut Report<'_>) {
     let root = At::SPEC;
     if spec.target_ref.is_some() && !spec.target_refs.is_empty() {
-        report.error(root.to("targetRef"), codes::EXCLUSIVE_FIELDS, "`targetRef` and `targetRefs` exclude one another");
+        report.error(
+            root.to("targetRef"),
+            codes::EXCLUSIVE_FIELDS,
+            "`targetRef` and `targetRefs` exclude one another",
+        );
     }
     let (field, targets) = spec.targets();
     if spec.selector.is_some() && !targets.is_empty() {
@@ -42,7 +46,11 @@ fn targets(spec: &RequestAuthentication, report: &mut Report<'_>) {
 
 fn check_rule(rule: &JwtRule, at: At<'_>, report: &mut Report<'_>) {
     if rule.issuer.is_empty() && report.is_written(at.to("issuer")) {
-        report.error(at.to("issuer"), codes::BAD_TOKEN_RULE, "an issuer cannot be empty: it is what `iss` has to say");
+        report.error(
+            at.to("issuer"),
+            codes::BAD_TOKEN_RULE,
+            "an issuer cannot be empty: it is what `iss` has to say",
+        );
     }
     for (index, audience) in rule.audiences.iter().enumerate().filter(|(_, audience)| audience.is_empty()) {
         let message = format!("an empty audience is no audience: no `aud` is to be `{audience}`");
@@ -70,7 +78,12 @@ fn keys(rule: &JwtRule, at: At<'_>, report: &mut Report<'_>) {
             let discovered = rule.issuer.starts_with("https://") || rule.issuer.starts_with("http://");
             if !discovered {
                 let message = "no `jwks`, no `jwksUri`, and the issuer is no URL that could be asked: no token can be verified";
-                report.error_help(at, codes::BAD_TOKEN_RULE, message, "add `jwksUri`, or the keys themselves as `jwks`");
+                report.error_help(
+                    at,
+                    codes::BAD_TOKEN_RULE,
+                    message,
+                    "add `jwksUri`, or the keys themselves as `jwks`",
+                );
             }
         }
         None => {}
@@ -82,8 +95,14 @@ fn inline(text: &str, at: At<'_>, report: &mut Report<'_>) {
         Err(error) => report.error(at, codes::BAD_TOKEN_RULE, error.to_string()),
         Ok(keys) => {
             if keys.holds_private() {
-                let message = "this holds a private key or a shared secret: whoever reads this file can make tokens";
-                report.warn_help(at, codes::BAD_TOKEN_RULE, message, "leave the members `d`, `p`, `q` and `k` out, and change the key");
+                let message =
+                    "this holds a private key or a shared secret: whoever reads this file can make tokens";
+                report.warn_help(
+                    at,
+                    codes::BAD_TOKEN_RULE,
+                    message,
+                    "leave the members `d`, `p`, `q` and `k` out, and change the key",
+                );
             }
             for why in keys.left_out() {
                 report.warn(at, codes::BAD_TOKEN_RULE, format!("{why}: no token is verified with it"));
@@ -93,7 +112,8 @@ fn inline(text: &str, at: At<'_>, report: &mut Report<'_>) {
 }
 
 fn uri(address: &str, at: At<'_>, report: &mut Report<'_>) {
-    let parsed = address.parse::<http::Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+    let parsed =
+        address.parse::<http::Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
     match parsed.as_ref().and_then(http::Uri::scheme_str) {
         Some("https") => {}
         Some("http") => {
@@ -102,7 +122,12 @@ fn uri(address: &str, at: At<'_>, report: &mut Report<'_>) {
         }
         _ => {
             let message = format!("`{address}` is not the URL of a key set");
-            report.error_help(at, codes::BAD_TOKEN_RULE, message, "for example https://issuer.example/keys.json");
+            report.error_help(
+                at,
+                codes::BAD_TOKEN_RULE,
+                message,
+                "for example https://issuer.example/keys.json",
+            );
         }
     }
     if parsed.is_some_and(|uri| uri.authority().is_some_and(|authority| authority.as_str().contains('@'))) {
@@ -119,15 +144,23 @@ fn places(rule: &JwtRule, at: At<'_>, report: &mut Report<'_>) {
         }
         let Some(prefix) = &header.prefix else {
             if header.name.eq_ignore_ascii_case("authorization") {
-                let message = "without a `prefix` the scheme is taken for part of the token, so that none is valid";
+                let message =
+                    "without a `prefix` the scheme is taken for part of the token, so that none is valid";
                 report.warn_help(at, codes::BAD_TOKEN_RULE, message, "add `prefix: \"Bearer \"`");
             }
             continue;
         };
         report.judge(at.to("prefix"), codes::BAD_HEADER, values::header_value(prefix));
         if prefix.eq_ignore_ascii_case("bearer") {
-            let message = format!("`{prefix}` without a space: the space would be part of the token, and no token be valid");
-            report.warn_help(at.to("prefix"), codes::BAD_TOKEN_RULE, message, format!("write `\"{prefix} \"`"));
+            let message = format!(
+                "`{prefix}` without a space: the space would be part of the token, and no token be valid"
+            );
+            report.warn_help(
+                at.to("prefix"),
+                codes::BAD_TOKEN_RULE,
+                message,
+                format!("write `\"{prefix} \"`"),
+            );
         }
     }
     for (field, names) in [("fromParams", &rule.from_params), ("fromCookies", &rule.from_cookies)] {
@@ -135,8 +168,14 @@ fn places(rule: &JwtRule, at: At<'_>, report: &mut Report<'_>) {
             let at = at.to(field);
             if name.is_empty() {
                 report.error(at.to(index), codes::BAD_TOKEN_RULE, "a name cannot be empty");
-            } else if field == "fromCookies" && name.contains(|c: char| c.is_ascii_control() || "=;, \"".contains(c)) {
-                report.error(at.to(index), codes::BAD_TOKEN_RULE, format!("`{name}` is not the name of a cookie"));
+            } else if field == "fromCookies"
+                && name.contains(|c: char| c.is_ascii_control() || "=;, \"".contains(c))
+            {
+                report.error(
+                    at.to(index),
+                    codes::BAD_TOKEN_RULE,
+                    format!("`{name}` is not the name of a cookie"),
+                );
             }
         }
     }
@@ -166,12 +205,24 @@ fn outputs(rule: &JwtRule, at: At<'_>, report: &mut Report<'_>) {
 }
 
 /// Headers that steer or frame a message, or tell who its client is.
-const RESERVED: [&str; 8] =
-    ["host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "x-forwarded-client-cert"];
+const RESERVED: [&str; 8] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "x-forwarded-client-cert",
+];
 
 fn output(name: &str, at: At<'_>, report: &mut Report<'_>) {
     if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
-        report.error(at, codes::BAD_HEADER, format!("`{name}` has a meaning of its own, and cannot hold a claim"));
+        report.error(
+            at,
+            codes::BAD_HEADER,
+            format!("`{name}` has a meaning of its own, and cannot hold a claim"),
+        );
     } else {
         report.judge(at, codes::BAD_HEADER, values::header_name(name));
     }

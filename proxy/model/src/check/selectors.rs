@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
         node,
         out,
     );
+    only_one(&config.peer_authentications, "selector", |policy| policy.labels(), node, out);
     only_one(&config.proxies, "selector", |proxy| Some(&proxy.selector), node, out);
 }
 
@@ -65,6 +66,12 @@ fn nothing_selected(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
         let selector = resource.spec.workload_selector.as_ref().map(|selector| &selector.match_labels);
         if selector.is_some_and(|selector| !selects(Some(&resource.metadata.namespace), selector)) {
             Report::new(resource, out).info(root.to("workloadSelector"), codes::SELECTS_NOTHING, MESSAGE);
+        }
+    }
+    for resource in &config.peer_authentications {
+        let selector = resource.spec.labels();
+        if selector.is_some_and(|selector| !selects(Some(&resource.metadata.namespace), selector)) {
+            Report::new(resource, out).info(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);
         }
     }
     for resource in &config.gateways {

@@ -74,6 +74,7 @@ codes! {
     SELECTS_NOTHING = "SDL0306": "A selector that no workload in the files has the labels for.";
     UNKNOWN_PORT = "SDL0307": "A port that the service does not have.";
     MISSING_FILE = "SDL0308": "A file that is named and does not exist.";
+    NO_IDENTITY = "SDL0309": "mTLS is asked of a proxy that has no identity.";
 
     UNREACHABLE_ROUTE = "SDL0401": "A rule that an earlier one always takes the requests of.";
     SHADOWED_RESOURCE = "SDL0402": "A resource of which an older one takes the place.";

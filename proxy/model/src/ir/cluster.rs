@@ -22,6 +22,8 @@ pub struct Cluster {
     pub protocol: UpstreamProtocol,
     /// TLS to it.
     pub tls: Option<ClientTls>,
+    /// TLS to those of its endpoints that take mTLS ([`Endpoint::mtls`]), where no rule says what is spoken to it (R14).
+    pub auto_mtls: Option<ClientTls>,
     /// TCP connect, TLS included; 10 s unless said.
     pub connect_timeout: Duration,
     /// Bounds.
@@ -81,6 +83,8 @@ pub struct Endpoint {
     pub workload: Arc<Workload>,
     /// `region/zone/subzone`, or empty.
     pub locality: Arc<str>,
+    /// Whether a proxy of the mesh takes mTLS there.
+    pub mtls: bool,
 }
 
 /// Where an endpoint is.
@@ -115,6 +119,13 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// Its service account, or empty.
     pub service_account: String,
+}
+
+impl Workload {
+    /// Whether its proxy takes mTLS: it has the label that Istio's injector gives to Pods.
+    pub fn takes_mtls(&self) -> bool {
+        self.labels.get("security.istio.io/tlsMode").is_some_and(|mode| mode == "istio")
+    }
 }
 
 /// How an endpoint is chosen.
@@ -236,6 +247,15 @@ pub struct TcpKeepalive {
 }
 
 impl EndpointAddress {
+    /// The port; `None` for a Unix domain socket.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            EndpointAddress::Socket(address) => Some(address.port()),
+            EndpointAddress::Name(_, port) => Some(*port),
+            EndpointAddress::Unix(_) => None,
+        }
+    }
+
     /// From text: an IP address, `unix:///path`, or a name; with the port.
     pub fn new(text: &str, port: u16) -> Self {
         if let Some(path) = text.strip_prefix("unix://") {

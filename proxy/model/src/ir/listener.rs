@@ -78,8 +78,8 @@ pub struct FilterChainMatch {
     pub server_names: Vec<HostPattern>,
     /// What the first bytes are.
     pub transport: Option<Transport>,
-    /// What the first bytes inside are; empty: any. Only [`ApplicationProtocol::Http1`] and
-    /// [`ApplicationProtocol::Http2`] are ever detected.
+    /// What the first bytes inside are, or what TLS offers to speak; empty: any. Without TLS only
+    /// [`ApplicationProtocol::Http1`] and [`ApplicationProtocol::Http2`] are ever detected.
     pub application_protocols: Vec<ApplicationProtocol>,
 }
 
@@ -99,6 +99,49 @@ pub enum ApplicationProtocol {
     Http1,
     /// The HTTP/2 preface, or ALPN `h2`.
     Http2,
+    /// ALPN `istio`: mTLS of a mesh, whatever is inside.
+    Istio,
+    /// ALPN `istio-peer-exchange`: bytes between two Envoys of a mesh, which would like to tell each other who they are.
+    IstioPeerExchange,
+    /// ALPN `istio-http/1.0`.
+    IstioHttp10,
+    /// ALPN `istio-http/1.1`.
+    IstioHttp11,
+    /// ALPN `istio-h2`.
+    IstioHttp2,
+}
+
+impl ApplicationProtocol {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Http1,
+        Self::Http2,
+        Self::Istio,
+        Self::IstioPeerExchange,
+        Self::IstioHttp10,
+        Self::IstioHttp11,
+        Self::IstioHttp2,
+    ];
+    /// What proxies of a mesh offer to each other, and nobody else.
+    pub const MESH: [Self; 5] =
+        [Self::Istio, Self::IstioPeerExchange, Self::IstioHttp10, Self::IstioHttp11, Self::IstioHttp2];
+    /// What proxies of a mesh offer to each other where they know that HTTP is inside.
+    pub const MESH_HTTP: [Self; 3] = [Self::IstioHttp10, Self::IstioHttp11, Self::IstioHttp2];
+    /// What proxies of a mesh offer to each other where they do not know what is inside.
+    pub const MESH_BYTES: [Self; 2] = [Self::IstioPeerExchange, Self::Istio];
+
+    /// The id in ALPN.
+    pub fn alpn(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+            Self::Istio => "istio",
+            Self::IstioPeerExchange => "istio-peer-exchange",
+            Self::IstioHttp10 => "istio-http/1.0",
+            Self::IstioHttp11 => "istio-http/1.1",
+            Self::IstioHttp2 => "istio-h2",
+        }
+    }
 }
 
 /// What reads the bytes.

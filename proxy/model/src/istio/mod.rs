@@ -10,6 +10,7 @@ mod destination_rule;
 mod gateway;
 mod l4_route;
 mod load_balancer;
+mod peer_authentication;
 mod request_authentication;
 mod service_entry;
 mod sidecar;
@@ -20,6 +21,7 @@ pub use destination_rule::*;
 pub use gateway::*;
 pub use l4_route::*;
 pub use load_balancer::*;
+pub use peer_authentication::*;
 pub use request_authentication::*;
 pub use service_entry::*;
 pub use sidecar::*;
@@ -79,7 +81,7 @@ pub struct WorkloadSelector {
     pub labels: BTreeMap<String, String>,
 }
 
-/// Labels that a workload must have, of DestinationRule.
+/// Labels that a workload must have, of DestinationRule and security policies.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MatchLabels {

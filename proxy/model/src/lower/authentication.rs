@@ -40,18 +40,20 @@ fn providers(mesh: &Mesh<'_>) -> Arc<[JwtProvider]> {
     let node = &mesh.node;
     let mut policies: Vec<_> = mesh.config.request_authentications.iter().collect();
     policies.sort_by(|a, b| {
-        let root = |policy: &Resource<RequestAuthentication>| policy.metadata.namespace != node.root_namespace;
+        let root =
+            |policy: &Resource<RequestAuthentication>| policy.metadata.namespace != node.root_namespace;
         root(a).cmp(&root(b)).then_with(|| age_order(a, b))
     });
     let holding = policies.into_iter().filter(|policy| {
         let spec = &policy.spec;
         holds(node, &policy.metadata.namespace, spec.selector.as_ref(), spec.targets().1)
     });
-    holding.flat_map(|policy| {
-        let rules = policy.spec.jwt_rules.iter().enumerate();
-        rules.map(|(at, rule)| provider(policy, at, rule))
-    })
-    .collect()
+    holding
+        .flat_map(|policy| {
+            let rules = policy.spec.jwt_rules.iter().enumerate();
+            rules.map(|(at, rule)| provider(policy, at, rule))
+        })
+        .collect()
 }
 
 /// Whether a policy that stands in `namespace` holds for the node.

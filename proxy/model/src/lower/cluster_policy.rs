@@ -2,18 +2,18 @@
 //!
 //! In:  a [`Policy`], a `connectionPool`.   Out: fields of a [`Cluster`].
 //! Invariants: an absent block leaves the cluster's defaults; zero means absent, as in protobuf, except where it means off.
-//! Not here: which blocks hold (`destination_rules`), hash policies (`policies`: they belong to routes).
-//! Source: R14, R15, R17, R21, R24.
+//! Not here: which blocks hold (`destination_rules`), hash policies (`policies`: they belong to routes), TLS (`client_tls`).
+//! Source: R15, R17, R21, R24.
 
 use super::{destination_rules::Policy, protocol::Protocol};
 use crate::{
-    ir::{self, Cluster, Discovery, LoadBalancer, UpstreamProtocol},
+    ir::{self, Cluster, LoadBalancer, UpstreamProtocol},
     istio::{self, SimpleLoadBalancer},
 };
 use std::time::Duration;
 
 /// Puts a policy on a cluster.
-pub(super) fn apply(cluster: &mut Cluster, policy: Policy<'_>, protocol: Protocol, entry_names: &[String]) {
+pub(super) fn apply(cluster: &mut Cluster, policy: Policy<'_>, protocol: Protocol) {
     if let Some(settings) = policy.load_balancer {
         cluster.load_balancer = load_balancer(settings);
     }
@@ -27,11 +27,6 @@ pub(super) fn apply(cluster: &mut Cluster, policy: Policy<'_>, protocol: Protoco
         });
     }
     cluster.outlier_detection = policy.outlier_detection.map(outlier_detection);
-    cluster.tls = policy.tls.and_then(|tls| client_tls(tls, entry_names));
-    if policy.tls.is_some_and(|tls| tls.mode == istio::ClientTlsMode::IstioMutual) {
-        // There is no workload certificate. Plain text in its place would betray who asked for mTLS, so nothing is sent.
-        cluster.discovery = Discovery::None;
-    }
 }
 
 fn load_balancer(settings: &istio::LoadBalancerSettings) -> LoadBalancer {
@@ -113,26 +108,4 @@ fn outlier_detection(settings: &istio::OutlierDetection) -> ir::OutlierDetection
         min_health_percent: settings.min_health_percent.unwrap_or(0),
         error_codes: settings.outlier_detection_http_error_codes.clone(),
     }
-}
-
-/// R14. `None`: plain text. `check` says that a `credentialName` is not read; TLS is spoken without it.
-fn client_tls(tls: &istio::ClientTlsSettings, entry_names: &[String]) -> Option<ir::ClientTls> {
-    let certificate = match tls.mode {
-        istio::ClientTlsMode::Disable | istio::ClientTlsMode::IstioMutual => return None,
-        istio::ClientTlsMode::Simple => None,
-        istio::ClientTlsMode::Mutual => tls.client_certificate.as_ref().zip(tls.private_key.as_ref()),
-    };
-    let names = if tls.subject_alt_names.is_empty() { entry_names } else { &tls.subject_alt_names };
-    Some(ir::ClientTls {
-        sni: tls.sni.as_deref().map(Into::into),
-        ca: tls.ca_certificates.as_ref().map_or(ir::Trust::System, |path| ir::Trust::File(path.into())),
-        crl: None,
-        subject_alt_names: names.to_vec(),
-        certificate: certificate.map(|(certificate, key)| {
-            let files = ir::CertificateFiles { certificate: certificate.into(), key: key.into() };
-            ir::Certificates::Files(vec![files])
-        }),
-        insecure_skip_verify: tls.insecure_skip_verify.unwrap_or_default(),
-        min_version: ir::TlsVersion::V1_2,
-    })
 }

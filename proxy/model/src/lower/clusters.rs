@@ -7,6 +7,7 @@
 
 use super::{
     Mesh,
+    client_tls::{self, Whom},
     cluster_policy::apply,
     destination_rules::{Policy, Rule, Subset},
     names,
@@ -186,14 +187,17 @@ impl<'a> Clusters<'a> {
                 weight: 1,
                 workload: Arc::new(workload),
                 locality: "".into(),
+                mtls: false,
             };
             let discovery = match endpoint.address {
                 EndpointAddress::Name(..) => Discovery::StrictDns(vec![endpoint]),
                 _ => Discovery::Static(vec![endpoint]),
             };
             let mut cluster = self.plain(name.clone(), discovery, Protocol::Undeclared, identity);
-            apply(&mut cluster, policy, Protocol::Undeclared, &[]);
+            apply(&mut cluster, policy, Protocol::Undeclared);
             cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
+            let whom = Whom { host, port: number, protocol: Protocol::Undeclared, service: None };
+            client_tls::apply(&mut cluster, policy.tls, whom, self.mesh);
             cluster.origin = rule.map_or_else(ir::Origin::built_in, |rule| rule.resource().origin(&[]));
             self.insert(cluster);
         }
@@ -232,8 +236,15 @@ impl<'a> Clusters<'a> {
                 (false, None) => service.discovery(port, &Labels::new()),
             };
             let mut cluster = self.plain(name.clone(), discovery, port.protocol, service.identity.clone());
-            apply(&mut cluster, policy, port.protocol, service.subject_alt_names);
+            apply(&mut cluster, policy, port.protocol);
             cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
+            let whom = Whom {
+                host: &service.host,
+                port: port.number,
+                protocol: port.protocol,
+                service: Some((service, port)),
+            };
+            client_tls::apply(&mut cluster, policy.tls, whom, self.mesh);
             cluster.origin = match (subset, rule) {
                 (Some(subset), _) => subset.resource.origin(&["subsets".into(), subset.at.into()]),
                 (None, Some(rule)) => rule.resource().origin(&[]),
@@ -258,6 +269,7 @@ impl<'a> Clusters<'a> {
             load_balancer: LoadBalancer::LeastRequest,
             protocol: protocol.upstream(),
             tls: None,
+            auto_mtls: None,
             connect_timeout: self.mesh.connect_timeout,
             limits: ClusterLimits::default(),
             outlier_detection: None,

@@ -12,6 +12,7 @@
 mod actions;
 mod authentication;
 mod captured;
+mod client_tls;
 mod cluster_policy;
 mod clusters;
 mod delegates;
@@ -26,6 +27,7 @@ mod memo;
 pub(crate) mod names;
 mod notes;
 mod outbound;
+pub(crate) mod peer_authentications;
 mod policies;
 mod ports;
 mod protocol;
@@ -52,6 +54,7 @@ pub use memo::Memo;
 
 use destination_rules::DestinationRules;
 use notes::Notes;
+use peer_authentications::{MtlsMode, PeerAuthentications};
 use registry::Registry;
 use routes::Routes;
 use sidecars::Scope;
@@ -102,6 +105,16 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     Lowered { ir, diagnostics: routes.notes.into_diagnostics() }
 }
 
+/// The Proxy resource of a node, and the node with what that says of it.
+pub(crate) fn settled<'a>(config: &'a Config, node: &Node) -> (Option<&'a Resource<Proxy>>, Node) {
+    let proxy = settings::choose(config, node);
+    let mut node = node.clone();
+    if let Some(root) = proxy.and_then(|proxy| proxy.spec.root_namespace.clone()) {
+        node.root_namespace = root;
+    }
+    (proxy, node)
+}
+
 /// All that rules are looked up in: what does not change while routes are made.
 #[derive(Debug)]
 struct Mesh<'a> {
@@ -113,6 +126,7 @@ struct Mesh<'a> {
     registry: Registry<'a>,
     destination_rules: DestinationRules<'a>,
     virtual_services: VirtualServices<'a>,
+    peer_authentications: PeerAuthentications<'a>,
     connect_timeout: Duration,
     detection_timeout: Duration,
     /// For routes without `retries`.
@@ -121,12 +135,8 @@ struct Mesh<'a> {
 
 impl<'a> Mesh<'a> {
     fn new(config: &'a Config, node: &Node, notes: &mut Notes) -> Self {
-        let proxy = settings::choose(config, node);
+        let (proxy, node) = settled(config, node);
         let spec = proxy.map(|proxy| &*proxy.spec);
-        let mut node = node.clone();
-        if let Some(root) = spec.and_then(|spec| spec.root_namespace.clone()) {
-            node.root_namespace = root;
-        }
         let scope = Scope::new(config, &node);
         let retry = spec.and_then(|spec| spec.default_http_retry_policy.as_ref());
         Mesh {
@@ -135,6 +145,7 @@ impl<'a> Mesh<'a> {
             registry: Registry::new(config, &node, notes),
             destination_rules: DestinationRules::new(config, &node, notes),
             virtual_services: VirtualServices::new(config, &node, &scope, notes),
+            peer_authentications: PeerAuthentications::new(config, &node),
             scope,
             connect_timeout: spec
                 .and_then(|s| s.connect_timeout)
@@ -142,6 +153,27 @@ impl<'a> Mesh<'a> {
             detection_timeout: settings::detection_timeout(spec),
             default_retry: retry.map_or_else(|| Some(retries::built_in()), retries::lower).map(Arc::new),
             node,
+        }
+    }
+
+    /// Whether the node has an identity to speak mTLS with.
+    fn has_identity(&self) -> bool {
+        self.proxy.is_some_and(|proxy| proxy.spec.identity.is_some())
+    }
+
+    /// The mesh's own trust domain, then its aliases.
+    fn trust_domains(&self) -> impl Iterator<Item = &str> {
+        let spec = self.proxy.map(|proxy| &*proxy.spec);
+        let own = spec.and_then(|spec| spec.trust_domain.as_deref()).unwrap_or("cluster.local");
+        let aliases = spec.map_or(&[][..], |spec| &spec.trust_domain_aliases);
+        std::iter::once(own).chain(aliases.iter().map(String::as_str))
+    }
+
+    /// What a port of the node takes. Without an identity there is no mTLS to take, and where it is demanded nothing is.
+    fn inbound_mode(&self, port: u16) -> MtlsMode {
+        match self.peer_authentications.of(&self.node.namespace, &self.node.labels, port) {
+            MtlsMode::Permissive if !self.has_identity() => MtlsMode::Disable,
+            mode => mode,
         }
     }
 

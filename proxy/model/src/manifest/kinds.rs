@@ -60,6 +60,7 @@ static READERS: LazyLock<Vec<Reader>> = LazyLock::new(readers);
 
 const ISTIO: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";
+const SECURITY_VERSIONS: &[&str] = &["v1", "v1beta1"];
 const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
 fn readers() -> Vec<Reader> {
@@ -73,7 +74,8 @@ fn readers() -> Vec<Reader> {
         in_spec(istio, "WorkloadGroup", |c| &mut c.workload_groups),
         in_spec(istio, "Gateway", |c| &mut c.gateways),
         in_spec(istio, "Sidecar", |c| &mut c.sidecars),
-        in_spec((SECURITY, &["v1", "v1beta1"]), "RequestAuthentication", |c| &mut c.request_authentications),
+        in_spec((SECURITY, SECURITY_VERSIONS), "RequestAuthentication", |c| &mut c.request_authentications),
+        in_spec((SECURITY, SECURITY_VERSIONS), "PeerAuthentication", |c| &mut c.peer_authentications),
         in_spec(("sidle.dev", &["v1"]), "Proxy", |c| &mut c.proxies),
         in_spec(core, "Service", |c| &mut c.services),
         beside_metadata(core, "Endpoints", |c| &mut c.endpoints),
@@ -196,9 +198,7 @@ pub(super) fn handling(api_version: &str, kind: &str) -> Handling {
         };
     }
     match (group, kind) {
-        (SECURITY, "AuthorizationPolicy" | "PeerAuthentication") => {
-            Handling::NotEnforced
-        }
+        (SECURITY, "AuthorizationPolicy") => Handling::NotEnforced,
         (ISTIO, "EnvoyFilter" | "ProxyConfig")
         | ("telemetry.istio.io", "Telemetry")
         | ("extensions.istio.io", "WasmPlugin" | "TrafficExtension") => Handling::NotApplied,
@@ -224,9 +224,8 @@ fn elsewhere(group: &str, kind: &str) -> Handling {
 }
 
 /// Kinds that are named here and have no reader.
-const NAMED: [Named; 8] = [
+const NAMED: [Named; 7] = [
     (SECURITY, "v1", "AuthorizationPolicy"),
-    (SECURITY, "v1", "PeerAuthentication"),
     (ISTIO, "v1alpha3", "EnvoyFilter"),
     (ISTIO, "v1beta1", "ProxyConfig"),
     ("telemetry.istio.io", "v1", "Telemetry"),

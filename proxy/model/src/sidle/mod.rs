@@ -75,6 +75,11 @@ pub struct Proxy {
     pub gateway_topology: Option<GatewayTopology>,
     /// Where the workload's identity comes from.
     pub identity: Option<Identity>,
+    /// Trust domain of the mesh, in names of other workloads; `cluster.local`.
+    #[serde(deserialize_with = "non_empty")]
+    pub trust_domain: Option<String>,
+    /// Trust domains whose names stand for those of [`Self::trust_domain`].
+    pub trust_domain_aliases: Vec<String>,
 }
 
 /// How paths are normalised before they are matched. Istio's `pathNormalization`.

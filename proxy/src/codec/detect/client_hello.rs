@@ -160,9 +160,11 @@ fn alpn(body: &[u8]) -> Option<Vec<ApplicationProtocol>> {
     while !list.is_empty() {
         let protocol = match list.vector8()? {
             [] => return None,
-            b"h2" => ApplicationProtocol::Http2,
-            b"http/1.1" | b"http/1.0" => ApplicationProtocol::Http1,
-            _ => continue,
+            b"http/1.0" => ApplicationProtocol::Http1,
+            offer => match ApplicationProtocol::ALL.iter().find(|known| known.alpn().as_bytes() == offer) {
+                Some(known) => *known,
+                None => continue,
+            },
         };
         if !known.contains(&protocol) {
             known.push(protocol);

@@ -29,7 +29,8 @@ impl TokenGate {
     /// Compiles.
     pub fn build(providers: &[ir::JwtProvider]) -> Self {
         let payloads = providers.iter().filter_map(|provider| provider.payload_header.as_ref());
-        let claims = providers.iter().flat_map(|provider| provider.claim_headers.iter().map(|(_, name)| name));
+        let claims =
+            providers.iter().flat_map(|provider| provider.claim_headers.iter().map(|(_, name)| name));
         TokenGate {
             reserved: payloads.chain(claims).cloned().collect(),
             providers: providers.iter().map(Provider::build).collect(),
@@ -65,7 +66,8 @@ impl TokenGate {
     /// What is logged of the request has no token in it.
     fn mask(&self, exchange: &mut Exchange, head: &RequestHead) {
         for name in self.providers.iter().flat_map(Provider::parameters) {
-            if let Some(masked) = places::mask(exchange.record.target.as_ref().unwrap_or(&head.target), name) {
+            if let Some(masked) = places::mask(exchange.record.target.as_ref().unwrap_or(&head.target), name)
+            {
                 exchange.record.target = Some(masked);
             }
         }
@@ -88,6 +90,7 @@ pub fn challenge(head: &RequestHead) -> String {
     const MOST: usize = 256;
     let host = head.authority.as_ref().map_or("", |authority| authority.as_str());
     let realm = format!("{}://{host}{}", head.scheme.as_str(), head.target.path());
-    let realm: String = realm.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).take(MOST).collect();
+    let realm: String =
+        realm.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).take(MOST).collect();
     format!("Bearer realm=\"{realm}\", error=\"invalid_token\"")
 }

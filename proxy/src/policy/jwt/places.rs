@@ -11,7 +11,11 @@ use std::borrow::Cow;
 ///
 /// # Errors
 /// A header that holds a token came more than once: two programs could read two tokens.
-pub fn find<'h>(place: &TokenPlace, head: &'h RequestHead, found: &mut Vec<Cow<'h, str>>) -> Result<(), Refusal> {
+pub fn find<'h>(
+    place: &TokenPlace,
+    head: &'h RequestHead,
+    found: &mut Vec<Cow<'h, str>>,
+) -> Result<(), Refusal> {
     match place {
         TokenPlace::Header { name, prefix, any_case } => {
             let mut lines = 0;
@@ -87,7 +91,10 @@ fn parameter<'p>(pair: &'p str, name: &str) -> Option<&'p str> {
     (key == name || percent_decode_str(key).eq(name.bytes())).then_some(value)
 }
 
-fn with_query<'t>(target: &'t PathAndQuery, change: impl Fn(&'t str) -> Vec<&'t str>) -> Option<PathAndQuery> {
+fn with_query<'t>(
+    target: &'t PathAndQuery,
+    change: impl Fn(&'t str) -> Vec<&'t str>,
+) -> Option<PathAndQuery> {
     let pairs = change(target.query()?);
     let path = target.path();
     let text = if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) };

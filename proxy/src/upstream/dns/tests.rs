@@ -116,6 +116,7 @@ fn endpoint(name: &str) -> ir::Endpoint {
         weight: 1,
         workload: Arc::default(),
         locality: "".into(),
+        mtls: false,
     }
 }
 

@@ -36,9 +36,9 @@ pub struct Pools {
     pools: RefCell<HashMap<Key, Rc<Pool>>>,
 }
 
-/// The connector; the state that stands for an endpoint over reloads; the server name, where requests name it. A pool holds the
-/// state weakly, so its address cannot come to mean another endpoint.
-type Key = (u64, *const EndpointState, Box<str>);
+/// The connector; the state that stands for an endpoint over reloads; whether it takes mTLS; the server name, where requests name
+/// it. A pool holds the state weakly, so its address cannot come to mean another endpoint.
+type Key = (u64, *const EndpointState, bool, Box<str>);
 
 /// Pools for names that came from requests, before those that nobody uses are dropped: clients choose the names.
 const MAX_NAMED: usize = 1_000;
@@ -54,10 +54,10 @@ impl Pools {
     pub fn pool(&self, cluster: &Cluster, endpoint: &Arc<Endpoint>, host: &str) -> Rc<Pool> {
         let named = cluster.connector.takes_name_of_request();
         let name = if named { host } else { "" };
-        let key = (cluster.connector.id, Arc::as_ptr(&endpoint.state), name.into());
+        let key = (cluster.connector.id, Arc::as_ptr(&endpoint.state), endpoint.mtls, name.into());
         let mut pools = self.pools.borrow_mut();
         if named && pools.len() >= MAX_NAMED && !pools.contains_key(&key) {
-            pools.retain(|(_, _, name), pool| name.is_empty() || pool.is_in_use());
+            pools.retain(|(.., name), pool| name.is_empty() || pool.is_in_use());
         }
         pools.entry(key).or_insert_with(|| Rc::new(Pool::new(cluster, endpoint))).clone()
     }
@@ -211,7 +211,7 @@ impl Pool {
             _active: active,
             _permit: permit,
         };
-        match self.connector.connect(&endpoint.address, host, target).await {
+        match self.connector.connect(endpoint, host, target).await {
             Ok(stream) => {
                 info.local = stream.local_addr();
                 info.opened = Instant::now();

@@ -70,7 +70,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         DR,
         "  host: d.io\n  trafficPolicy: {tls: {mode: ISTIO_MUTUAL, caCertificates: /a}}",
-        &["6:19 e0216", "6:25 w0501"],
+        &["6:19 e0216", "6:31 w0309"],
     ),
     (
         DR,

@@ -8,6 +8,7 @@
 use super::{
     super::{
         captured::{Chains, tcp_chain},
+        inbound::mtls,
         names,
         protocol::Class,
         routes::Routes,
@@ -39,10 +40,7 @@ pub(super) fn server(
         return None;
     }
     let settings = server.server.tls.as_ref()?;
-    if settings.mode == ServerTlsMode::IstioMutual {
-        return None; // there is no workload certificate; `check` tells that the port stays closed
-    }
-    let tls = match server_tls(settings, server.kind) {
+    let tls = match server_tls(settings, server.kind, routes.mesh.has_identity()) {
         Ok(tls) => tls,
         Err(message) => {
             server.warn(&mut routes.notes, codes::NOT_APPLIED, format!("server dropped: {message}"));
@@ -174,7 +172,16 @@ pub(super) fn bytes(
 }
 
 /// How TLS is opened. `Err`: why it cannot be.
-fn server_tls(settings: &ServerTlsSettings, kind: Kind) -> Result<ServerTls, &'static str> {
+fn server_tls(
+    settings: &ServerTlsSettings,
+    kind: Kind,
+    has_identity: bool,
+) -> Result<ServerTls, &'static str> {
+    if settings.mode == ServerTlsMode::IstioMutual {
+        let tls = mtls::of_mesh(kind == Kind::Https);
+        let tls = ServerTls { subject_alt_names: settings.subject_alt_names.clone(), ..tls };
+        return has_identity.then_some(tls).ok_or("this proxy has no identity to show");
+    }
     let own = settings.server_certificate.as_ref().zip(settings.private_key.as_ref());
     let more = settings.tls_certificates.iter();
     let more = more.filter_map(|pair| pair.server_certificate.as_ref().zip(pair.private_key.as_ref()));

@@ -9,18 +9,18 @@
 use super::{
     super::{
         Plan,
-        captured::{Chains, tcp_chain},
+        captured::Chains,
         egress,
         protocol::{Class, Protocol},
         registry,
         routes::Routes,
     },
-    InboundPort, cluster, detected, everything_table, http_chain, tcp_proxy,
+    InboundPort, chains, cluster, everything_table,
 };
 use crate::{
     config::{Resource, Step},
     diagnostic::codes,
-    ir::{Direction, EndpointAddress, FilterChainMatch, ListenAddress, Listener},
+    ir::{Direction, EndpointAddress, ListenAddress, Listener},
     istio::{CaptureMode, IstioIngressListener, Sidecar},
     kubernetes::IntOrString,
 };
@@ -71,6 +71,7 @@ fn ingress_port<'a>(
     InboundPort {
         number,
         protocol: Protocol::parse(&entry.port.protocol),
+        mode: mesh.inbound_mode(number),
         endpoint: default_endpoint(entry.default_endpoint.as_deref(), number),
         services,
         pool: entry.connection_pool.as_ref().or(resource.spec.inbound_connection_pool.as_ref()).or(of_rule),
@@ -98,7 +99,7 @@ fn own_listener(
     resource: &Resource<Sidecar>,
     entry: &IstioIngressListener,
     path: &[Step<'_>],
-    port: InboundPort<'_>,
+    mut port: InboundPort<'_>,
 ) {
     let Some((name, address)) = egress::address(entry.bind.as_deref(), port.number, Ipv4Addr::UNSPECIFIED)
     else {
@@ -114,18 +115,13 @@ fn own_listener(
         routes.notes.warn(resource, codes::CONFLICT, path, message);
     }
     let cluster = cluster(routes, &port);
-    let class = port.protocol.class();
+    if port.protocol.class() == Class::Ignored {
+        port.protocol = Protocol::Http;
+    }
     let mut chains = Chains::default();
-    let tcp = || tcp_chain(name.clone(), FilterChainMatch::default(), tcp_proxy(&port, &cluster));
-    let default_filter_chain = match class {
-        Class::Http | Class::Ignored => http_chain(&name, &name, FilterChainMatch::default()),
-        Class::Detected => {
-            chains.push(http_chain(&name, &name, detected()));
-            tcp()
-        }
-        Class::Tls | Class::Tcp => tcp(),
-    };
-    if class.has_http() || class == Class::Ignored {
+    let default_filter_chain =
+        chains::push_all(&mut chains, chains::of_port(&port, &name, &name, &cluster, None));
+    if port.protocol.class().has_http() {
         plan.route_configurations.push(everything_table(&name, &port, &cluster));
     }
     plan.listeners.push(Listener {
@@ -134,7 +130,7 @@ fn own_listener(
         direction: Direction::Inbound,
         detection_timeout: routes.mesh.detection_timeout,
         filter_chains: chains.list,
-        default_filter_chain: Some(default_filter_chain),
+        default_filter_chain,
         proxy_protocol: false,
         origin: resource.origin(path),
     });

@@ -5,18 +5,22 @@
 //! Invariants: with `ingress` only its ports are served. A captured connection is told by its destination port. Without
 //! capture the request's Host tells the service in the table `inbound`; when there is one port it gets every Host. Only bytes
 //! to serve: the first such port takes every connection. Nothing known: connections are closed.
-//! Not here: mTLS and authorization.
-//! Source: R8, R20, R24.
+//! Not here: authorization.
+//! Source: R8, R11, R20, R24.
+//! Read: here -> `mtls` -> `chains` -> `ingress`.
 
+mod chains;
 mod ingress;
+pub(super) mod mtls;
 
 use super::{
     Plan,
-    captured::{Chains, tcp_chain},
+    captured::Chains,
     cluster_policy::apply_pool,
     clusters,
     domains::Names,
     matches,
+    peer_authentications::MtlsMode,
     protocol::{Class, Protocol},
     registry::Service,
     retries,
@@ -28,14 +32,12 @@ use super::{
 use crate::{
     diagnostic::codes,
     ir::{
-        self, ApplicationProtocol, Direction, Discovery, Endpoint, EndpointAddress, FilterChain,
-        FilterChainMatch, HttpConnectionManager, ListenAddress, Listener, NetworkFilter, Origin, Route,
+        self, Direction, Discovery, Endpoint, EndpointAddress, ListenAddress, Listener, Origin, Route,
         RouteAction, ServiceIdentity,
     },
     istio::ConnectionPoolSettings,
     kubernetes::IntOrString,
 };
-use http::HeaderValue;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -45,12 +47,16 @@ use std::{
 const INBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15006);
 /// The table of requests that name the service themselves.
 const TABLE: &str = "inbound";
+/// As [`TABLE`], for requests in plain text, where some ports take none.
+const TABLE_OF_PLAIN: &str = "inbound_plaintext";
 
 /// A port of the application.
 struct InboundPort<'a> {
     /// Where connections arrive, and which names the cluster.
     number: u16,
     protocol: Protocol,
+    /// What it takes.
+    mode: MtlsMode,
     /// Where the application listens.
     endpoint: EndpointAddress,
     /// The services that it stands for, with their own port.
@@ -66,16 +72,24 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
         Some(resource) if !resource.spec.ingress.is_empty() => ingress::ports(routes, plan, resource),
         _ => of_services(routes, plan),
     };
+    note_unknown_ports(routes, &ports);
     let mut chains = Chains::default();
     let mut table = Table::of_all_ports(TABLE);
+    let mut table_of_plain = Table::of_all_ports(TABLE_OF_PLAIN);
     for port in &ports {
         let cluster = cluster(routes, port);
         captured(&mut chains, plan, port, &cluster);
         if port.protocol.class().has_http() {
             named(&mut table, routes, port, &ports, &cluster);
+            if port.mode != MtlsMode::Strict {
+                named(&mut table_of_plain, routes, port, &ports, &cluster);
+            }
         }
     }
-    let default_filter_chain = uncaptured(routes, &mut chains, &ports);
+    let default_filter_chain = chains::uncaptured(routes, &mut chains, &ports);
+    if chains::needs_table_of_plain(&ports) {
+        plan.route_configurations.push(table_of_plain.finish());
+    }
     if ports.iter().any(|port| port.protocol.class().has_http()) {
         plan.route_configurations.push(table.finish());
     }
@@ -122,6 +136,7 @@ fn of_services<'a>(routes: &mut Routes<'a>, plan: &Plan) -> Vec<InboundPort<'a>>
             ports.push(InboundPort {
                 number,
                 protocol: port.protocol,
+                mode: mesh.inbound_mode(number),
                 endpoint: EndpointAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, number))),
                 services: vec![(service, port.number)],
                 pool: sidecar_pool.or(pool),
@@ -141,6 +156,29 @@ fn note_port_name(routes: &mut Routes<'_>, service: &Service<'_>, name: &str, nu
     }
 }
 
+/// Says which ports a PeerAuthentication speaks of that nobody listens at.
+fn note_unknown_ports(routes: &mut Routes<'_>, ports: &[InboundPort<'_>]) {
+    let mesh = routes.mesh;
+    let Some(policy) = mesh.peer_authentications.selecting(&mesh.node.namespace, &mesh.node.labels) else {
+        return;
+    };
+    let ingress = mesh.scope.sidecar.map_or(&[][..], |sidecar| &sidecar.spec.ingress);
+    let known: Vec<u16> =
+        ports.iter().map(|port| port.number).chain(ingress.iter().map(|entry| entry.port.number)).collect();
+    if known.is_empty() {
+        return; // nothing is known of the workload
+    }
+    for key in
+        policy.spec.port_level_mtls.keys().filter(|key| key.parse().is_ok_and(|port| !known.contains(&port)))
+    {
+        let message = format!(
+            "this workload has no port {key}; ports here are those of the workload, not of its Service"
+        );
+        let path = ["portLevelMtls".into(), key.as_str().into()];
+        routes.notes.warn(policy, codes::UNKNOWN_PORT, &path, message);
+    }
+}
+
 /// `inbound|8080||`.
 fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
     let node = &routes.mesh.node;
@@ -155,6 +193,7 @@ fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
         weight: 1,
         workload: Arc::new(workload),
         locality: "".into(),
+        mtls: false,
     };
     let identity = match port.services.first() {
         Some((service, _)) => service.identity.clone(),
@@ -177,21 +216,12 @@ fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
 
 /// By destination port, for redirected connections.
 fn captured(chains: &mut Chains, plan: &mut Plan, port: &InboundPort<'_>, cluster: &Arc<str>) {
-    let number = port.number;
-    let of_port = |matches: FilterChainMatch| FilterChainMatch { destination_port: Some(number), ..matches };
-    let name = format!("inbound_{number}");
-    let class = port.protocol.class();
-    match class {
-        Class::Http => _ = chains.push(http_chain(&name, cluster, of_port(FilterChainMatch::default()))),
-        Class::Detected => _ = chains.push(http_chain(&name, cluster, of_port(detected()))),
-        Class::Tls | Class::Tcp | Class::Ignored => {}
+    let name = format!("inbound_{}", port.number);
+    for chain in chains::of_port(port, &name, cluster, cluster, Some(port.number)) {
+        chains.push(chain);
     }
-    if class.has_http() {
+    if port.protocol.class().has_http() {
         plan.route_configurations.push(everything_table(cluster, port, cluster));
-    }
-    if class != Class::Http {
-        let matches = of_port(FilterChainMatch::default());
-        chains.push(tcp_chain(name, matches, tcp_proxy(port, cluster)));
     }
 }
 
@@ -216,40 +246,6 @@ fn named(
     }
 }
 
-/// Connections without capture.
-fn uncaptured(
-    routes: &mut Routes<'_>,
-    chains: &mut Chains,
-    ports: &[InboundPort<'_>],
-) -> Option<FilterChain> {
-    let name = "virtualInbound";
-    let bytes = |port: &InboundPort<'_>| {
-        let cluster: Arc<str> = format!("inbound|{}||", port.number).into();
-        tcp_chain(name.into(), FilterChainMatch::default(), tcp_proxy(port, &cluster))
-    };
-    let http = http_chain(name, TABLE, FilterChainMatch::default());
-    if let [only] = ports
-        && only.protocol.class() == Class::Detected
-    {
-        chains.push(http_chain(name, TABLE, detected()));
-        return Some(bytes(only));
-    }
-    if ports.iter().any(|port| port.protocol.class().has_http()) {
-        return Some(http);
-    }
-    let first = ports.first()?;
-    if let ([_, second, ..], Some((service, _))) = (ports, first.services.first())
-        && let super::registry::Source::Kubernetes(resource) = service.source
-    {
-        let message = format!(
-            "without traffic capture every inbound connection goes to port {}, none to {}",
-            first.number, second.number
-        );
-        routes.notes.info(resource, codes::DEFAULTED, &["ports".into()], message);
-    }
-    Some(bytes(first))
-}
-
 fn everything_table(name: &str, port: &InboundPort<'_>, cluster: &Arc<str>) -> ir::RouteConfiguration {
     let mut table = Table::of_port(name);
     let routes = vec![Arc::new(route(port, cluster))];
@@ -271,25 +267,4 @@ fn route(port: &InboundPort<'_>, cluster: &Arc<str>) -> Route {
 fn tcp_proxy(port: &InboundPort<'_>, cluster: &Arc<str>) -> ir::TcpProxy {
     let target = clusters::Target { cluster: cluster.clone(), policy: Default::default() };
     tcp::to_cluster(target, cluster.clone(), port.origin.clone())
-}
-
-fn detected() -> FilterChainMatch {
-    let application_protocols = vec![ApplicationProtocol::Http1, ApplicationProtocol::Http2];
-    FilterChainMatch { application_protocols, ..Default::default() }
-}
-
-fn http_chain(name: &str, table: &str, matches: FilterChainMatch) -> FilterChain {
-    FilterChain {
-        name: name.into(),
-        matches,
-        tls: None,
-        filter: NetworkFilter::Http(HttpConnectionManager {
-            route_configuration: table.into(),
-            edge: false,
-            server_name: Some(HeaderValue::from_static("istio-envoy")),
-            preserve_header_case: false,
-            options: Default::default(),
-            admission: Default::default(),
-        }),
-    }
 }

@@ -241,6 +241,7 @@ fn listed(
     if let Some(known) = workloads.find(namespace, pod, address) {
         endpoint.workload = known.workload.clone();
         endpoint.locality = known.locality.clone();
+        endpoint.mtls = known.workload.takes_mtls();
     } else if let Some(pod) = pod {
         Arc::make_mut(&mut endpoint.workload).name = pod.to_owned();
     }

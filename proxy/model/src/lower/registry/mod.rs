@@ -125,6 +125,14 @@ impl<'a> Service<'a> {
         }
     }
 
+    /// Whether it is outside the mesh, where nobody speaks its mTLS.
+    pub fn is_outside(&self) -> bool {
+        match self.source {
+            Source::Kubernetes(_) => self.external_name.is_some(),
+            Source::Entry(entry) => entry.spec.location == istio::Location::MeshExternal,
+        }
+    }
+
     /// Whether endpoints come from the files, so that there may be none.
     pub fn has_endpoints(&self) -> bool {
         matches!(self.resolution, Resolution::Given | Resolution::RoundRobinDns)
@@ -207,6 +215,7 @@ impl EndpointList {
             weight: instance.weight,
             workload: instance.workload.clone(),
             locality: instance.locality.clone(),
+            mtls: instance.workload.takes_mtls(),
         });
     }
 
@@ -220,7 +229,7 @@ impl EndpointList {
 /// An endpoint of which only the address is known.
 fn bare_endpoint(address: EndpointAddress, namespace: &str) -> Endpoint {
     let workload = ir::Workload { name: "unknown".into(), namespace: namespace.into(), ..Default::default() };
-    Endpoint { address, weight: 1, workload: Arc::new(workload), locality: "".into() }
+    Endpoint { address, weight: 1, workload: Arc::new(workload), locality: "".into(), mtls: false }
 }
 
 /// `10.0.0.1` or `10.0.0.0/8`.

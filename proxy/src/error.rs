@@ -18,6 +18,9 @@ pub enum ProxyError {
     /// No virtual host or route matches.
     #[error("no route")]
     NoRoute,
+    /// Authorization policies refuse the request; holds the details.
+    #[error("RBAC: access denied")]
+    Forbidden(Box<str>),
     /// The request is for a host that other TLS settings hold for than those of its connection.
     #[error("misdirected request")]
     Misdirected,
@@ -187,6 +190,7 @@ impl ProxyError {
             Token(sidle_jwt::Refusal::Audience) => StatusCode::FORBIDDEN,
             Token(_) => StatusCode::UNAUTHORIZED,
             NoRoute => StatusCode::NOT_FOUND,
+            Forbidden(_) => StatusCode::FORBIDDEN,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
             BlackHole | UpstreamProtocol => StatusCode::BAD_GATEWAY,
             NoCluster
@@ -215,7 +219,7 @@ impl ProxyError {
             Refused(refusal) => refusal.flags(),
             ClientBody => ResponseFlags::DPE,
             NoRoute | Misdirected => ResponseFlags::NR,
-            BlackHole | Token(_) => ResponseFlags::NONE,
+            BlackHole | Token(_) | Forbidden(_) => ResponseFlags::NONE,
             NoCluster => ResponseFlags::NC,
             NoHealthyUpstream => ResponseFlags::UH,
             DnsFailure => ResponseFlags::DF,
@@ -244,6 +248,7 @@ impl ProxyError {
                 let words = refusal.to_string().replace(' ', "_");
                 return format!("jwt_authn_access_denied{{{words}}}").into();
             }
+            Forbidden(details) => return Cow::Owned(details.to_string()),
             NoRoute => "route_not_found",
             Misdirected => "misdirected_request",
             BlackHole => "direct_response",

@@ -13,6 +13,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("sidle-jwt", &[]),
     ("sidle-model", &["sidle-jwt"]),
     ("sidle-routing", &["sidle-model"]),
+    ("sidle-authz", &["sidle-model", "sidle-routing"]),
     ("sidle-balance", &["sidle-model"]),
     ("sidle-identity", &["sidle-model"]),
     ("sidle-xds", &["sidle-model"]),
@@ -23,6 +24,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
             "sidle-jwt",
             "sidle-model",
             "sidle-routing",
+            "sidle-authz",
             "sidle-balance",
             "sidle-identity",
             "sidle-xds",
@@ -35,7 +37,8 @@ const DIRECTION: &[(&str, &[&str])] = &[
 ];
 
 /// Crates without a runtime, a wire, a clock or a registry.
-const PURE: &[&str] = &["sidle-jwt", "sidle-model", "sidle-routing", "sidle-balance", "sidle-xds"];
+const PURE: &[&str] =
+    &["sidle-authz", "sidle-jwt", "sidle-model", "sidle-routing", "sidle-balance", "sidle-xds"];
 const IMPURE: &[&str] =
     &["tokio", "hyper", "hyper-util", "h2", "rustls", "tokio-rustls", "prometheus", "fastrand", "rand"];
 

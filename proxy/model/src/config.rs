@@ -25,6 +25,7 @@ pub struct Config {
     pub sidecars: Vec<Resource<istio::Sidecar>>,
     pub request_authentications: Vec<Resource<istio::RequestAuthentication>>,
     pub peer_authentications: Vec<Resource<istio::PeerAuthentication>>,
+    pub authorization_policies: Vec<Resource<istio::AuthorizationPolicy>>,
     pub services: Vec<Resource<kubernetes::Service>>,
     pub endpoints: Vec<Resource<kubernetes::Endpoints>>,
     pub endpoint_slices: Vec<Resource<kubernetes::EndpointSlice>>,
@@ -108,7 +109,7 @@ impl Config {
             workload_groups,
             gateways
         );
-        each!(request_authentications, peer_authentications);
+        each!(request_authentications, peer_authentications, authorization_policies);
         each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies);
     }
 }

@@ -10,7 +10,7 @@ use super::snapshot::{
 use crate::{
     codec::Authority,
     exchange::Wanted,
-    policy::{RoutePolicy, gate::Gate, headers::HeaderRules},
+    policy::{RoutePolicy, authorization::Guards, gate::Gate, headers::HeaderRules},
     upstream::Cluster,
 };
 use bytes::Bytes;
@@ -74,8 +74,9 @@ pub fn build(
         by_name.insert(config.name.clone(), (config.clone(), clusters.carry_or_build(config)?));
     }
     let compiled = compiled_before(previous, &by_name);
+    let guards = Guards::new(telemetry);
     let mut compile =
-        Compiler { clusters: &by_name, tables: HashMap::new(), compiled, ir, previous, workload };
+        Compiler { clusters: &by_name, tables: HashMap::new(), compiled, guards, ir, previous, workload };
     let mut listeners = HashMap::with_capacity(ir.listeners.len());
     for listener in &ir.listeners {
         listeners.insert(listener.name.clone(), Arc::new(compile.listener(listener)?));
@@ -168,6 +169,7 @@ struct Compiler<'a> {
     clusters: &'a ClustersByName,
     tables: HashMap<Arc<str>, Arc<RouteTable<RoutePlan>>>,
     compiled: Compiled<RoutePlan>,
+    guards: Guards<'a>,
     ir: &'a ir::Ir,
     previous: Option<&'a Snapshot>,
     workload: &'a Workload,
@@ -203,7 +205,7 @@ impl Compiler<'_> {
         });
         let filter = match &chain.filter {
             ir::NetworkFilter::Http(http) => Filter::Http(Arc::new(self.http(listener, http)?)),
-            ir::NetworkFilter::Tcp(tcp) => Filter::Tcp(Arc::new(self.tcp(tcp)?)),
+            ir::NetworkFilter::Tcp(tcp) => Filter::Tcp(Arc::new(self.tcp(listener, tcp)?)),
         };
         Ok(Chain { name: chain.name.clone(), tls: tls.transpose()?, filter })
     }
@@ -220,14 +222,15 @@ impl Compiler<'_> {
             server_name: http.server_name.clone(),
             preserve_header_case: http.preserve_header_case,
             options: http.options.clone(),
-            gate: Gate::build(&http.admission),
+            gate: Gate::build(&http.admission, &mut self.guards, &listener.name),
         })
     }
 
-    fn tcp(&self, tcp: &ir::TcpProxy) -> Result<TcpPlan, BuildError> {
+    fn tcp(&mut self, listener: &ir::Listener, tcp: &ir::TcpProxy) -> Result<TcpPlan, BuildError> {
         Ok(TcpPlan {
             clusters: tcp.clusters.iter().map(|w| self.cluster(&w.cluster)).collect::<Result<_, _>>()?,
             index: weights(&tcp.clusters)?,
+            guard: tcp.authorization.as_ref().map(|given| self.guards.of(given, &listener.name)),
             idle_timeout: tcp.idle_timeout,
             route_name: tcp.route_name.clone(),
             origin: tcp.origin.clone(),

@@ -3,7 +3,7 @@
 use crate::{
     codec::Authority,
     exchange::Wanted,
-    policy::{RoutePolicy, gate::Gate, headers::HeaderRules},
+    policy::{RoutePolicy, authorization::Guard, gate::Gate, headers::HeaderRules},
     upstream::Cluster,
 };
 use bytes::Bytes;
@@ -87,6 +87,8 @@ pub struct TcpPlan {
     pub clusters: Box<[Arc<Cluster>]>,
     /// Chooses among them.
     pub index: WeightedIndex,
+    /// Who may connect.
+    pub guard: Option<Guard>,
     /// Closes a silent connection.
     pub idle_timeout: Option<Duration>,
     /// For logs.

@@ -37,13 +37,14 @@ use crate::{
     error::{ProxyError, Refusal},
     listener::{ActiveRequest, Connection, Fault},
     overload::Pressure,
-    policy::Verdict,
+    policy::{Verdict, authorization::Known},
     upstream::Cluster,
 };
 use grpc_web::GrpcWeb;
 use http_body::Body as _;
 use sidle_balance::Endpoint;
 use sidle_jwt::VerifiedToken;
+use sidle_model::ir::WorkloadPort;
 use sidle_routing::{CompiledRoute, cors};
 use sidle_telemetry::{RequestRecord, ResponseFlags, grpc};
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
@@ -289,6 +290,19 @@ impl Exchange {
     /// Remembers what cross-origin policy adds to the response.
     pub fn set_cors_headers(&mut self, headers: cors::Headers) {
         self.cors_headers = headers;
+    }
+
+    /// What authorization asks about. Behind gateways the last address of `x-forwarded-for` is the client's, as in Envoy: the one
+    /// that the gateway wrote.
+    pub fn known<'a>(&'a self, head: &'a RequestHead, port: &'a WorkloadPort) -> Known<'a> {
+        let client = self.record.downstream.peer;
+        let client = match self.plan.edge {
+            true => client,
+            false => outgoing::forwarded_for(&head.headers, 1).or(client),
+        };
+        let (client, request) = (client.map(|client| client.ip()), Some((head, &*self.plan)));
+        let token = self.token.as_deref();
+        Known { downstream: &self.connection.downstream, client, request, token, port }
     }
 
     /// A uniform random number.

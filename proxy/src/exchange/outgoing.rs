@@ -89,7 +89,7 @@ fn believes_scheme(head: &mut RequestHead, trusted_hops: usize) -> bool {
 
 /// The address that the farthest of so many believed proxies was connected from: each wrote one at the right end. `None`: none is
 /// believed, or they did not write.
-fn forwarded_for(headers: &HeaderMap, trusted_hops: usize) -> Option<SocketAddr> {
+pub fn forwarded_for(headers: &HeaderMap, trusted_hops: usize) -> Option<SocketAddr> {
     let nth = trusted_hops.checked_sub(1)?;
     let values = headers.get_all(&FORWARDED_FOR).into_iter();
     let values: SmallVec<[&[u8]; 4]> = values.map(HeaderValue::as_bytes).collect();

@@ -56,6 +56,8 @@ pub struct Record {
     pub flags: ResponseFlags,
     /// `via_upstream`, …
     pub details: Cow<'static, str>,
+    /// Why a connection of bytes was closed.
+    pub termination: Cow<'static, str>,
     /// Why no upstream connection stood.
     pub transport_failure: Option<String>,
     /// What was sent.
@@ -102,6 +104,7 @@ impl Record {
             attempts: 0,
             flags: ResponseFlags::NONE,
             details: "".into(),
+            termination: "".into(),
             transport_failure: None,
             status: None,
             grpc_status: None,
@@ -279,7 +282,7 @@ impl LogContext for Moment<'_> {
                 _ => "HTTP/1.1",
             }),
             TextValue::ResponseCodeDetails => Some(&*record.details),
-            TextValue::ConnectionTerminationDetails => None,
+            TextValue::ConnectionTerminationDetails => Some(&*record.termination),
             TextValue::DownstreamPeerUriSan => {
                 record.downstream.identity.as_ref().and_then(|peer| peer.uris.first()).map(|uri| &**uri)
             }

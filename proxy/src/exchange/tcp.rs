@@ -85,7 +85,10 @@ impl TcpExchange {
             Ok(relayed) => self.record.flags |= relay_flags(relayed.end),
             Err(error) => {
                 self.record.flags |= error.flags();
-                self.record.details = error.details();
+                match error {
+                    ProxyError::Forbidden(_) => self.record.termination = error.details(),
+                    _ => self.record.details = error.details(),
+                }
                 self.record.transport_failure = error.transport_failure().map(str::to_owned);
                 tracing::debug!(peer = %self.connection.peer(), %error, "TCP connection refused");
             }

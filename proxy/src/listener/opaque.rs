@@ -4,7 +4,9 @@ use super::Connection;
 use crate::{
     codec::Stream,
     config::TcpPlan,
+    error::ProxyError,
     exchange::{self, TcpExchange},
+    policy::authorization::{Guard, Known},
 };
 use std::{rc::Rc, sync::Arc};
 
@@ -12,8 +14,22 @@ use std::{rc::Rc, sync::Arc};
 pub async fn serve(stream: Stream, connection: Rc<Connection>, plan: Arc<TcpPlan>) {
     let cluster = plan.clusters[plan.index.pick(connection.worker.random())].clone();
     let mut exchange = TcpExchange::begin(&connection, &plan);
+    if let Some(guard) = &plan.guard
+        && let Err(error) = admit(guard, &connection)
+    {
+        super::admission::turn_away(&stream);
+        return exchange.finish(Err(error));
+    }
     match exchange::tcp::connect(&mut exchange, &cluster).await {
         Ok(upstream) => exchange.carry(stream, upstream, plan.idle_timeout).await,
         Err(error) => exchange.finish(Err(error)),
     }
+}
+
+fn admit(guard: &Guard, connection: &Connection) -> Result<(), ProxyError> {
+    let downstream = &connection.downstream;
+    let client = downstream.peer.map(|peer| peer.ip());
+    let known = Known { downstream, client, request: None, token: None, port: &guard.port };
+    guard.ask(&known)?;
+    guard.decide(&known)
 }

@@ -3,8 +3,9 @@
 //! In:  a request's head.   Out: the head changed, or an early answer.
 //! Invariants: the order is Istio's: fault, then cross-origin, then the action; a redirect or direct response sees no fault.
 //! Not here: timeouts and retries (`exchange::attempt`), rewriting paths (`sidle-routing`).
-//! Read: `gate` -> `jwt` -> `mod.rs` (admit) -> `headers` -> `fault`.
+//! Read: `gate` -> `jwt` -> `authorization` -> `mod.rs` (admit) -> `headers` -> `fault`.
 
+pub mod authorization;
 pub mod fault;
 pub mod gate;
 pub mod headers;

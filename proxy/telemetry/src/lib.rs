@@ -16,8 +16,8 @@ mod trace_context;
 pub use flags::ResponseFlags;
 pub use grpc::grpc_status_from_http;
 pub use metrics::{
-    ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, Http2Flood, IdentityMetrics, ListenerMetrics,
-    Overflow, ProcessUsage, Reload, Reporter, RequestLabels, RequestMetrics, RequestProtocol, RequestRecord,
-    TcpLabels, TcpMetrics, Telemetry, WorkloadLabels,
+    Authorized, ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, Http2Flood, IdentityMetrics,
+    ListenerMetrics, Overflow, ProcessUsage, Reload, Reporter, RequestLabels, RequestMetrics,
+    RequestProtocol, RequestRecord, TcpLabels, TcpMetrics, Telemetry, WorkloadLabels,
 };
 pub use trace_context::TraceParent;

@@ -139,6 +139,7 @@ families! {
     TLS_FAILURES = Counter "sidle_listener_tls_handshake_failures_total" &["listener"], "Downstream TLS handshakes that failed or timed out.";
     PROTOCOL_ERRORS = Counter "sidle_listener_protocol_errors_total" &["listener"], "Downstream connections that ended because the client broke its protocol.";
     HTTP2_FLOODS = Counter "sidle_http2_floods_total" &["listener", "kind"], "Downstream HTTP/2 connections that ended because the client sent too much of one kind of frame.";
+    AUTHORIZATIONS = Counter "sidle_authorizations_total" &["listener", "result"], "Decisions of authorization policies: allowed, denied, audited; of those that are only tried: dry_run_allowed, dry_run_denied.";
 
     CLUSTER_ACTIVE = Gauge "sidle_cluster_connections_active" &["cluster"], "Upstream connections that are open.";
     CLUSTER_CONNECTIONS = Counter "sidle_cluster_connections_total" &["cluster"], "Upstream connections that were opened.";

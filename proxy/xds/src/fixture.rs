@@ -118,6 +118,7 @@ pub(crate) fn tcp(clusters: Vec<WeightedCluster>) -> NetworkFilter {
     NetworkFilter::Tcp(TcpProxy {
         clusters,
         idle_timeout: Some(Duration::from_secs(3600)),
+        authorization: None,
         route_name: "default".into(),
         origin: Origin::built_in(),
     })

@@ -21,7 +21,8 @@ pub(super) fn check(config: &Config, out: &mut Vec<Diagnostic>) {
         workload_entries,
         workload_groups,
         gateways,
-        sidecars
+        sidecars,
+        authorization_policies
     );
     each!(services, endpoints, endpoint_slices, pods, workloads, proxies);
 }

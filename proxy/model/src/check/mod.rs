@@ -6,6 +6,8 @@
 //! Not here: fields and types (`crate::yaml`), the file system (but for `files`, which only [`crate::load()`] asks), what depends on the proxy's place in the mesh (`crate::lower`).
 //! Read: `report` -> `virtual_service`, `http_route` -> `destination_rule` … -> `references` -> `unreachable`.
 
+mod authorization_policy;
+mod authorization_value;
 mod conditions;
 mod destination_rule;
 pub(crate) mod files;
@@ -64,6 +66,10 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(sidecars, sidecar::check);
     each!(request_authentications, request_authentication::check);
     each!(peer_authentications, peer_authentication::check);
+    each!(authorization_policies, authorization_policy::check);
+    for resource in &config.authorization_policies {
+        authorization_policy::check_dry_run(resource, &mut out);
+    }
     each!(services, kubernetes::check_service);
     each!(endpoints, kubernetes::check_endpoints);
     each!(endpoint_slices, kubernetes::check_slice);

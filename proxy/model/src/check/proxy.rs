@@ -43,8 +43,20 @@ pub(super) fn check(spec: &Proxy, report: &mut Report<'_>) {
     if let Some(namespace) = &spec.root_namespace {
         report.judge(root.to("rootNamespace"), codes::BAD_NAME, values::label_name(namespace, "a namespace"));
     }
+    trust_domains(spec, report);
     if let Some(policy) = &spec.default_http_retry_policy {
         retries(policy, None, root.to("defaultHttpRetryPolicy"), report);
+    }
+}
+
+fn trust_domains(spec: &Proxy, report: &mut Report<'_>) {
+    let root = At::SPEC;
+    if let Some(domain) = &spec.trust_domain {
+        report.judge(root.to("trustDomain"), codes::BAD_NAME, values::trust_domain(domain));
+    }
+    let aliases = root.to("trustDomainAliases");
+    for (index, alias) in spec.trust_domain_aliases.iter().enumerate() {
+        report.judge(aliases.to(index), codes::BAD_NAME, values::trust_domain(alias));
     }
 }
 

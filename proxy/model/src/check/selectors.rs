@@ -74,6 +74,14 @@ fn nothing_selected(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
             Report::new(resource, out).info(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);
         }
     }
+    for resource in &config.authorization_policies {
+        let metadata = &resource.metadata;
+        let namespace = Some(&*metadata.namespace).filter(|namespace| *namespace != node.root_namespace);
+        let selector = resource.spec.selector.as_ref().map(|selector| &selector.match_labels);
+        if selector.is_some_and(|selector| !selects(namespace, selector)) {
+            Report::new(resource, out).warn(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);
+        }
+    }
     for resource in &config.gateways {
         if !selects(None, &resource.spec.selector) {
             Report::new(resource, out).info(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);

@@ -120,7 +120,7 @@ fn manifests_and_metadata() {
         ("just text\n".into(), &["1:1 e0010"]),
         ("a: 1\n".into(), &["1:1 e0010"]),
         ("apiVersion: v1\n".into(), &["1:1 e0010"]),
-        (policy.into(), &["2:7 w0502"]),
+        (policy.into(), &[]),
         (
             policy.replace("security", "extensions").replace("AuthorizationPolicy", "WasmPlugin"),
             &["2:7 w0503"],

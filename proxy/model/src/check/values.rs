@@ -78,6 +78,15 @@ pub(super) fn label_name(text: &str, what: &str) -> Result<(), String> {
     }
 }
 
+/// A SPIFFE trust domain.
+pub(super) fn trust_domain(text: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '_');
+    match (1..=255).contains(&text.len()) && text.chars().all(allowed) {
+        true => Ok(()),
+        false => Err(format!("`{text}` is not a trust domain: lower-case letters, digits, `-`, `.` and `_`")),
+    }
+}
+
 /// The name of an object: labels with dots, in lower case.
 pub(super) fn object_name(text: &str) -> Result<(), String> {
     let lower = !text.contains(|c: char| c.is_ascii_uppercase());

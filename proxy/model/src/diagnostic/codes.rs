@@ -92,6 +92,7 @@ codes! {
     NO_ENDPOINTS = "SDL0604": "A service, or a subset of one, that has no endpoints.";
     RESOLVED_BY_DNS = "SDL0605": "A Service without endpoints in the files; its name will be resolved.";
     HIDDEN = "SDL0606": "A reference to a resource that is not exported to the proxy's namespace.";
+    WIDENED = "SDL0607": "A rule that holds for more, or for less, where bytes are served.";
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Who may ask at all.
 
-use super::JwtProvider;
+use super::{Authorization, JwtProvider};
 use std::sync::Arc;
 
 /// What every request of a listener passes before its route is chosen.
@@ -8,4 +8,6 @@ use std::sync::Arc;
 pub struct Admission {
     /// Whose tokens are looked for; empty: tokens are not looked at.
     pub authentication: Arc<[JwtProvider]>,
+    /// Rules; `None`: everybody may.
+    pub authorization: Option<Authorization>,
 }

@@ -242,7 +242,11 @@ fn operator(text: &str) -> Result<Piece, String> {
 }
 
 impl HeaderField {
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a name, in any case.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         Ok(match text.to_ascii_lowercase().as_str() {
             ":method" => HeaderField::Method,
             ":path" => HeaderField::Path,

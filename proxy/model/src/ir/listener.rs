@@ -1,6 +1,6 @@
 //! Listeners: sockets, and what happens to the connections that arrive on them.
 
-use super::{Admission, HostPattern, Origin, ServerTls, WeightedCluster};
+use super::{Admission, Authorization, HostPattern, Origin, ServerTls, WeightedCluster};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// A socket to bind.
@@ -218,6 +218,8 @@ pub struct TcpProxy {
     pub clusters: Vec<WeightedCluster>,
     /// Closes after this long without a byte either way; `None`: never.
     pub idle_timeout: Option<Duration>,
+    /// Who may connect; `None`: everybody.
+    pub authorization: Option<Authorization>,
     /// For logs, metrics and `explain`.
     pub route_name: Arc<str>,
     /// The rule that chose.

@@ -9,6 +9,7 @@
 mod admission;
 mod authentication;
 mod authority;
+mod authorization;
 mod cluster;
 mod format;
 mod identity;
@@ -23,6 +24,7 @@ mod tls;
 pub use admission::*;
 pub use authentication::*;
 pub use authority::*;
+pub use authorization::*;
 pub use cluster::*;
 pub use format::*;
 pub use identity::*;

@@ -6,6 +6,7 @@
 //! Not here: what the fields do (`crate::lower`), rules between fields (`crate::check`).
 //! Read: `virtual_service` -> `destination_rule` -> `service_entry`.
 
+mod authorization_policy;
 mod destination_rule;
 mod gateway;
 mod l4_route;
@@ -17,6 +18,7 @@ mod sidecar;
 mod virtual_service;
 mod workload_entry;
 
+pub use authorization_policy::*;
 pub use destination_rule::*;
 pub use gateway::*;
 pub use l4_route::*;
@@ -81,7 +83,7 @@ pub struct WorkloadSelector {
     pub labels: BTreeMap<String, String>,
 }
 
-/// Labels that a workload must have, of DestinationRule and security policies.
+/// Labels that a workload must have, of DestinationRule and of policies.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MatchLabels {

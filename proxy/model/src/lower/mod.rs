@@ -11,6 +11,7 @@
 
 mod actions;
 mod authentication;
+pub(crate) mod authorization;
 mod captured;
 mod client_tls;
 mod cluster_policy;
@@ -58,7 +59,7 @@ use peer_authentications::{MtlsMode, PeerAuthentications};
 use registry::Registry;
 use routes::Routes;
 use sidecars::Scope;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use virtual_services::VirtualServices;
 
 /// What lowering gives.
@@ -87,6 +88,7 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     outbound::add(&mut routes, &mut plan);
     gateways::add(&mut routes, &mut plan);
     inbound::add(&mut routes, &mut plan);
+    authorization::apply(&mesh, &mut plan, &mut routes.notes);
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
@@ -198,6 +200,8 @@ impl<'a> Mesh<'a> {
 struct Plan {
     listeners: Vec<Listener>,
     route_configurations: Vec<RouteConfiguration>,
+    /// The workload's ports, by the clusters that lead to them.
+    inbound_ports: BTreeMap<Arc<str>, u16>,
 }
 
 impl Plan {

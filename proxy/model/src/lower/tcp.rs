@@ -207,6 +207,7 @@ fn proxy(
     TcpProxy {
         clusters,
         idle_timeout: idle_timeout(policy),
+        authorization: None,
         route_name: rules.title.clone(),
         origin: rules.resource.origin_titled(rules.title.clone(), path),
     }
@@ -217,6 +218,7 @@ pub(super) fn to_cluster(target: Target<'_>, name: Arc<str>, origin: ir::Origin)
     TcpProxy {
         clusters: vec![weighted(target.cluster, 1)],
         idle_timeout: idle_timeout(target.policy),
+        authorization: None,
         route_name: name,
         origin,
     }

@@ -19,8 +19,6 @@ use std::{
 pub(super) enum Handling {
     /// It is read.
     Read(&'static Reader),
-    /// It asks for protection that is not given.
-    NotEnforced,
     /// It changes what a proxy does, and is not applied.
     NotApplied,
     /// A proxy has no use for it.
@@ -76,6 +74,7 @@ fn readers() -> Vec<Reader> {
         in_spec(istio, "Sidecar", |c| &mut c.sidecars),
         in_spec((SECURITY, SECURITY_VERSIONS), "RequestAuthentication", |c| &mut c.request_authentications),
         in_spec((SECURITY, SECURITY_VERSIONS), "PeerAuthentication", |c| &mut c.peer_authentications),
+        in_spec((SECURITY, SECURITY_VERSIONS), "AuthorizationPolicy", |c| &mut c.authorization_policies),
         in_spec(("sidle.dev", &["v1"]), "Proxy", |c| &mut c.proxies),
         in_spec(core, "Service", |c| &mut c.services),
         beside_metadata(core, "Endpoints", |c| &mut c.endpoints),
@@ -198,7 +197,6 @@ pub(super) fn handling(api_version: &str, kind: &str) -> Handling {
         };
     }
     match (group, kind) {
-        (SECURITY, "AuthorizationPolicy") => Handling::NotEnforced,
         (ISTIO, "EnvoyFilter" | "ProxyConfig")
         | ("telemetry.istio.io", "Telemetry")
         | ("extensions.istio.io", "WasmPlugin" | "TrafficExtension") => Handling::NotApplied,
@@ -224,8 +222,7 @@ fn elsewhere(group: &str, kind: &str) -> Handling {
 }
 
 /// Kinds that are named here and have no reader.
-const NAMED: [Named; 7] = [
-    (SECURITY, "v1", "AuthorizationPolicy"),
+const NAMED: [Named; 6] = [
     (ISTIO, "v1alpha3", "EnvoyFilter"),
     (ISTIO, "v1beta1", "ProxyConfig"),
     ("telemetry.istio.io", "v1", "Telemetry"),

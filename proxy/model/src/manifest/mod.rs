@@ -126,11 +126,6 @@ impl Reading<'_> {
         let at = &[Step::Key("kind")];
         match handling(version, kind) {
             Handling::Read(reader) => self.resource(root, reader),
-            Handling::NotEnforced => {
-                let message = format!("{kind} is NOT ENFORCED: requests that it forbids are let through");
-                let help = "keep another enforcement point in front of this workload, or remove the policy from its files";
-                self.report(Severity::Warning, codes::NOT_ENFORCED, root, at, message, Some(help.into()));
-            }
             Handling::NotApplied => {
                 let message = format!("{kind} is accepted and not applied");
                 self.report(Severity::Warning, codes::KIND_NOT_APPLIED, root, at, message, None);

@@ -59,6 +59,11 @@ pub struct Proxy {
     /// Namespace of mesh-wide rules; `istio-system`.
     #[serde(deserialize_with = "non_empty")]
     pub root_namespace: Option<String>,
+    /// The trust domain of the mesh; `cluster.local`. In policies, `cluster.local` stands for it, too.
+    #[serde(deserialize_with = "non_empty")]
+    pub trust_domain: Option<String>,
+    /// Trust domains whose principals are the mesh's own, too.
+    pub trust_domain_aliases: Vec<String>,
     /// How long to wait for the bytes that tell the protocol.
     pub protocol_detection_timeout: Option<Duration>,
     /// For routes without `retries`.
@@ -75,11 +80,6 @@ pub struct Proxy {
     pub gateway_topology: Option<GatewayTopology>,
     /// Where the workload's identity comes from.
     pub identity: Option<Identity>,
-    /// Trust domain of the mesh, in names of other workloads; `cluster.local`.
-    #[serde(deserialize_with = "non_empty")]
-    pub trust_domain: Option<String>,
-    /// Trust domains whose names stand for those of [`Self::trust_domain`].
-    pub trust_domain_aliases: Vec<String>,
 }
 
 /// How paths are normalised before they are matched. Istio's `pathNormalization`.

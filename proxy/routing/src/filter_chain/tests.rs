@@ -8,6 +8,7 @@ fn chain(name: &str, matches: FilterChainMatch) -> FilterChain {
     let filter = NetworkFilter::Tcp(TcpProxy {
         clusters: Vec::new(),
         idle_timeout: None,
+        authorization: None,
         route_name: name.into(),
         origin: Origin::built_in(),
     });

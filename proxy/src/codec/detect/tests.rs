@@ -60,9 +60,9 @@ fn byte_by_byte(bytes: &[u8]) -> Detection {
 
 #[test]
 fn reads_a_real_client_hello() {
-    use ApplicationProtocol::{Http1, Http2};
+    use ApplicationProtocol::{Http1, Http2, Istio};
     let bytes = openssl();
-    assert_eq!(detect(&bytes), tls(Some("reviews.example.com"), &[Http2, Http1]));
+    assert_eq!(detect(&bytes), tls(Some("reviews.example.com"), &[Http2, Http1, Istio]));
     assert_eq!(detect(&bytes[..bytes.len() - 1]), Detection::NeedMore);
 }
 
@@ -195,6 +195,7 @@ proptest! {
             let known = match offer {
                 "h2" => ApplicationProtocol::Http2,
                 "http/1.1" | "http/1.0" => ApplicationProtocol::Http1,
+                "istio" => ApplicationProtocol::Istio,
                 _ => continue,
             };
             if !wanted.contains(&known) {

@@ -6,6 +6,7 @@
 //! Not here: names (`crate::names`), serving over HTTP.
 //! Read: `labels` -> `requests` -> `series` (one for each outcome) -> `sharded` (cells) -> `table` (life) -> `export`.
 
+mod authorization;
 mod export;
 mod histogram;
 mod identity;
@@ -20,6 +21,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
+pub use authorization::Authorized;
 pub use identity::IdentityMetrics;
 pub use labels::{
     ConnectionSecurityPolicy, Reporter, RequestLabels, RequestProtocol, TcpLabels, WorkloadLabels,

@@ -5,6 +5,7 @@
 //! endpoints, so that a thousand unused ones cost a thousand lines and not fifteen thousand.
 
 use super::{
+    authorization::Authorized,
     export::{family, number},
     labels::pairs,
     sharded::Sharded,
@@ -17,8 +18,8 @@ use std::sync::{
     atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
-/// Families of listeners, in the order of their cells. The last two have a cell for each
-/// [`Doorkeeper`] and for each [`Http2Flood`].
+/// Families of listeners, in the order of their cells. The last three have a cell for each
+/// [`Doorkeeper`], each [`Http2Flood`] and each [`Authorized`].
 const LISTENER: &[Family] = &[
     LISTENER_ACTIVE,
     LISTENER_ACCEPTED,
@@ -28,10 +29,13 @@ const LISTENER: &[Family] = &[
     PROTOCOL_ERRORS,
     LISTENER_REFUSED,
     HTTP2_FLOODS,
+    AUTHORIZATIONS,
 ];
 
 /// Families with one cell each.
-const LISTENER_PLAIN: usize = LISTENER.len() - 2;
+const LISTENER_PLAIN: usize = LISTENER.len() - 3;
+/// Where the cells of decisions begin.
+const LISTENER_DECISIONS: usize = LISTENER_PLAIN + DOORKEEPERS.len() + Http2Flood::ALL.len();
 
 const DOORKEEPERS: [&str; 4] = ["connections", "source", "descriptors", "memory"];
 
@@ -158,7 +162,7 @@ impl<const N: usize> Sharded<Cells<N>> {
 
 /// Metrics of one listener.
 #[derive(Default)]
-pub struct ListenerMetrics(Sharded<Cells<{ LISTENER_PLAIN + DOORKEEPERS.len() + Http2Flood::ALL.len() }>>);
+pub struct ListenerMetrics(Sharded<Cells<{ LISTENER_DECISIONS + Authorized::ALL.len() }>>);
 
 impl ListenerMetrics {
     /// A connection was accepted.
@@ -200,6 +204,11 @@ impl ListenerMetrics {
     /// A client sent too much of what costs it nothing, and its connection ended.
     pub fn http2_flood(&self, flood: Http2Flood) {
         self.0.add(LISTENER_PLAIN + DOORKEEPERS.len() + flood as usize, 1);
+    }
+
+    /// Authorization policies decided.
+    pub fn authorized(&self, how: Authorized) {
+        self.0.add(LISTENER_DECISIONS + how as usize, 1);
     }
 
     /// Connections that are open.
@@ -314,6 +323,12 @@ impl Owned {
                 let count = metrics.0.sum(plain + DOORKEEPERS.len() + place);
                 if count > 0.0 {
                     rows.add(&HTTP2_FLOODS, &[name, kind.as_str()], count);
+                }
+            }
+            for (place, result) in Authorized::ALL.iter().enumerate() {
+                let count = metrics.0.sum(LISTENER_DECISIONS + place);
+                if count > 0.0 {
+                    rows.add(&AUTHORIZATIONS, &[name, result.as_str()], count);
                 }
             }
         });

@@ -78,6 +78,7 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     let listener = telemetry.listener_metrics(&"virtualOutbound".into());
     listener.connection_opened();
     listener.http2_flood(Http2Flood::Stalled);
+    listener.authorized(Authorized::Denied);
     telemetry.reloaded(Reload::Applied("v1"));
     telemetry.identity().rotated(0, u64::MAX);
     [requests, tcp, cluster, listener]

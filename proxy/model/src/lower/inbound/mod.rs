@@ -45,6 +45,8 @@ use std::{
 };
 
 const INBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15006);
+/// The listener of captured connections, and of those that come to it by themselves.
+pub(super) const LISTENER: &str = "virtualInbound";
 /// The table of requests that name the service themselves.
 const TABLE: &str = "inbound";
 /// As [`TABLE`], for requests in plain text, where some ports take none.
@@ -78,6 +80,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
     let mut table_of_plain = Table::of_all_ports(TABLE_OF_PLAIN);
     for port in &ports {
         let cluster = cluster(routes, port);
+        plan.inbound_ports.insert(cluster.clone(), port.number);
         captured(&mut chains, plan, port, &cluster);
         if port.protocol.class().has_http() {
             named(&mut table, routes, port, &ports, &cluster);
@@ -95,7 +98,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
     }
     let address = settings::address(mesh.proxy.and_then(|proxy| proxy.spec.inbound.as_ref()), INBOUND);
     plan.listeners.push(Listener {
-        name: "virtualInbound".into(),
+        name: LISTENER.into(),
         address: ListenAddress::Socket(address),
         direction: Direction::Inbound,
         detection_timeout: mesh.detection_timeout,

@@ -1,0 +1,301 @@
+//! Authorization: which policies hold for the node, and what they say.
+//!
+//! In:  AuthorizationPolicies of the root namespace and of the node's own.   Out: [`Authorization`] on every chain of inbound
+//! and gateway listeners.
+//! Invariants: policies add up, none replaces another. Where bytes are served, an ALLOW rule that asks for anything of HTTP's is left
+//! out, and other rules keep what does not: the first lets less through, the others refuse more.
+//! Not here: values that are none (`crate::check`), what decides (`sidle-authz`).
+//! Source: R10, R13.
+//! Read: [`apply`] -> `attribute` -> `trust_domain`.
+
+pub(crate) mod attribute;
+mod trust_domain;
+
+use super::{Mesh, Plan, notes::Notes, registry::selects};
+use crate::{
+    config::{Resource, Step},
+    diagnostic::codes,
+    ir::{
+        self, Authorization, AuthorizationPolicy, AuthorizationRule, Clause, Condition, Direction,
+        FilterChain, Listener, NetworkFilter, WorkloadPort,
+    },
+    istio::{self, AuthorizationAction},
+};
+use attribute::Attribute;
+use std::sync::Arc;
+use trust_domain::TrustDomains;
+
+type Source = Resource<istio::AuthorizationPolicy>;
+
+/// Puts what holds for the node on its listeners.
+pub(super) fn apply(mesh: &Mesh<'_>, plan: &mut Plan, notes: &mut Notes) {
+    let domains = TrustDomains::of(mesh.proxy.map(|proxy| &*proxy.spec));
+    let holding = mesh.config.authorization_policies.iter().filter(|policy| holds(mesh, policy, notes));
+    let mut holding: Vec<&Source> = holding.collect();
+    if holding.is_empty() {
+        return;
+    }
+    let key = |policy: &Source| {
+        let metadata = &policy.metadata;
+        (metadata.namespace != mesh.node.root_namespace, metadata.namespace.clone(), metadata.name.clone())
+    };
+    holding.sort_by_cached_key(|policy| key(policy));
+    let of_http: Vec<_> = holding.iter().map(|policy| lower(mesh, policy, &domains)).collect();
+    let of_bytes = Arc::new(of_http.iter().map(for_bytes).collect::<Vec<_>>());
+    let (of_http, ports) = (Arc::new(of_http), &plan.inbound_ports);
+    let mut bytes_served = false;
+    for listener in plan.listeners.iter_mut().filter(|listener| listener.direction != Direction::Outbound) {
+        let uncaptured = &*listener.name == super::inbound::LISTENER;
+        for chain in chains(listener) {
+            let uncaptured = uncaptured && chain.matches.destination_port.is_none();
+            let with = |policies: &Arc<_>, port| Some(Authorization { policies: Arc::clone(policies), port });
+            match &mut chain.filter {
+                NetworkFilter::Http(http) => {
+                    let port = match (uncaptured, ports.len()) {
+                        (false, _) => WorkloadPort::OfConnection,
+                        (true, 1) => ports
+                            .values()
+                            .copied()
+                            .next()
+                            .map_or(WorkloadPort::OfConnection, WorkloadPort::Fixed),
+                        (true, _) => WorkloadPort::OfCluster(ports.clone()),
+                    };
+                    http.admission.authorization = with(&of_http, port);
+                }
+                NetworkFilter::Tcp(tcp) => {
+                    bytes_served = true;
+                    let port =
+                        tcp.clusters.first().and_then(|only| ports.get(&only.cluster)).filter(|_| uncaptured);
+                    let port = port.map_or(WorkloadPort::OfConnection, |port| WorkloadPort::Fixed(*port));
+                    tcp.authorization = with(&of_bytes, port);
+                }
+            }
+        }
+    }
+    for policy in holding {
+        note_custom(policy, notes);
+        if bytes_served {
+            note_bytes(policy, notes);
+        }
+    }
+}
+
+fn chains(listener: &mut Listener) -> impl Iterator<Item = &mut FilterChain> {
+    listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain)
+}
+
+/// Label of proxies that a Gateway of the Gateway API made.
+const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+
+fn holds(mesh: &Mesh<'_>, policy: &Source, notes: &mut Notes) -> bool {
+    let node = &mesh.node;
+    let namespace = &policy.metadata.namespace;
+    if *namespace != node.root_namespace && *namespace != node.namespace {
+        return false;
+    }
+    let (list, targets) = policy.spec.targets();
+    if targets.is_empty() {
+        let selector = policy.spec.selector.as_ref();
+        return selector.is_none_or(|selector| selects(&selector.match_labels, &node.labels));
+    }
+    let gateway = node.labels.get(GATEWAY_NAME);
+    let is_own = |target: &istio::PolicyTargetReference| {
+        target.kind == "Gateway" && *namespace == node.namespace && gateway == Some(&target.name)
+    };
+    let own = targets.iter().any(is_own);
+    if gateway.is_none() {
+        let message = "this proxy is not of a Gateway of the Gateway API: as in Istio, it passes over a policy with targets";
+        notes.info(policy, codes::DROPPED, &[Step::Key(list)], message);
+    }
+    own
+}
+
+fn lower(mesh: &Mesh<'_>, policy: &Source, domains: &TrustDomains) -> AuthorizationPolicy {
+    let title: Arc<str> = policy.title().into();
+    let metadata = &policy.metadata;
+    let action = match policy.spec.action {
+        AuthorizationAction::Allow => ir::AuthorizationAction::Allow,
+        AuthorizationAction::Deny => ir::AuthorizationAction::Deny,
+        AuthorizationAction::Audit => ir::AuthorizationAction::Audit,
+        AuthorizationAction::Custom => {
+            let provider = policy.spec.provider.as_ref();
+            ir::AuthorizationAction::Custom(provider.map_or("", |provider| &provider.name).into())
+        }
+    };
+    let lowering = Lowering { policy, title: &title, domains };
+    AuthorizationPolicy {
+        namespace: metadata.namespace.as_str().into(),
+        name: metadata.name.as_str().into(),
+        root: metadata.namespace == mesh.node.root_namespace,
+        action,
+        dry_run: is_dry_run(policy),
+        rules: (0..policy.spec.rules.len()).map(|at| Arc::new(lowering.rule(at))).collect(),
+        origin: policy.origin_titled(title.clone(), &[]),
+    }
+}
+
+/// As Go's `strconv.ParseBool`; `check` refuses other texts.
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// The annotation that makes a policy's result only told.
+pub(crate) const DRY_RUN: &str = "istio.io/dry-run";
+
+fn is_dry_run(policy: &Source) -> bool {
+    policy.metadata.annotations.get(DRY_RUN).and_then(|text| parse_bool(text)).unwrap_or(false)
+}
+
+struct Lowering<'a> {
+    policy: &'a Source,
+    title: &'a Arc<str>,
+    domains: &'a TrustDomains,
+}
+
+impl Lowering<'_> {
+    fn rule(&self, at: usize) -> AuthorizationRule {
+        let spec = &self.policy.spec.rules[at];
+        let metadata = &self.policy.metadata;
+        let from = spec.from.iter().enumerate().map(|(place, from)| {
+            let source = from.source.as_ref();
+            let lists = source.into_iter().flat_map(|source| source.lists());
+            self.clause(at, [Step::Key("from"), Step::Index(place), Step::Key("source")], lists)
+        });
+        let to = spec.to.iter().enumerate().map(|(place, to)| {
+            let operation = to.operation.as_ref();
+            let lists = operation.into_iter().flat_map(|operation| operation.lists());
+            self.clause(at, [Step::Key("to"), Step::Index(place), Step::Key("operation")], lists)
+        });
+        AuthorizationRule {
+            id: format!("ns[{}]-policy[{}]-rule[{at}]", metadata.namespace, metadata.name).into(),
+            from: from.collect(),
+            to: to.collect(),
+            when: self.when(at),
+            origin: self.origin(at, &[]),
+        }
+    }
+
+    fn when(&self, at: usize) -> Clause {
+        let conditions = self.policy.spec.rules[at].when.iter().enumerate();
+        let mut clause = Clause::new();
+        for (place, condition) in conditions {
+            let Ok(attribute) = Attribute::of_key(&condition.key) else { continue }; // `check` refuses it
+            for (list, values, negated) in
+                [("values", &condition.values, false), ("notValues", &condition.not_values, true)]
+            {
+                if !values.is_empty() {
+                    let path = [Step::Key("when"), Step::Index(place), Step::Key(list)];
+                    let field = format!("when[{place}].{list} of {}", condition.key);
+                    clause.push(self.condition(at, &path, field, negated, &attribute, values));
+                }
+            }
+        }
+        clause
+    }
+
+    fn clause<'l>(
+        &self,
+        at: usize,
+        [kind, place, part]: [Step<'_>; 3],
+        lists: impl Iterator<Item = (&'static str, &'l [String], bool)>,
+    ) -> Clause {
+        let filled = lists.filter(|(_, values, _)| !values.is_empty());
+        let conditions = filled.filter_map(|(list, values, negated)| {
+            let attribute = Attribute::of_list(list)?;
+            let path = [kind, place, part, Step::Key(list)];
+            let (Step::Key(kind), Step::Index(place), Step::Key(part)) = (kind, place, part) else {
+                return None;
+            };
+            let field = format!("{kind}[{place}].{part}.{list}");
+            Some(self.condition(at, &path, field, negated, &attribute, values))
+        });
+        conditions.collect()
+    }
+
+    fn condition(
+        &self,
+        at: usize,
+        path: &[Step<'_>],
+        field: String,
+        negated: bool,
+        attribute: &Attribute,
+        values: &[String],
+    ) -> Condition {
+        let test = attribute.test(values, &self.policy.metadata.namespace, self.domains);
+        Condition { field: field.into(), negated, test, origin: self.origin(at, path) }
+    }
+
+    fn origin(&self, at: usize, path: &[Step<'_>]) -> ir::Origin {
+        let path: Vec<_> =
+            [Step::Key("rules"), Step::Index(at)].into_iter().chain(path.iter().copied()).collect();
+        self.policy.origin_titled(self.title.clone(), &path)
+    }
+}
+
+/// What is left of a policy where bytes are served.
+fn for_bytes(policy: &AuthorizationPolicy) -> AuthorizationPolicy {
+    let narrows = policy.action == ir::AuthorizationAction::Allow;
+    let rules = policy.rules.iter().filter(|rule| !narrows || !asks_for_http(rule));
+    AuthorizationPolicy { rules: rules.map(|rule| Arc::new(without_http(rule))).collect(), ..policy.clone() }
+}
+
+fn conditions(rule: &AuthorizationRule) -> impl Iterator<Item = &Condition> {
+    rule.from.iter().chain(&rule.to).flatten().chain(&rule.when)
+}
+
+fn asks_for_http(rule: &AuthorizationRule) -> bool {
+    conditions(rule).any(|condition| condition.test.is_http_only())
+}
+
+fn without_http(rule: &AuthorizationRule) -> AuthorizationRule {
+    let keep = |clause: &Clause| -> Clause {
+        clause.iter().filter(|condition| !condition.test.is_http_only()).cloned().collect()
+    };
+    AuthorizationRule {
+        id: rule.id.clone(),
+        from: rule.from.iter().map(keep).collect(),
+        to: rule.to.iter().map(keep).collect(),
+        when: keep(&rule.when),
+        origin: rule.origin.clone(),
+    }
+}
+
+fn note_custom(policy: &Source, notes: &mut Notes) {
+    if policy.spec.action == AuthorizationAction::Custom {
+        let name = policy.spec.provider.as_ref().map_or("", |provider| &provider.name);
+        let message = format!("no provider `{name}` is known: what the rules match is refused");
+        notes.warn(policy, codes::NOT_APPLIED, &[Step::Key("provider")], message);
+    }
+}
+
+/// Tells what becomes of rules where bytes are served (R10).
+fn note_bytes(policy: &Source, notes: &mut Notes) {
+    for (at, rule) in policy.spec.rules.iter().enumerate() {
+        let lists = rule.from.iter().flat_map(|from| &from.source).flat_map(istio::Source::lists);
+        let lists =
+            lists.chain(rule.to.iter().flat_map(|to| &to.operation).flat_map(istio::Operation::lists));
+        let of_lists = lists
+            .filter(|(_, values, _)| !values.is_empty())
+            .filter_map(|(list, ..)| Attribute::of_list(list));
+        let of_keys = rule.when.iter().filter_map(|condition| Attribute::of_key(&condition.key).ok());
+        if !of_lists.chain(of_keys).any(|attribute| attribute.is_http_only()) {
+            continue;
+        }
+        let message = match policy.spec.action {
+            AuthorizationAction::Allow => {
+                "where bytes are served, this rule lets nobody through: it asks for what only HTTP has"
+            }
+            AuthorizationAction::Deny => {
+                "where bytes are served, what this rule asks of HTTP is left out: it refuses more. Say `ports` to keep it to HTTP"
+            }
+            AuthorizationAction::Audit | AuthorizationAction::Custom => {
+                "where bytes are served, what this rule asks of HTTP is left out: it holds for more"
+            }
+        };
+        notes.warn(policy, codes::WIDENED, &[Step::Key("rules"), Step::Index(at)], message);
+    }
+}

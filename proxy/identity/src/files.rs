@@ -15,6 +15,7 @@ use rustls::{
 };
 use sidle_model::ir::CertificateFiles;
 use std::{fs::File, io::Read, path::Path, sync::Arc};
+use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::{Zeroize, Zeroizing};
 
 /// More than any bundle of roots holds.
@@ -68,6 +69,40 @@ impl Bundle {
 pub(crate) fn certified_key(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
     let chain = certificates_in(&read(&files.certificate)?, &files.certificate)?;
     pair(chain, signing_key(&files.key)?, files)
+}
+
+/// A chain and its key from PEM text. `place` names them in errors.
+///
+/// # Errors
+/// When they cannot be used, or do not belong together.
+pub fn certified_from_pem(chain: &[u8], key: &[u8], place: &Path) -> Result<CertifiedKey, TlsError> {
+    let names = CertificateFiles { certificate: place.into(), key: place.into() };
+    pair(certificates_in(chain, place)?, signing_key_in(key, place)?, &names)
+}
+
+/// A chain and its key from DER; the bytes of the key are wiped. `place` names them in errors.
+///
+/// # Errors
+/// When they cannot be used, or do not belong together.
+pub fn certified_from_der(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    place: &Path,
+) -> Result<CertifiedKey, TlsError> {
+    let names = CertificateFiles { certificate: place.into(), key: place.into() };
+    pair(chain, usable(key, place)?, &names)
+}
+
+/// The certificates of DER text that holds one after the other; `None`: it holds something else.
+pub fn split_der(mut text: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let mut certificates = Vec::new();
+    while !text.is_empty() {
+        let (rest, _) = X509Certificate::from_der(text).ok()?;
+        let length = text.len() - rest.len();
+        certificates.push(CertificateDer::from(text[..length].to_vec()));
+        text = rest;
+    }
+    Some(certificates)
 }
 
 /// A chain and a key, if they belong together. `files` names them in errors.

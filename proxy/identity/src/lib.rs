@@ -18,6 +18,7 @@ mod moment;
 mod names;
 mod peer;
 mod provider;
+mod request;
 mod roots;
 mod server;
 mod store;
@@ -28,7 +29,8 @@ mod workload;
 
 pub use client::client_config;
 pub use error::TlsError;
-pub use files::Bundle;
+pub use files::{Bundle, certified_from_der, certified_from_pem, split_der};
+pub use request::KeyRequest;
 pub use live::Live;
 pub use moment::Moment;
 pub use peer::{Peer, SpiffeId};

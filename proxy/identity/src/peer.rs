@@ -33,6 +33,11 @@ impl SpiffeId {
         good.then(|| SpiffeId(uri.into()))
     }
 
+    /// The id of a chain's leaf: its only URI. Nobody vouches for it yet.
+    pub fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
+        chain.first().and_then(spiffe_id)
+    }
+
     /// The whole URI.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -16,8 +16,8 @@ use crate::{
 };
 use arc_swap::ArcSwapOption;
 use rustls::{
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
-    sign::{CertifiedKey, SigningKey},
+    pki_types::{CertificateDer, UnixTime},
+    sign::CertifiedKey,
 };
 use sidle_model::ir::CertificateFiles;
 use std::{
@@ -47,47 +47,11 @@ pub struct Svid {
 }
 
 impl Svid {
-    /// Takes a PEM chain, its key, and the roots of its own trust domain. `place` names the source in errors.
+    /// Takes a chain with its key, and the roots of its own trust domain.
     ///
     /// # Errors
-    /// When the parts are unusable, do not belong together, or would not be believed by peers with the same roots.
-    pub fn from_pem(chain: &[u8], key: &[u8], own: Arc<Bundle>, place: &Path) -> Result<Self, TlsError> {
-        let chain = files::certificates_in(chain, place)?;
-        Svid::new(chain, files::signing_key_in(key, place)?, own, place)
-    }
-
-    /// As [`Self::from_pem`], for DER. The bytes of the key are wiped.
-    ///
-    /// # Errors
-    /// As [`Self::from_pem`].
-    pub fn from_der(
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-        own: Arc<Bundle>,
-        place: &Path,
-    ) -> Result<Self, TlsError> {
-        Svid::new(chain, files::usable(key, place)?, own, place)
-    }
-
-    /// As [`Self::from_pem`], for files.
-    ///
-    /// # Errors
-    /// As [`Self::from_pem`].
-    pub fn read(pair: &CertificateFiles, roots: &Path) -> Result<Self, TlsError> {
-        Svid::of(files::certified_key(pair)?, Arc::new(Bundle::read(roots)?))
-    }
-
-    fn new(
-        chain: Vec<CertificateDer<'static>>,
-        key: Arc<dyn SigningKey>,
-        own: Arc<Bundle>,
-        place: &Path,
-    ) -> Result<Self, TlsError> {
-        let names = CertificateFiles { certificate: place.into(), key: place.into() };
-        Svid::of(files::pair(chain, key, &names)?, own)
-    }
-
-    fn of(certified: CertifiedKey, own: Arc<Bundle>) -> Result<Self, TlsError> {
+    /// When it is no workload's, is over, or would not be believed by peers with the same roots.
+    pub fn new(certified: Arc<CertifiedKey>, own: Arc<Bundle>) -> Result<Self, TlsError> {
         let (leaf, rest) = certified.cert.split_first().ok_or(TlsError::NothingToServe)?;
         let id = peer::spiffe_id(leaf)
             .ok_or(TlsError::NoSvid("its only URI has to be a SPIFFE id, spiffe://TRUST_DOMAIN/PATH"))?;
@@ -105,7 +69,15 @@ impl Svid {
                 .map_err(TlsError::Untrusted)?;
         }
         let bundles = BTreeMap::from([(id.trust_domain().into(), own)]);
-        Ok(Svid { id, certified: Arc::new(certified), bundles, not_before, not_after })
+        Ok(Svid { id, certified, bundles, not_before, not_after })
+    }
+
+    /// Reads PEM files.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and when a file cannot be used.
+    pub fn read(pair: &CertificateFiles, roots: &Path) -> Result<Self, TlsError> {
+        Svid::new(Arc::new(files::certified_key(pair)?), Arc::new(Bundle::read(roots)?))
     }
 
     /// Believes peers of trust domains that are other names of its own.

@@ -4,10 +4,16 @@
 //! Invariants: nothing here runs on a worker; what a source delivers is checked whole before anybody sees it; a source that fails
 //! leaves in use what was had, and is tried again; a change cuts no connection.
 //! Not here: what makes an identity good (`sidle-identity`), handshakes (`listener`, `upstream`).
-//! Read: [`run`] -> `files` (one source) -> `watch` (files that the configuration names).
+//! Read: [`run`] -> one source: `files`, `sds`, `workload_api`, `authority` -> `watch` (files that the configuration names).
 
+mod authority;
+mod channel;
 mod files;
+mod messages;
+mod retry;
+mod sds;
 mod watch;
+mod workload_api;
 
 pub use watch::follow_files;
 
@@ -85,6 +91,13 @@ impl<'a> Keeper<'a> {
             match source {
                 IdentitySource::Folder(folder) => files::folder(&folder, deliver).await,
                 IdentitySource::Files { pair, roots } => files::files(&pair, &roots, deliver).await,
+                IdentitySource::Sds { socket, certificate, roots } => {
+                    sds::follow(&socket, &certificate, &roots, deliver).await
+                }
+                IdentitySource::WorkloadApi { socket, hint } => {
+                    workload_api::follow(socket.as_deref(), hint.as_deref(), deliver).await
+                }
+                IdentitySource::Authority(authority) => authority::follow(&authority, deliver).await,
             }
         };
         tokio::pin!(source);

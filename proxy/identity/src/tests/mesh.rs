@@ -1,7 +1,7 @@
 //! Workloads of a mesh: who they believe, and whom not.
 
 use super::{Authority, Connected, connect, dns, serve};
-use crate::{Bundle, Bundles, Moment, Svid, TlsError, Workload};
+use crate::{Bundle, Bundles, Moment, Svid, TlsError, Workload, certified_from_pem};
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::{
     Error, HandshakeKind, NamedGroup, ProtocolVersion,
@@ -34,7 +34,8 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let (chain, key) = (certificate.pem(), key.serialize_pem());
-        Svid::from_pem(chain.as_bytes(), key.as_bytes(), self.bundle(), Path::new("test"))
+        let certified = certified_from_pem(chain.as_bytes(), key.as_bytes(), Path::new("test"))?;
+        Svid::new(Arc::new(certified), self.bundle())
     }
 
     pub(super) fn workload(&self, id: &str) -> Workload {
@@ -172,7 +173,8 @@ fn an_identity_that_peers_would_not_believe_is_not_taken() {
     let key = KeyPair::generate().unwrap();
     let past = past.signed_by(&key, &authority.issuer).unwrap().pem();
     let (key, place) = (key.serialize_pem(), Path::new("test"));
-    let over = Svid::from_pem(past.as_bytes(), key.as_bytes(), authority.bundle(), place);
+    let past = certified_from_pem(past.as_bytes(), key.as_bytes(), place).unwrap();
+    let over = Svid::new(Arc::new(past), authority.bundle());
     assert!(matches!(over, Err(TlsError::IdentityExpired(_))), "{over:?}");
 }
 

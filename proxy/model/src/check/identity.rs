@@ -3,12 +3,22 @@
 use super::{
     files,
     report::{At, Report},
+    values,
 };
-use crate::{diagnostic::codes, sidle::Identity};
-use std::collections::HashSet;
+use crate::{
+    diagnostic::codes,
+    sidle::{CertificateAuthority, Identity},
+};
+use std::{collections::HashSet, time::Duration};
+
+/// Of a certificate: half of it is left for renewals that fail.
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
 pub(super) fn check(identity: &Identity, at: At<'_>, report: &mut Report<'_>) {
     sources(identity, at, report);
+    if let Some(given) = &identity.certificate_authority {
+        authority(given, at.to("certificateAuthority"), report);
+    }
     let mut seen = HashSet::new();
     let list = at.to("trustBundles");
     for (index, bundle) in identity.trust_bundles.iter().enumerate() {
@@ -29,14 +39,21 @@ fn sources(identity: &Identity, at: At<'_>, report: &mut Report<'_>) {
         ("rootCertificates", &identity.root_certificates),
     ];
     let by_files = files.iter().any(|(_, file)| file.is_some());
-    let given = [("directory", identity.directory.is_some()), ("certificateChain", by_files)];
+    let given = [
+        ("directory", identity.directory.is_some()),
+        ("certificateChain", by_files),
+        ("sds", identity.sds.is_some()),
+        ("workloadApi", identity.workload_api.is_some()),
+        ("certificateAuthority", identity.certificate_authority.is_some()),
+    ];
     let mut given = given.into_iter().filter(|(_, given)| *given).map(|(field, _)| field);
     match (given.next(), given.next()) {
         (None, _) => report.error_help(
             at,
             codes::EXCLUSIVE_FIELDS,
             "`identity` names no source of a certificate",
-            "set `directory`, or `certificateChain`, `privateKey` and `rootCertificates`",
+            "set one of `directory`, `certificateChain` with `privateKey` and `rootCertificates`, `sds`, `workloadApi`, \
+             `certificateAuthority`",
         ),
         (Some(first), Some(second)) => report.error(
             at.to(second),
@@ -53,6 +70,28 @@ fn sources(identity: &Identity, at: At<'_>, report: &mut Report<'_>) {
             }
         }
     }
+}
+
+fn authority(authority: &CertificateAuthority, at: At<'_>, report: &mut Report<'_>) {
+    if let Some(address) = &authority.address {
+        let good = address.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+        if !good {
+            let message = format!("`{address}` is not a host and a port");
+            report.error_help(at.to("address"), codes::BAD_ADDRESS, message, "for example istiod.istio-system.svc:15012");
+        }
+    }
+    if let Some(account) = &authority.service_account {
+        let judgement = values::host_name(account).map_err(|_| format!("`{account}` is not a service account"));
+        report.judge(at.to("serviceAccount"), codes::BAD_NAME, judgement);
+    }
+    if let Some(ttl) = authority.secret_ttl.filter(|ttl| ttl.0 < SHORTEST_LIFE) {
+        let message = format!("{ttl} is too short a life: there would be no time to renew");
+        report.error(at.to("secretTtl"), codes::SHORT_DURATION, message);
+    }
+    files::exists(authority.root_certificates.as_deref(), at.to("rootCertificates"), report);
+    files::exists(authority.token_file.as_deref(), at.to("tokenFile"), report);
 }
 
 /// SPIFFE ID section 2.1.
@@ -91,6 +130,16 @@ mod tests {
                 .len(),
             3
         );
+    }
+
+    #[test]
+    fn authorities() {
+        let with = |fields: &str| findings(&format!("    certificateAuthority: {{{fields}}}\n"));
+        assert_eq!(with(""), []);
+        assert_eq!(with("address: 'localhost:15012', serviceAccount: a, secretTtl: 1h"), []);
+        assert_eq!(with("address: localhost"), [(6, codes::BAD_ADDRESS)]);
+        assert_eq!(with("serviceAccount: a/b"), [(6, codes::BAD_NAME)]);
+        assert_eq!(with("secretTtl: 1ms"), [(6, codes::SHORT_DURATION)]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod domains;
 mod egress;
 mod gateways;
 pub(crate) mod headers;
+mod identity;
 mod inbound;
 mod matches;
 mod memo;
@@ -93,7 +94,7 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
     authentication::apply(&mesh, &mut plan.listeners);
-    let settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec));
+    let settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
     ports::note_taken(&mesh, &plan.listeners, &settings, &mut routes.notes);
     let (listeners, route_configurations) = plan.finish();
     routes.memo.end();

@@ -4,12 +4,12 @@
 //! Invariants: what the resource leaves out has the default of [`Settings`].
 //! Not here: the command line, which overrides these.
 
-use super::registry::selects;
+use super::{identity, registry::selects};
 use crate::{
     config::{Config, Resource, age_order},
     ir::{
-        AccessLog, AccessLogFormat, CertificateFiles, Direction, Drain, Format, HttpConnectionManager,
-        Identity, IdentitySource, Limits, Listener, NetworkFilter, Node, PathNormalization, Settings,
+        AccessLog, AccessLogFormat, Direction, Drain, Format, HttpConnectionManager,
+        Limits, Listener, NetworkFilter, Node, PathNormalization, Settings,
         UnderscoresAction,
     },
     sidle::{self, AccessLogEncoding, HeadersWithUnderscoresAction, NormalizationType, Proxy},
@@ -100,7 +100,7 @@ fn apply_headers(headers: &sidle::ProxyHeaders, http: &mut HttpConnectionManager
 }
 
 /// Process settings.
-pub(super) fn lower(proxy: Option<&Proxy>) -> Settings {
+pub(super) fn lower(proxy: Option<&Proxy>, node: &Node) -> Settings {
     let defaults = Settings::default();
     let Some(proxy) = proxy else { return defaults };
     Settings {
@@ -111,29 +111,8 @@ pub(super) fn lower(proxy: Option<&Proxy>) -> Settings {
         drain: proxy.drain.as_ref().map_or(defaults.drain, drain),
         limits: proxy.limits.as_ref().map_or(defaults.limits, limits),
         access_log: access_log(proxy),
-        identity: proxy.identity.as_ref().and_then(identity),
+        identity: proxy.identity.as_ref().and_then(|given| identity::lower(given, node)),
     }
-}
-
-/// `None`: it names no source, which `check` refuses.
-fn identity(identity: &sidle::Identity) -> Option<Identity> {
-    let source = match identity {
-        sidle::Identity { directory: Some(folder), .. } => IdentitySource::Folder(folder.into()),
-        sidle::Identity {
-            certificate_chain: Some(certificate),
-            private_key: Some(key),
-            root_certificates: Some(roots),
-            ..
-        } => IdentitySource::Files {
-            pair: CertificateFiles { certificate: certificate.into(), key: key.into() },
-            roots: roots.into(),
-        },
-        _ => return None,
-    };
-    let bundles = identity.trust_bundles.iter();
-    let trust_bundles =
-        bundles.map(|bundle| (bundle.trust_domain.clone(), bundle.root_certificates.clone().into()));
-    Some(Identity { source, aliases: Vec::new(), trust_bundles: trust_bundles.collect() })
 }
 
 fn drain(drain: &sidle::Drain) -> Drain {
@@ -249,8 +228,8 @@ mod tests {
 
     #[test]
     fn every_default_is_kept_where_nothing_is_said() {
-        assert_eq!(lower(None), Settings::default());
-        assert_eq!(lower(Some(&Proxy::default())), Settings::default());
+        assert_eq!(lower(None, &Node::default()), Settings::default());
+        assert_eq!(lower(Some(&Proxy::default()), &Node::default()), Settings::default());
     }
 
     #[test]

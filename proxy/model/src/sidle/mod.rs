@@ -6,7 +6,7 @@
 
 mod identity;
 
-pub use identity::{Identity, TrustBundle};
+pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
 
 use crate::{
     Duration,

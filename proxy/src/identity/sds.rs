@@ -1,0 +1,208 @@
+//! Envoy's secret discovery service: a stream for the certificate, another for the roots, as Envoy has.
+//!
+//! Invariants: each response is answered: taken, or refused with the reason and the version that stays; certificate and roots are
+//! published together, once both are there and fit; the last good ones outlive a connection.
+//! Source: Envoy's xDS protocol and "Secret discovery service"; SPIRE's and Istio's agents, which serve it.
+
+use super::{
+    Delivered, channel,
+    messages::sds::{
+        DataSource, DiscoveryRequest, DiscoveryResponse, Node, SECRET, Secret, SpiffeValidator, Status,
+        TlsCertificate, ValidationContext, stream_secrets,
+    },
+    retry::Backoff,
+};
+use futures_util::stream;
+use prost::Message;
+use rustls::sign::CertifiedKey;
+use sidle_identity::{Bundle, Bundles, SpiffeId, Svid, certified_from_pem};
+use std::{path::Path, sync::Arc};
+use tokio::sync::mpsc::{self, Sender};
+use tonic::{Code, Request, transport::Channel};
+use tonic_prost::ProstCodec;
+use zeroize::Zeroize;
+
+/// What a secret turned out to be.
+enum Content {
+    Certified(Arc<CertifiedKey>),
+    Roots(Roots),
+}
+
+/// Who is believed.
+enum Roots {
+    /// Of the certificate's trust domain.
+    Own(Arc<Bundle>),
+    /// Of each domain.
+    Each(Bundles),
+}
+
+/// The last good ones.
+#[derive(Default)]
+struct Have {
+    certified: Option<Arc<CertifiedKey>>,
+    roots: Option<Roots>,
+}
+
+/// Follows the socket until nobody listens to what it says.
+pub(super) async fn follow(socket: &Path, certificate: &str, roots: &str, deliver: Sender<Delivered>) {
+    let (mut backoff, mut have) = (Backoff::default(), Have::default());
+    loop {
+        let why = match channel::unix(socket).await {
+            Ok(channel) => {
+                connection(channel, socket, [certificate, roots], &mut have, &deliver, &mut backoff).await
+            }
+            Err(why) => why,
+        };
+        if deliver.send(Err(why)).await.is_err() {
+            return;
+        }
+        backoff.wait().await;
+    }
+}
+
+/// One connection, to its end; says why it ended.
+async fn connection(
+    channel: Channel,
+    socket: &Path,
+    names: [&str; 2],
+    have: &mut Have,
+    deliver: &Sender<Delivered>,
+    backoff: &mut Backoff,
+) -> String {
+    let (content, mut contents) = mpsc::channel(1);
+    let [certificate, roots] =
+        names.map(|name| Box::pin(subscribe(channel.clone(), socket, name, content.clone())));
+    tokio::pin!(certificate, roots);
+    loop {
+        tokio::select! {
+            why = &mut certificate => return why,
+            why = &mut roots => return why,
+            one = contents.recv() => {
+                match one {
+                    Some(Content::Certified(certified)) => have.certified = Some(certified),
+                    Some(Content::Roots(roots)) => have.roots = Some(roots),
+                    None => return String::new(),
+                }
+                let Some(svid) = have.svid() else { continue };
+                if svid.is_ok() {
+                    backoff.reset();
+                }
+                if deliver.send(svid).await.is_err() {
+                    return String::new();
+                }
+            }
+        }
+    }
+}
+
+impl Have {
+    /// What both make; `None`: one is missing.
+    fn svid(&self) -> Option<Delivered> {
+        let (certified, roots) = (self.certified.clone()?, self.roots.as_ref()?);
+        Some(match roots {
+            Roots::Own(own) => Svid::new(certified, own.clone()).map_err(|error| error.to_string()),
+            Roots::Each(bundles) => {
+                let own = SpiffeId::of(&certified.cert).and_then(|id| bundles.get(id.trust_domain()).cloned());
+                match own {
+                    None => Err("none of the roots are of the certificate's trust domain".into()),
+                    Some(own) => Svid::new(certified, own)
+                        .map(|svid| svid.with_federated(bundles.clone()))
+                        .map_err(|error| error.to_string()),
+                }
+            }
+        })
+    }
+}
+
+/// One stream, to its end; says why it ended.
+async fn subscribe(channel: Channel, socket: &Path, name: &str, contents: Sender<Content>) -> String {
+    let ended = |why: &str| format!("{}: {name}: {why}", socket.display());
+    let mut client = tonic::client::Grpc::new(channel);
+    if let Err(error) = client.ready().await {
+        return ended(&channel::innermost(&error));
+    }
+    let mut ask = DiscoveryRequest {
+        node: Some(Node { id: "sidle".into() }),
+        resource_names: vec![name.into()],
+        type_url: SECRET.into(),
+        ..DiscoveryRequest::default()
+    };
+    // At most one answer to one response waits.
+    let (requests, queue) = mpsc::channel(2);
+    if requests.send(ask.clone()).await.is_err() {
+        return String::new();
+    }
+    let queue = stream::unfold(queue, async |mut queue| queue.recv().await.map(|next| (next, queue)));
+    let codec = ProstCodec::<DiscoveryRequest, DiscoveryResponse>::default();
+    let mut responses = match client.streaming(Request::new(queue), stream_secrets(), codec).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => return ended(status.message()),
+    };
+    ask.node = None;
+    loop {
+        let response = match responses.message().await {
+            Ok(Some(response)) => response,
+            Ok(None) => return ended("the stream has ended"),
+            Err(status) => return ended(status.message()),
+        };
+        let DiscoveryResponse { version_info, nonce, resources } = response;
+        ask.response_nonce = nonce;
+        ask.error_detail = None;
+        let secrets = resources.into_iter().filter_map(|mut any| {
+            let secret = Secret::decode(&*any.value).ok();
+            any.value.zeroize();
+            secret
+        });
+        for secret in secrets.filter(|secret| secret.name == name || secret.name.is_empty()) {
+            match read(secret, socket) {
+                Ok(content) => {
+                    ask.version_info.clone_from(&version_info);
+                    if contents.send(content).await.is_err() {
+                        return String::new();
+                    }
+                }
+                Err(why) => {
+                    tracing::warn!(secret = name, why, "a secret was refused");
+                    ask.error_detail = Some(Status { code: Code::InvalidArgument as i32, message: why });
+                }
+            }
+        }
+        if requests.send(ask.clone()).await.is_err() {
+            return ended("the stream has ended");
+        }
+    }
+}
+
+/// What a secret holds.
+fn read(secret: Secret, place: &Path) -> Result<Content, String> {
+    match (secret.tls_certificate, secret.validation_context) {
+        (Some(certificate), None) => certified(certificate, place).map(Content::Certified),
+        (None, Some(context)) => roots(context, place).map(Content::Roots),
+        _ => Err("it is neither a certificate nor a validation context".into()),
+    }
+}
+
+fn certified(certificate: TlsCertificate, place: &Path) -> Result<Arc<CertifiedKey>, String> {
+    let chain = certificate.certificate_chain.unwrap_or_default();
+    let mut key = certificate.private_key.unwrap_or_default();
+    let certified = certified_from_pem(chain.bytes(), key.bytes(), place);
+    key.inline_bytes.zeroize();
+    key.inline_string.zeroize();
+    certified.map(Arc::new).map_err(|error| error.to_string())
+}
+
+fn roots(context: ValidationContext, place: &Path) -> Result<Roots, String> {
+    let bundle = |source: &DataSource| {
+        Bundle::from_pem(source.bytes(), place).map(Arc::new).map_err(|error| error.to_string())
+    };
+    let validator = context.custom_validator_config.and_then(|extension| extension.typed_config);
+    if let Some(validator) = validator {
+        let validator = SpiffeValidator::decode(&*validator.value).map_err(|error| error.to_string())?;
+        let each = validator.trust_domains.into_iter();
+        let each = each.map(|domain| {
+            Ok((domain.name.into(), bundle(&domain.trust_bundle.unwrap_or_default())?))
+        });
+        return each.collect::<Result<_, String>>().map(Roots::Each);
+    }
+    bundle(&context.trusted_ca.unwrap_or_default()).map(Roots::Own)
+}

@@ -37,6 +37,7 @@ mod http1;
 mod http2;
 mod http2_heads;
 mod http2_upstream;
+mod identity_sources;
 mod inbound;
 mod keep_alive;
 mod laws;

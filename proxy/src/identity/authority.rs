@@ -54,7 +54,8 @@ fn renewal(svid: &Svid, random: f64) -> Moment {
 }
 
 async fn issue(authority: &CertificateAuthority) -> Delivered {
-    let id = SpiffeId::parse(&authority.id).ok_or_else(|| format!("`{}` is not a SPIFFE id", authority.id))?;
+    let id =
+        SpiffeId::parse(&authority.id).ok_or_else(|| format!("`{}` is not a SPIFFE id", authority.id))?;
     let key = KeyRequest::new(&id).map_err(|error| error.to_string())?;
     let mut client = tonic::client::Grpc::new(channel::tls(authority).await?);
     client.ready().await.map_err(|error| channel::innermost(&error))?;

@@ -102,7 +102,8 @@ impl Have {
         Some(match roots {
             Roots::Own(own) => Svid::new(certified, own.clone()).map_err(|error| error.to_string()),
             Roots::Each(bundles) => {
-                let own = SpiffeId::of(&certified.cert).and_then(|id| bundles.get(id.trust_domain()).cloned());
+                let own =
+                    SpiffeId::of(&certified.cert).and_then(|id| bundles.get(id.trust_domain()).cloned());
                 match own {
                     None => Err("none of the roots are of the certificate's trust domain".into()),
                     Some(own) => Svid::new(certified, own)
@@ -199,9 +200,8 @@ fn roots(context: ValidationContext, place: &Path) -> Result<Roots, String> {
     if let Some(validator) = validator {
         let validator = SpiffeValidator::decode(&*validator.value).map_err(|error| error.to_string())?;
         let each = validator.trust_domains.into_iter();
-        let each = each.map(|domain| {
-            Ok((domain.name.into(), bundle(&domain.trust_bundle.unwrap_or_default())?))
-        });
+        let each =
+            each.map(|domain| Ok((domain.name.into(), bundle(&domain.trust_bundle.unwrap_or_default())?)));
         return each.collect::<Result<_, String>>().map(Roots::Each);
     }
     bundle(&context.trusted_ca.unwrap_or_default()).map(Roots::Own)

@@ -43,6 +43,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Its key, PEM.
+    pub fn key_pem(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     /// A certificate for `names`.
     ///
     /// # Panics

@@ -74,16 +74,22 @@ fn sources(identity: &Identity, at: At<'_>, report: &mut Report<'_>) {
 
 fn authority(authority: &CertificateAuthority, at: At<'_>, report: &mut Report<'_>) {
     if let Some(address) = &authority.address {
-        let good = address.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-        });
+        let good = address
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
         if !good {
             let message = format!("`{address}` is not a host and a port");
-            report.error_help(at.to("address"), codes::BAD_ADDRESS, message, "for example istiod.istio-system.svc:15012");
+            report.error_help(
+                at.to("address"),
+                codes::BAD_ADDRESS,
+                message,
+                "for example istiod.istio-system.svc:15012",
+            );
         }
     }
     if let Some(account) = &authority.service_account {
-        let judgement = values::host_name(account).map_err(|_| format!("`{account}` is not a service account"));
+        let judgement =
+            values::host_name(account).map_err(|_| format!("`{account}` is not a service account"));
         report.judge(at.to("serviceAccount"), codes::BAD_NAME, judgement);
     }
     if let Some(ttl) = authority.secret_ttl.filter(|ttl| ttl.0 < SHORTEST_LIFE) {

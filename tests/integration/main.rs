@@ -45,6 +45,7 @@ mod limits;
 mod matching;
 mod memory;
 mod mirror;
+mod mtls;
 mod peers;
 mod prometheus;
 mod protocols;

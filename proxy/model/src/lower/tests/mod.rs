@@ -4,6 +4,7 @@
 
 mod gateways;
 mod listeners;
+mod mtls;
 mod policies;
 mod properties;
 mod routing;

@@ -1,0 +1,120 @@
+//! mTLS between two proxies: what each port takes, what each rule sends, and who is believed.
+
+use sidle_test_support::{
+    client::Client,
+    echo::Echo,
+    sidle::{Builder, Sidle},
+    tls::Authority,
+};
+use std::{fmt::Write, net::SocketAddr};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const HOST: &str = "shop.test";
+const SHOP: &str = "spiffe://cluster.local/ns/default/sa/shop";
+const WEB: &str = "spiffe://cluster.local/ns/default/sa/web";
+
+/// A proxy with the identity `id`.
+fn with_identity(authority: &Authority, id: &str) -> Builder {
+    let builder = Sidle::builder();
+    let identity = authority.issue_workload(id);
+    let folder = builder.folder().join("identity");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, text) in [
+        ("ca.crt", authority.pem()),
+        ("tls.crt", identity.certificate_pem.clone()),
+        ("tls.key", identity.key_pem()),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let settings = format!("  identity: {{ directory: {} }}\n", folder.display());
+    builder.settings(&settings)
+}
+
+/// The proxy beside the application `shop`, with a PeerAuthentication of this `spec`.
+fn server(builder: Builder, application: &Echo, policy: &str) -> Sidle {
+    let mut manifests = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{ name: shop }}\nspec:\n  selector: {{ app: shop }}\n  \
+         ports: [{{ name: http, port: 80, targetPort: {} }}]\n",
+        application.port()
+    );
+    if !policy.is_empty() {
+        let port = application.port().to_string();
+        write!(
+            manifests,
+            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{ name: shop }}\nspec: {}\n",
+            policy.replace("PORT", &port)
+        )
+        .unwrap();
+    }
+    builder.file("test.yaml", &manifests).arguments(&["--labels", "app=shop"]).start()
+}
+
+/// The proxy of a client of `shop`, which is at `address`.
+fn caller(builder: Builder, address: SocketAddr, account: &str, labels: &str, rule: &str) -> Sidle {
+    let mut manifests = format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{ name: shop }}\nspec:\n  hosts: [{HOST}, shop]\n  \
+         location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{ number: 80, name: http, protocol: HTTP, targetPort: {} }}]\n  \
+         endpoints: [{{ address: {}, {account} labels: {{ app: shop, {labels} }} }}]\n",
+        address.port(),
+        address.ip(),
+    );
+    if !rule.is_empty() {
+        write!(
+            manifests,
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{ name: shop }}\nspec:\n  \
+             host: shop\n  trafficPolicy: {{ tls: {rule} }}\n"
+        )
+        .unwrap();
+    }
+    builder.file("test.yaml", &manifests).start()
+}
+
+const TAKES_MTLS: &str = "security.istio.io/tlsMode: istio";
+
+#[tokio::test]
+async fn two_proxies_speak_mtls_and_each_knows_the_other() {
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let shop = server(with_identity(&authority, SHOP), &application, "{ mtls: { mode: STRICT } }");
+    let web =
+        caller(with_identity(&authority, WEB), shop.ports.inbound, "serviceAccount: shop,", TAKES_MTLS, "");
+    for mut client in [Client::http1(web.outbound()).await, Client::http2(web.outbound()).await] {
+        let answer = client.get("shop", "/hello").await;
+        assert_eq!((answer.status.as_u16(), answer.version()), (200, "shop"), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn plain_text_to_a_strict_port_is_closed() {
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let shop = server(with_identity(&authority, SHOP), &application, "{ mtls: { mode: STRICT } }");
+    let mut plain = TcpStream::connect(shop.ports.inbound).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert_eq!(String::from_utf8_lossy(&answer), "");
+    assert!(
+        authority.connect(shop.ports.inbound, "shop", &[b"istio"]).await.is_err()
+            || application.requests() == 0
+    );
+}
+
+#[tokio::test]
+async fn whoever_is_not_the_service_or_of_another_authority_is_refused() {
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let shop = server(with_identity(&authority, SHOP), &application, "{ mtls: { mode: STRICT } }");
+    let stranger = Authority::new();
+    let elsewhere = "spiffe://elsewhere.test/ns/default/sa/web";
+    for (who, id, account) in [
+        (&stranger, WEB, "serviceAccount: shop,"),
+        (&authority, elsewhere, "serviceAccount: shop,"),
+        (&authority, WEB, "serviceAccount: other,"),
+    ] {
+        let web = caller(with_identity(who, id), shop.ports.inbound, account, TAKES_MTLS, "");
+        let answer = Client::http1(web.outbound()).await.get("shop", "/").await;
+        assert_eq!(answer.status, 503, "{id} {account}");
+    }
+    assert_eq!(application.requests(), 0);
+}

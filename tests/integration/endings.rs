@@ -9,15 +9,19 @@ use sidle_test_support::{
     ports,
     sidle::Sidle,
     tcp::{TcpServer, read_request},
-    tls::Authority,
+    tls::{Authority, TlsStream},
     wait,
 };
 use std::{
     io::{ErrorKind, Read, Write},
+    net::SocketAddr,
     sync::{Mutex, mpsc::channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 #[test]
 fn an_answer_that_was_cut_does_not_look_whole() {
@@ -117,7 +121,7 @@ fn an_upload_that_nobody_takes_is_given_up() {
 }
 
 /// A gateway with TLS in front of the server.
-fn door(server: &TcpServer) -> (Authority, std::net::SocketAddr, Sidle) {
+fn door(server: &TcpServer) -> (Authority, SocketAddr, Sidle) {
     let (authority, port, builder) = (Authority::new(), ports::free(), Sidle::builder());
     authority.issue(&["shop.test"]).write(builder.folder(), "shop");
     let manifests = format!(
@@ -134,29 +138,63 @@ fn door(server: &TcpServer) -> (Authority, std::net::SocketAddr, Sidle) {
     (authority, port, sidle)
 }
 
+/// Asks for so many bytes and reads none; the connection, if the proxy has all of them nevertheless.
+async fn taken(
+    (authority, port, sidle): &(Authority, SocketAddr, Sidle),
+    length: usize,
+) -> Option<TlsStream<TcpStream>> {
+    let answered = || sidle.metrics().sum("istio_requests_total", &[("response_flags", "-")]);
+    let (before, begun) = (answered(), Instant::now());
+    let mut tls = authority.connect(*port, "shop.test", &[b"http/1.1"]).await.unwrap();
+    let request = format!("GET /{length} HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    tls.write_all(request.as_bytes()).await.unwrap();
+    while begun.elapsed() < Duration::from_millis(500) {
+        if answered() > before {
+            return Some(tls);
+        }
+    }
+    None
+}
+
 /// What a TLS session holds when its socket is full leaves as soon as the client reads on.
 #[tokio::test]
 async fn the_tail_of_an_answer_leaves_the_tls_session() {
-    const LENGTH: usize = 32 << 20;
     let server = TcpServer::start(|mut stream, _| {
-        while read_request(&mut stream).is_some() {
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n");
-            let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&vec![b'x'; LENGTH]));
-            sent.unwrap();
+        while let Some(head) = read_request(&mut stream) {
+            let length: usize = head.split(['/', ' ']).nth(2).unwrap().parse().unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&vec![b'x'; length]));
+            if sent.is_err() {
+                return;
+            }
         }
     });
-    let (authority, port, sidle) = door(&server);
-    let mut tls = authority.connect(port, "shop.test", &[b"http/1.1"]).await.unwrap();
-    for round in 1..=2 {
-        tls.write_all(b"GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\n").await.unwrap();
-        let (mut read, mut piece) = (0, vec![0; 256 << 10]);
-        // Read until the proxy has all of it, and then no more for a while.
-        while sidle.metrics().sum("istio_requests_total", &[]) < f64::from(round) {
-            read += wait::within("a piece", tls.read(&mut piece)).await.unwrap();
+    let door = door(&server);
+    // The longest answer that the proxy takes whole while its client reads nothing: the last of it is in the proxy's hands, and
+    // of one that is a little shorter, in those of TLS alone.
+    let (mut longest, mut too_long) = (0, 32 << 20);
+    while too_long - longest > 32 << 10 {
+        let length = usize::midpoint(longest, too_long);
+        match taken(&door, length).await {
+            Some(_) => longest = length,
+            None => too_long = length,
         }
-        while read < LENGTH {
-            let more = tokio::time::timeout(Duration::from_secs(5), tls.read(&mut piece)).await;
-            read += more.unwrap_or_else(|_| panic!("{} bytes are missing", LENGTH - read)).unwrap();
+    }
+    for length in (0..16).map(|shorter| longest.saturating_sub(shorter * (16 << 10))) {
+        if let Some(tls) = taken(&door, length).await {
+            read(tls, length).await;
         }
+    }
+}
+
+/// Reads an answer with so much content.
+async fn read(mut tls: TlsStream<TcpStream>, length: usize) {
+    let (mut read, mut head) = (Vec::new(), None);
+    while head.is_none_or(|head| read.len() < head + length) {
+        let more = tokio::time::timeout(Duration::from_secs(5), tls.read_buf(&mut read)).await;
+        let more =
+            more.unwrap_or_else(|_| panic!("no more than {} of {length} bytes came", read.len())).unwrap();
+        assert!(more > 0, "closed after {} of {length} bytes", read.len());
+        head = head.or_else(|| Some(read.windows(4).position(|end| end == b"\r\n\r\n")? + 4));
     }
 }

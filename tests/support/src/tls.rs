@@ -8,7 +8,9 @@ use rustls::{
 };
 use std::{net::SocketAddr, path::Path, sync::Arc};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+pub use tokio_rustls::client::TlsStream;
 
 /// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);

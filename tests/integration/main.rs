@@ -12,6 +12,7 @@ mod access_log;
 mod accounts;
 mod admin;
 mod application;
+mod authorization;
 mod balancing;
 mod both_ways;
 mod certificates;

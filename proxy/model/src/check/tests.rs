@@ -3,6 +3,7 @@
 mod kubernetes_fields;
 mod other_kinds;
 mod overlaps;
+mod policies;
 mod virtual_services;
 
 use crate::{
@@ -39,6 +40,7 @@ fn manifest(kind: &str, spec: &str) -> String {
     let api = match kind {
         "Service" => "v1",
         "Proxy" => "sidle.dev/v1",
+        "AuthorizationPolicy" => "security.istio.io/v1",
         _ => "networking.istio.io/v1",
     };
     format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\nspec:\n{spec}\n{DEFINED}")
@@ -85,7 +87,9 @@ type Mistake = (&'static str, &'static str, &'static [&'static str]);
 #[test]
 fn every_mistake_has_its_place() {
     let mut wrong = String::new();
-    for (kind, spec, expected) in virtual_services::MISTAKES.iter().chain(other_kinds::MISTAKES) {
+    for (kind, spec, expected) in
+        virtual_services::MISTAKES.iter().chain(other_kinds::MISTAKES).chain(policies::MISTAKES)
+    {
         let found = told(&manifest(kind, spec));
         if found != *expected {
             wrong.push_str(&format!("{kind}\n{spec}\n   expected {expected:?}\n   found    {found:?}\n"));
@@ -121,6 +125,7 @@ fn manifests_and_metadata() {
         ("a: 1\n".into(), &["1:1 e0010"]),
         ("apiVersion: v1\n".into(), &["1:1 e0010"]),
         (policy.into(), &[]),
+        (policy.replace("spec: {}", "spec: {rule: []}"), &["4:8 e0101"]),
         (
             policy.replace("security", "extensions").replace("AuthorizationPolicy", "WasmPlugin"),
             &["2:7 w0503"],

@@ -1,0 +1,63 @@
+//! Mistakes of AuthorizationPolicies: what Istio would pass over is refused.
+
+use super::Mistake;
+
+const AP: &str = "AuthorizationPolicy";
+
+pub(super) const MISTAKES: &[Mistake] = &[
+    (AP, "  rules: [{}]", &[]),
+    (
+        AP,
+        "  action: DENY\n  rules: [{from: [{source: {notPrincipals: ['*']}}], to: [{operation: {paths: ['/a/{*}']}}]}]",
+        &[],
+    ),
+    (AP, "  rules: []", &["5:3 w0203"]),
+    (AP, "  action: DENY", &["5:3 e0203"]),
+    (AP, "  action: AUDIT\n  rules: []", &["6:3 e0203"]),
+    (AP, "  action: CUSTOM\n  rules: [{}]", &["5:3 e0104"]),
+    (AP, "  action: CUSTOM\n  provider: {name: ''}\n  rules: [{}]", &["6:3 e0104"]),
+    (
+        AP,
+        "  action: CUSTOM\n  provider: {name: x}\n  rules: [{from: [{source: {principals: [a]}}], when: [{key: source.principal, values: [a]}]}]",
+        &["7:29 e0222", "7:62 e0222"],
+    ),
+    (AP, "  action: DENI\n  rules: [{}]", &["5:11 e0103"]),
+    (AP, "  provider: {name: x}\n  rules: [{}]", &["5:3 e0107"]),
+    (
+        AP,
+        "  selector: {matchLabels: {a: b}}\n  targetRefs: [{kind: Service, name: x}]\n  rules: [{}]",
+        &["6:3 e0107"],
+    ),
+    (
+        AP,
+        "  targetRefs: [{group: apps, kind: Deployment, name: x}, {kind: Service, name: x, namespace: y}]\n  rules: [{}]",
+        &["5:36 e0103", "5:94 e0222"],
+    ),
+    (AP, "  selector: {}\n  rules: [{}]", &["5:3 w0203"]),
+    (AP, "  rules: [{from: [], to: [], when: []}]", &["5:12 e0203", "5:22 e0203", "5:30 e0203"]),
+    (AP, "  rules: [{from: [{}], to: [{}]}]", &["5:19 e0104", "5:29 e0104"]),
+    (AP, "  rules: [{from: [{source: {}}], to: [{operation: {}}]}]", &["5:20 e0203", "5:40 e0203"]),
+    (AP, "  rules: [{from: [{source: {principals: [], ipBlocks: [10.0.0.0/8]}}]}]", &["5:29 e0203"]),
+    (AP, "  rules: [{from: [{source: {principal: [a]}}]}]", &["5:29 e0101"]),
+    (AP, "  rules: [{from: [{source: {serviceAccounts: [a], principals: [b]}}]}]", &["5:29 e0107"]),
+    (
+        AP,
+        "  rules: [{from: [{source: {ipBlocks: [10.0.0.0/33, 10.0.0.0/8, x]}}]}]",
+        &["5:40 e0222", "5:65 e0222"],
+    ),
+    (
+        AP,
+        "  rules: [{to: [{operation: {ports: ['80', http, '0'], methods: [get]}}]}]",
+        &["5:44 e0222", "5:50 e0222", "5:66 e0222"],
+    ),
+    (
+        AP,
+        "  rules: [{to: [{operation: {paths: [admin, /a*b, '/a?x', '/a/{x}', '/a;b', /%61]}}]}]",
+        &["5:38 e0222", "5:45 e0222", "5:51 e0222", "5:59 e0222", "5:69 w0222", "5:77 e0222"],
+    ),
+    (
+        AP,
+        "  rules: [{when: [{key: source.IP, values: [x]}, {key: 'request.headers[a]'}, {values: [a]}, {key: source.ip, values: [], notValues: ['1']}]}]",
+        &["5:25 e0103", "5:50 e0203", "5:79 e0104", "5:111 e0203", "5:135 e0222"],
+    ),
+];

@@ -1,0 +1,264 @@
+//! AuthorizationPolicies at the inbound side: who is let through, what the others are told.
+
+use sidle_test_support::{
+    client::{Answer, Client, request},
+    echo::{Echo, full},
+    sidle::Sidle,
+    tcp::TcpServer,
+    wait,
+};
+use std::fmt::Write;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A workload that `shop` selects, with an HTTP port.
+fn service(port: u16, name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{ name: shop }}\nspec:\n  selector: {{ app: shop }}\n  \
+         ports: [{{ name: {name}, port: 80, targetPort: {port} }}]\n---\n"
+    )
+}
+
+/// A policy; `spec` is in YAML's flow style, without its braces.
+fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{ name: {name} }}\nspec: {{ {spec} }}\n---\n"
+    )
+}
+
+fn start(application: &Echo, policies: &str) -> Sidle {
+    let builder = Sidle::builder().file("service.yaml", &service(application.port(), "http"));
+    let settings = format!("  accessLogFile: {}\n", builder.folder().join("log").display());
+    let builder = builder.file("policies.yaml", policies).settings(&settings);
+    builder.arguments(&["--labels", "app=shop"]).start()
+}
+
+/// `METHOD PATH`, then headers.
+async fn ask(client: &mut Client, line: &str, headers: &[(&str, &[u8])]) -> Answer {
+    let (method, path) = line.split_once(' ').unwrap();
+    let mut builder = request(method, "shop", path);
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    client.exchange(builder.body(full("")).unwrap()).await
+}
+
+type Asked = (&'static str, &'static [(&'static str, &'static [u8])], u16);
+
+/// Policies, and what comes of requests.
+const TABLE: &[(&[&str], &[Asked])] = &[
+    (&[], &[("GET /", &[], 200)]),
+    // Nothing in it: nothing passes.
+    (&[""], &[("GET /", &[], 403)]),
+    (&["rules: [{}]"], &[("GET /", &[], 200)]),
+    (&["action: DENY, rules: [{}]"], &[("GET /", &[], 403)]),
+    // Operations.
+    (
+        &[
+            "rules: [{to: [{operation: {methods: [GET], paths: [/public*]}}, {operation: {methods: ['P*'], paths: ['/items/{*}']}}]}]",
+        ],
+        &[
+            ("GET /public/x?q=/admin", &[], 200),
+            ("POST /public/x", &[], 403),
+            ("PUT /items/1", &[], 200),
+            ("PUT /items/1/2", &[], 403),
+            ("GET /?/public", &[], 403),
+        ],
+    ),
+    // DENY goes before ALLOW.
+    (
+        &[
+            "rules: [{to: [{operation: {paths: ['/*']}}]}]",
+            "action: DENY, rules: [{to: [{operation: {notMethods: [GET, HEAD]}}]}]",
+        ],
+        &[("GET /", &[], 200), ("DELETE /", &[], 403)],
+    ),
+    // Sources: all clients here are 127.0.0.1 in the clear.
+    (&["rules: [{from: [{source: {ipBlocks: [127.0.0.0/8]}}]}]"], &[("GET /", &[], 200)]),
+    (&["rules: [{from: [{source: {notIpBlocks: [127.0.0.0/8]}}]}]"], &[("GET /", &[], 403)]),
+    (
+        &["rules: [{from: [{source: {remoteIpBlocks: [10.1.0.0/16]}}]}]"],
+        &[
+            ("GET /", &[], 403),
+            ("GET /", &[("x-forwarded-for", b"1.1.1.1, 10.1.2.3")], 200),
+            ("GET /", &[("x-forwarded-for", b"10.1.2.3, 1.1.1.1")], 403),
+        ],
+    ),
+    // A peer in the clear is nobody: no name is his, every negative one holds.
+    (&["rules: [{from: [{source: {principals: ['*']}}]}]"], &[("GET /", &[], 403)]),
+    (&["rules: [{from: [{source: {namespaces: [default]}}]}]"], &[("GET /", &[], 403)]),
+    (&["action: DENY, rules: [{from: [{source: {notPrincipals: ['*']}}]}]"], &[("GET /", &[], 403)]),
+    (&["action: DENY, rules: [{from: [{source: {notNamespaces: [default]}}]}]"], &[("GET /", &[], 403)]),
+    (&["action: DENY, rules: [{from: [{source: {notServiceAccounts: [a]}}]}]"], &[("GET /", &[], 403)]),
+    (&["action: DENY, rules: [{from: [{source: {notTrustDomains: ['*']}}]}]"], &[("GET /", &[], 403)]),
+    (&["action: DENY, rules: [{from: [{source: {notRequestPrincipals: ['*']}}]}]"], &[("GET /", &[], 403)]),
+    // Headers: several lines, any bytes.
+    (
+        &["action: DENY, rules: [{when: [{key: 'request.headers[X-Role]', values: [admin, 'a,b']}]}]"],
+        &[
+            ("GET /", &[("x-role", b"user")], 200),
+            ("GET /", &[("x-role", b"user"), ("x-role", b"admin")], 403),
+            ("GET /", &[("x-role", b"admin"), ("x-role", b"user")], 403),
+            ("GET /", &[("x-role", b"a"), ("x-role", b"b")], 403),
+            ("GET /", &[("x-role", b"ADMIN")], 200),
+            ("GET /", &[("x-role", b"admin\xff")], 200),
+        ],
+    ),
+    (
+        &["action: DENY, rules: [{when: [{key: 'request.headers[x-role]', values: ['*admin']}]}]"],
+        &[("GET /", &[("x-role", b"\xff\xfeadmin")], 403), ("GET /", &[("x-role", b"\x80")], 200)],
+    ),
+    (
+        &["action: DENY, rules: [{when: [{key: 'request.headers[x-role]', notValues: [user]}]}]"],
+        &[
+            ("GET /", &[], 403),
+            ("GET /", &[("x-role", b"\xff")], 403),
+            ("GET /", &[("x-role", b"user")], 200),
+            ("GET /", &[("x-role", b"user"), ("x-role", b"admin")], 403),
+        ],
+    ),
+    (
+        &["rules: [{when: [{key: 'request.headers[x-role]', values: [admin]}]}]"],
+        &[
+            ("GET /", &[("x-role", b"admin")], 200),
+            ("GET /", &[("x-role", b"user"), ("x-role", b"admin")], 403),
+        ],
+    ),
+    // Hosts: whatever the case, the port and a dot.
+    (&["rules: [{to: [{operation: {hosts: [SHOP]}}]}]"], &[("GET /", &[], 200)]),
+    (&["action: DENY, rules: [{to: [{operation: {hosts: [Sho*]}}]}]"], &[("GET /", &[], 403)]),
+    // The port is the application's, although the connection came to the proxy's.
+    (&["action: DENY, rules: [{to: [{operation: {ports: ['PORT']}}]}]"], &[("GET /", &[], 403)]),
+    (&["action: DENY, rules: [{to: [{operation: {notPorts: ['PORT']}}]}]"], &[("GET /", &[], 200)]),
+    // Only told.
+    (&["action: AUDIT, rules: [{}]"], &[("GET /", &[], 200)]),
+    // Nobody is known who could be asked.
+    (
+        &["action: CUSTOM, provider: {name: opa}, rules: [{to: [{operation: {paths: [/ask]}}]}]"],
+        &[("GET /", &[], 200), ("GET /ask", &[], 403)],
+    ),
+];
+
+#[tokio::test]
+async fn policies_let_through_and_refuse() {
+    let application = Echo::start("application");
+    let mut wrong = String::new();
+    for (specs, asked) in TABLE {
+        let specs = specs.iter().map(|spec| spec.replace("PORT", &application.port().to_string()));
+        let policies: String = specs.enumerate().map(|(at, spec)| policy(&format!("p{at}"), &spec)).collect();
+        let sidle = start(&application, &policies);
+        let mut client = Client::http1(sidle.ports.inbound).await;
+        for (line, headers, expected) in *asked {
+            let answer = ask(&mut client, line, headers).await;
+            let told = expected != &403 || answer.text() == "RBAC: access denied";
+            if answer.status.as_u16() != *expected || !told {
+                writeln!(wrong, "{policies}{line} {headers:?}: {} {:?}", answer.status, answer.text())
+                    .unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+async fn log(sidle: &Sidle, lines: usize) -> Vec<String> {
+    let path = sidle.folder().join("log");
+    wait::eventually("the log", || async {
+        let text = std::fs::read_to_string(&path).ok()?;
+        let found: Vec<_> = text.lines().map(str::to_owned).collect();
+        (found.len() >= lines).then_some(found)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_refusal_names_its_rule() {
+    let application = Echo::start("application");
+    let policies = policy(
+        "no-posts",
+        "action: DENY, rules: [{to: [{operation: {paths: [/x]}}]}, {to: [{operation: {methods: [POST]}}]}]",
+    ) + &policy("some", "rules: [{to: [{operation: {paths: [/a]}}]}]")
+        + &policy(
+            "opa",
+            "action: CUSTOM, provider: {name: opa}, rules: [{to: [{operation: {paths: [/ask]}}]}]",
+        );
+    let sidle = start(&application, &policies);
+    let mut client = Client::http1(sidle.ports.inbound).await;
+    for (line, status) in [("POST /a", 403), ("GET /b", 403), ("GET /ask", 403), ("GET /a", 200)] {
+        assert_eq!(ask(&mut client, line, &[]).await.status, status, "{line}");
+    }
+    let grpc = ask(&mut client, "POST /a.B/C", &[("content-type", b"application/grpc")]).await;
+    let words = (grpc.header("grpc-status"), grpc.header("grpc-message"));
+    assert_eq!((grpc.status.as_u16(), words), (200, ("7", "RBAC: access denied")));
+    let lines = log(&sidle, 5).await;
+    for (line, details) in lines.iter().zip([
+        "403 - rbac_access_denied_matched_policy[ns[default]-policy[no-posts]-rule[1]] - ",
+        "403 - rbac_access_denied_matched_policy[none] - ",
+        "403 - rbac_access_denied_matched_policy[istio-ext-authz-opa-ns[default]-policy[opa]-rule[0]-deny-due-to-bad-CUSTOM-action] - ",
+        "200 - via_upstream - ",
+        "200 - rbac_access_denied_matched_policy[ns[default]-policy[no-posts]-rule[1]] - ",
+    ]) {
+        assert!(line.contains(details), "{details}\n{line}");
+    }
+    let metrics = sidle.metrics();
+    let count = |result| {
+        metrics.sum("sidle_authorizations_total", &[("listener", "virtualInbound"), ("result", result)])
+    };
+    assert_eq!((count("denied"), count("allowed")), (4.0, 1.0), "{}", metrics.text);
+}
+
+#[tokio::test]
+async fn policies_that_are_only_tried_are_told() {
+    let application = Echo::start("application");
+    let tried = |name: &str, spec: &str| {
+        policy(name, spec).replace("metadata: { ", "metadata: { annotations: { istio.io/dry-run: 'true' }, ")
+    };
+    let policies = tried("deny", "action: DENY, rules: [{to: [{operation: {paths: [/a]}}]}]")
+        + &tried("allow", "rules: [{to: [{operation: {paths: [/a]}}]}]")
+        + &policy("audit", "action: AUDIT, rules: [{to: [{operation: {paths: [/a]}}]}]");
+    let sidle = start(&application, &policies);
+    let mut client = Client::http1(sidle.ports.inbound).await;
+    for path in ["/a", "/b", "/c"] {
+        assert_eq!(client.get("shop", path).await.status, 200);
+    }
+    let metrics = sidle.metrics();
+    let count = |result| metrics.sum("sidle_authorizations_total", &[("result", result)]);
+    let counts = ["allowed", "denied", "audited", "dry_run_denied", "dry_run_allowed"].map(count);
+    assert_eq!(counts, [3.0, 0.0, 1.0, 3.0, 3.0], "{}", metrics.text);
+}
+
+#[tokio::test]
+async fn bytes_are_judged_by_what_they_have() {
+    let application = TcpServer::echo();
+    let manifests = service(application.port(), "tcp");
+    let denied = "rbac_access_denied_matched_policy[";
+    for (spec, passes, details) in [
+        ("rules: [{from: [{source: {ipBlocks: [127.0.0.1]}}]}]", true, "- - -"),
+        ("rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]", false, "none]"),
+        // An ALLOW rule about HTTP is none here; of a DENY rule the rest is left.
+        ("rules: [{to: [{operation: {methods: [GET]}}]}]", false, "none]"),
+        (
+            "action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]",
+            false,
+            "ns[default]-policy[p]-rule[0]]",
+        ),
+        ("action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ['1']}}]}]", true, "- - -"),
+        (
+            "action: DENY, rules: [{to: [{operation: {ports: ['PORT']}}]}]",
+            false,
+            "ns[default]-policy[p]-rule[0]]",
+        ),
+    ] {
+        let spec = spec.replace("PORT", &application.port().to_string());
+        let builder = Sidle::builder().file("service.yaml", &manifests).file("p.yaml", &policy("p", &spec));
+        let settings = format!("  accessLogFile: {}\n", builder.folder().join("log").display());
+        let sidle = builder.settings(&settings).arguments(&["--labels", "app=shop"]).start();
+        let mut stream = tokio::net::TcpStream::connect(sidle.ports.inbound).await.unwrap();
+        let _ = stream.write_all(b"hello").await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert_eq!(answer == b"hello", passes, "{spec}");
+        let expected = if passes { details.to_owned() } else { format!("- - {denied}{details}") };
+        let line = log(&sidle, 1).await.remove(0);
+        assert!(line.contains(&expected), "{expected}\n{line}");
+    }
+}

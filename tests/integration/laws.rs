@@ -33,7 +33,10 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ),
     ("sidle-test-support", &[]),
     ("sidle-bench", &["sidle-test-support"]),
-    ("sidle-fuzz", &["sidle", "sidle-balance", "sidle-model", "sidle-routing", "sidle-telemetry"]),
+    (
+        "sidle-fuzz",
+        &["sidle", "sidle-balance", "sidle-jwt", "sidle-model", "sidle-routing", "sidle-telemetry"],
+    ),
 ];
 
 /// Crates without a runtime, a wire, a clock or a registry.

@@ -40,6 +40,7 @@ mod http2_heads;
 mod http2_upstream;
 mod identity_sources;
 mod inbound;
+mod jwt;
 mod keep_alive;
 mod laws;
 mod limits;

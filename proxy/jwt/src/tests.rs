@@ -271,7 +271,7 @@ fn forms_that_are_none() {
     assert_eq!(verify(&format!("{token}.x.y"), &keys), Err(Refusal::Form)); // the form of an encrypted one
     assert_eq!(verify(&format!("{token}="), &keys), Err(Refusal::SignatureBase64));
     assert_eq!(verify(&format!(" {token}"), &keys), Err(Refusal::HeaderBase64));
-    assert_eq!(verify(&format!("{signed}.{}", signature.replace(['-', '_'], "+")), &keys).is_err(), true);
+    assert_eq!(verify(&format!("{signed}.+{}", &signature[1..]), &keys), Err(Refusal::SignatureBase64));
     assert_eq!(verify(&"a".repeat(crate::MOST_BYTES + 1), &keys), Err(Refusal::TooLarge));
     assert_eq!(verify(&pair.token_of("[]", "{}"), &keys), Err(Refusal::HeaderJson));
     assert_eq!(

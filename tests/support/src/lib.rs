@@ -13,6 +13,7 @@ pub mod client;
 pub mod echo;
 pub mod grpc;
 pub mod http2;
+pub mod issuer;
 pub mod load;
 pub mod manifest;
 pub mod metrics;

@@ -15,7 +15,7 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 /// A proxy whose log is in a folder, with these limits.
 pub struct Proxy {
     pub stage: Stage,
-    sidle: Sidle,
+    pub sidle: Sidle,
     folder: tempfile::TempDir,
 }
 
@@ -44,7 +44,7 @@ impl Proxy {
     }
 
     /// Waits until the log has `count` lines, and returns those with `part`.
-    fn logged(&self, count: usize, part: &str) -> Vec<String> {
+    pub fn logged(&self, count: usize, part: &str) -> Vec<String> {
         wait::until("the log", || {
             let text = std::fs::read_to_string(self.folder.path().join("log")).ok()?;
             (text.lines().count() >= count)

@@ -133,4 +133,12 @@ async fn heads_that_are_too_large_are_answered() {
         let next = client.find(|frame| frame.kind == kind::HEADERS && frame.stream == 3);
         assert_eq!(next.payload[0], 0x88, "the connection goes on");
     }
+    // Two were refused, one here and one by h2 itself, and two were served.
+    for details in ["http1.too_many_headers", "http1.headers_too_large"] {
+        let lines = proxy.logged(4, details);
+        assert!(lines.len() == 1 && lines[0].contains(" HTTP/2\" 431 DPE "), "{lines:?}");
+    }
+    let metrics = proxy.sidle.metrics();
+    assert_eq!(metrics.sum("istio_requests_total", &[("response_code", "431")]), 2.0);
+    assert_eq!(metrics.sum("sidle_listener_protocol_errors_total", &[]), 2.0);
 }

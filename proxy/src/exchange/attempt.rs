@@ -2,13 +2,14 @@
 //!
 //! Invariants: a request that may have been acted on is sent again only if its method is idempotent or the upstream's own
 //! answer asks for it; a keep-alive race is no try; retries hold a permit of the cluster's budget.
-//! Not here: a single try (`send`), conditions and back-off (`sidle-balance`).
+//! Not here: a single try (`send`), what may be sent again (`repeat`), conditions and back-off (`sidle-balance`).
 //! Read: [`Exchange::attempts`] -> `tries` -> `once`.
 
 use super::{
     Exchange, Moment,
     destination::Wish,
     outgoing,
+    repeat::{is_stale, may_repeat},
     replay::Replay,
     reply::{self, GRPC_STATUS},
     send::{self, Failure, Lease, Sent},
@@ -20,7 +21,7 @@ use crate::{
     error::ProxyError,
     upstream::Cluster,
 };
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, header};
 use sidle_balance::{
     ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, RequestResult, should_retry,
 };
@@ -37,7 +38,6 @@ use std::{
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Connections in a row that may close under a request before it counts as failed.
 const MAX_STALE: u32 = 3;
@@ -306,34 +306,6 @@ struct Done {
     sent: Sent,
     active: ActiveRequest,
     retry: Option<Permit>,
-}
-
-/// Whether a pooled connection was closed as the request was sent on it, and the request can simply go again.
-fn is_stale(failure: &Failure, head: &RequestHead) -> bool {
-    match failure.outcome {
-        Outcome::ResetBeforeRequest => failure.reused,
-        // Nobody looked at it, and that connection takes no other: it said GOAWAY, or has all the streams it wants.
-        Outcome::RefusedStream => failure.error == ProxyError::ConnectionTermination(false),
-        Outcome::Reset => {
-            failure.reused && failure.error == ProxyError::ConnectionTermination(true) && is_idempotent(head)
-        }
-        _ => false,
-    }
-}
-
-/// Whether a request may be sent again although the endpoint may have acted on it.
-fn may_repeat(outcome: Outcome, head: &RequestHead) -> bool {
-    match outcome {
-        // The endpoint said itself that it did not do it, and the policy lists what it said.
-        Outcome::Response { .. } => true,
-        outcome if outcome.is_untouched() => true,
-        _ => is_idempotent(head),
-    }
-}
-
-fn is_idempotent(head: &RequestHead) -> bool {
-    let method = &head.method;
-    method.is_idempotent() || *method == Method::CONNECT || head.headers.contains_key(IDEMPOTENCY_KEY)
 }
 
 /// The route's timeout, or for gRPC the client's own where that is shorter.

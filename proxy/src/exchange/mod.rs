@@ -20,6 +20,7 @@ mod panic;
 mod piece;
 mod record;
 mod refused;
+mod repeat;
 mod replay;
 mod reply;
 mod request_body;
@@ -28,7 +29,7 @@ pub mod tcp;
 mod via;
 
 pub use record::{Downstream, Moment, Record, Wanted};
-pub use refused::{Glimpse, refuse, refuse_seen};
+pub use refused::{Glimpse, refuse_seen};
 pub use tcp::TcpExchange;
 
 use crate::{
@@ -71,7 +72,7 @@ pub struct Exchange {
 pub async fn serve(connection: &Rc<Connection>, mut head: RequestHead, body: Body) -> Answer {
     let snapshot = connection.worker.snapshot(); // one configuration per request
     let Some(plan) = connection.http_plan(&snapshot) else {
-        return refuse(connection, Refusal::BadTarget); // a connection of TCP cannot bring a request
+        return refuse_seen(connection, Refusal::BadTarget, Glimpse::default()); // a connection of TCP cannot bring a request
     };
     let client = outgoing::identify(&mut head, &plan, connection);
     let mut exchange = Exchange::begin(connection, snapshot, plan, &head);

@@ -22,11 +22,6 @@ pub struct Glimpse {
     pub authority: Option<Authority>,
 }
 
-/// Answers a request whose head cannot be served, and of which nothing is known.
-pub fn refuse(connection: &Rc<Connection>, refusal: Refusal) -> Answer {
-    refuse_seen(connection, refusal, Glimpse::default())
-}
-
 /// Answers a request whose head cannot be served.
 pub fn refuse_seen(connection: &Rc<Connection>, refusal: Refusal, seen: Glimpse) -> Answer {
     tracing::debug!(peer = %connection.peer(), %refusal, "request refused");

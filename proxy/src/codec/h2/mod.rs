@@ -12,14 +12,19 @@ pub mod guard;
 pub mod send;
 mod stream;
 
-use super::Stream;
-use crate::listener::{Connection, Fault};
+use super::{Answer, Stream};
+use crate::{
+    error::Refusal,
+    exchange::{self, Glimpse},
+    listener::{Connection, Fault},
+};
 use bytes::Bytes;
 use guard::{Allowance, Guarded, Patience, Watch};
 use h2::{Reason, server};
+use http::Version;
 use sidle_model::ir::Limits;
 use sidle_telemetry::Http2Flood;
-use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll, time::Duration};
+use std::{future::poll_fn, num::NonZero, pin::pin, rc::Rc, task::Poll, time::Duration};
 use tokio::time::Instant;
 
 /// Bytes that a stream may have handed to h2 and not yet on the wire.
@@ -42,7 +47,10 @@ pub async fn serve(stream: Stream, connection: Rc<Connection>) {
         .enable_connect_protocol()
         .handshake::<_, Bytes>(guarded);
     match tokio::time::timeout(limits.request_headers_timeout, handshake).await {
-        Ok(Ok(driver)) => drive(driver, &watch, &connection).await,
+        Ok(Ok(driver)) => {
+            drive(driver, &watch, &connection).await;
+            account_refused(watch.take_refused(), &connection);
+        }
         Ok(Err(error)) => {
             tracing::debug!(peer = %connection.peer(), %error, "HTTP/2 preface failed");
             connection.count_protocol_error(true);
@@ -83,6 +91,7 @@ async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
             }
             accepted = driver.accept() => match accepted {
                 Some(Ok((request, respond))) => {
+                    watch.accepted(respond.stream_id().as_u32());
                     tokio::task::spawn_local(stream::serve(request, respond, connection.clone()));
                 }
                 Some(Err(error)) => {
@@ -93,6 +102,9 @@ async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
             },
             flood = poll_fn(|_| watch.flood().map_or(Poll::Pending, Poll::Ready)) => {
                 return turn_away(driver, flood, connection).await;
+            }
+            refused = poll_fn(|_| NonZero::new(watch.take_refused()).map_or(Poll::Pending, Poll::Ready)) => {
+                account_refused(refused.get(), connection);
             }
             () = idle.as_mut(), if !limits.connection_idle_timeout.is_zero() => {
                 let now = Instant::now();
@@ -111,6 +123,19 @@ async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
             }
         }
     }
+}
+
+/// Logs and counts requests that h2 has answered with 431 itself.
+fn account_refused(count: u32, connection: &Rc<Connection>) {
+    for _ in 0..count {
+        drop(refuse(connection, Refusal::HeadTooLarge));
+    }
+}
+
+/// Answers a request whose head cannot be served.
+fn refuse(connection: &Rc<Connection>, refusal: Refusal) -> Answer {
+    let seen = Glimpse { version: Some(Version::HTTP_2), ..Glimpse::default() };
+    exchange::refuse_seen(connection, refusal, seen)
 }
 
 /// Counts what ended a connection. h2 stops some floods itself, and does not tell which.

@@ -56,7 +56,7 @@ async fn answer(
                 head.interim = Some(interim(respond));
                 exchange::serve(connection, head, body).await
             }
-            Err(refusal) => exchange::refuse(connection, refusal),
+            Err(refusal) => super::refuse(connection, refusal),
         }
     });
     tokio::select! {

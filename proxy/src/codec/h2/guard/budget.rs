@@ -167,7 +167,7 @@ mod tests {
     const ALLOWANCE: Allowance = Allowance { resets: Some(10), control: 100 };
 
     fn head(kind: u8, length: usize) -> Head {
-        Head { length, kind, flags: 0, code: 0 }
+        Head { length, kind, flags: 0, stream: 1, code: 0 }
     }
 
     /// How many of `frame` pass, and what they then are.

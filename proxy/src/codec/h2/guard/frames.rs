@@ -35,6 +35,8 @@ pub struct Head {
     pub kind: u8,
     /// As the kind means them.
     pub flags: u8,
+    /// Whose it is; 0: the connection's.
+    pub stream: u32,
     /// Why a stream is reset; 0 for all other kinds.
     pub code: u32,
 }
@@ -127,6 +129,7 @@ impl Follower {
             length: self.length(),
             kind: self.head[3],
             flags: self.head[4],
+            stream: u32::from_be_bytes([self.head[5] & 0x7f, self.head[6], self.head[7], self.head[8]]),
             code: match self.have > HEAD_LEN {
                 true => u32::from_be_bytes([self.head[9], self.head[10], self.head[11], self.head[12]]),
                 false => 0,

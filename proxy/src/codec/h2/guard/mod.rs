@@ -4,17 +4,18 @@
 //! Invariants: h2 never sees the frame that was too much, nor any after it; a read or a write costs a look at the nine bytes
 //! of each frame's head; no task, and no timer but while something is late.
 //! Not here: what a connection that is one does next ([`super::serve`], `upstream::pool`).
-//! Read: `frames` (what passes) -> `budget` (how much of it) -> this file.
+//! Read: `frames` (what passes) -> `budget` (how much of it), `unaccepted` (what h2 answers itself) -> this file.
 
 mod budget;
 mod frames;
 mod lateness;
+mod unaccepted;
 
 pub use budget::{Allowance, accuses};
 pub use lateness::Lateness;
 
 use budget::Budget;
-use frames::{Follower, Head, PREFACE_LEN};
+use frames::{Follower, Head, PREFACE_LEN, kind};
 use sidle_telemetry::Http2Flood;
 use std::{
     cell::{Cell, RefCell},
@@ -26,6 +27,7 @@ use std::{
     time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use unaccepted::Unaccepted;
 
 /// How long a client may take to read why its connection was closed.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -47,6 +49,9 @@ pub struct Watch {
     budget: RefCell<Budget>,
     flood: Cell<Option<Http2Flood>>,
     leaves: Cell<bool>,
+    /// Of a client.
+    unaccepted: Option<RefCell<Unaccepted>>,
+    refused: Cell<u32>,
 }
 
 impl Watch {
@@ -65,6 +70,20 @@ impl Watch {
         self.leaves.set(true);
     }
 
+    /// A stream was accepted.
+    pub fn accepted(&self, stream: u32) {
+        self.forget(stream);
+    }
+
+    /// How many requests h2 has refused itself, since this was asked last: their lists of header fields were too long.
+    pub fn take_refused(&self) -> u32 {
+        self.refused.take()
+    }
+
+    fn forget(&self, stream: u32) -> bool {
+        self.unaccepted.as_ref().is_some_and(|streams| streams.borrow_mut().remove(stream))
+    }
+
     fn note(&self, flood: Option<Http2Flood>) -> ControlFlow<()> {
         match flood {
             None => ControlFlow::Continue(()),
@@ -76,10 +95,21 @@ impl Watch {
     }
 
     fn received(&self, head: Head) -> ControlFlow<()> {
+        match (head.kind, &self.unaccepted) {
+            (kind::HEADERS, Some(streams)) => streams.borrow_mut().opened(head.stream),
+            (kind::RST_STREAM, Some(streams)) => drop(streams.borrow_mut().remove(head.stream)),
+            _ => {}
+        }
         self.note(self.budget.borrow_mut().received(head))
     }
 
     fn sent(&self, head: Head) -> ControlFlow<()> {
+        if matches!(head.kind, kind::HEADERS | kind::RST_STREAM)
+            && self.forget(head.stream)
+            && head.kind == kind::HEADERS
+        {
+            self.refused.set(self.refused.get() + 1);
+        }
         let _ = self.note(self.budget.borrow_mut().sent(head));
         ControlFlow::Continue(()) // it is on its way
     }
@@ -113,8 +143,13 @@ impl<S> Guarded<S> {
     }
 
     fn new(stream: S, budget: Budget, of_client: bool, patience: Patience) -> (Self, Rc<Watch>) {
-        let watch =
-            Rc::new(Watch { budget: budget.into(), flood: Cell::new(None), leaves: Cell::new(false) });
+        let watch = Rc::new(Watch {
+            budget: budget.into(),
+            flood: Cell::new(None),
+            leaves: Cell::new(false),
+            unaccepted: of_client.then(RefCell::default),
+            refused: Cell::new(0),
+        });
         let (theirs, ours) = if of_client { (PREFACE_LEN, 0) } else { (0, PREFACE_LEN) };
         let guarded = Guarded {
             stream,

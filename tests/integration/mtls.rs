@@ -1,7 +1,7 @@
 //! mTLS between two proxies: what each port takes, what each rule sends, and who is believed.
 
 use sidle_test_support::{
-    client::Client,
+    client::{Client, request},
     echo::Echo,
     sidle::{Builder, Sidle},
     tls::Authority,
@@ -84,6 +84,37 @@ async fn two_proxies_speak_mtls_and_each_knows_the_other() {
         let answer = client.get("shop", "/hello").await;
         assert_eq!((answer.status.as_u16(), answer.version()), (200, "shop"), "{}", answer.text());
     }
+    let sides = [("source_principal", WEB), ("destination_principal", SHOP)];
+    let at_destination =
+        [("reporter", "destination"), ("connection_security_policy", "mutual_tls"), sides[0], sides[1]];
+    let metrics = shop.metrics();
+    assert_eq!(metrics.sum("istio_requests_total", &at_destination), 2.0, "{}", metrics.text);
+    let at_source = [("reporter", "source"), ("connection_security_policy", "unknown"), sides[0], sides[1]];
+    let metrics = web.metrics();
+    assert_eq!(metrics.sum("istio_requests_total", &at_source), 2.0, "{}", metrics.text);
+}
+
+/// What the application is told of its client by a request that pretends to tell it.
+async fn told(address: SocketAddr) -> Option<String> {
+    let forged = "By=x;URI=spiffe://cluster.local/admin";
+    let asked = request("GET", "shop", "/").header("x-forwarded-client-cert", forged);
+    let answer = Client::http1(address).await.ask(asked).await;
+    answer.json()["headers"]["x-forwarded-client-cert"].as_str().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn the_application_is_told_who_called_and_nobody_can_forge_it() {
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let shop = server(with_identity(&authority, SHOP), &application, "{ mtls: { mode: PERMISSIVE } }");
+    let web = caller(with_identity(&authority, WEB), shop.ports.inbound, "", TAKES_MTLS, "");
+    let told_by_web = told(web.outbound()).await.unwrap();
+    let (by, rest) = told_by_web.split_once(";Hash=").unwrap();
+    assert_eq!(by, format!("By={SHOP}"));
+    assert_eq!(rest[64..], format!(";Subject=\"CN=rcgen self signed cert\";URI={WEB}"));
+    assert_eq!(told(shop.ports.inbound).await, None, "in plain text");
+    let metrics = shop.metrics();
+    let plain = [("connection_security_policy", "none"), ("source_principal", "unknown")];
+    assert_eq!(metrics.sum("istio_requests_total", &plain), 1.0, "{}", metrics.text);
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod request;
 mod roots;
 mod server;
 mod store;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod verifier;

@@ -6,7 +6,8 @@
 //! Not here: chains, validity, signatures (`verifier`).
 //! Source: SPIFFE ID and X.509-SVID specifications.
 
-use rustls::pki_types::CertificateDer;
+use crate::subject;
+use rustls::{crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256, pki_types::CertificateDer};
 use std::{fmt, sync::Arc};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -103,8 +104,18 @@ impl Peer {
             [uri] => SpiffeId::parse(uri),
             _ => None,
         };
-        let subject = x509.subject().to_string().into();
+        let subject = subject::text(x509.subject()).into();
         Some(Peer { spiffe_id, uris, dns_names, subject, certificate: leaf.clone().into_owned() })
+    }
+
+    /// SHA-256 of the certificate.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let rustls::SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256 else {
+            unreachable!("its name says that it is one of TLS 1.3")
+        };
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(suite.common.hash_provider.hash(&self.certificate).as_ref());
+        fingerprint
     }
 }
 

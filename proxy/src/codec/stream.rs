@@ -48,6 +48,14 @@ impl Stream {
         }
     }
 
+    /// The leaf that the server of a connection of ours showed.
+    pub fn server_certificate(&self) -> Option<&rustls::pki_types::CertificateDer<'static>> {
+        match &self.transport {
+            Transport::ClientTls(tls) => tls.get_ref().1.peer_certificates()?.first(),
+            _ => None,
+        }
+    }
+
     /// The TCP socket at the bottom.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.transport {

@@ -89,6 +89,7 @@ pub fn build(
         access_log: access_log(ir, previous, telemetry)?,
         node: Arc::new(WorkloadLabels::of_node(&ir.node)),
         clusters: by_name,
+        workload: workload.clone(),
         ir: ir.clone(),
     };
     Ok(Built { snapshot, endpoint_updates, to_resolve })

@@ -9,7 +9,7 @@ use crate::{
 use bytes::Bytes;
 use foldhash::HashMap;
 use http::{HeaderValue, StatusCode};
-use sidle_identity::Live;
+use sidle_identity::{Live, Workload};
 use sidle_model::ir;
 use sidle_routing::{FilterChainTable, PathRewriter, RouteTable, WeightedIndex};
 use sidle_telemetry::{WorkloadLabels, log::AccessLog};
@@ -17,6 +17,8 @@ use std::{sync::Arc, time::Duration};
 
 /// One configuration, ready to serve.
 pub struct Snapshot {
+    /// Who we are, now.
+    pub workload: Workload,
     /// Grows with each; lets a connection see that its plan is of another one.
     pub generation: u64,
     /// For people.

@@ -255,7 +255,9 @@ impl Exchange {
         match result {
             Ok(mut sent) => {
                 self.record.response_began = Some(Instant::now());
-                self.record.upstream_local = sent.lease.info().and_then(|info| info.local);
+                let info = sent.lease.info();
+                self.record.upstream_local = info.and_then(|info| info.local);
+                self.record.upstream_identity = info.and_then(|info| info.identity.clone());
                 let elapsed = began.elapsed().as_millis() as u64;
                 sent.head.headers.insert(SERVICE_TIME, HeaderValue::from(elapsed));
                 let status = sent.head.status;

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod body;
+pub mod client_cert;
 mod connect;
 mod copy;
 mod destination;
@@ -40,6 +41,7 @@ use crate::{
     overload::Pressure,
     policy::{Verdict, authorization::Known},
     upstream::Cluster,
+    worker::Sides,
 };
 use grpc_web::GrpcWeb;
 use http_body::Body as _;
@@ -341,7 +343,9 @@ impl Exchange {
         record.request_complete = self.request_body.completed_at().map(Into::into);
         let destination = self.destination.as_ref().map(|(cluster, endpoint)| (cluster, endpoint.as_ref()));
         let worker = &self.connection.worker;
-        worker.request_metrics(&self.snapshot, self.connection.direction, destination, record.grpc).record(
+        let direction = self.connection.direction;
+        let sides = Sides::of(direction, &record.downstream, record.upstream_identity.as_deref());
+        worker.request_metrics(&self.snapshot, direction, destination, record.grpc, sides).record(
             &RequestRecord {
                 response_code: record.status.map_or(0, |status| status.as_u16()),
                 grpc_status: record.grpc_status,

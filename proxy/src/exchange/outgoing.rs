@@ -2,7 +2,7 @@
 //!
 //! Source: Envoy's "HTTP header manipulation", with Istio's settings for sidecars and gateways.
 
-use super::{Exchange, Moment};
+use super::{Exchange, Moment, client_cert};
 use crate::{
     codec::{RequestHead, Scheme},
     config::{ForwardPlan, HttpPlan, RoutePlan, WeightedPlan},
@@ -22,13 +22,12 @@ const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
-const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const INTERNAL_PREFIX: &str = "x-envoy-";
 
 /// What every request gets, before it is routed. Returns the client, as far as those in front are believed.
 pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection) -> Option<SocketAddr> {
-    // Only a handshake that proved who the client is could vouch for it.
-    head.headers.remove(&CLIENT_CERT);
+    let is_known = connection.downstream.identity.is_some();
+    client_cert::apply(&mut head.headers, plan.options.client_cert, is_known, || connection.client_cert());
     let mut client = connection.downstream.peer;
     if plan.edge {
         client = from_outside(head, plan.options.trusted_hops as usize, connection);

@@ -3,7 +3,7 @@
 use crate::codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_balance::EndpointAddr;
-use sidle_identity::Peer;
+use sidle_identity::{Peer, SpiffeId};
 use sidle_model::ir::{AccessLog, AccessLogFormat, Format, HeaderField, Operator, Origin, Piece};
 use sidle_telemetry::{
     ResponseFlags, TraceParent,
@@ -50,6 +50,8 @@ pub struct Record {
     pub upstream: Option<EndpointAddr>,
     /// Our end of the upstream connection.
     pub upstream_local: Option<SocketAddr>,
+    /// Who the endpoint proved to be.
+    pub upstream_identity: Option<Arc<Peer>>,
     /// Tries so far.
     pub attempts: u32,
     /// What went wrong.
@@ -101,6 +103,7 @@ impl Record {
             cluster: None,
             upstream: None,
             upstream_local: None,
+            upstream_identity: None,
             attempts: 0,
             flags: ResponseFlags::NONE,
             details: "".into(),
@@ -138,6 +141,8 @@ pub struct Downstream {
     pub tls_version: Option<&'static str>,
     /// Who the client proved to be by his certificate.
     pub identity: Option<Arc<Peer>>,
+    /// Who we said to be.
+    pub own: Option<SpiffeId>,
 }
 
 /// Values that outlive the heads they were in.
@@ -286,6 +291,14 @@ impl LogContext for Moment<'_> {
             TextValue::DownstreamPeerUriSan => {
                 record.downstream.identity.as_ref().and_then(|peer| peer.uris.first()).map(|uri| &**uri)
             }
+            TextValue::DownstreamPeerSubject => {
+                record.downstream.identity.as_ref().map(|peer| &*peer.subject)
+            }
+            TextValue::DownstreamLocalUriSan => record.downstream.own.as_ref().map(SpiffeId::as_str),
+            TextValue::UpstreamPeerUriSan => {
+                record.upstream_identity.as_ref().and_then(|peer| peer.uris.first()).map(|uri| &**uri)
+            }
+            TextValue::UpstreamPeerSubject => record.upstream_identity.as_ref().map(|peer| &*peer.subject),
             TextValue::UpstreamTransportFailureReason => record.transport_failure.as_deref(),
             TextValue::UpstreamCluster => record.cluster.as_deref(),
             TextValue::RequestedServerName => record.downstream.server_name.as_deref(),

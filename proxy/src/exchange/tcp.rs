@@ -14,6 +14,7 @@ use crate::{
     error::ProxyError,
     listener::{ActiveRequest, Connection},
     upstream::{Cluster, Target},
+    worker::Sides,
 };
 use sidle_balance::{ActiveConnection, Endpoint, Permit};
 use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags, TcpMetrics};
@@ -112,7 +113,9 @@ impl TcpExchange {
         self.record.ended = Some(Instant::now());
         self.held = None;
         if self.metrics.is_none() {
-            let metrics = self.connection.worker.tcp_metrics(&self.snapshot, self.connection.direction, None);
+            let direction = self.connection.direction;
+            let sides = Sides::of(direction, &self.record.downstream, None);
+            let metrics = self.connection.worker.tcp_metrics(&self.snapshot, direction, None, sides);
             metrics.opened();
             self.metrics = Some(metrics);
         }
@@ -162,11 +165,12 @@ pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Resu
         match open(cluster, &endpoint, server_name.as_deref()).await {
             Ok((stream, held)) => {
                 let destination = Some((cluster, Some(&endpoint)));
-                let metrics = exchange.connection.worker.tcp_metrics(
-                    &exchange.snapshot,
-                    exchange.connection.direction,
-                    destination,
-                );
+                let direction = exchange.connection.direction;
+                exchange.record.upstream_identity = cluster.connector.identity(&endpoint, &stream);
+                let record = &exchange.record;
+                let sides = Sides::of(direction, &record.downstream, record.upstream_identity.as_deref());
+                let metrics =
+                    exchange.connection.worker.tcp_metrics(&exchange.snapshot, direction, destination, sides);
                 metrics.opened();
                 exchange.metrics = Some(metrics);
                 exchange.record.upstream_local = stream.local_addr();

@@ -4,15 +4,16 @@ use super::{Drain, inspect::Seen};
 use crate::{
     codec::{Authority, RequestHead, Scheme},
     config::{Chain, Filter, HttpPlan, ListenerPlan, Snapshot},
-    exchange::Downstream,
+    exchange::{Downstream, client_cert},
     overload::Pressure,
     worker::Worker,
 };
+use http::HeaderValue;
 use sidle_model::ir::{Direction, HttpOptions, Limits, Transport};
 use sidle_routing::{ConnectionView, host::split_host_port};
 use sidle_telemetry::Http2Flood;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -65,6 +66,8 @@ pub struct Connection {
     active: Cell<usize>,
     last_active: Cell<Instant>,
     fault: Cell<Option<Fault>>,
+    /// The element of `x-forwarded-client-cert`.
+    client_cert: OnceCell<Option<HeaderValue>>,
 }
 
 /// How long a connection must have been idle before draining closes it: a client that is about to send another request has
@@ -93,6 +96,7 @@ impl Connection {
             server_name: seen.server_name,
             tls_version: seen.tls_version,
             identity: seen.identity,
+            own: seen.own,
         };
         Connection {
             direction: plan.config.direction,
@@ -109,6 +113,7 @@ impl Connection {
             active: Cell::new(0),
             last_active: Cell::new(Instant::now()),
             fault: Cell::new(None),
+            client_cert: OnceCell::new(),
             worker,
         }
     }
@@ -160,6 +165,16 @@ impl Connection {
             Some(peer) => peer.to_string(),
             None => "unix".to_owned(),
         }
+    }
+
+    /// What `x-forwarded-client-cert` says of the client, if it showed a certificate.
+    pub fn client_cert(&self) -> Option<&HeaderValue> {
+        let element = || {
+            let Downstream { identity, own, .. } = &self.downstream;
+            let whole = self.direction == Direction::Gateway;
+            client_cert::element(identity.as_ref()?, own.as_ref(), whole)
+        };
+        self.client_cert.get_or_init(element).as_ref()
     }
 
     /// Where a redirected connection meant to go.

@@ -12,7 +12,7 @@ use crate::{
     config::{Chain, ListenerPlan},
 };
 use bytes::BytesMut;
-use sidle_identity::Peer;
+use sidle_identity::{Peer, SpiffeId};
 use sidle_model::ir::{ApplicationProtocol, Transport};
 use sidle_routing::{ConnectionView, Inspection};
 use sidle_telemetry::ListenerMetrics;
@@ -31,14 +31,17 @@ pub struct Seen {
     pub tls_version: Option<&'static str>,
     /// Who the client proved to be.
     pub identity: Option<Arc<Peer>>,
+    /// Who we said to be.
+    pub own: Option<SpiffeId>,
     /// Whether HTTP/2 is spoken, if that is known yet.
     pub http2: Option<bool>,
 }
 
 impl Seen {
-    /// Notes what the handshake agreed on.
-    pub fn terminated(&mut self, stream: &Stream) {
+    /// Notes what the handshake agreed on. `own`: what was shown.
+    pub fn terminated(&mut self, stream: &Stream, own: Option<SpiffeId>) {
         let Some(session) = stream.server_session() else { return };
+        self.own = own;
         self.server_name = session.server_name().map(Into::into);
         let leaf = session.peer_certificates().and_then(|chain| chain.first());
         self.identity = leaf.and_then(Peer::of).map(Arc::new);

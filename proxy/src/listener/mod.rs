@@ -29,6 +29,7 @@ use crate::{
 };
 use admission::Open;
 use inspect::Proxied;
+use sidle_model::ir::Certificates;
 use sidle_telemetry::Doorkeeper;
 use sources::Source;
 use std::{io, rc::Rc, sync::Arc, time::Duration};
@@ -155,7 +156,7 @@ async fn connection(
     let inspected =
         unless_drained(&worker, &drain, inspect::inspect(&mut stream, plan, &origin, &open.metrics)).await;
     let Some((chain, mut seen)) = inspected else { return };
-    if let Some((_, config)) = &chain.tls {
+    if let Some((tls, config)) = &chain.tls {
         let config = match config.current() {
             Ok(config) => config,
             Err(error) => {
@@ -172,7 +173,8 @@ async fn connection(
             }
             Err(_) => return open.metrics.tls_handshake_failed(),
         }
-        seen.terminated(&stream);
+        let own = (tls.certificates == Certificates::Workload).then(|| snapshot.workload.current()).flatten();
+        seen.terminated(&stream, own.map(|svid| svid.id.clone()));
     }
     let chain: Arc<Chain> = chain;
     match &chain.filter {

@@ -6,7 +6,7 @@
 use crate::{codec::Stream, error::ProxyError};
 use rustls::pki_types::ServerName;
 use sidle_balance::{Endpoint, EndpointAddr};
-use sidle_identity::{Live, TlsError, Workload};
+use sidle_identity::{Live, Peer, TlsError, Workload};
 use sidle_model::ir;
 use std::{
     future::Future,
@@ -51,6 +51,8 @@ struct TlsPlan {
     sni: Option<Arc<str>>,
     /// Whether the certificate is the workload's own.
     of_mesh: bool,
+    /// Whether the server has to prove who it is.
+    verifies: bool,
 }
 
 /// What will be spoken on a connection.
@@ -115,6 +117,12 @@ impl Connector {
         self.tls.as_ref().is_some_and(|plan| plan.sni.is_none())
     }
 
+    /// Who the endpoint at the other end of `stream` proved to be.
+    pub fn identity(&self, endpoint: &Endpoint, stream: &Stream) -> Option<Arc<Peer>> {
+        self.plan(endpoint).filter(|plan| plan.verifies)?;
+        stream.server_certificate().and_then(Peer::of).map(Arc::new)
+    }
+
     fn plan(&self, endpoint: &Endpoint) -> Option<&TlsPlan> {
         self.tls.as_ref().or(self.auto_mtls.as_ref().filter(|_| endpoint.mtls))
     }
@@ -172,6 +180,7 @@ impl TlsPlan {
             bytes: offering(bytes)?,
             sni: tls.sni.clone(),
             of_mesh,
+            verifies: !tls.insecure_skip_verify,
         })
     }
 

@@ -183,6 +183,24 @@ pub struct HttpOptions {
     pub via: Option<http::HeaderValue>,
     /// Proxies in front whose `x-forwarded-for` is believed.
     pub trusted_hops: u32,
+    /// What becomes of `x-forwarded-client-cert`.
+    pub client_cert: ForwardClientCert,
+}
+
+/// What becomes of `x-forwarded-client-cert`. Envoy's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardClientCert {
+    /// It goes.
+    #[default]
+    Sanitize,
+    /// From a client with a certificate it passes as it is; from others it goes.
+    ForwardOnly,
+    /// A client's certificate is added to what it sends; from others it goes.
+    AppendForward,
+    /// A client's certificate stands in place of what it sends; from others it goes.
+    SanitizeSet,
+    /// It passes as it is, from anybody.
+    AlwaysForwardOnly,
 }
 
 /// How far a path is normalised; each does what the one before it does.

@@ -8,10 +8,13 @@ use super::{identity, registry::selects};
 use crate::{
     config::{Config, Resource, age_order},
     ir::{
-        AccessLog, AccessLogFormat, Direction, Drain, Format, HttpConnectionManager, Limits, Listener,
-        NetworkFilter, Node, PathNormalization, Settings, UnderscoresAction,
+        AccessLog, AccessLogFormat, Direction, Drain, Format, ForwardClientCert, HttpConnectionManager, Limits,
+        Listener, NetworkFilter, Node, PathNormalization, Settings, UnderscoresAction,
     },
-    sidle::{self, AccessLogEncoding, HeadersWithUnderscoresAction, NormalizationType, Proxy},
+    sidle::{
+        self, AccessLogEncoding, ForwardClientCertDetails, GatewayTopology, HeadersWithUnderscoresAction,
+        NormalizationType, Proxy,
+    },
 };
 use http::HeaderValue;
 use std::{net::SocketAddr, time::Duration};
@@ -58,6 +61,7 @@ pub(super) fn apply_http(proxy: Option<&Proxy>, listeners: &mut [Listener]) {
             http.options.underscores = underscores(proxy, gateway);
             http.options.trusted_hops =
                 topology.and_then(|topology| topology.num_trusted_proxies).unwrap_or(0);
+            http.options.client_cert = client_cert(listener.direction, topology);
             let Some(proxy) = proxy else { continue };
             http.options.normalization =
                 proxy.path_normalization.as_ref().map_or_else(Default::default, normalization);
@@ -77,6 +81,22 @@ fn underscores(proxy: Option<&Proxy>, gateway: bool) -> UnderscoresAction {
         Some(HeadersWithUnderscoresAction::DropHeader) => UnderscoresAction::Drop,
         None if gateway => UnderscoresAction::Reject,
         None => UnderscoresAction::Allow,
+    }
+}
+
+/// R22. Behind the proxy of a workload its peers are told of; what comes to a gateway is believed of nobody.
+fn client_cert(direction: Direction, topology: Option<&GatewayTopology>) -> ForwardClientCert {
+    match (direction, topology.map(|topology| topology.forward_client_cert_details).unwrap_or_default()) {
+        (Direction::Outbound, _) => ForwardClientCert::Sanitize,
+        (Direction::Inbound, _) => ForwardClientCert::AppendForward,
+        (Direction::Gateway, ForwardClientCertDetails::Undefined) => ForwardClientCert::SanitizeSet,
+        (Direction::Gateway, ForwardClientCertDetails::SanitizeSet) => ForwardClientCert::SanitizeSet,
+        (Direction::Gateway, ForwardClientCertDetails::Sanitize) => ForwardClientCert::Sanitize,
+        (Direction::Gateway, ForwardClientCertDetails::ForwardOnly) => ForwardClientCert::ForwardOnly,
+        (Direction::Gateway, ForwardClientCertDetails::AppendForward) => ForwardClientCert::AppendForward,
+        (Direction::Gateway, ForwardClientCertDetails::AlwaysForwardOnly) => {
+            ForwardClientCert::AlwaysForwardOnly
+        }
     }
 }
 

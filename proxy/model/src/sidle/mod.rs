@@ -127,6 +127,27 @@ pub struct GatewayTopology {
     pub num_trusted_proxies: Option<u32>,
     /// Whether connections begin with a PROXY protocol header (version 1 or 2). Those that do not are closed.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// What becomes of `x-forwarded-client-cert`; `SANITIZE_SET`.
+    pub forward_client_cert_details: ForwardClientCertDetails,
+}
+
+/// What becomes of `x-forwarded-client-cert`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ForwardClientCertDetails {
+    /// The default.
+    #[default]
+    Undefined,
+    /// It goes.
+    Sanitize,
+    /// From a client with a certificate it passes as it is; from others it goes.
+    ForwardOnly,
+    /// A client's certificate is added to what it sends; from others it goes.
+    AppendForward,
+    /// A client's certificate stands in place of what it sends; from others it goes.
+    SanitizeSet,
+    /// It passes as it is, from anybody.
+    AlwaysForwardOnly,
 }
 
 /// The PROXY protocol has no settings.

@@ -16,6 +16,7 @@ use super::{Cluster, Connector, Target};
 use crate::error::ProxyError;
 use foldhash::{HashMap, HashMapExt};
 use sidle_balance::{ActiveConnection, Endpoint, EndpointState, Permit};
+use sidle_identity::Peer;
 use sidle_model::ir::Limits;
 use sidle_telemetry::{ClusterMetrics, Overflow};
 use std::{
@@ -103,6 +104,8 @@ pub struct Pool {
 pub struct ConnectionInfo {
     /// This side.
     pub local: Option<SocketAddr>,
+    /// Who the other side proved to be.
+    pub identity: Option<Arc<Peer>>,
     /// Since when.
     pub opened: Instant,
     requests: Cell<u32>,
@@ -204,6 +207,7 @@ impl Pool {
         let active = ActiveConnection::open(endpoint.clone());
         let mut info = ConnectionInfo {
             local: None,
+            identity: None,
             opened: Instant::now(),
             requests: Cell::new(0),
             pool: Rc::downgrade(self),
@@ -214,6 +218,7 @@ impl Pool {
         match self.connector.connect(endpoint, host, target).await {
             Ok(stream) => {
                 info.local = stream.local_addr();
+                info.identity = self.connector.identity(endpoint, &stream);
                 info.opened = Instant::now();
                 cluster.metrics.connection_opened();
                 info.metrics = Some(cluster.metrics.clone());

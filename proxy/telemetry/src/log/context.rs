@@ -56,6 +56,14 @@ pub enum TextValue {
     RequestedServerName,
     /// From the client's certificate.
     DownstreamPeerUriSan,
+    /// From the client's certificate.
+    DownstreamPeerSubject,
+    /// What we showed to the client.
+    DownstreamLocalUriSan,
+    /// From the endpoint's certificate.
+    UpstreamPeerUriSan,
+    /// From the endpoint's certificate.
+    UpstreamPeerSubject,
     /// `TLSv1.3`.
     DownstreamTlsVersion,
     /// Name of the route.

@@ -81,6 +81,9 @@ pub enum ProxyError {
     /// The client's body broke off or broke the protocol.
     #[error("downstream body failed")]
     ClientBody,
+    /// The body is longer than those who must see it can take.
+    #[error("request body too large")]
+    BodyTooLarge,
     /// A defect of this program.
     #[error("internal error")]
     Panicked,
@@ -189,6 +192,7 @@ impl ProxyError {
             ClientBody => StatusCode::BAD_REQUEST,
             Token(sidle_jwt::Refusal::Audience) => StatusCode::FORBIDDEN,
             Token(_) => StatusCode::UNAUTHORIZED,
+            BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             NoRoute => StatusCode::NOT_FOUND,
             Forbidden(_) => StatusCode::FORBIDDEN,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -218,6 +222,7 @@ impl ProxyError {
         match self {
             Refused(refusal) => refusal.flags(),
             ClientBody => ResponseFlags::DPE,
+            BodyTooLarge => ResponseFlags::NONE,
             NoRoute | Misdirected => ResponseFlags::NR,
             BlackHole | Token(_) | Forbidden(_) => ResponseFlags::NONE,
             NoCluster => ResponseFlags::NC,
@@ -271,6 +276,7 @@ impl ProxyError {
             RequestTimeout => "request_overall_timeout",
             ClientGone => "downstream_remote_disconnect",
             ClientBody => "http.downstream_body_error",
+            BodyTooLarge => "request_payload_too_large",
         })
     }
 

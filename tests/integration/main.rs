@@ -27,6 +27,7 @@ mod egress;
 mod endings;
 mod envoy_oracle;
 mod examples;
+mod ext_authz;
 mod faults;
 mod gateway;
 mod grpc;

@@ -10,7 +10,12 @@ use super::snapshot::{
 use crate::{
     codec::Authority,
     exchange::Wanted,
-    policy::{RoutePolicy, authorization::Guards, gate::Gate, headers::HeaderRules},
+    policy::{
+        RoutePolicy,
+        authorization::{Guard, Guards},
+        gate::Gate,
+        headers::HeaderRules,
+    },
     upstream::Cluster,
 };
 use bytes::Bytes;
@@ -223,7 +228,7 @@ impl Compiler<'_> {
             server_name: http.server_name.clone(),
             preserve_header_case: http.preserve_header_case,
             options: http.options.clone(),
-            gate: Gate::build(&http.admission, &mut self.guards, &listener.name),
+            gate: Gate::build(&http.admission, self.guard(listener, http.admission.authorization.as_ref())?),
         })
     }
 
@@ -231,11 +236,21 @@ impl Compiler<'_> {
         Ok(TcpPlan {
             clusters: tcp.clusters.iter().map(|w| self.cluster(&w.cluster)).collect::<Result<_, _>>()?,
             index: weights(&tcp.clusters)?,
-            guard: tcp.authorization.as_ref().map(|given| self.guards.of(given, &listener.name)),
+            guard: self.guard(listener, tcp.authorization.as_ref())?,
             idle_timeout: tcp.idle_timeout,
             route_name: tcp.route_name.clone(),
             origin: tcp.origin.clone(),
         })
+    }
+
+    fn guard(
+        &mut self,
+        listener: &ir::Listener,
+        given: Option<&ir::Authorization>,
+    ) -> Result<Option<Guard>, BuildError> {
+        let clusters = self.clusters;
+        let cluster = |name: &Arc<str>| find(clusters, name);
+        given.map(|given| self.guards.of(given, &listener.name, cluster)).transpose()
     }
 
     fn table(&mut self, name: &Arc<str>) -> Result<Arc<RouteTable<RoutePlan>>, BuildError> {
@@ -296,9 +311,13 @@ impl Compiler<'_> {
     }
 
     fn cluster(&self, name: &Arc<str>) -> Result<Arc<Cluster>, BuildError> {
-        let found = self.clusters.get(name).map(|(_, cluster)| cluster.clone());
-        found.ok_or_else(|| BuildError::Inconsistent(format!("no cluster {name}")))
+        find(self.clusters, name)
     }
+}
+
+fn find(clusters: &ClustersByName, name: &Arc<str>) -> Result<Arc<Cluster>, BuildError> {
+    let found = clusters.get(name).map(|(_, cluster)| cluster.clone());
+    found.ok_or_else(|| BuildError::Inconsistent(format!("no cluster {name}")))
 }
 
 fn weights(clusters: &[ir::WeightedCluster]) -> Result<WeightedIndex, BuildError> {

@@ -6,6 +6,8 @@
 //! Not here: matching (`sidle-routing`), pools (`upstream`), bytes (`codec`).
 //! Read: [`serve`] -> `attempt` -> `body` -> `record`.
 
+pub mod ahead;
+mod ask;
 mod attempt;
 mod body;
 pub mod client_cert;
@@ -29,8 +31,11 @@ mod send;
 pub mod tcp;
 mod via;
 
+pub use ask::Reply;
 pub use record::{Downstream, Moment, Record, Wanted};
 pub use refused::{Glimpse, refuse_seen};
+pub use reply::{direct, grpc_status};
+pub use send::client_failure;
 pub use tcp::TcpExchange;
 
 use crate::{
@@ -39,7 +44,7 @@ use crate::{
     error::{ProxyError, Refusal},
     listener::{ActiveRequest, Connection, Fault},
     overload::Pressure,
-    policy::{Verdict, authorization::Known},
+    policy::{Verdict, authorization::Known, ext_authz},
     upstream::Cluster,
     worker::Sides,
 };
@@ -63,6 +68,7 @@ pub struct Exchange {
     plan: Arc<HttpPlan>,
     web: Option<GrpcWeb>,
     cors_headers: cors::Headers,
+    response_changes: Vec<ext_authz::Change>,
     destination: Option<(Arc<Cluster>, Option<Arc<Endpoint>>)>,
     request_body: Rc<request_body::Progress>,
     tunnel: Option<Rc<Meter>>,
@@ -131,6 +137,7 @@ impl Exchange {
             plan,
             web: None,
             cors_headers: Vec::new(),
+            response_changes: Vec::new(),
             destination: None,
             request_body: Rc::new(request_body::Progress::default()),
             tunnel: None,
@@ -139,7 +146,7 @@ impl Exchange {
         }
     }
 
-    async fn forward(&mut self, head: &mut RequestHead, body: Body) -> Result<Outcome, ProxyError> {
+    async fn forward(&mut self, head: &mut RequestHead, mut body: Body) -> Result<Outcome, ProxyError> {
         if self.connection.worker.shared.overload.pressure() >= Pressure::Requests {
             return Err(ProxyError::Overload);
         }
@@ -150,8 +157,8 @@ impl Exchange {
             return Ok(Outcome::Local(answer, Body::Empty, details.into()));
         }
         let plan = self.plan.clone();
-        if let Verdict::Respond(answer, details) = plan.gate.admit(self, head).await? {
-            return Ok(Outcome::Local(answer, Body::Empty, details.into()));
+        if let Verdict::Respond(answer, body, details) = plan.gate.admit(self, head, &mut body).await? {
+            return Ok(Outcome::Local(answer, body, details));
         }
         let route = plan.routes.select(head);
         if let Some(web) = self.web {
@@ -193,7 +200,7 @@ impl Exchange {
         body: Body,
     ) -> Result<Outcome, ProxyError> {
         match route.action.policy.admit(self, head).await? {
-            Verdict::Respond(head, details) => Ok(Outcome::Local(head, Body::Empty, details.into())),
+            Verdict::Respond(head, body, details) => Ok(Outcome::Local(head, body, details)),
             Verdict::Continue => {
                 let response = self.attempts(route, forward, weighted, head, body).await?;
                 Ok(Outcome::Upstream(Box::new(response)))
@@ -267,6 +274,9 @@ impl Exchange {
         for (name, value) in std::mem::take(&mut self.cors_headers) {
             head.headers.insert(name, value);
         }
+        for change in std::mem::take(&mut self.response_changes) {
+            change.apply(&mut head.headers);
+        }
         if let Some(server) = &self.plan.server_name {
             head.headers.insert(http::header::SERVER, server.clone());
         }
@@ -306,6 +316,11 @@ impl Exchange {
         let (client, request) = (client.map(|client| client.ip()), Some((head, &*self.plan)));
         let token = self.token.as_deref();
         Known { downstream: &self.connection.downstream, client, request, token, port }
+    }
+
+    /// Remembers what an authoriser changes in the response.
+    pub fn change_response(&mut self, changes: Vec<ext_authz::Change>) {
+        self.response_changes.extend(changes);
     }
 
     /// A uniform random number.

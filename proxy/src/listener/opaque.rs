@@ -30,6 +30,6 @@ fn admit(guard: &Guard, connection: &Connection) -> Result<(), ProxyError> {
     let downstream = &connection.downstream;
     let client = downstream.peer.map(|peer| peer.ip());
     let known = Known { downstream, client, request: None, token: None, port: &guard.port };
-    guard.ask(&known)?;
+    guard.ask_of_bytes(&known)?;
     guard.decide(&known)
 }

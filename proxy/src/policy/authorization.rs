@@ -5,8 +5,15 @@
 //! Not here: the decision (`sidle-authz`).
 //! Source: Envoy's RBAC filters for status, words and details.
 
-use crate::{codec::RequestHead, config::HttpPlan, error::ProxyError, exchange::Downstream};
-use sidle_authz::{Authorizer, Decision, Facts, Verdict};
+use super::{Verdict, ext_authz::ExtAuthz};
+use crate::{
+    codec::{Body, RequestHead},
+    config::HttpPlan,
+    error::ProxyError,
+    exchange::{Downstream, Exchange},
+    upstream::Cluster,
+};
+use sidle_authz::{Authorizer, Custom, Decision, Facts, Verdict as Judgement};
 use sidle_identity::SpiffeId;
 use sidle_jwt::VerifiedToken;
 use sidle_model::ir;
@@ -16,25 +23,45 @@ use std::{net::IpAddr, sync::Arc};
 /// The policies of one listener, compiled.
 pub struct Guard {
     authorizer: Arc<Authorizer>,
+    providers: Vec<ExtAuthz>,
     /// What `ports` are compared with.
     pub port: ir::WorkloadPort,
     metrics: Arc<ListenerMetrics>,
 }
 
 impl Guard {
-    /// Refuses what somebody would have to be asked about: nobody is known who could be.
+    /// Asks whom a CUSTOM policy names about a request.
+    ///
+    /// # Errors
+    /// The refusal, where nobody of that name can be asked; or the client's body broke off.
+    pub async fn ask(
+        &self,
+        exchange: &mut Exchange,
+        head: &mut RequestHead,
+        body: &mut Body,
+    ) -> Result<Verdict, ProxyError> {
+        let Some(custom) = self.authorizer.custom(&exchange.known(head, &self.port)) else {
+            return Ok(Verdict::Continue);
+        };
+        let provider = self.providers.iter().find(|provider| provider.name() == custom.provider);
+        let Some(provider) = provider else { return Err(self.nobody(&custom)) };
+        provider.check(exchange, head, body).await
+    }
+
+    /// Refuses a connection that somebody would have to be asked about: of bytes nobody is.
     ///
     /// # Errors
     /// The refusal.
-    pub fn ask(&self, facts: &impl Facts) -> Result<(), ProxyError> {
-        let Some(custom) = self.authorizer.custom(facts) else { return Ok(()) };
+    pub fn ask_of_bytes(&self, facts: &impl Facts) -> Result<(), ProxyError> {
+        self.authorizer.custom(facts).map_or(Ok(()), |custom| Err(self.nobody(&custom)))
+    }
+
+    fn nobody(&self, custom: &Custom<'_>) -> ProxyError {
         self.metrics.authorized(Authorized::Denied);
         let (provider, rule) = (custom.provider, custom.rule);
         tracing::debug!(provider, rule, "refused: there is no such provider");
         let separator = if provider.is_empty() { "" } else { "-" };
-        Err(denied(Some(&format!(
-            "istio-ext-authz-{provider}{separator}{rule}-deny-due-to-bad-CUSTOM-action"
-        ))))
+        denied(Some(&format!("istio-ext-authz-{provider}{separator}{rule}-deny-due-to-bad-CUSTOM-action")))
     }
 
     /// Decides.
@@ -45,15 +72,15 @@ impl Guard {
         let decision = self.authorizer.decide(facts);
         self.tell(&decision);
         match decision.verdict {
-            Verdict::Allowed(_) => Ok(()),
-            Verdict::Denied(rule) => Err(denied(rule)),
+            Judgement::Allowed(_) => Ok(()),
+            Judgement::Denied(rule) => Err(denied(rule)),
         }
     }
 
     fn tell(&self, decision: &Decision<'_>) {
         self.metrics.authorized(match decision.verdict {
-            Verdict::Allowed(_) => Authorized::Allowed,
-            Verdict::Denied(_) => Authorized::Denied,
+            Judgement::Allowed(_) => Authorized::Allowed,
+            Judgement::Denied(_) => Authorized::Denied,
         });
         if let Some(rule) = decision.audited {
             self.metrics.authorized(Authorized::Audited);
@@ -61,8 +88,8 @@ impl Guard {
         }
         for verdict in [decision.dry_run_deny, decision.dry_run_allow].into_iter().flatten() {
             let (result, rule) = match verdict {
-                Verdict::Allowed(rule) => (Authorized::DryRunAllowed, rule),
-                Verdict::Denied(rule) => (Authorized::DryRunDenied, rule),
+                Judgement::Allowed(rule) => (Authorized::DryRunAllowed, rule),
+                Judgement::Denied(rule) => (Authorized::DryRunDenied, rule),
             };
             self.metrics.authorized(result);
             tracing::debug!(result = result.as_str(), rule = rule.unwrap_or("none"), "dry run");
@@ -90,7 +117,17 @@ impl<'a> Guards<'a> {
     }
 
     /// The guard of `listener`.
-    pub fn of(&mut self, authorization: &ir::Authorization, listener: &Arc<str>) -> Guard {
+    ///
+    /// `cluster` finds the clusters of those who are asked.
+    ///
+    /// # Errors
+    /// Those of `cluster`.
+    pub fn of<E>(
+        &mut self,
+        authorization: &ir::Authorization,
+        listener: &Arc<str>,
+        cluster: impl Fn(&Arc<str>) -> Result<Arc<Cluster>, E>,
+    ) -> Result<Guard, E> {
         let known = self.compiled.iter().find(|known| Arc::ptr_eq(known.policies(), &authorization.policies));
         let authorizer = known.cloned().unwrap_or_else(|| {
             let new = Arc::new(Authorizer::new(authorization.policies.clone()));
@@ -98,7 +135,10 @@ impl<'a> Guards<'a> {
             new
         });
         let metrics = self.telemetry.listener_metrics(listener);
-        Guard { authorizer, port: authorization.port.clone(), metrics }
+        let provider =
+            |config: &Arc<ir::ExtAuthz>| Ok(ExtAuthz::new(config.clone(), cluster(&config.cluster)?));
+        let providers = authorization.providers.iter().map(provider).collect::<Result<_, E>>()?;
+        Ok(Guard { authorizer, providers, port: authorization.port.clone(), metrics })
     }
 }
 

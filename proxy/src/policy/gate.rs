@@ -5,14 +5,13 @@
 //! is refused like any other request.
 //! Not here: what the policies mean (`sidle-model`), TLS (`listener`).
 
-use super::{
-    Verdict,
-    authorization::{Guard, Guards},
-    jwt::TokenGate,
+use super::{Verdict, authorization::Guard, jwt::TokenGate};
+use crate::{
+    codec::{Body, RequestHead},
+    error::ProxyError,
+    exchange::Exchange,
 };
-use crate::{codec::RequestHead, error::ProxyError, exchange::Exchange};
 use sidle_model::ir;
-use std::sync::Arc;
 
 /// The admission of one listener, compiled.
 #[derive(Default)]
@@ -22,12 +21,9 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Compiles.
-    pub fn build(admission: &ir::Admission, guards: &mut Guards<'_>, listener: &Arc<str>) -> Self {
-        Gate {
-            tokens: TokenGate::build(&admission.authentication),
-            guard: admission.authorization.as_ref().map(|authorization| guards.of(authorization, listener)),
-        }
+    /// Compiles what listens with `guard`.
+    pub fn build(admission: &ir::Admission, guard: Option<Guard>) -> Self {
+        Gate { tokens: TokenGate::build(&admission.authentication), guard }
     }
 
     /// Whether the request goes on.
@@ -38,9 +34,12 @@ impl Gate {
         &self,
         exchange: &mut Exchange,
         head: &mut RequestHead,
+        body: &mut Body,
     ) -> Result<Verdict, ProxyError> {
-        if let Some(guard) = &self.guard {
-            guard.ask(&exchange.known(head, &guard.port))?;
+        if let Some(guard) = &self.guard
+            && let answered @ Verdict::Respond(..) = guard.ask(exchange, head, body).await?
+        {
+            return Ok(answered);
         }
         self.tokens.admit(exchange, head)?;
         if let Some(guard) = &self.guard {

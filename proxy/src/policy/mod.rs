@@ -6,13 +6,14 @@
 //! Read: `gate` -> `jwt` -> `authorization` -> `mod.rs` (admit) -> `headers` -> `fault`.
 
 pub mod authorization;
+pub mod ext_authz;
 pub mod fault;
 pub mod gate;
 pub mod headers;
 pub mod jwt;
 
 use crate::{
-    codec::{RequestHead, ResponseHead},
+    codec::{Body, RequestHead, ResponseHead},
     error::ProxyError,
     exchange::Exchange,
 };
@@ -20,6 +21,7 @@ use headers::HeaderRules;
 use http::{HeaderValue, StatusCode};
 use sidle_model::ir;
 use sidle_routing::{CorsPolicy, cors::Decision};
+use std::borrow::Cow;
 
 /// The policies of one route, compiled.
 pub struct RoutePolicy {
@@ -36,7 +38,7 @@ pub enum Verdict {
     /// It does.
     Continue,
     /// It is answered here, with these details.
-    Respond(ResponseHead, &'static str),
+    Respond(ResponseHead, Body, Cow<'static, str>),
 }
 
 impl RoutePolicy {
@@ -72,7 +74,7 @@ impl RoutePolicy {
                 let mut response = ResponseHead::new(StatusCode::OK);
                 response.headers.extend(headers);
                 response.headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-                Ok(Verdict::Respond(response, "cors_response"))
+                Ok(Verdict::Respond(response, Body::Empty, "cors_response".into()))
             }
         }
     }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
     time::Instant,
@@ -37,8 +37,8 @@ impl Question {
 }
 
 /// One client's connection.
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     received: Vec<u8>,
 }
 
@@ -50,7 +50,14 @@ impl Connection {
     pub async fn open(target: SocketAddr) -> Result<Self, Void> {
         let stream = TcpStream::connect(target).await?;
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, received: Vec::with_capacity(4096) })
+        Ok(Connection::over(stream))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// On a stream that stands.
+    pub fn over(stream: S) -> Self {
+        Connection { stream, received: Vec::with_capacity(4096) }
     }
 
     /// Asks; says which of the right answers came.

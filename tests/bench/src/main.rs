@@ -3,11 +3,12 @@
 //! In:  the name of a measurement and its sizes.   Out: a Markdown table, or why there is none.
 //! Invariants: a run with a wrong answer is void, and so is one that takes longer than it may; all traffic stays on loopback.
 //! Not here: measurements of one crate (`examples/` beside it), tests (`tests/integration`).
-//! Read: [`scale`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where, and for how long).
+//! Read: [`scale`] and [`mtls`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where, and for how long).
 
 mod cores;
 mod http1;
 mod load;
+mod mtls;
 mod scale;
 mod statistics;
 mod upstream;
@@ -28,11 +29,14 @@ struct Cli {
 enum Measurement {
     /// What a large configuration costs beside a small one: to start, to change, to keep, and for each request
     Scale(scale::ScaleArgs),
+    /// What mutual TLS costs for each connection and each request, beside Envoy
+    Mtls(mtls::MtlsArgs),
 }
 
 fn main() -> ExitCode {
     let report = match Cli::parse().measurement {
-        Measurement::Scale(args) => scale::run(&args),
+        Measurement::Scale(args) => scale::run(&args).map(|report| report.to_string()),
+        Measurement::Mtls(args) => mtls::run(&args).map(|report| report.to_string()),
     };
     match report {
         Ok(report) => {

@@ -10,6 +10,7 @@ mod authorization_policy;
 mod authorization_value;
 mod conditions;
 mod destination_rule;
+mod extension_provider;
 pub(crate) mod files;
 mod gateway;
 mod gateway_hosts;

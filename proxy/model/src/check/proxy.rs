@@ -1,6 +1,7 @@
 //! `kind: Proxy`: addresses, formats and durations of the process.
 
 use super::{
+    extension_provider,
     http_action::retries,
     http_match::labels,
     identity,
@@ -20,6 +21,7 @@ pub(super) fn check(spec: &Proxy, report: &mut Report<'_>) {
     labels(&spec.selector, root.to("selector"), report);
     addresses(spec, report);
     access_log(spec, report);
+    extension_provider::check(&spec.extension_providers, root.to("extensionProviders"), report);
     if let Some(drain) = &spec.drain {
         check_drain(drain, root.to("drain"), report);
     }

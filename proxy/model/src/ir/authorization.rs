@@ -4,7 +4,7 @@
 //! ask for nothing that only HTTP has.
 //! Not here: what decides (`sidle-authz`), which policies hold for whom (`crate::lower`).
 
-use super::{HeaderField, Origin};
+use super::{ExtAuthz, HeaderField, Origin};
 use ipnet::IpNet;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,6 +13,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub struct Authorization {
     /// All that hold for the workload, those of the root namespace first.
     pub policies: Arc<Vec<AuthorizationPolicy>>,
+    /// Whom CUSTOM policies name, as far as they are known and can be asked here.
+    pub providers: Vec<Arc<ExtAuthz>>,
     /// What `ports` are compared with.
     pub port: WorkloadPort,
 }

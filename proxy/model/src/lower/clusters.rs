@@ -62,6 +62,11 @@ impl<'a> Clusters<'a> {
         clusters
     }
 
+    /// What rules are looked up in.
+    pub fn mesh(&self) -> &'a Mesh<'a> {
+        self.mesh
+    }
+
     /// All of them, in the order of their names.
     pub fn into_vec(self) -> Vec<Arc<Cluster>> {
         self.by_name.into_values().collect()

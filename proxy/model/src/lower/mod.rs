@@ -20,6 +20,7 @@ mod delegates;
 mod destination_rules;
 mod domains;
 mod egress;
+mod extension_providers;
 mod gateways;
 pub(crate) mod headers;
 mod identity;
@@ -52,6 +53,7 @@ use crate::{
     ir::{Direction, Ir, ListenAddress, Listener, Node, RetryPolicy, RouteConfiguration},
     sidle::Proxy,
 };
+pub(crate) use extension_providers::status_code;
 pub use memo::Memo;
 
 use destination_rules::DestinationRules;
@@ -89,7 +91,7 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     outbound::add(&mut routes, &mut plan);
     gateways::add(&mut routes, &mut plan);
     inbound::add(&mut routes, &mut plan);
-    authorization::apply(&mesh, &mut plan, &mut routes.notes);
+    authorization::apply(&mut routes, &mut plan);
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);

@@ -8,8 +8,8 @@ use super::{identity, registry::selects};
 use crate::{
     config::{Config, Resource, age_order},
     ir::{
-        AccessLog, AccessLogFormat, Direction, Drain, Format, ForwardClientCert, HttpConnectionManager, Limits,
-        Listener, NetworkFilter, Node, PathNormalization, Settings, UnderscoresAction,
+        AccessLog, AccessLogFormat, Direction, Drain, Format, ForwardClientCert, HttpConnectionManager,
+        Limits, Listener, NetworkFilter, Node, PathNormalization, Settings, UnderscoresAction,
     },
     sidle::{
         self, AccessLogEncoding, ForwardClientCertDetails, GatewayTopology, HeadersWithUnderscoresAction,

@@ -4,8 +4,10 @@
 //! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
 //! Not here: the defaults themselves (`crate::ir::Settings`).
 
+mod extension_provider;
 mod identity;
 
+pub use extension_provider::{Asked, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, RequestBodyInCheck};
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
 
 use crate::{
@@ -80,6 +82,8 @@ pub struct Proxy {
     pub gateway_topology: Option<GatewayTopology>,
     /// Where the workload's identity comes from.
     pub identity: Option<Identity>,
+    /// Services that policies name as their providers.
+    pub extension_providers: Vec<ExtensionProvider>,
 }
 
 /// How paths are normalised before they are matched. Istio's `pathNormalization`.

@@ -35,7 +35,8 @@ pub struct Ports {
 }
 
 impl Ports {
-    fn free() -> Self {
+    /// Free ones.
+    pub fn free() -> Self {
         Ports {
             outbound: ports::free(),
             inbound: ports::free(),

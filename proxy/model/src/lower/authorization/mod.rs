@@ -11,24 +11,25 @@
 pub(crate) mod attribute;
 mod trust_domain;
 
-use super::{Mesh, Plan, notes::Notes, registry::selects};
+use super::{Mesh, Plan, extension_providers, notes::Notes, registry::selects, routes::Routes};
 use crate::{
     config::{Resource, Step},
     diagnostic::codes,
     ir::{
-        self, Authorization, AuthorizationPolicy, AuthorizationRule, Clause, Condition, Direction,
+        self, Authorization, AuthorizationPolicy, AuthorizationRule, Clause, Condition, Direction, ExtAuthz,
         FilterChain, Listener, NetworkFilter, WorkloadPort,
     },
     istio::{self, AuthorizationAction},
 };
 use attribute::Attribute;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use trust_domain::TrustDomains;
 
 type Source = Resource<istio::AuthorizationPolicy>;
 
 /// Puts what holds for the node on its listeners.
-pub(super) fn apply(mesh: &Mesh<'_>, plan: &mut Plan, notes: &mut Notes) {
+pub(super) fn apply(routes: &mut Routes<'_>, plan: &mut Plan) {
+    let (mesh, notes) = (routes.mesh, &mut routes.notes);
     let domains = TrustDomains::of(mesh.proxy.map(|proxy| &*proxy.spec));
     let holding = mesh.config.authorization_policies.iter().filter(|policy| holds(mesh, policy, notes));
     let mut holding: Vec<&Source> = holding.collect();
@@ -43,12 +44,15 @@ pub(super) fn apply(mesh: &Mesh<'_>, plan: &mut Plan, notes: &mut Notes) {
     let of_http: Vec<_> = holding.iter().map(|policy| lower(mesh, policy, &domains)).collect();
     let of_bytes = Arc::new(of_http.iter().map(for_bytes).collect::<Vec<_>>());
     let (of_http, ports) = (Arc::new(of_http), &plan.inbound_ports);
+    let providers = providers(routes, &holding);
     let mut bytes_served = false;
     for listener in plan.listeners.iter_mut().filter(|listener| listener.direction != Direction::Outbound) {
         let uncaptured = &*listener.name == super::inbound::LISTENER;
         for chain in chains(listener) {
             let uncaptured = uncaptured && chain.matches.destination_port.is_none();
-            let with = |policies: &Arc<_>, port| Some(Authorization { policies: Arc::clone(policies), port });
+            let with = |policies: &Arc<_>, providers: &[Arc<ExtAuthz>], port| {
+                Some(Authorization { policies: Arc::clone(policies), providers: providers.to_vec(), port })
+            };
             match &mut chain.filter {
                 NetworkFilter::Http(http) => {
                     let port = match (uncaptured, ports.len()) {
@@ -60,24 +64,34 @@ pub(super) fn apply(mesh: &Mesh<'_>, plan: &mut Plan, notes: &mut Notes) {
                             .map_or(WorkloadPort::OfConnection, WorkloadPort::Fixed),
                         (true, _) => WorkloadPort::OfCluster(ports.clone()),
                     };
-                    http.admission.authorization = with(&of_http, port);
+                    http.admission.authorization = with(&of_http, &providers, port);
                 }
                 NetworkFilter::Tcp(tcp) => {
                     bytes_served = true;
                     let port =
                         tcp.clusters.first().and_then(|only| ports.get(&only.cluster)).filter(|_| uncaptured);
                     let port = port.map_or(WorkloadPort::OfConnection, |port| WorkloadPort::Fixed(*port));
-                    tcp.authorization = with(&of_bytes, port);
+                    tcp.authorization = with(&of_bytes, &[], port);
                 }
             }
         }
     }
     for policy in holding {
-        note_custom(policy, notes);
+        note_custom(policy, &providers, &mut routes.notes);
         if bytes_served {
-            note_bytes(policy, notes);
+            note_bytes(policy, &mut routes.notes);
         }
     }
+}
+
+/// Whom CUSTOM policies name, each once, as far as they are known.
+fn providers(routes: &mut Routes<'_>, holding: &[&Source]) -> Vec<Arc<ExtAuthz>> {
+    let custom = holding.iter().filter(|policy| policy.spec.action == AuthorizationAction::Custom);
+    let names: BTreeSet<&str> =
+        custom.filter_map(|policy| policy.spec.provider.as_ref()).map(|provider| &*provider.name).collect();
+    let known =
+        names.into_iter().filter_map(|name| extension_providers::ext_authz(&mut routes.clusters, name));
+    known.map(Arc::new).collect()
 }
 
 fn chains(listener: &mut Listener) -> impl Iterator<Item = &mut FilterChain> {
@@ -264,9 +278,12 @@ fn without_http(rule: &AuthorizationRule) -> AuthorizationRule {
     }
 }
 
-fn note_custom(policy: &Source, notes: &mut Notes) {
+fn note_custom(policy: &Source, providers: &[Arc<ExtAuthz>], notes: &mut Notes) {
     if policy.spec.action == AuthorizationAction::Custom {
         let name = policy.spec.provider.as_ref().map_or("", |provider| &provider.name);
+        if providers.iter().any(|provider| *provider.name == *name) {
+            return;
+        }
         let message = format!("no provider `{name}` is known: what the rules match is refused");
         notes.warn(policy, codes::NOT_APPLIED, &[Step::Key("provider")], message);
     }

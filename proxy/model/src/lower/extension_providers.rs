@@ -1,0 +1,79 @@
+//! Services that policies name as their providers.
+//!
+//! In:  `extensionProviders` of the Proxy resource.   Out: [`ExtAuthz`], with its cluster.
+//! Invariants: a provider whose service is not known has a cluster without endpoints: it fails, and lets nothing pass unless it
+//! was said to fail open.
+//! Not here: which policies name them.
+//! Source: Istio's mesh configuration, `ExtensionProvider`.
+
+use super::{clusters::Clusters, names};
+use crate::{
+    ir::{self, BodyInCheck, ExtAuthz, ExtAuthzTransport, HeaderNameMatch},
+    sidle::{ExtAuthzHttp, RequestBodyInCheck},
+};
+use http::{HeaderName, HeaderValue, StatusCode};
+use std::time::Duration;
+
+/// Istio's.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The provider of this name; `None`: there is none, or it is of no kind.
+pub(super) fn ext_authz(clusters: &mut Clusters<'_>, name: &str) -> Option<ExtAuthz> {
+    let mesh = clusters.mesh();
+    let proxy = mesh.proxy?;
+    let provider = proxy.spec.extension_providers.iter().find(|provider| provider.name == name)?;
+    let (asked, transport) = match (&provider.envoy_ext_authz_http, &provider.envoy_ext_authz_grpc) {
+        (Some(by), _) => (by.asked(), ExtAuthzTransport::Http(http(by))),
+        (None, Some(by)) => (by.asked(), ExtAuthzTransport::Grpc),
+        (None, None) => return None,
+    };
+    let (namespace, host) =
+        asked.service.split_once('/').unwrap_or((&proxy.metadata.namespace, asked.service));
+    let host = names::complete(host, namespace, &mesh.node.domain);
+    let service = mesh.registry.find(&host);
+    let cluster = match service.and_then(|service| Some((service, service.port(asked.port)?))) {
+        Some((service, port)) => clusters.service(service, port).cluster,
+        None => ir::BLACK_HOLE_CLUSTER.into(),
+    };
+    Some(ExtAuthz {
+        name: name.into(),
+        cluster,
+        authority: format!("{host}:{}", asked.port).into(),
+        transport,
+        timeout: asked.timeout.map_or(TIMEOUT, |timeout| timeout.0),
+        fail_open: asked.fail_open,
+        status_on_error: asked.status_on_error.and_then(status_code).unwrap_or(StatusCode::FORBIDDEN),
+        body: asked.body.map(in_check),
+    })
+}
+
+/// A status that an answer can have.
+pub(crate) fn status_code(text: &str) -> Option<StatusCode> {
+    let code: u16 = text.parse().ok()?;
+    StatusCode::from_u16(code).ok().filter(|_| (200..600).contains(&code))
+}
+
+fn in_check(body: &RequestBodyInCheck) -> BodyInCheck {
+    BodyInCheck {
+        max_bytes: body.max_request_bytes,
+        allow_partial: body.allow_partial_message,
+        as_bytes: body.pack_as_bytes,
+    }
+}
+
+fn http(by: &ExtAuthzHttp) -> ir::ExtAuthzHttp {
+    let names = |list: &[String]| list.iter().filter_map(|name| HeaderNameMatch::parse(name)).collect();
+    let additional = by.include_additional_headers_in_check.iter();
+    let additional = additional.filter_map(|(name, value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_str(value).ok()?))
+    });
+    ir::ExtAuthzHttp {
+        path_prefix: by.path_prefix.as_deref().unwrap_or_default().trim_end_matches('/').into(),
+        request_headers: names(by.headers_in_check()),
+        additional_headers: additional.collect(),
+        upstream_on_allow: names(&by.headers_to_upstream_on_allow),
+        client_on_allow: names(&by.headers_to_downstream_on_allow),
+        client_on_deny: names(&by.headers_to_downstream_on_deny),
+    }
+}

@@ -1,0 +1,204 @@
+//! A question by gRPC: `envoy.service.auth.v3.Authorization/Check`.
+
+use super::{Change, ExtAuthz, Opinion, Refusal, Seen, messages::*};
+use crate::{
+    codec::{Authority, RequestHead, Scheme},
+    error::ProxyError,
+    exchange::{self, Exchange, Reply},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
+use prost::Message;
+use std::{collections::HashMap, net::SocketAddr, time::UNIX_EPOCH};
+
+const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
+/// Flag and length in front of a message.
+const PREFIX: usize = 5;
+
+pub(super) async fn ask(
+    service: &ExtAuthz,
+    exchange: &Exchange,
+    head: &RequestHead,
+    seen: Seen,
+) -> Result<Opinion, ProxyError> {
+    let as_bytes = service.config.body.is_some_and(|body| body.as_bytes);
+    let message = CheckRequest { attributes: Some(attributes(exchange, head, seen, as_bytes)) };
+    let question = question(&service.config.authority).ok_or(ProxyError::UpstreamProtocol)?;
+    let reply = exchange.ask(&service.cluster, &question, &framed(&message)).await?;
+    let answer = unframed(&reply).ok_or(ProxyError::UpstreamProtocol)?;
+    opinion(answer, head)
+}
+
+fn question(authority: &str) -> Option<RequestHead> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    Some(RequestHead {
+        method: Method::POST,
+        scheme: Scheme::Http,
+        authority: Some(Authority::from_config(authority)?),
+        target: PathAndQuery::from_static(METHOD),
+        version: Version::HTTP_2,
+        headers,
+        upgrade: None,
+        original_case: Default::default(),
+        interim: None,
+    })
+}
+
+fn framed(message: &CheckRequest) -> Bytes {
+    let length = message.encoded_len();
+    let mut bytes = BytesMut::with_capacity(PREFIX + length);
+    bytes.put_u8(0); // not compressed
+    bytes.put_u32(length as u32);
+    message.encode_raw(&mut bytes);
+    bytes.freeze()
+}
+
+/// The one message of an answer that says OK.
+fn unframed(reply: &Reply) -> Option<CheckResponse> {
+    let status =
+        exchange::grpc_status(&reply.trailers).or_else(|| exchange::grpc_status(&reply.head.headers));
+    let (prefix, message) = reply.body.split_at_checked(PREFIX)?;
+    let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+    if status != Some(0) || prefix[0] != 0 || length != message.len() {
+        return None;
+    }
+    CheckResponse::decode(message).ok()
+}
+
+fn attributes(exchange: &Exchange, head: &RequestHead, seen: Seen, as_bytes: bool) -> Attributes {
+    let record = &exchange.record;
+    let downstream = &record.downstream;
+    let principal = downstream.identity.as_ref().and_then(|peer| peer.uris.first());
+    let since = record.began_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Attributes {
+        source: Some(peer(downstream.peer, principal.map(|uri| uri.to_string()))),
+        destination: Some(peer(downstream.local, None)),
+        request: Some(Request {
+            time: Some(Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() as i32 }),
+            http: Some(http_request(head, seen, as_bytes)),
+        }),
+        tls_session: downstream.server_name.as_ref().map(|sni| TlsSession { sni: sni.to_string() }),
+    }
+}
+
+fn peer(address: Option<SocketAddr>, principal: Option<String>) -> Peer {
+    let socket = address
+        .map(|address| SocketAddress { address: address.ip().to_string(), port: address.port().into() });
+    Peer { address: Some(Address { socket }), principal: principal.unwrap_or_default() }
+}
+
+fn http_request(head: &RequestHead, seen: Seen, as_bytes: bool) -> HttpRequest {
+    let authority = head.authority.as_ref().map_or("", Authority::as_str);
+    let mut headers = HashMap::from(
+        [
+            (":method", head.method.as_str()),
+            (":path", head.target.as_str()),
+            (":authority", authority),
+            (":scheme", head.scheme.as_str()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    for (name, value) in head.headers.iter().filter(|(name, _)| **name != header::HOST) {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let joined = headers.entry(name.as_str().to_owned()).or_default();
+        if !joined.is_empty() {
+            joined.push(',');
+        }
+        joined.push_str(&value);
+    }
+    if seen.partial {
+        headers.insert("x-envoy-auth-partial-body".to_owned(), "true".to_owned());
+    }
+    let length =
+        head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let (body, raw_body) = match as_bytes {
+        true => (String::new(), seen.bytes.to_vec()),
+        false => (String::from_utf8_lossy(&seen.bytes).into_owned(), Vec::new()),
+    };
+    HttpRequest {
+        id: headers.get("x-request-id").cloned().unwrap_or_default(),
+        method: head.method.as_str().to_owned(),
+        path: head.target.as_str().to_owned(),
+        host: authority.to_owned(),
+        scheme: head.scheme.as_str().to_owned(),
+        size: length.unwrap_or(-1),
+        protocol: match head.version {
+            Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        }
+        .to_owned(),
+        headers,
+        body,
+        raw_body,
+    }
+}
+
+fn opinion(answer: CheckResponse, head: &RequestHead) -> Result<Opinion, ProxyError> {
+    let code = answer.status.unwrap_or_default().code;
+    if code != 0 {
+        let denied = answer.denied.unwrap_or_default();
+        let status = denied.status.map_or(0, |status| status.code);
+        let status = u16::try_from(status).ok().and_then(|code| StatusCode::from_u16(code).ok());
+        let refusal = Refusal {
+            status: status.filter(|status| !status.is_informational()).unwrap_or(StatusCode::FORBIDDEN),
+            body: denied.body.into(),
+            headers: denied.headers.iter().filter_map(Change::to_request).collect(),
+        };
+        return Ok(Opinion { refusal: Some(refusal), request: vec![], response: vec![], target: None });
+    }
+    let allowed = answer.ok.unwrap_or_default();
+    let removed = allowed.headers_to_remove.iter().filter_map(|name| Change::remove(name));
+    Ok(Opinion {
+        refusal: None,
+        request: removed.chain(allowed.headers.iter().filter_map(Change::to_request)).collect(),
+        response: allowed.response_headers_to_add.iter().filter_map(Change::to_response).collect(),
+        target: with_query(&allowed, &head.target)?,
+    })
+}
+
+/// The target with parameters set and removed; `None`: as it was.
+fn with_query(allowed: &Allowed, target: &PathAndQuery) -> Result<Option<PathAndQuery>, ProxyError> {
+    let (set, removed) = (&allowed.query_parameters_to_set, &allowed.query_parameters_to_remove);
+    if set.is_empty() && removed.is_empty() {
+        return Ok(None);
+    }
+    let goes = |name: &str| removed.iter().any(|key| key == name) || set.iter().any(|new| new.key == name);
+    let old = target.query().into_iter().flat_map(|query| query.split('&'));
+    let old = old.filter(|pair| !goes(pair.split_once('=').map_or(*pair, |(name, _)| name)));
+    let new = set.iter().map(|new| format!("{}={}", new.key, new.value));
+    let query: Vec<_> = old.map(str::to_owned).chain(new).collect();
+    let text = match query.is_empty() {
+        true => target.path().to_owned(),
+        false => format!("{}?{}", target.path(), query.join("&")),
+    };
+    PathAndQuery::try_from(text).map(Some).map_err(|_| ProxyError::UpstreamProtocol)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_set_and_removed() {
+        let changed = |set: &[(&str, &str)], removed: &[&str], target: &'static str| {
+            let allowed = Allowed {
+                query_parameters_to_set: set
+                    .iter()
+                    .map(|(key, value)| QueryParameter { key: (*key).into(), value: (*value).into() })
+                    .collect(),
+                query_parameters_to_remove: removed.iter().map(|name| (*name).into()).collect(),
+                ..Allowed::default()
+            };
+            with_query(&allowed, &PathAndQuery::from_static(target))
+                .map(|changed| changed.map(|c| c.to_string()))
+        };
+        assert_eq!(changed(&[], &[], "/a?b=c"), Ok(None));
+        assert_eq!(changed(&[("x", "1")], &["b"], "/a?b=c&d").unwrap().unwrap(), "/a?d&x=1");
+        assert_eq!(changed(&[("b", "2")], &[], "/a?b=c&b=d").unwrap().unwrap(), "/a?b=2");
+        assert_eq!(changed(&[], &["b"], "/a?b").unwrap().unwrap(), "/a");
+        assert!(changed(&[("x", "a b")], &[], "/a").is_err());
+    }
+}

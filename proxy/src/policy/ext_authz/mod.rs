@@ -1,0 +1,142 @@
+//! External authorisation: a service that decides about a request before it goes on.
+//!
+//! In:  a request's head, and its body where the service is to see it.   Out: a [`Verdict`], and what the service changed.
+//! Invariants: no answer is no permission, unless the provider was said to fail open; only 200, or gRPC's 0, is a permission; what
+//! the service says never frames a message or changes whom the request is for.
+//! Not here: which requests are asked about (policies), sending the question (`exchange::ask`).
+//! Read: [`ExtAuthz::check`] -> `http`, `grpc` -> `messages`; `change` is what an answer does to headers.
+//! Source: Envoy's `ext_authz` filter.
+
+mod change;
+mod grpc;
+mod http;
+mod messages;
+
+pub use change::Change;
+
+use super::Verdict;
+use crate::{
+    codec::{Body, RequestHead},
+    error::ProxyError,
+    exchange::{self, Exchange},
+    upstream::Cluster,
+};
+use ::http::{HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
+use sidle_model::ir;
+use sidle_telemetry::ResponseFlags;
+use std::sync::Arc;
+
+/// What tells the upstream that nobody was asked.
+const FAILURE_ALLOWED: HeaderName = HeaderName::from_static("x-envoy-auth-failure-mode-allowed");
+
+/// A service that decides, ready to be asked.
+pub struct ExtAuthz {
+    config: Arc<ir::ExtAuthz>,
+    cluster: Arc<Cluster>,
+}
+
+/// What a service says.
+struct Opinion {
+    /// `None`: the request may pass.
+    refusal: Option<Refusal>,
+    /// To the request, if it passes.
+    request: Vec<Change>,
+    /// To the response, if it passes.
+    response: Vec<Change>,
+    /// The path and query in place of the request's.
+    target: Option<::http::uri::PathAndQuery>,
+}
+
+/// What a refused client gets.
+struct Refusal {
+    status: StatusCode,
+    body: Bytes,
+    headers: Vec<Change>,
+}
+
+/// What a service sees of a body.
+#[derive(Default)]
+struct Seen {
+    bytes: Bytes,
+    /// Whether there is more.
+    partial: bool,
+}
+
+impl ExtAuthz {
+    /// With the cluster that the configuration names.
+    pub fn new(config: Arc<ir::ExtAuthz>, cluster: Arc<Cluster>) -> Self {
+        ExtAuthz { config, cluster }
+    }
+
+    /// What policies call it.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Asks, and does what the answer says.
+    ///
+    /// # Errors
+    /// The client's body broke off, or it is too long to be shown.
+    pub async fn check(
+        &self,
+        exchange: &mut Exchange,
+        head: &mut RequestHead,
+        body: &mut Body,
+    ) -> Result<Verdict, ProxyError> {
+        let seen = self.look(head, body).await?;
+        let opinion = async {
+            match &self.config.transport {
+                ir::ExtAuthzTransport::Http(by) => http::ask(self, by, exchange, head, seen).await,
+                ir::ExtAuthzTransport::Grpc => grpc::ask(self, exchange, head, seen).await,
+            }
+        };
+        let opinion = match tokio::time::timeout(self.config.timeout, opinion).await {
+            Ok(opinion) => opinion,
+            Err(_) => Err(ProxyError::ResponseTimeout),
+        };
+        Ok(match opinion {
+            Ok(opinion) => opinion.carry_out(exchange, head),
+            Err(error) => self.failed(&error, exchange, head),
+        })
+    }
+
+    /// Reads as much of the body as the service is to see.
+    async fn look(&self, head: &RequestHead, body: &mut Body) -> Result<Seen, ProxyError> {
+        let Some(shown) = self.config.body.filter(|_| head.upgrade.is_none() && !head.is_connect()) else {
+            return Ok(Seen::default());
+        };
+        let beginning = exchange::ahead::read(body, shown.max_bytes as usize).await;
+        let beginning = beginning.map_err(exchange::client_failure)?;
+        if !beginning.whole && !shown.allow_partial {
+            return Err(ProxyError::BodyTooLarge);
+        }
+        Ok(Seen { bytes: beginning.bytes, partial: !beginning.whole })
+    }
+
+    fn failed(&self, error: &ProxyError, exchange: &mut Exchange, head: &mut RequestHead) -> Verdict {
+        tracing::debug!(provider = %self.config.name, %error, "external authorisation failed");
+        if self.config.fail_open {
+            head.headers.insert(FAILURE_ALLOWED, HeaderValue::from_static("true"));
+            return Verdict::Continue;
+        }
+        exchange.record.flags |= ResponseFlags::UAEX;
+        let (answer, body) = exchange::direct(self.config.status_on_error, Bytes::new(), head);
+        Verdict::Respond(answer, body, "ext_authz_error".into())
+    }
+}
+
+impl Opinion {
+    fn carry_out(self, exchange: &mut Exchange, head: &mut RequestHead) -> Verdict {
+        let Some(refusal) = self.refusal else {
+            self.request.iter().for_each(|change| change.apply(&mut head.headers));
+            head.target = self.target.unwrap_or_else(|| head.target.clone());
+            exchange.change_response(self.response);
+            return Verdict::Continue;
+        };
+        exchange.record.flags |= ResponseFlags::UAEX;
+        let (mut answer, body) = exchange::direct(refusal.status, refusal.body, head);
+        refusal.headers.iter().for_each(|change| change.apply(&mut answer.headers));
+        Verdict::Respond(answer, body, "ext_authz_denied".into())
+    }
+}

@@ -1,0 +1,208 @@
+//! External authorisation: a service that decides, asked by HTTP and by gRPC.
+
+use sidle_test_support::{
+    client::{Answer, Client, request},
+    echo::{self, Echo, full},
+    manifest::service_on,
+    peers, ports,
+    process::Process,
+    sidle::Sidle,
+    wait,
+};
+use std::process::Command;
+
+const AUTHORISER: &str = "authorizer.test";
+
+/// An application whose every request but those to `/free` is asked about.
+struct Guarded {
+    application: Echo,
+    sidle: Sidle,
+}
+
+impl Guarded {
+    /// `provider` holds the lines of the provider's block, each indented by eight.
+    fn new(protocol: &str, port: u16, kind: &str, provider: &str) -> Self {
+        let application = Echo::start("application");
+        let shop = application.port();
+        let manifests = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{ name: shop }}\nspec:\n  selector: {{ app: shop }}\n  \
+             ports: [{{ name: http, port: 80, targetPort: {shop} }}]\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{ name: shop-1 }}\nspec:\n  \
+             address: 127.0.0.1\n  ports: {{ http: {shop} }}\n  labels: {{ app: shop }}\n---\n\
+             apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{ name: ask }}\nspec:\n  \
+             selector: {{ matchLabels: {{ app: shop }} }}\n  action: CUSTOM\n  provider: {{ name: judge }}\n  \
+             rules:\n    - to: [{{ operation: {{ notPaths: [/free] }} }}]\n---\n{}",
+            service_on("authorizer", AUTHORISER, 8000, protocol, &[("v1", port)]),
+        );
+        let settings = format!(
+            "  extensionProviders:\n    - name: judge\n      {kind}:\n        service: {AUTHORISER}\n        \
+             port: 8000\n{provider}"
+        );
+        let builder = Sidle::builder().file("shop.yaml", &manifests).settings(&settings);
+        let sidle = builder.arguments(&["--labels", "app=shop"]).start();
+        Guarded { application, sidle }
+    }
+
+    async fn ask(&self, request: http::request::Builder, body: &str) -> Answer {
+        let mut client = Client::http1(self.sidle.ports.inbound).await;
+        client.exchange(request.body(full(body.to_owned())).unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn by_http_200_lets_pass_and_its_headers_reach_whom_they_are_for() {
+    let authoriser = Echo::start("authoriser");
+    let guarded = Guarded::new(
+        "HTTP",
+        authoriser.port(),
+        "envoyExtAuthzHttp",
+        "        pathPrefix: /check/\n        includeRequestHeadersInCheck: [x-decision, \"x-trace-*\"]\n        \
+         includeAdditionalHeadersInCheck: { x-from: sidle }\n        \
+         headersToUpstreamOnAllow: [x-user]\n        headersToDownstreamOnAllow: [set-cookie]\n",
+    );
+    authoriser.answer(|_| {
+        let answer = echo::Answer::status(200).header("x-user", "alice").header("x-other", "no");
+        Some(answer.header("set-cookie", "a=1").header("set-cookie", "b=2"))
+    });
+    let ask = request("POST", "shop", "/buy?x=1").header("x-decision", "allow").header("x-user", "mallory");
+    let ask = ask.header("x-trace-id", "7").header("cookie", "c").header("authorization", "Bearer t");
+    let answer = guarded.ask(ask, "hello").await;
+    assert_eq!((answer.status.as_u16(), answer.version()), (200, "application"));
+    let cookies: Vec<_> = answer.headers.get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["a=1", "b=2"]);
+
+    let asked = authoriser.last();
+    assert_eq!((asked.method.as_str(), &*asked.path, &*asked.authority), ("POST", "/check/buy?x=1", "shop"));
+    for (name, value) in [
+        ("x-decision", "allow"),
+        ("x-trace-id", "7"),
+        ("authorization", "Bearer t"),
+        ("x-from", "sidle"),
+        ("cookie", ""),
+        ("x-user", ""),
+    ] {
+        assert_eq!(asked.header(name), value, "{name}");
+    }
+    assert!(asked.body.is_empty(), "it was not to see the body");
+    let received = guarded.application.last();
+    assert_eq!((received.header("x-user"), received.header("x-other")), ("alice", ""));
+    assert_eq!(received.body, b"hello");
+
+    assert_eq!(guarded.ask(request("GET", "shop", "/free"), "").await.status, 200);
+    assert_eq!(authoriser.requests(), 1, "no policy asks about this path");
+}
+
+#[tokio::test]
+async fn by_http_all_else_refuses_and_the_client_gets_its_words() {
+    let authoriser = Echo::start("authoriser");
+    let guarded = Guarded::new("HTTP", authoriser.port(), "envoyExtAuthzHttp", "");
+    authoriser.answer(|_| {
+        let mut answer = echo::Answer::status(302).header("location", "https://login.test/");
+        answer.body = "log in first".into();
+        Some(answer)
+    });
+    let answer = guarded.ask(request("GET", "shop", "/"), "").await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (302, "https://login.test/"));
+    assert_eq!(answer.text(), "log in first");
+    assert_eq!(guarded.application.requests(), 0);
+}
+
+#[tokio::test]
+async fn an_authoriser_that_fails_lets_nothing_pass_unless_it_was_said_to() {
+    for (provider, expected) in [
+        ("", 403),
+        ("        statusOnError: \"503\"\n", 503),
+        ("        failOpen: true\n        timeout: 100ms\n", 200),
+        ("        timeout: 100ms\n", 403),
+    ] {
+        let authoriser = Echo::start("authoriser");
+        let hangs = provider.contains("timeout");
+        authoriser.answer(move |_| {
+            let mut answer = echo::Answer::status(500);
+            if hangs {
+                answer = echo::Answer { delay: std::time::Duration::from_secs(5), ..echo::Answer::default() };
+            }
+            Some(answer)
+        });
+        let guarded = Guarded::new("HTTP", authoriser.port(), "envoyExtAuthzHttp", provider);
+        let answer = guarded.ask(request("GET", "shop", "/"), "").await;
+        assert_eq!(answer.status.as_u16(), expected, "{provider:?}: {}", answer.text());
+        if expected == 200 {
+            let told = guarded.application.last().header("x-envoy-auth-failure-mode-allowed").to_owned();
+            assert_eq!(told, "true");
+        } else {
+            assert_eq!(guarded.application.requests(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_shown_as_far_as_it_was_said_and_sent_on_whole() {
+    let authoriser = Echo::start("authoriser");
+    let whole = "        includeRequestBodyInCheck: { maxRequestBytes: 8 }\n";
+    let guarded = Guarded::new("HTTP", authoriser.port(), "envoyExtAuthzHttp", whole);
+    assert_eq!(guarded.ask(request("POST", "shop", "/"), "12345678").await.status, 200);
+    assert_eq!(authoriser.last().body, b"12345678");
+    assert_eq!(guarded.application.last().body, b"12345678");
+    assert_eq!(guarded.ask(request("POST", "shop", "/"), "123456789").await.status, 413);
+    assert_eq!((authoriser.requests(), guarded.application.requests()), (1, 1));
+
+    let part = "        includeRequestBodyInCheck: { maxRequestBytes: 8, allowPartialMessage: true }\n";
+    let guarded = Guarded::new("HTTP", authoriser.port(), "envoyExtAuthzHttp", part);
+    assert_eq!(guarded.ask(request("POST", "shop", "/"), "123456789").await.status, 200);
+    let asked = authoriser.last();
+    assert_eq!((&*asked.body, asked.header("x-envoy-auth-partial-body")), (&b"12345678"[..], "true"));
+    assert_eq!(guarded.application.last().body, b"123456789");
+}
+
+/// The authoriser in Python, and the proxy that asks it.
+fn by_grpc(provider: &str) -> Option<(Process, Guarded)> {
+    let python = peers::find("python")?;
+    let port = ports::free().port();
+    let mut command = Command::new(python);
+    command.arg(peers::root().join("tests/peers/authz_peer.py")).args(["serve", &port.to_string()]);
+    let server = Process::start(command);
+    wait::until("the authoriser", || server.output().contains("ready").then_some(()));
+    let guarded = Guarded::new("GRPC", port, "envoyExtAuthzGrpc", provider);
+    Some((server, guarded))
+}
+
+#[tokio::test]
+async fn by_grpc_an_authoriser_of_the_protocols_own_code_decides() {
+    let body = "        includeRequestBodyInCheck: { maxRequestBytes: 64 }\n";
+    let Some((server, guarded)) = by_grpc(body) else { return };
+    let ask = request("POST", "shop", "/buy?token=t&x=1").header("x-decision", "allow");
+    let ask = ask.header("x-secret", "s").header("x-many", "1").header("x-many", "2");
+    let answer = guarded.ask(ask, "hello").await;
+    assert_eq!((answer.status.as_u16(), answer.version()), (200, "application"), "{}", answer.text());
+    let cookies: Vec<_> = answer.headers.get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["a=1", "b=2"]);
+    let received = guarded.application.last();
+    assert_eq!((received.header("x-user"), received.header("x-secret")), ("alice", ""));
+    assert_eq!((&*received.path, &*received.body), ("/buy?x=1&by=authz", &b"hello"[..]));
+
+    let question: serde_json::Value = wait::until("the question", || {
+        let output = server.output();
+        output.lines().find_map(|line| serde_json::from_str(line).ok().filter(serde_json::Value::is_object))
+    });
+    let http = &question["attributes"]["request"]["http"];
+    assert_eq!((&http["method"], &http["path"]), (&"POST".into(), &"/buy?token=t&x=1".into()));
+    assert_eq!((&http["host"], &http["protocol"]), (&"shop".into(), &"HTTP/1.1".into()));
+    assert_eq!((&http["body"], &http["size"]), (&"hello".into(), &"5".into()));
+    assert_eq!((&http["headers"]["x-many"], &http["headers"][":path"]), (&"1,2".into(), &http["path"]));
+    let source = &question["attributes"]["source"]["address"]["socketAddress"];
+    assert_eq!(source["address"], "127.0.0.1");
+}
+
+#[tokio::test]
+async fn by_grpc_a_refusal_and_a_failure() {
+    let Some((_server, guarded)) = by_grpc("        timeout: 500ms\n") else { return };
+    let answer = guarded.ask(request("GET", "shop", "/").header("x-decision", "deny"), "").await;
+    assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Sidle"));
+    assert_eq!(answer.text(), "not you");
+    for decision in ["fail", "wait"] {
+        let answer = guarded.ask(request("GET", "shop", "/").header("x-decision", decision), "").await;
+        assert_eq!(answer.status, 403, "{decision}");
+    }
+    assert_eq!(guarded.application.requests(), 0);
+}

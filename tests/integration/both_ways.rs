@@ -122,7 +122,7 @@ async fn a_stream_of_http_2_sends_while_its_window_is_closed() {
     let (server, told) = upstream(at_once);
     let sidle = in_front_of(&server);
     let mut client = Client::http2(sidle.outbound()).await;
-    let post = request("POST", HOST, "/").body(zeros(LENGTH)).unwrap();
+    let post = request("POST", HOST, "/").header("content-length", LENGTH).body(zeros(LENGTH)).unwrap();
     let mut answer = client.send(post).await.unwrap().into_body();
     tokio::task::spawn_blocking(move || told.recv_timeout(Duration::from_secs(5)))
         .await

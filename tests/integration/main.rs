@@ -16,6 +16,7 @@ mod authorization;
 mod balancing;
 mod both_ways;
 mod certificates;
+mod certs_command;
 mod check;
 mod command_line;
 mod configuration;

@@ -17,6 +17,9 @@ pub enum TlsError {
     /// A workload's certificate that does not lead to the roots that came with it.
     #[error("the workload certificate does not lead to its roots: {0}")]
     Untrusted(rustls::Error),
+    /// A key or a certificate cannot be made.
+    #[error("cannot be made: {0}")]
+    Issue(String),
     /// A file holds no revocation list, or one that cannot be used.
     #[error("{}: no usable PEM revocation list in it", path.display())]
     RevocationList {

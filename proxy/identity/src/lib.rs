@@ -11,6 +11,7 @@
 
 mod chains;
 mod client;
+mod development;
 mod error;
 mod files;
 mod live;
@@ -23,12 +24,14 @@ mod roots;
 mod server;
 mod store;
 mod subject;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod verifier;
 mod workload;
 
 pub use client::client_config;
+pub use development::{DevelopmentAuthority, Issued};
 pub use error::TlsError;
 pub use files::{Bundle, certified_from_der, certified_from_pem, split_der};
 pub use live::Live;
@@ -37,4 +40,5 @@ pub use peer::{Peer, SpiffeId};
 pub use request::KeyRequest;
 pub use server::server_config;
 pub use store::Reloaded;
+pub use summary::Summary;
 pub use workload::{Bundles, Svid, Workload};

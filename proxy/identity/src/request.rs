@@ -27,7 +27,7 @@ impl KeyRequest {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn new(id: &SpiffeId) -> Result<Self, TlsError> {
-        let failed = |_| TlsError::NoSvid("no key could be made");
+        let failed = |error: rcgen::Error| TlsError::Issue(error.to_string());
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = vec![SanType::URI(id.as_str().try_into().map_err(failed)?)];

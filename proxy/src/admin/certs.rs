@@ -9,14 +9,12 @@ use super::{
 use http::StatusCode;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json as value};
-use sidle_identity::Svid;
+use sidle_identity::{Summary, Svid};
 use sidle_model::ir::{CertificateFiles, Ir, Trust};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub(super) fn certs(ask: &Ask) -> Answer {
     json(StatusCode::OK, &list(ask.source.ir().as_deref(), ask.source.svid().as_deref()))
@@ -24,11 +22,10 @@ pub(super) fn certs(ask: &Ask) -> Answer {
 
 /// An `envoy.admin.v3.Certificates`: the workload's own first.
 pub(super) fn list(ir: Option<&Ir>, svid: Option<&Svid>) -> Value {
-    let now = SystemTime::now();
-    let shown = |file: &Option<PathBuf>| file.as_deref().map(|file| read(file, now)).unwrap_or_default();
+    let shown = |file: &Option<PathBuf>| file.as_deref().map(read).unwrap_or_default();
     let own = svid.map(|svid| {
         let shown = |place: &str, certificates: &[CertificateDer<'_>]| -> Vec<_> {
-            certificates.iter().map(|certificate| describe(place, certificate, now)).collect()
+            certificates.iter().map(|certificate| describe(place, certificate)).collect()
         };
         let roots = svid.bundles.iter().flat_map(|(domain, bundle)| {
             shown(&format!("workload, roots of {domain}"), &bundle.certificates)
@@ -64,49 +61,33 @@ fn files(ir: &Ir) -> BTreeSet<Files> {
 }
 
 /// Every certificate of a file.
-fn read(path: &Path, now: SystemTime) -> Vec<Value> {
+fn read(path: &Path) -> Vec<Value> {
     let failed = |why: String| vec![value!({ "path": path.display().to_string(), "error": why })];
     let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match certificates {
         Ok(certificates) => {
             let path = path.display().to_string();
-            certificates.iter().map(|certificate| describe(&path, certificate, now)).collect()
+            certificates.iter().map(|certificate| describe(&path, certificate)).collect()
         }
         Err(error) => failed(error.to_string()),
     }
 }
 
 /// An `envoy.admin.v3.CertificateDetails`.
-fn describe(path: &str, certificate: &CertificateDer<'_>, now: SystemTime) -> Value {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+fn describe(path: &str, certificate: &CertificateDer<'_>) -> Value {
+    let Some(summary) = Summary::of(certificate) else {
         return value!({ "path": path, "error": "not an X.509 certificate" });
     };
-    let time = |seconds: i64| UNIX_EPOCH + Duration::from_secs(seconds.max(0).unsigned_abs());
-    let validity = certificate.validity();
-    let (from, to) = (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()));
-    let left = to.duration_since(now).unwrap_or_default();
-    let names = certificate.subject_alternative_name().ok().flatten();
-    let names: Vec<_> = names.iter().flat_map(|names| &names.value.general_names).filter_map(name).collect();
+    let uris = summary.uris.iter().map(|uri| value!({ "uri": uri }));
+    let dns_names = summary.dns_names.iter().map(|name| value!({ "dns": name }));
+    let addresses = summary.addresses.iter().map(|address| value!({ "ip_address": address.to_string() }));
     value!({
         "path": path,
-        "serial_number": certificate.raw_serial_as_string().replace(':', ""),
-        "subject": certificate.subject().to_string(),
-        "subject_alt_names": names,
-        "days_until_expiration": (left.as_secs() / 86_400).to_string(),
-        "valid_from": humantime::format_rfc3339_seconds(from).to_string(),
-        "expiration_time": humantime::format_rfc3339_seconds(to).to_string(),
+        "serial_number": summary.serial_number,
+        "subject": summary.subject,
+        "subject_alt_names": uris.chain(dns_names).chain(addresses).collect::<Vec<_>>(),
+        "days_until_expiration": (summary.not_after.left().as_secs() / 86_400).to_string(),
+        "valid_from": summary.not_before.to_string(),
+        "expiration_time": summary.not_after.to_string(),
     })
-}
-
-fn name(name: &GeneralName<'_>) -> Option<Value> {
-    match name {
-        GeneralName::URI(uri) => Some(value!({ "uri": uri })),
-        GeneralName::DNSName(dns) => Some(value!({ "dns": dns })),
-        GeneralName::IPAddress(bytes) => {
-            let ip = <[u8; 4]>::try_from(*bytes).map(std::net::IpAddr::from);
-            let ip = ip.or_else(|_| <[u8; 16]>::try_from(*bytes).map(std::net::IpAddr::from));
-            ip.ok().map(|ip| value!({ "ip_address": ip.to_string() }))
-        }
-        _ => None,
-    }
 }

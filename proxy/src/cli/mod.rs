@@ -6,6 +6,7 @@
 //! Read: `Command`, then the file of the command.
 
 mod admin;
+mod certs;
 mod check;
 mod completions;
 mod demo;
@@ -62,6 +63,9 @@ enum Command {
     Listeners(inspect::InspectArgs),
     /// Show which configuration a running proxy applied, and how its last reload went
     Config(inspect::ConfigArgs),
+    /// Make certificates for development, or show who certificates are for
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
     /// Show the proxy at work on this machine: a split, a change, a mistake
     Demo(demo::DemoArgs),
     /// Write a completion script for a shell
@@ -109,6 +113,7 @@ impl Command {
             Command::Endpoints(args) => inspect::endpoints(&args, terminal),
             Command::Listeners(args) => inspect::listeners(&args, terminal),
             Command::Config(args) => inspect::config(&args, terminal),
+            Command::Certs(command) => certs::run(command, terminal),
             Command::Demo(args) => demo::run(&args, terminal),
             Command::Completions(args) => completions::run(&args),
             Command::Version(args) => version::run(&args),
@@ -140,6 +145,8 @@ mod tests {
             "sidle clusters --no-color",
             "sidle config --dump",
             "sidle completions bash",
+            "sidle certs init --service web --service reviews.shop/reader --out certs --trust-domain example.org",
+            "sidle certs show certs -o json",
             "sidle demo --seconds 20",
             "sidle version -o json",
         ] {

@@ -23,7 +23,7 @@ pub(super) fn check(identity: &Identity, at: At<'_>, report: &mut Report<'_>) {
     let list = at.to("trustBundles");
     for (index, bundle) in identity.trust_bundles.iter().enumerate() {
         let item = list.to(index);
-        report.judge(item.to("trustDomain"), codes::BAD_VALUE, trust_domain(&bundle.trust_domain));
+        report.judge(item.to("trustDomain"), codes::BAD_NAME, values::trust_domain(&bundle.trust_domain));
         if !seen.insert(&bundle.trust_domain) {
             let message = format!("`{}` has a bundle already", bundle.trust_domain);
             report.error(item.to("trustDomain"), codes::BAD_VALUE, message);
@@ -100,15 +100,6 @@ fn authority(authority: &CertificateAuthority, at: At<'_>, report: &mut Report<'
     files::exists(authority.token_file.as_deref(), at.to("tokenFile"), report);
 }
 
-/// SPIFFE ID section 2.1.
-fn trust_domain(text: &str) -> Result<(), String> {
-    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
-    match (1..=255).contains(&text.len()) && text.bytes().all(allowed) {
-        true => Ok(()),
-        false => Err(format!("`{text}` is not a trust domain: lower-case letters, digits, `.`, `-` and `_`")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::{diagnostic::codes, ir::Node, load_texts, source::Text};
@@ -157,7 +148,7 @@ mod tests {
         let with =
             |bundles: &str| findings(&format!("    directory: /etc/certs\n    trustBundles:\n{bundles}"));
         assert_eq!(with(&(bundle("a.example") + &bundle("b"))), []);
-        assert_eq!(with(&bundle("spiffe://a")), [(8, codes::BAD_VALUE)]);
+        assert_eq!(with(&bundle("spiffe://a")), [(8, codes::BAD_NAME)]);
         assert_eq!(with(&(bundle("a") + &bundle("a"))), [(10, codes::BAD_VALUE)]);
     }
 }

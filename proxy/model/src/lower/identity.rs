@@ -5,7 +5,7 @@
 
 use crate::{
     ir::{CertificateAuthority, CertificateFiles, Identity, IdentitySource, Node},
-    sidle,
+    sidle::{self, Proxy},
 };
 use std::time::Duration;
 
@@ -18,15 +18,19 @@ const TTL: Duration = Duration::from_secs(24 * 3600);
 const TRUST_DOMAIN: &str = "cluster.local";
 
 /// `None`: it names no source, which `check` refuses.
-pub(super) fn lower(identity: &sidle::Identity, node: &Node) -> Option<Identity> {
+pub(super) fn lower(proxy: &Proxy, node: &Node) -> Option<Identity> {
+    let identity = proxy.identity.as_ref()?;
     let bundles = identity.trust_bundles.iter();
     let trust_bundles =
         bundles.map(|bundle| (bundle.trust_domain.clone(), bundle.root_certificates.clone().into()));
     let trust_bundles = trust_bundles.collect();
-    Some(Identity { source: source(identity, node)?, aliases: Vec::new(), trust_bundles })
+    // The certificate may be of the mesh's old name while the mesh has its new one already, or the other way round.
+    let aliases = proxy.trust_domain.iter().chain(&proxy.trust_domain_aliases).cloned().collect();
+    let domain = proxy.trust_domain.as_deref().unwrap_or(TRUST_DOMAIN);
+    Some(Identity { source: source(identity, node, domain)?, aliases, trust_bundles })
 }
 
-fn source(identity: &sidle::Identity, node: &Node) -> Option<IdentitySource> {
+fn source(identity: &sidle::Identity, node: &Node, domain: &str) -> Option<IdentitySource> {
     let or = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.to_owned());
     Some(match identity {
         sidle::Identity { directory: Some(folder), .. } => IdentitySource::Folder(folder.into()),
@@ -55,7 +59,7 @@ fn source(identity: &sidle::Identity, node: &Node) -> Option<IdentitySource> {
                 server_name: authority.server_name.clone(),
                 roots: or(&authority.root_certificates, CA_ROOTS).into(),
                 token: or(&authority.token_file, TOKEN).into(),
-                id: format!("spiffe://{TRUST_DOMAIN}/ns/{}/sa/{account}", node.namespace),
+                id: format!("spiffe://{domain}/ns/{}/sa/{account}", node.namespace),
                 ttl: authority.secret_ttl.map_or(TTL, |ttl| ttl.0),
                 cluster: or(&authority.cluster_id, "Kubernetes"),
             })
@@ -73,8 +77,8 @@ mod tests {
         let node = Node { namespace: "shop".into(), ..Node::default() };
         let authority = Some(sidle::CertificateAuthority::default());
         let identity = sidle::Identity { certificate_authority: authority, ..Default::default() };
-        let Some(IdentitySource::Authority(authority)) = source(&identity, &node) else { panic!() };
-        assert_eq!(authority.id, "spiffe://cluster.local/ns/shop/sa/default");
+        let Some(IdentitySource::Authority(authority)) = source(&identity, &node, "td") else { panic!() };
+        assert_eq!(authority.id, "spiffe://td/ns/shop/sa/default");
         assert_eq!((authority.address.as_str(), authority.ttl), (CA_ADDRESS, TTL));
         let identity = sidle::Identity { sds: Some(sidle::Sds::default()), ..Default::default() };
         let sds = IdentitySource::Sds {
@@ -82,7 +86,19 @@ mod tests {
             certificate: "default".into(),
             roots: "ROOTCA".into(),
         };
-        assert_eq!(source(&identity, &node), Some(sds));
-        assert_eq!(source(&sidle::Identity::default(), &node), None);
+        assert_eq!(source(&identity, &node, "td"), Some(sds));
+        assert_eq!(source(&sidle::Identity::default(), &node, "td"), None);
+    }
+    #[test]
+    fn every_name_of_the_mesh_is_an_alias() {
+        let identity = Some(sidle::Identity { directory: Some("/etc/certs".into()), ..Default::default() });
+        let proxy = Proxy {
+            trust_domain: Some("new".into()),
+            trust_domain_aliases: vec!["old".into()],
+            identity,
+            ..Proxy::default()
+        };
+        assert_eq!(lower(&proxy, &Node::default()).unwrap().aliases, ["new", "old"]);
+        assert_eq!(lower(&Proxy::default(), &Node::default()), None);
     }
 }

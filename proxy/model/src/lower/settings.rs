@@ -130,7 +130,7 @@ pub(super) fn lower(proxy: Option<&Proxy>, node: &Node) -> Settings {
         drain: proxy.drain.as_ref().map_or(defaults.drain, drain),
         limits: proxy.limits.as_ref().map_or(defaults.limits, limits),
         access_log: access_log(proxy),
-        identity: proxy.identity.as_ref().and_then(|given| identity::lower(given, node)),
+        identity: identity::lower(proxy, node),
     }
 }
 

@@ -116,10 +116,10 @@ mod tests {
     fn one_source_and_whole() {
         let own = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         assert_eq!(findings("    directory: /etc/certs\n"), []);
-        assert_eq!(findings("    trustBundles: []\n"), [(6, codes::EXCLUSIVE_FIELDS)]);
+        assert_eq!(findings("    trustBundles: []\n"), [(5, codes::EXCLUSIVE_FIELDS)]);
         let files = format!("    certificateChain: {own}\n    privateKey: {own}\n");
         let whole = format!("{files}    rootCertificates: {own}\n");
-        assert_eq!(findings(&files), [(6, codes::MISSING_FIELD)]);
+        assert_eq!(findings(&files), [(5, codes::MISSING_FIELD)]);
         assert_eq!(findings(&whole), []);
         assert_eq!(findings(&format!("{whole}    directory: /etc/certs\n")), [(6, codes::EXCLUSIVE_FIELDS)]);
         assert_eq!(

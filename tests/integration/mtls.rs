@@ -1,7 +1,7 @@
 //! mTLS between two proxies: what each port takes, what each rule sends, and who is believed.
 
 use sidle_test_support::{
-    client::{Client, request},
+    client::{Answer, Client, request},
     echo::Echo,
     sidle::{Builder, Sidle},
     tls::Authority,
@@ -12,12 +12,11 @@ use tokio::{
     net::TcpStream,
 };
 
-const HOST: &str = "shop.test";
-const SHOP: &str = "spiffe://cluster.local/ns/default/sa/shop";
-const WEB: &str = "spiffe://cluster.local/ns/default/sa/web";
+pub const SHOP: &str = "spiffe://cluster.local/ns/default/sa/shop";
+pub const WEB: &str = "spiffe://cluster.local/ns/default/sa/web";
 
 /// A proxy with the identity `id`.
-fn with_identity(authority: &Authority, id: &str) -> Builder {
+pub fn with_identity(authority: &Authority, id: &str) -> Builder {
     let builder = Sidle::builder();
     let identity = authority.issue_workload(id);
     let folder = builder.folder().join("identity");
@@ -34,7 +33,7 @@ fn with_identity(authority: &Authority, id: &str) -> Builder {
 }
 
 /// The proxy beside the application `shop`, with a PeerAuthentication of this `spec`.
-fn server(builder: Builder, application: &Echo, policy: &str) -> Sidle {
+pub fn server(builder: Builder, application: &Echo, policy: &str) -> Sidle {
     let mut manifests = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{ name: shop }}\nspec:\n  selector: {{ app: shop }}\n  \
          ports: [{{ name: http, port: 80, targetPort: {} }}]\n",
@@ -52,10 +51,10 @@ fn server(builder: Builder, application: &Echo, policy: &str) -> Sidle {
     builder.file("test.yaml", &manifests).arguments(&["--labels", "app=shop"]).start()
 }
 
-/// The proxy of a client of `shop`, which is at `address`.
-fn caller(builder: Builder, address: SocketAddr, account: &str, labels: &str, rule: &str) -> Sidle {
+/// A service of the mesh at `address`, and a rule for it.
+pub fn service_of(name: &str, address: SocketAddr, account: &str, labels: &str, rule: &str) -> String {
     let mut manifests = format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{ name: shop }}\nspec:\n  hosts: [{HOST}, shop]\n  \
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{ name: {name} }}\nspec:\n  hosts: [{name}.test, {name}]\n  \
          location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{ number: 80, name: http, protocol: HTTP, targetPort: {} }}]\n  \
          endpoints: [{{ address: {}, {account} labels: {{ app: shop, {labels} }} }}]\n",
         address.port(),
@@ -64,15 +63,21 @@ fn caller(builder: Builder, address: SocketAddr, account: &str, labels: &str, ru
     if !rule.is_empty() {
         write!(
             manifests,
-            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{ name: shop }}\nspec:\n  \
-             host: shop\n  trafficPolicy: {{ tls: {rule} }}\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{ name: {name} }}\nspec:\n  \
+             host: {name}.test\n  trafficPolicy: {{ tls: {rule} }}\n"
         )
         .unwrap();
     }
-    builder.file("test.yaml", &manifests).start()
+    manifests
 }
 
-const TAKES_MTLS: &str = "security.istio.io/tlsMode: istio";
+/// The proxy of a client of `shop`, which is at `address`.
+fn caller(builder: Builder, address: SocketAddr, account: &str, labels: &str, rule: &str) -> Sidle {
+    builder.file("test.yaml", &service_of("shop", address, account, labels, rule)).start()
+}
+
+/// The label of endpoints whose proxy takes mTLS.
+pub const TAKES_MTLS: &str = "security.istio.io/tlsMode: istio";
 
 #[tokio::test]
 async fn two_proxies_speak_mtls_and_each_knows_the_other() {
@@ -94,12 +99,17 @@ async fn two_proxies_speak_mtls_and_each_knows_the_other() {
     assert_eq!(metrics.sum("istio_requests_total", &at_source), 2.0, "{}", metrics.text);
 }
 
-/// What the application is told of its client by a request that pretends to tell it.
-async fn told(address: SocketAddr) -> Option<String> {
+/// What the application was told of its client.
+pub fn told(answer: &Answer) -> Option<String> {
+    let seen: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    seen["headers"]["x-forwarded-client-cert"].as_str().map(str::to_owned)
+}
+
+/// The same, of a client that pretends to tell it.
+async fn told_by(address: SocketAddr) -> Option<String> {
     let forged = "By=x;URI=spiffe://cluster.local/admin";
     let asked = request("GET", "shop", "/").header("x-forwarded-client-cert", forged);
-    let answer = Client::http1(address).await.ask(asked).await;
-    answer.json()["headers"]["x-forwarded-client-cert"].as_str().map(str::to_owned)
+    told(&Client::http1(address).await.ask(asked).await)
 }
 
 #[tokio::test]
@@ -107,11 +117,11 @@ async fn the_application_is_told_who_called_and_nobody_can_forge_it() {
     let (authority, application) = (Authority::new(), Echo::start("shop"));
     let shop = server(with_identity(&authority, SHOP), &application, "{ mtls: { mode: PERMISSIVE } }");
     let web = caller(with_identity(&authority, WEB), shop.ports.inbound, "", TAKES_MTLS, "");
-    let told_by_web = told(web.outbound()).await.unwrap();
+    let told_by_web = told_by(web.outbound()).await.unwrap();
     let (by, rest) = told_by_web.split_once(";Hash=").unwrap();
     assert_eq!(by, format!("By={SHOP}"));
     assert_eq!(rest[64..], format!(";Subject=\"CN=rcgen self signed cert\";URI={WEB}"));
-    assert_eq!(told(shop.ports.inbound).await, None, "in plain text");
+    assert_eq!(told_by(shop.ports.inbound).await, None, "in plain text");
     let metrics = shop.metrics();
     let plain = [("connection_security_policy", "none"), ("source_principal", "unknown")];
     assert_eq!(metrics.sum("istio_requests_total", &plain), 1.0, "{}", metrics.text);

@@ -50,6 +50,7 @@ mod matching;
 mod memory;
 mod mirror;
 mod mtls;
+mod mtls_envoy;
 mod mtls_matrix;
 mod peers;
 mod prometheus;

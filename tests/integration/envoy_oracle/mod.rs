@@ -7,7 +7,7 @@
 
 mod configuration;
 mod differences;
-mod envoy;
+pub mod envoy;
 mod observation;
 mod pair;
 mod random;

@@ -9,7 +9,7 @@ use sidle_test_support::{
     grpc::GrpcStream,
     peers::root,
     ports,
-    sidle::Sidle,
+    sidle::{self, Sidle},
     websocket::WebSocket,
 };
 use std::{
@@ -187,6 +187,48 @@ async fn grpc() {
         assert_eq!(stream.finish().await.unwrap(), "\"0\"");
         assert_eq!(upstream.last().path, method);
     }
+}
+
+#[tokio::test]
+async fn authorization() {
+    let example = run("authorization", "app=library", "-");
+    let mut client = Client::http1(example.sidle.ports.inbound).await;
+    let ask = |method, path| request(method, "library.shop", path);
+    for (ask, status) in [
+        (ask("GET", "/books"), 200),
+        (ask("POST", "/books"), 403),
+        (ask("POST", "/books").header("x-role", "editor"), 200),
+        (ask("GET", "/internal;x=1/books"), 403),
+    ] {
+        assert_eq!(client.ask(ask).await.status, status);
+    }
+    assert_eq!(
+        example.sidle.metrics().sum("sidle_authorizations_total", &[("result", "dry_run_denied")]),
+        4.0
+    );
+}
+
+#[test]
+fn the_table_of_authorization_is_as_expected() {
+    let folder = root().join("config-examples/authorization");
+    let simulate = |table: &std::path::Path, labels: &str| {
+        let mut command = sidle::command();
+        command.args(["authz", "simulate", "--labels", labels, "-c"]).arg(&folder);
+        command.arg("-f").arg(table).output().unwrap()
+    };
+    let table = folder.join("requests.cases");
+    let output = simulate(&table, "app=library");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.ends_with("10 requests, 0 not as expected\n"), "{text}");
+    // For another workload there are no policies, so what should be refused passes.
+    let output = simulate(&table, "app=other");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.code() == Some(1) && text.contains("WRONG"), "{text}");
+    let broken = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(broken.path(), "- urll: http://a/\n").unwrap();
+    let output = simulate(broken.path(), "app=library");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && told.contains(":1:3: error[SDL0101]"), "{told}");
 }
 
 #[tokio::test]

@@ -28,8 +28,19 @@ pub struct PolicyReport<'a> {
 pub struct RuleReport<'a> {
     /// As it is.
     pub rule: &'a AuthorizationRule,
-    /// The conditions because of which it does not hold, with what was found: one of each alternative. Empty: it holds.
-    pub failed: Vec<(&'a Condition, Option<String>)>,
+    /// The conditions because of which it does not hold: one of each alternative. Empty: it holds.
+    pub failed: Vec<Failure<'a>>,
+}
+
+/// A condition that does not hold.
+#[derive(Debug)]
+pub struct Failure<'a> {
+    /// As it is.
+    pub condition: &'a Condition,
+    /// `one of a, b`.
+    pub wanted: String,
+    /// What its values were compared with.
+    pub found: Option<String>,
 }
 
 /// When a policy counts.
@@ -74,8 +85,12 @@ fn rules<'a, F: Facts>(policy: &'a AuthorizationPolicy, view: &View<'_, F>) -> V
         Stage::Custom | Stage::Audit | Stage::Deny => Lean::Any,
     };
     let report = |rule: &'a Arc<AuthorizationRule>| {
-        let failed = failures(rule, view, lean).into_iter();
-        RuleReport { rule, failed: failed.map(|condition| (condition, found(condition, view))).collect() }
+        let failed = failures(rule, view, lean).into_iter().map(|condition| Failure {
+            condition,
+            wanted: wanted(condition),
+            found: found(condition, view),
+        });
+        RuleReport { rule, failed: failed.collect() }
     };
     policy.rules.iter().map(report).collect()
 }
@@ -124,4 +139,46 @@ fn found<F: Facts>(condition: &Condition, view: &View<'_, F>) -> Option<String> 
             list(&values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>())
         }
     }
+}
+
+/// What a condition asks for.
+fn wanted(condition: &Condition) -> String {
+    let values = match &condition.test {
+        Test::Principal(patterns)
+        | Test::TrustDomain(patterns)
+        | Test::ServerName(patterns)
+        | Test::Claim(_, patterns)
+        | Test::Host(patterns)
+        | Test::Method(patterns)
+        | Test::Header(_, patterns) => listed(patterns),
+        Test::Namespace(globs) => listed(globs.iter().map(|glob| glob.as_str())),
+        Test::ServiceAccount(accounts) => listed(accounts),
+        Test::SourceIp(networks) | Test::RemoteIp(networks) | Test::DestinationIp(networks) => {
+            listed(networks)
+        }
+        Test::Port(ports) => listed(ports),
+        Test::RequestPrincipal(pairs) => {
+            listed(pairs.iter().map(|(issuer, subject)| format!("{issuer}/{subject}")))
+        }
+        Test::Path(patterns) => listed(patterns),
+    };
+    let one = !values.contains(", ");
+    match (condition.negated, one) {
+        (false, true) => values,
+        (false, false) => format!("one of {values}"),
+        (true, true) => format!("not {values}"),
+        (true, false) => format!("none of {values}"),
+    }
+}
+
+/// The first few: a list may have thousands.
+fn listed<T: std::fmt::Display>(values: impl IntoIterator<Item = T>) -> String {
+    const SHOWN: usize = 8;
+    let mut values = values.into_iter();
+    let mut texts: Vec<_> = values.by_ref().take(SHOWN).map(|value| value.to_string()).collect();
+    let more = values.count();
+    if more > 0 {
+        texts.push(format!("{more} more"));
+    }
+    texts.join(", ")
 }

@@ -24,5 +24,5 @@ mod subject;
 mod text;
 
 pub use authorizer::{Authorizer, Custom, Decision, Verdict};
-pub use explain::{Explanation, PolicyReport, RuleReport, Stage};
+pub use explain::{Explanation, Failure, PolicyReport, RuleReport, Stage};
 pub use facts::Facts;

@@ -6,6 +6,7 @@
 //! Read: `load` (the line) -> `source` (paths -> text) -> `yaml` (text -> positioned tree) -> `manifest` (tree -> `istio`,
 //! `kubernetes`, `sidle`) -> `check` (rules between fields) -> `lower` (types -> `ir`).
 
+mod cases;
 pub mod check;
 pub mod config;
 pub mod diagnostic;
@@ -20,6 +21,7 @@ pub mod sidle;
 pub mod source;
 pub mod yaml;
 
+pub use cases::authorization_cases;
 pub use config::{Config, Metadata, Resource, Step, age_order};
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use duration::Duration;

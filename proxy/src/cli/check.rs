@@ -10,10 +10,11 @@ use super::{
 };
 use serde::Serialize;
 use sidle_model::{
-    Loaded,
+    Config, Loaded,
     diagnostic::{self, Diagnostic, Severity},
     ir::{Ir, Node},
     load,
+    source::Text,
 };
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
@@ -81,14 +82,24 @@ fn counted(count: usize, what: &str) -> String {
 
 /// The IR of `paths`, for commands that need one; prints the errors on standard error when there is none.
 pub fn load_or_report(paths: &[PathBuf], node: &Node) -> Result<Ir, CliError> {
-    let Loaded { texts, ir, mut diagnostics, .. } = load(paths, node);
-    if let Some(ir) = ir {
-        return Ok(ir);
+    resources_or_report(paths, node).map(|(ir, _)| ir)
+}
+
+/// As [`load_or_report`], with the resources that it was made of.
+pub fn resources_or_report(paths: &[PathBuf], node: &Node) -> Result<(Ir, Config), CliError> {
+    let Loaded { texts, ir, diagnostics, config, .. } = load(paths, node);
+    match ir {
+        Some(ir) => Ok((ir, config)),
+        None => Err(refused("the configuration", diagnostics, &texts)),
     }
+}
+
+/// Prints the errors on standard error.
+pub fn refused(what: &str, mut diagnostics: Vec<Diagnostic>, texts: &[Text]) -> CliError {
     diagnostics.retain(Diagnostic::is_error);
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    eprint!("{}", diagnostic::render_all(&diagnostics, &texts, color));
-    Err(CliError::Failed(format!("the configuration has {}", counted(diagnostics.len(), "error"))))
+    eprint!("{}", diagnostic::render_all(&diagnostics, texts, color));
+    CliError::Failed(format!("{what} has {}", counted(diagnostics.len(), "error")))
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@
 
 mod admin;
 mod certs;
+mod authz;
 mod check;
+mod client;
 mod completions;
 mod demo;
 mod explain;
@@ -50,6 +52,9 @@ enum Command {
     Check(check::CheckArgs),
     /// Say which route a request takes, and why not the others
     Explain(explain::ExplainArgs),
+    /// Ask authorization policies without running anything
+    #[command(subcommand)]
+    Authz(authz::AuthzCommand),
     /// Write the configuration for another proxy
     #[command(subcommand)]
     Export(export::ExportCommand),
@@ -107,6 +112,7 @@ impl Command {
             Command::Run(args) => run::run(args),
             Command::Check(args) => check::run(&args, terminal),
             Command::Explain(args) => explain::run(args, terminal),
+            Command::Authz(command) => authz::run(command, terminal),
             Command::Export(command) => export::run(command),
             Command::Routes(args) => inspect::routes(&args, terminal),
             Command::Clusters(args) => inspect::clusters(&args, terminal),
@@ -140,6 +146,8 @@ mod tests {
             "sidle check -",
             "sidle explain -c a b GET http://x/ -H k:v --listener inbound",
             "sidle explain -c a POST http://x/ --namespace shop -o json",
+            "sidle explain -c a --listener inbound --principal td/ns/a/sa/b --claim iss=me GET http://x/",
+            "sidle authz simulate -c a b -f requests.yaml --labels app=web",
             "sidle export envoy -c a -o out.json",
             "sidle routes --admin 127.0.0.1:15000 -o json",
             "sidle clusters --no-color",

@@ -50,10 +50,11 @@ mod tests;
 use crate::{
     config::{Config, Resource},
     diagnostic::Diagnostic,
-    ir::{Direction, Ir, ListenAddress, Listener, Node, RetryPolicy, RouteConfiguration},
+    ir::{Direction, Ir, ListenAddress, Listener, Node, PathNormalization, RetryPolicy, RouteConfiguration},
     sidle::Proxy,
 };
 pub(crate) use extension_providers::status_code;
+pub use authorization::Policies;
 pub use memo::Memo;
 
 use destination_rules::DestinationRules;
@@ -72,6 +73,13 @@ pub struct Lowered {
     pub ir: Ir,
     /// What was dropped or ignored on the way; never an error.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The authorization policies that hold for one proxy, and how it normalises the paths that they ask about.
+pub fn authorization_policies(config: &Config, node: &Node) -> (Policies, PathNormalization) {
+    let (proxy, node) = settled(config, node);
+    let proxy = proxy.map(|proxy| &*proxy.spec);
+    (authorization::of_node(config, &node, proxy), settings::path_normalization(proxy))
 }
 
 /// Makes the IR of one proxy.

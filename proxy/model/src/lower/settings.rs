@@ -62,9 +62,8 @@ pub(super) fn apply_http(proxy: Option<&Proxy>, listeners: &mut [Listener]) {
             http.options.trusted_hops =
                 topology.and_then(|topology| topology.num_trusted_proxies).unwrap_or(0);
             http.options.client_cert = client_cert(listener.direction, topology);
+            http.options.normalization = path_normalization(proxy);
             let Some(proxy) = proxy else { continue };
-            http.options.normalization =
-                proxy.path_normalization.as_ref().map_or_else(Default::default, normalization);
             http.options.accept_http_10 = proxy.accept_http10.unwrap_or(false);
             if let Some(headers) = &proxy.proxy_headers {
                 apply_headers(headers, http);
@@ -98,6 +97,11 @@ fn client_cert(direction: Direction, topology: Option<&GatewayTopology>) -> Forw
             ForwardClientCert::AlwaysForwardOnly
         }
     }
+}
+
+/// How far paths are normalised.
+pub(super) fn path_normalization(proxy: Option<&Proxy>) -> PathNormalization {
+    proxy.and_then(|proxy| proxy.path_normalization.as_ref()).map_or_else(Default::default, normalization)
 }
 
 fn normalization(given: &sidle::PathNormalization) -> PathNormalization {

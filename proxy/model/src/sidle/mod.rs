@@ -1,12 +1,16 @@
 //! Sidle's own kinds, under `sidle.dev/v1`: only what Istio has no kind for.
 //!
-//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`].
+//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`]; [`AuthorizationCase`]s, which are no manifests.
 //! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
 //! Not here: the defaults themselves (`crate::ir::Settings`).
 
+mod authorization_case;
 mod extension_provider;
 mod identity;
+#[cfg(test)]
+mod tests;
 
+pub use authorization_case::{AuthorizationCase, Expected};
 pub use extension_provider::{Asked, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, RequestBodyInCheck};
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
 
@@ -251,6 +255,3 @@ pub enum AccessLogEncoding {
     /// An object.
     Json,
 }
-
-#[cfg(test)]
-mod tests;

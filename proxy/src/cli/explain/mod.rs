@@ -2,8 +2,9 @@
 //!
 //! In:  configuration files, a request.   Out: a [`report::Report`] as text or JSON; success if somebody takes the request.
 //! Invariants: the answer comes from the tables that the proxy routes by.
-//! Read: [`run`] -> `place` (listener) -> `report` (rules) -> `outcome` (action) -> `print`.
+//! Read: [`run`] -> `place` (listener) -> `authorization` (who may) -> `report` (rules) -> `outcome` (action) -> `print`.
 
+mod authorization;
 mod outcome;
 mod place;
 mod print;
@@ -12,11 +13,12 @@ mod request;
 
 use super::{
     CliError, check,
+    client::ClientArgs,
     node::{NodeArgs, config_paths, environment},
     output::{self, Format, Terminal},
 };
 use report::Report;
-use request::Request;
+pub use request::Request;
 use std::{path::PathBuf, process::ExitCode};
 
 /// Arguments of `sidle explain`.
@@ -34,6 +36,8 @@ pub struct ExplainArgs {
     /// A header of the request: `-H 'end-user: jason'`
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+    #[command(flatten)]
+    client: ClientArgs,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -48,7 +52,8 @@ pub fn run(args: ExplainArgs, terminal: Terminal) -> Result<ExitCode, CliError> 
     let request = Request::parse(&method, &url, &args.headers)?;
     let paths = config_paths(config, &environment)?;
     let ir = check::load_or_report(&paths, &args.node.node(&environment)?)?;
-    let report = Report::new(&ir, place::listener(&ir, &args.listener, &request)?, &request);
+    let listener = place::listener(&ir, &args.listener, &request)?;
+    let report = Report::new(&ir, listener, &request, &args.client.client()?);
     match args.output {
         Format::Table => output::print(&print::text(&report, terminal))?,
         Format::Json => output::print_json(&report)?,

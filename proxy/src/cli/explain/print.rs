@@ -4,6 +4,7 @@
 
 use super::{
     super::output::{Style, Terminal},
+    authorization::{Authorization, Condition},
     outcome::{Destination, Forwarded, Outcome},
     report::{Report, Rule, RuleVerdict},
 };
@@ -13,6 +14,9 @@ use std::fmt::Write as _;
 pub fn text(report: &Report, terminal: Terminal) -> String {
     let mut page = Page { text: String::new(), terminal };
     page.head(report);
+    if let Some(authorization) = &report.authorization {
+        page.authorization(authorization);
+    }
     page.rules(&report.rules);
     page.outcome(&report.outcome);
     page.text
@@ -55,6 +59,26 @@ impl Page {
             }
             if !host.others.is_empty() {
                 self.fact("", &format!("less specific: {}", host.others.join(", ")));
+            }
+        }
+    }
+
+    fn authorization(&mut self, authorization: &Authorization) {
+        for policy in &authorization.policies {
+            let dry_run = if policy.dry_run { ", only tried" } else { "" };
+            self.line("");
+            self.line(&format!("{} {}{dry_run}  {}", policy.action, policy.name, policy.origin));
+            if policy.rules.is_empty() {
+                self.line(&self.terminal.paint(Style::Faint, "   has no rules, so that none holds"));
+            }
+            for (at, rule) in policy.rules.iter().enumerate() {
+                let (style, mark) = if rule.holds { (Style::Good, "yes") } else { (Style::Bad, "no ") };
+                let mark = self.terminal.paint(style, mark);
+                self.line(&format!("{at:>3}  {mark}  {}", rule.origin));
+                for Condition { field, origin, wanted, found } in &rule.failed {
+                    let found = found.as_ref().map_or("nothing".to_owned(), |found| format!("{found:?}"));
+                    self.line(&format!("          {origin}  {field}: wanted {wanted}, found {found}"));
+                }
             }
         }
     }

@@ -3,7 +3,8 @@
 //! In:  the IR, a listener, a request.   Out: a [`Report`].
 //! Not here: the choice itself (`sidle-routing`).
 
-use super::{outcome::Outcome, place, request::Request};
+use super::{authorization::Authorization, outcome::Outcome, place, request::Request};
+use crate::cli::client::Client;
 use serde::Serialize;
 use sidle_model::ir::{Direction, Ir, Listener, NetworkFilter};
 use sidle_routing::{Explanation, RouteTable, Verdict};
@@ -23,6 +24,9 @@ pub struct Report {
     pub address: String,
     /// The filter chain; `None`: the connection is closed.
     pub filter_chain: Option<String>,
+    /// What authorization policies make of it; `None`: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Authorization>,
     /// The route table; `None`: it is not HTTP.
     pub route_configuration: Option<String>,
     /// The virtual host; `None`: none covers the request's host.
@@ -90,8 +94,8 @@ pub struct Difference {
 }
 
 impl Report {
-    /// Explains what `listener` does with `request`.
-    pub fn new(ir: &Ir, listener: &Listener, request: &Request) -> Report {
+    /// Explains what `listener` does with `request` of `client`.
+    pub fn new(ir: &Ir, listener: &Listener, request: &Request, client: &Client) -> Report {
         let mut notes = Vec::new();
         let tunnel;
         let request = if listener.direction == Direction::Outbound && request.scheme == "https" {
@@ -109,6 +113,7 @@ impl Report {
             listener: listener.name.to_string(),
             address: listener.address.to_string(),
             filter_chain: chain.map(|chain| chain.name.to_string()),
+            authorization: None,
             route_configuration: None,
             virtual_host: None,
             rules: Vec::new(),
@@ -116,7 +121,11 @@ impl Report {
         };
         match chain.map(|chain| &chain.filter) {
             None => {}
-            Some(NetworkFilter::Tcp(proxy)) => report.outcome = Outcome::tcp(ir, proxy),
+            Some(NetworkFilter::Tcp(proxy)) => {
+                report.outcome = Outcome::tcp(ir, proxy);
+                let authorize = |given| Authorization::of_bytes(given, listener, client);
+                report.judge(proxy.authorization.as_ref().map(authorize));
+            }
             Some(NetworkFilter::Http(manager)) => {
                 report.route_configuration = Some(manager.route_configuration.to_string());
                 match request.admitted(&manager.options) {
@@ -125,12 +134,25 @@ impl Report {
                             report.notes.push(format!("routed as {}", admitted.target()));
                         }
                         report.explain_http(ir, &manager.route_configuration, listener, &admitted);
+                        let authorize = |given| {
+                            Authorization::of_request(given, listener, client, &admitted, &report.outcome)
+                        };
+                        report.judge(manager.admission.authorization.as_ref().map(authorize));
                     }
                     Err(reason) => report.outcome = Outcome::Refused { status: 400, reason },
                 }
             }
         }
         report
+    }
+
+    /// What may not be done goes nowhere.
+    fn judge(&mut self, authorization: Option<Authorization>) {
+        if let Some(refusal) = authorization.as_ref().and_then(Authorization::refusal) {
+            self.rules.clear();
+            self.outcome = refusal;
+        }
+        self.authorization = authorization;
     }
 
     fn explain_http(&mut self, ir: &Ir, table: &str, listener: &Listener, request: &Request) {

@@ -70,7 +70,7 @@ fn explain(line: &str, headers: &[&str]) -> Report {
     let (method, url) = line.split_once(' ').unwrap();
     let headers: Vec<String> = headers.iter().map(|header| header.to_string()).collect();
     let request = Request::parse(method, url, &headers).unwrap();
-    Report::new(&ir, place::listener(&ir, "outbound", &request).unwrap(), &request)
+    Report::new(&ir, place::listener(&ir, "outbound", &request).unwrap(), &request, &Default::default())
 }
 
 fn text(report: &Report) -> String {
@@ -143,7 +143,8 @@ fn the_path_is_judged_in_the_form_that_the_proxy_gives_it() {
                    pathNormalization: { normalization: MERGE_SLASHES }\n---\n";
     let ir = ir(&format!("{merging}{SHOP}"));
     let request = Request::parse("GET", "http://reviews.shop/x/..//teapot?a//b", &[]).unwrap();
-    let report = Report::new(&ir, place::listener(&ir, "outbound", &request).unwrap(), &request);
+    let report =
+        Report::new(&ir, place::listener(&ir, "outbound", &request).unwrap(), &request, &Default::default());
     assert!(matches!(report.outcome, Outcome::Direct { status: 418, .. }), "{:?}", report.outcome);
     assert_eq!(report.notes, ["routed as /teapot?a//b"]);
 }

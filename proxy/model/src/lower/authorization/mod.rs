@@ -11,15 +11,16 @@
 pub(crate) mod attribute;
 mod trust_domain;
 
-use super::{Mesh, Plan, extension_providers, notes::Notes, registry::selects, routes::Routes};
+use super::{Plan, extension_providers, notes::Notes, registry::selects, routes::Routes};
 use crate::{
-    config::{Resource, Step},
+    config::{Config, Resource, Step},
     diagnostic::codes,
     ir::{
         self, Authorization, AuthorizationPolicy, AuthorizationRule, Clause, Condition, Direction, ExtAuthz,
-        FilterChain, Listener, NetworkFilter, WorkloadPort,
+        FilterChain, Listener, NetworkFilter, Node, WorkloadPort,
     },
     istio::{self, AuthorizationAction},
+    sidle::Proxy,
 };
 use attribute::Attribute;
 use std::{collections::BTreeSet, sync::Arc};
@@ -27,23 +28,47 @@ use trust_domain::TrustDomains;
 
 type Source = Resource<istio::AuthorizationPolicy>;
 
+/// The policies of one node.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    /// Where HTTP is served.
+    pub of_http: Arc<Vec<AuthorizationPolicy>>,
+    /// Where bytes are.
+    pub of_bytes: Arc<Vec<AuthorizationPolicy>>,
+}
+
+/// The policies that hold for a node.
+pub(super) fn of_node(config: &Config, node: &Node, proxy: Option<&Proxy>) -> Policies {
+    lowered(node, proxy, &holding(config, node, &mut Notes::default()))
+}
+
+/// Those that hold, in the order in which they are asked.
+fn holding<'a>(config: &'a Config, node: &Node, notes: &mut Notes) -> Vec<&'a Source> {
+    let mut holding: Vec<_> =
+        config.authorization_policies.iter().filter(|policy| holds(node, policy, notes)).collect();
+    holding.sort_by_cached_key(|policy| {
+        let metadata = &policy.metadata;
+        (metadata.namespace != node.root_namespace, metadata.namespace.clone(), metadata.name.clone())
+    });
+    holding
+}
+
+fn lowered(node: &Node, proxy: Option<&Proxy>, holding: &[&Source]) -> Policies {
+    let domains = TrustDomains::of(proxy);
+    let of_http: Vec<_> = holding.iter().map(|policy| lower(node, policy, &domains)).collect();
+    let of_bytes = Arc::new(of_http.iter().map(for_bytes).collect());
+    Policies { of_http: Arc::new(of_http), of_bytes }
+}
+
 /// Puts what holds for the node on its listeners.
 pub(super) fn apply(routes: &mut Routes<'_>, plan: &mut Plan) {
-    let (mesh, notes) = (routes.mesh, &mut routes.notes);
-    let domains = TrustDomains::of(mesh.proxy.map(|proxy| &*proxy.spec));
-    let holding = mesh.config.authorization_policies.iter().filter(|policy| holds(mesh, policy, notes));
-    let mut holding: Vec<&Source> = holding.collect();
+    let mesh = routes.mesh;
+    let holding = holding(mesh.config, &mesh.node, &mut routes.notes);
     if holding.is_empty() {
         return;
     }
-    let key = |policy: &Source| {
-        let metadata = &policy.metadata;
-        (metadata.namespace != mesh.node.root_namespace, metadata.namespace.clone(), metadata.name.clone())
-    };
-    holding.sort_by_cached_key(|policy| key(policy));
-    let of_http: Vec<_> = holding.iter().map(|policy| lower(mesh, policy, &domains)).collect();
-    let of_bytes = Arc::new(of_http.iter().map(for_bytes).collect::<Vec<_>>());
-    let (of_http, ports) = (Arc::new(of_http), &plan.inbound_ports);
+    let Policies { of_http, of_bytes } = lowered(&mesh.node, mesh.proxy.map(|proxy| &*proxy.spec), &holding);
+    let ports = &plan.inbound_ports;
     let providers = providers(routes, &holding);
     let mut bytes_served = false;
     for listener in plan.listeners.iter_mut().filter(|listener| listener.direction != Direction::Outbound) {
@@ -101,8 +126,7 @@ fn chains(listener: &mut Listener) -> impl Iterator<Item = &mut FilterChain> {
 /// Label of proxies that a Gateway of the Gateway API made.
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
-fn holds(mesh: &Mesh<'_>, policy: &Source, notes: &mut Notes) -> bool {
-    let node = &mesh.node;
+fn holds(node: &Node, policy: &Source, notes: &mut Notes) -> bool {
     let namespace = &policy.metadata.namespace;
     if *namespace != node.root_namespace && *namespace != node.namespace {
         return false;
@@ -124,7 +148,7 @@ fn holds(mesh: &Mesh<'_>, policy: &Source, notes: &mut Notes) -> bool {
     own
 }
 
-fn lower(mesh: &Mesh<'_>, policy: &Source, domains: &TrustDomains) -> AuthorizationPolicy {
+fn lower(node: &Node, policy: &Source, domains: &TrustDomains) -> AuthorizationPolicy {
     let title: Arc<str> = policy.title().into();
     let metadata = &policy.metadata;
     let action = match policy.spec.action {
@@ -140,7 +164,7 @@ fn lower(mesh: &Mesh<'_>, policy: &Source, domains: &TrustDomains) -> Authorizat
     AuthorizationPolicy {
         namespace: metadata.namespace.as_str().into(),
         name: metadata.name.as_str().into(),
-        root: metadata.namespace == mesh.node.root_namespace,
+        root: metadata.namespace == node.root_namespace,
         action,
         dry_run: is_dry_run(policy),
         rules: (0..policy.spec.rules.len()).map(|at| Arc::new(lowering.rule(at))).collect(),

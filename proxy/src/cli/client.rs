@@ -1,0 +1,170 @@
+//! Who asks, as `sidle explain` and `sidle authz simulate` are told: what authorization policies may look at beside the request.
+//!
+//! In:  flags, or a row of a table.   Out: [`Facts`].
+//! Not here: the decision (`sidle-authz`).
+
+use super::{CliError, explain::Request};
+use serde_json::{Map, Value};
+use sidle_authz::Facts;
+use sidle_model::sidle::AuthorizationCase;
+use std::net::IpAddr;
+
+/// Flags that say who asks.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ClientArgs {
+    /// Who the client proved to be: TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT
+    #[arg(long, value_name = "PRINCIPAL", help_heading = "Client")]
+    principal: Option<String>,
+    /// Address of the other end of the connection
+    #[arg(long, value_name = "IP", help_heading = "Client")]
+    source_ip: Option<IpAddr>,
+    /// Address of the client, behind those in front [default: the source's]
+    #[arg(long, value_name = "IP", help_heading = "Client")]
+    remote_ip: Option<IpAddr>,
+    /// Port of the workload, where the listener does not tell
+    #[arg(long, value_name = "PORT", help_heading = "Client")]
+    port: Option<u16>,
+    /// Claim of the client's token; lists and objects as JSON: --claim iss=me --claim 'groups=["a"]'
+    #[arg(long = "claim", value_name = "NAME=VALUE", help_heading = "Client")]
+    claims: Vec<String>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    principal: Option<String>,
+    source_ip: Option<IpAddr>,
+    remote_ip: Option<IpAddr>,
+    destination_ip: Option<IpAddr>,
+    /// Of the workload.
+    pub port: Option<u16>,
+    server_name: Option<String>,
+    claims: Option<Map<String, Value>>,
+}
+
+impl ClientArgs {
+    /// Who the flags describe.
+    ///
+    /// # Errors
+    /// A usage error that names the flag.
+    pub fn client(self) -> Result<Client, CliError> {
+        let mut claims = Map::new();
+        for claim in &self.claims {
+            let pair = claim.split_once('=').filter(|(name, _)| !name.is_empty());
+            let (name, value) =
+                pair.ok_or_else(|| CliError::Usage(format!("--claim {claim}: expected NAME=VALUE")))?;
+            claims.insert(name.to_owned(), claim_value(value));
+        }
+        Ok(Client {
+            principal: self.principal.map(|principal| without_scheme(&principal)),
+            source_ip: self.source_ip,
+            remote_ip: self.remote_ip.or(self.source_ip),
+            destination_ip: None,
+            port: self.port,
+            server_name: None,
+            claims: (!claims.is_empty()).then_some(claims),
+        })
+    }
+}
+
+/// Lists, objects, numbers and booleans are JSON; all else is text.
+fn claim_value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+fn without_scheme(principal: &str) -> String {
+    principal.strip_prefix("spiffe://").unwrap_or(principal).to_owned()
+}
+
+impl Client {
+    /// Who a row describes.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of(case: &AuthorizationCase) -> Result<Client, String> {
+        let address = |field: &str, text: &Option<String>| {
+            let parse =
+                |text: &String| text.parse().map_err(|_| format!("{field}: `{text}` is not an address"));
+            text.as_ref().map(parse).transpose()
+        };
+        let source_ip = address("sourceIp", &case.source_ip)?;
+        Ok(Client {
+            principal: case.principal.as_deref().map(without_scheme),
+            source_ip,
+            remote_ip: address("remoteIp", &case.remote_ip)?.or(source_ip),
+            destination_ip: address("destinationIp", &case.destination_ip)?,
+            port: case.port,
+            server_name: case.sni.clone(),
+            claims: case.claims.clone().map(|claims| claims.into_iter().collect()),
+        })
+    }
+
+    /// What is known when the client asks for `request`, or when it only connects.
+    pub fn asking<'a>(&'a self, request: Option<&'a Request>) -> Asking<'a> {
+        Asking { client: self, request, port: self.port }
+    }
+}
+
+/// A client and what it asks for.
+pub struct Asking<'a> {
+    client: &'a Client,
+    request: Option<&'a Request>,
+    /// Of the workload.
+    pub port: Option<u16>,
+}
+
+impl Facts for Asking<'_> {
+    type Request = Request;
+
+    fn request(&self) -> Option<&Request> {
+        self.request
+    }
+
+    fn principal(&self) -> Option<&str> {
+        self.client.principal.as_deref()
+    }
+
+    fn source_ip(&self) -> Option<IpAddr> {
+        self.client.source_ip
+    }
+
+    fn remote_ip(&self) -> Option<IpAddr> {
+        self.client.remote_ip
+    }
+
+    fn destination_ip(&self) -> Option<IpAddr> {
+        self.client.destination_ip
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    fn server_name(&self) -> Option<&str> {
+        self.client.server_name.as_deref()
+    }
+
+    fn claims(&self) -> Option<&Map<String, Value>> {
+        self.client.claims.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_make_a_client() {
+        let claims = ["iss=me", "groups=[\"a\"]", "level=5", "eq=a=b"].map(str::to_owned).to_vec();
+        let principal = Some("spiffe://td/ns/a/sa/b".to_owned());
+        let args = ClientArgs { principal, claims, source_ip: "10.0.0.1".parse().ok(), ..Default::default() };
+        let client = args.client().unwrap();
+        let asking = client.asking(None);
+        assert_eq!((asking.principal(), asking.remote_ip()), (Some("td/ns/a/sa/b"), "10.0.0.1".parse().ok()));
+        let claims = serde_json::json!({"iss": "me", "groups": ["a"], "level": 5, "eq": "a=b"});
+        assert_eq!(asking.claims(), claims.as_object());
+        let wrong = ClientArgs { claims: vec!["x".into()], ..Default::default() };
+        assert!(matches!(wrong.client(), Err(CliError::Usage(_))));
+        assert!(Client::default().asking(None).claims().is_none());
+    }
+}

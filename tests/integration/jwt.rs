@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sidle_test_support::{
     client::{Answer, Client, request},
-    echo::Echo,
+    echo::{self, Echo},
     issuer::{Issuer, LIBRARIES, key_set, seconds_from_now},
     sidle::Sidle,
     wait,
@@ -149,4 +149,72 @@ async fn no_token_passes_and_a_bad_one_is_refused_in_envoys_words() {
     let answer = Client::http2(sidle.ports.inbound).await.ask(grpc).await;
     assert_eq!((answer.status.as_u16(), answer.header("grpc-status")), (200, "16"));
     assert_eq!(answer.header("grpc-message"), "Jwt is expired");
+}
+
+/// An issuer's web server; its keys may be changed.
+struct KeyServer {
+    server: Echo,
+    keys: std::sync::Arc<std::sync::Mutex<String>>,
+}
+
+impl KeyServer {
+    fn start(keys: &[Value]) -> Self {
+        let keys = std::sync::Arc::new(std::sync::Mutex::new(key_set(keys)));
+        let server = Echo::start("issuer");
+        let shown = keys.clone();
+        server.answer(move |_| {
+            let body = shown.lock().unwrap().clone().into();
+            Some(echo::Answer { body, ..echo::Answer::default() })
+        });
+        KeyServer { server, keys }
+    }
+
+    fn uri(&self) -> String {
+        format!("http://127.0.0.1:{}/keys", self.server.port())
+    }
+
+    fn change(&self, keys: &[Value]) {
+        *self.keys.lock().unwrap() = key_set(keys);
+    }
+}
+
+const LOOPBACK: &str = "  jwks: { allowPrivate: true }\n";
+
+/// Until the first keys are there.
+async fn status_of(sidle: &Sidle, token: &str, wanted: u16) {
+    wait::eventually("the status of a token", || async {
+        (bearer(sidle, token).await.status == wanted).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn keys_are_fetched_and_a_new_one_is_found_by_the_first_token_that_names_it() {
+    let Some(stage) = Stage::new() else { return };
+    let old = stage.issuer.key("old", "Ed25519");
+    let server = KeyServer::start(std::slice::from_ref(&old));
+    let sidle = stage.run_with(&[json!({"issuer": ISSUER, "jwksUri": server.uri()})], LOOPBACK);
+    let token = |key: &str, algorithm: &str| stage.issuer.token("joserfc", key, algorithm, &claims());
+    status_of(&sidle, &token("old", "EdDSA"), 200).await;
+    assert_eq!(server.server.requests(), 1);
+
+    let new = stage.issuer.key("new", "P-256");
+    server.change(&[old, new.clone()]);
+    assert_eq!(
+        bearer(&sidle, &token("new", "ES256")).await.status,
+        200,
+        "the first that names it is believed"
+    );
+    assert_eq!(server.server.requests(), 2);
+
+    // Names that nobody has cost no further fetch for a while.
+    stage.issuer.key("nobody", "P-256");
+    for _ in 0..20 {
+        let answer = bearer(&sidle, &token("nobody", "ES256")).await;
+        assert_eq!(answer.text(), "Jwks doesn't have key to match kid or alg from Jwt");
+    }
+    assert_eq!(server.server.requests(), 2);
+    let metrics = sidle.metrics();
+    assert_eq!(metrics.sum("sidle_jwks_fetches_total", &[("result", "success")]), 2.0, "{}", metrics.text);
+    assert_eq!(metrics.sum("sidle_jwt_tokens_total", &[("result", "refused")]), 20.0, "{}", metrics.text);
 }

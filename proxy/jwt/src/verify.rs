@@ -82,17 +82,11 @@ impl Token<'_> {
         Ok(())
     }
 
-    /// Believes it if it says what is expected and a key of the issuer signed it.
+    /// Whether a key of the issuer signed it.
     ///
     /// # Errors
-    /// Why it is not believed.
-    pub fn verify(self, expected: &Expected, keys: &KeySet, now: u64) -> Result<VerifiedToken, Refusal> {
-        self.check(expected, now)?;
-        self.check_signature(keys)?;
-        Ok(self.believed(expected))
-    }
-
-    fn check_signature(&self, keys: &KeySet) -> Result<(), Refusal> {
+    /// No key fits, or none that fits signed it.
+    pub fn check_signature(&self, keys: &KeySet) -> Result<(), Refusal> {
         let mut fitting = keys.fitting(self.algorithm, self.key_id()).peekable();
         if fitting.peek().is_none() {
             return Err(Refusal::NoKey);
@@ -103,7 +97,18 @@ impl Token<'_> {
         }
     }
 
-    fn believed(self, expected: &Expected) -> VerifiedToken {
+    /// Believes it if it says what is expected and a key of the issuer signed it.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn verify(self, expected: &Expected, keys: &KeySet, now: u64) -> Result<VerifiedToken, Refusal> {
+        self.check(expected, now)?;
+        self.check_signature(keys)?;
+        Ok(self.believed(expected))
+    }
+
+    /// What it says, for one who has checked it and its signature.
+    pub fn believed(self, expected: &Expected) -> VerifiedToken {
         let mut claims = self.claims.all;
         for name in &expected.space_delimited {
             if let Some(value) = claims.get_mut(&**name)

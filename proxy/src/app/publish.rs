@@ -5,6 +5,7 @@
 use super::state::AppState;
 use crate::{
     config::{self, AttemptResult, ConfigStatus, ConfigVersion, Publish, Snapshot},
+    jwks,
     listener::{BoundSocket, bind},
     upstream::{Cluster, dns::Dns},
     worker::{Command, Shared, Worker},
@@ -72,6 +73,9 @@ impl Publisher {
         running.shared.snapshot.store(snapshot);
         for cluster in built.to_resolve {
             let _ = self.to_resolve.send(cluster);
+        }
+        for source in built.to_fetch {
+            tokio::spawn(jwks::follow(Arc::downgrade(&source), self.dns.clone()));
         }
         let gone: Vec<_> = (running.listeners.iter())
             .filter(|(name, address)| wanted.get(*name) != Some(address))

@@ -6,8 +6,8 @@
 //! Read: `Command`, then the file of the command.
 
 mod admin;
-mod certs;
 mod authz;
+mod certs;
 mod check;
 mod client;
 mod completions;

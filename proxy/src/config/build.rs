@@ -10,11 +10,13 @@ use super::snapshot::{
 use crate::{
     codec::Authority,
     exchange::Wanted,
+    jwks,
     policy::{
         RoutePolicy,
         authorization::{Guard, Guards},
         gate::Gate,
         headers::HeaderRules,
+        jwt::TokenGates,
     },
     upstream::Cluster,
 };
@@ -59,6 +61,8 @@ pub struct Built {
     pub endpoint_updates: Vec<(Arc<Cluster>, Vec<EndpointSpec>)>,
     /// Clusters whose names have to be resolved from now on.
     pub to_resolve: Vec<Arc<Cluster>>,
+    /// Places whose keys have to be fetched from now on.
+    pub to_fetch: Vec<Arc<jwks::Source>>,
 }
 
 /// Builds the snapshot that follows `previous`.
@@ -80,12 +84,23 @@ pub fn build(
     }
     let compiled = compiled_before(previous, &by_name);
     let guards = Guards::new(telemetry);
-    let mut compile =
-        Compiler { clusters: &by_name, tables: HashMap::new(), compiled, guards, ir, previous, workload };
+    let (keys, to_fetch) = jwks::sources(ir, previous.map(|previous| &previous.keys), telemetry);
+    let tokens = TokenGates::new(&keys, previous, telemetry);
+    let mut compile = Compiler {
+        clusters: &by_name,
+        tables: HashMap::new(),
+        compiled,
+        guards,
+        ir,
+        previous,
+        workload,
+        tokens,
+    };
     let mut listeners = HashMap::with_capacity(ir.listeners.len());
     for listener in &ir.listeners {
         listeners.insert(listener.name.clone(), Arc::new(compile.listener(listener)?));
     }
+    let token_gates = compile.tokens.finish();
     let Clusters { endpoint_updates, to_resolve, .. } = clusters;
     let snapshot = Snapshot {
         generation: previous.map_or(1, |snapshot| snapshot.generation + 1),
@@ -95,9 +110,11 @@ pub fn build(
         node: Arc::new(WorkloadLabels::of_node(&ir.node)),
         clusters: by_name,
         workload: workload.clone(),
+        keys,
+        token_gates,
         ir: ir.clone(),
     };
-    Ok(Built { snapshot, endpoint_updates, to_resolve })
+    Ok(Built { snapshot, endpoint_updates, to_resolve, to_fetch })
 }
 
 fn access_log(
@@ -179,6 +196,7 @@ struct Compiler<'a> {
     ir: &'a ir::Ir,
     previous: Option<&'a Snapshot>,
     workload: &'a Workload,
+    tokens: TokenGates<'a>,
 }
 
 impl Compiler<'_> {
@@ -228,7 +246,10 @@ impl Compiler<'_> {
             server_name: http.server_name.clone(),
             preserve_header_case: http.preserve_header_case,
             options: http.options.clone(),
-            gate: Gate::build(&http.admission, self.guard(listener, http.admission.authorization.as_ref())?),
+            gate: Gate::build(
+                self.tokens.of(&http.admission.authentication),
+                self.guard(listener, http.admission.authorization.as_ref())?,
+            ),
         })
     }
 

@@ -3,7 +3,8 @@
 use crate::{
     codec::Authority,
     exchange::Wanted,
-    policy::{RoutePolicy, authorization::Guard, gate::Gate, headers::HeaderRules},
+    jwks,
+    policy::{RoutePolicy, authorization::Guard, gate::Gate, headers::HeaderRules, jwt::TokenGate},
     upstream::Cluster,
 };
 use bytes::Bytes;
@@ -29,6 +30,10 @@ pub struct Snapshot {
     pub listeners: HashMap<Arc<str>, Arc<ListenerPlan>>,
     /// By name, beside the configuration that each was last given.
     pub clusters: ClustersByName,
+    /// Where keys of issuers are.
+    pub keys: jwks::Sources,
+    /// What was compiled for tokens; listeners share it.
+    pub token_gates: Vec<(Arc<[ir::JwtProvider]>, Arc<TokenGate>)>,
     /// The access log, and what it wants to know.
     pub access_log: Option<(AccessLog, Wanted)>,
     /// This workload in metrics.

@@ -11,19 +11,19 @@ use crate::{
     error::ProxyError,
     exchange::Exchange,
 };
-use sidle_model::ir;
+use std::sync::Arc;
 
 /// The admission of one listener, compiled.
 #[derive(Default)]
 pub struct Gate {
-    tokens: TokenGate,
+    tokens: Arc<TokenGate>,
     guard: Option<Guard>,
 }
 
 impl Gate {
-    /// Compiles what listens with `guard`.
-    pub fn build(admission: &ir::Admission, guard: Option<Guard>) -> Self {
-        Gate { tokens: TokenGate::build(&admission.authentication), guard }
+    /// Of parts that are compiled.
+    pub fn build(tokens: Arc<TokenGate>, guard: Option<Guard>) -> Self {
+        Gate { tokens, guard }
     }
 
     /// Whether the request goes on.
@@ -41,7 +41,7 @@ impl Gate {
         {
             return Ok(answered);
         }
-        self.tokens.admit(exchange, head)?;
+        self.tokens.admit(exchange, head).await?;
         if let Some(guard) = &self.guard {
             guard.decide(&exchange.known(head, &guard.port))?;
         }

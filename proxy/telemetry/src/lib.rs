@@ -17,7 +17,7 @@ pub use flags::ResponseFlags;
 pub use grpc::grpc_status_from_http;
 pub use metrics::{
     Authorized, ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, Http2Flood, IdentityMetrics,
-    ListenerMetrics, Overflow, ProcessUsage, Reload, Reporter, RequestLabels, RequestMetrics,
-    RequestProtocol, RequestRecord, TcpLabels, TcpMetrics, Telemetry, WorkloadLabels,
+    JwksMetrics, ListenerMetrics, Overflow, ProcessUsage, Reload, Reporter, RequestLabels, RequestMetrics,
+    RequestProtocol, RequestRecord, TcpLabels, TcpMetrics, Telemetry, TokenMetrics, WorkloadLabels,
 };
 pub use trace_context::TraceParent;

@@ -152,6 +152,10 @@ families! {
     CLUSTER_TIMEOUTS = Counter "sidle_cluster_timeouts_total" &["cluster"], "Requests that ran into the route's timeout or a try's.";
     CLUSTER_ENDPOINTS = Gauge "sidle_cluster_endpoints" &["cluster"], "Endpoints that are known.";
 
+    TOKENS = Counter "sidle_jwt_tokens_total" &["result"], "Requests that brought a token: believed or refused.";
+    JWKS_FETCHES = Counter "sidle_jwks_fetches_total" &["uri", "result"], "Fetches of an issuer's keys: success or failure.";
+    JWKS_SUCCESS_TIME = Gauge "sidle_jwks_last_success_timestamp_seconds" &["uri"], "When an issuer's keys were last fetched with success.";
+
     ACCESS_LOG_LINES = Counter "sidle_access_log_lines_total" &[], "Access log lines that were written.";
     ACCESS_LOG_DROPPED = Counter "sidle_access_log_dropped_total" &[], "Access log lines lost because the file is too slow, full or broken.";
     SERIES = Gauge "sidle_metrics_series" &[], "Label sets of istio_* metrics in use; a histogram counts as one.";

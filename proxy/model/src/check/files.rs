@@ -25,6 +25,10 @@ pub(crate) fn check(config: &Config, out: &mut Vec<Diagnostic>) {
             }
         }
     }
+    for resource in &config.proxies {
+        let bundle = resource.spec.jwks.as_ref().and_then(|jwks| jwks.ca_certificates.as_deref());
+        exists(bundle, root.to("jwks").to("caCertificates"), &mut Report::new(resource, out));
+    }
     for resource in &config.gateways {
         let report = &mut Report::new(resource, out);
         for (index, server) in resource.spec.servers.iter().enumerate() {

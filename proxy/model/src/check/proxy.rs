@@ -46,6 +46,10 @@ pub(super) fn check(spec: &Proxy, report: &mut Report<'_>) {
         report.judge(root.to("rootNamespace"), codes::BAD_NAME, values::label_name(namespace, "a namespace"));
     }
     trust_domains(spec, report);
+    for (index, network) in spec.jwks.iter().flat_map(|jwks| &jwks.allow_addresses).enumerate() {
+        let at = root.to("jwks");
+        report.judge(at.to("allowAddresses").to(index), codes::BAD_CIDR, values::cidr(network));
+    }
     if let Some(policy) = &spec.default_http_retry_policy {
         retries(policy, None, root.to("defaultHttpRetryPolicy"), report);
     }

@@ -1,7 +1,7 @@
 //! Process settings: what `kind: Proxy` and the command line decide. Changes to sockets and workers need a restart; the
 //! rest is applied with the next snapshot.
 
-use super::{Format, Identity};
+use super::{Format, Identity, KeyFetching};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Process settings.
@@ -23,6 +23,8 @@ pub struct Settings {
     pub access_log: Option<AccessLog>,
     /// Where the workload's identity comes from; `None`: it has none.
     pub identity: Option<Identity>,
+    /// How keys of issuers are fetched.
+    pub key_fetching: KeyFetching,
 }
 
 impl Default for Settings {
@@ -36,6 +38,7 @@ impl Default for Settings {
             limits: Limits::default(),
             access_log: None,
             identity: None,
+            key_fetching: KeyFetching::default(),
         }
     }
 }

@@ -53,8 +53,8 @@ use crate::{
     ir::{Direction, Ir, ListenAddress, Listener, Node, PathNormalization, RetryPolicy, RouteConfiguration},
     sidle::Proxy,
 };
-pub(crate) use extension_providers::status_code;
 pub use authorization::Policies;
+pub(crate) use extension_providers::status_code;
 pub use memo::Memo;
 
 use destination_rules::DestinationRules;

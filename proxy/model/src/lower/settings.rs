@@ -9,7 +9,8 @@ use crate::{
     config::{Config, Resource, age_order},
     ir::{
         AccessLog, AccessLogFormat, Direction, Drain, Format, ForwardClientCert, HttpConnectionManager,
-        Limits, Listener, NetworkFilter, Node, PathNormalization, Settings, UnderscoresAction,
+        KeyFetching, Limits, Listener, NetworkFilter, Node, PathNormalization, Settings, Trust,
+        UnderscoresAction,
     },
     sidle::{
         self, AccessLogEncoding, ForwardClientCertDetails, GatewayTopology, HeadersWithUnderscoresAction,
@@ -17,7 +18,11 @@ use crate::{
     },
 };
 use http::HeaderValue;
-use std::{net::SocketAddr, time::Duration};
+use ipnet::IpNet;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 /// Where a protocol is not declared, how long its first bytes are waited for. Istio waits for ever, so that a server that
 /// speaks first hangs.
@@ -135,6 +140,16 @@ pub(super) fn lower(proxy: Option<&Proxy>, node: &Node) -> Settings {
         limits: proxy.limits.as_ref().map_or(defaults.limits, limits),
         access_log: access_log(proxy),
         identity: identity::lower(proxy, node),
+        key_fetching: proxy.jwks.as_ref().map_or(defaults.key_fetching, key_fetching),
+    }
+}
+
+fn key_fetching(jwks: &sidle::Jwks) -> KeyFetching {
+    let network = |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
+    KeyFetching {
+        allow_private: jwks.allow_private,
+        allowed: jwks.allow_addresses.iter().filter_map(network).collect(),
+        ca: jwks.ca_certificates.as_ref().map_or(Trust::System, |file| Trust::File(file.into())),
     }
 }
 

@@ -88,6 +88,21 @@ pub struct Proxy {
     pub identity: Option<Identity>,
     /// Services that policies name as their providers.
     pub extension_providers: Vec<ExtensionProvider>,
+    /// How keys of issuers are fetched.
+    pub jwks: Option<Jwks>,
+}
+
+/// How keys of issuers are fetched.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Jwks {
+    /// Whether addresses of private networks and of this machine may be asked.
+    pub allow_private: bool,
+    /// Addresses and ranges that may be asked, whatever they are.
+    pub allow_addresses: Vec<String>,
+    /// PEM bundle of those whose certificates are believed, in place of the system's.
+    #[serde(deserialize_with = "non_empty")]
+    pub ca_certificates: Option<String>,
 }
 
 /// How paths are normalised before they are matched. Istio's `pathNormalization`.

@@ -4,36 +4,40 @@
 //! Invariants: a request without a token passes (a rule has to forbid it); one with a token passes only if a provider believes it (R12);
 //! headers that tell of tokens never come from clients; a token that is not to be forwarded does not reach the application; none is
 //! logged.
-//! Not here: what makes a token valid (`sidle-jwt`), what it permits (rules).
-//! Read: [`TokenGate::admit`] -> `provider` -> `places`.
+//! Not here: what makes a token valid (`sidle-jwt`), fetching keys (`jwks`), what a token permits (rules).
+//! Read: [`TokenGate::admit`] -> `provider` -> `places`; `gates` compiles.
 
+mod gates;
 mod places;
 mod provider;
 
-use crate::{codec::RequestHead, exchange::Exchange};
+pub use gates::TokenGates;
+
+use crate::{codec::RequestHead, exchange::Exchange, jwks};
 use http::{HeaderName, Method, header};
 use provider::{Answer, Provider};
 use sidle_jwt::Refusal;
 use sidle_model::ir;
-use std::rc::Rc;
+use sidle_telemetry::TokenMetrics;
 
 /// All providers of a listener, compiled.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct TokenGate {
     providers: Box<[Provider]>,
     /// Headers that tell of tokens.
     reserved: Box<[HeaderName]>,
+    metrics: Option<TokenMetrics>,
 }
 
 impl TokenGate {
-    /// Compiles.
-    pub fn build(providers: &[ir::JwtProvider]) -> Self {
+    fn build(providers: &[ir::JwtProvider], sources: &jwks::Sources, metrics: TokenMetrics) -> Self {
         let payloads = providers.iter().filter_map(|provider| provider.payload_header.as_ref());
         let claims =
             providers.iter().flat_map(|provider| provider.claim_headers.iter().map(|(_, name)| name));
         TokenGate {
             reserved: payloads.chain(claims).cloned().collect(),
-            providers: providers.iter().map(Provider::build).collect(),
+            providers: providers.iter().map(|provider| Provider::build(provider, sources)).collect(),
+            metrics: Some(metrics),
         }
     }
 
@@ -41,7 +45,7 @@ impl TokenGate {
     ///
     /// # Errors
     /// Why its token is refused.
-    pub fn admit(&self, exchange: &mut Exchange, head: &mut RequestHead) -> Result<(), Refusal> {
+    pub async fn admit(&self, exchange: &mut Exchange, head: &mut RequestHead) -> Result<(), Refusal> {
         for name in &self.reserved {
             head.headers.remove(name);
         }
@@ -51,16 +55,25 @@ impl TokenGate {
         self.mask(exchange, head);
         let mut refusal = None;
         for provider in &self.providers {
-            match provider.ask(head) {
+            match provider.ask(head).await {
                 Answer::NoToken => {}
                 Answer::Believed(token) => {
-                    exchange.token = Some(Rc::new(token));
+                    exchange.token = Some(token);
+                    self.count(true);
                     return Ok(());
                 }
                 Answer::Refused(why) => refusal = Some(weightier(refusal, why)),
             }
         }
-        refusal.map_or(Ok(()), Err)
+        let Some(refusal) = refusal else { return Ok(()) };
+        self.count(false);
+        Err(refusal)
+    }
+
+    fn count(&self, believed: bool) {
+        if let Some(metrics) = &self.metrics {
+            metrics.judged(believed);
+        }
     }
 
     /// What is logged of the request has no token in it.
@@ -85,12 +98,13 @@ fn is_preflight(head: &RequestHead) -> bool {
     head.method == Method::OPTIONS && filled(header::ORIGIN) && filled(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// What `www-authenticate` says to a request whose token was refused (RFC 6750 section 3). The query, where tokens may be, is not in it.
+/// What `www-authenticate` says to a request whose token was refused (RFC 6750 section 3). The query, where tokens may be, is not
+/// in it.
 pub fn challenge(head: &RequestHead) -> String {
     const MOST: usize = 256;
     let host = head.authority.as_ref().map_or("", |authority| authority.as_str());
     let realm = format!("{}://{host}{}", head.scheme.as_str(), head.target.path());
-    let realm: String =
-        realm.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).take(MOST).collect();
+    let fits = |c: &char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+    let realm: String = realm.chars().filter(fits).take(MOST).collect();
     format!("Bearer realm=\"{realm}\", error=\"invalid_token\"")
 }

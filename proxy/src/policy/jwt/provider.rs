@@ -1,18 +1,25 @@
 //! One issuer.
 
 use super::places;
-use crate::codec::RequestHead;
+use crate::{
+    codec::RequestHead,
+    jwks::{self, Held, Location},
+};
 use serde_json::Value;
 use sidle_jwt::{Expected, KeySet, Refusal, Token, VerifiedToken, claim_at};
 use sidle_model::ir::{JwtKeys, JwtProvider, TokenPlace};
-use std::{borrow::Cow, time::SystemTime};
+use std::{borrow::Cow, rc::Rc, sync::Arc, time::SystemTime};
 
 /// One issuer, compiled.
-#[derive(Debug)]
 pub struct Provider {
     config: JwtProvider,
     expected: Expected,
-    keys: Option<KeySet>,
+    keys: Keys,
+}
+
+enum Keys {
+    Given(Option<Arc<Held>>),
+    Fetched(Option<Arc<jwks::Source>>),
 }
 
 /// What a provider says of a request.
@@ -20,17 +27,40 @@ pub enum Answer {
     /// There is no token in its places.
     NoToken,
     /// There is one that it vouches for.
-    Believed(VerifiedToken),
+    Believed(Rc<VerifiedToken>),
     /// There is one that it does not vouch for.
     Refused(Refusal),
 }
 
+impl Keys {
+    fn load(&self) -> Result<Arc<Held>, Refusal> {
+        match self {
+            Keys::Given(held) => held.clone().ok_or(Refusal::NoValidKey),
+            Keys::Fetched(source) => {
+                source.as_ref().and_then(|source| source.keys()).ok_or(Refusal::KeysNotFetched)
+            }
+        }
+    }
+
+    /// Waits for keys that are newer, if there may be any.
+    async fn newer(&self) -> bool {
+        match self {
+            Keys::Fetched(Some(source)) => source.newer().await,
+            _ => false,
+        }
+    }
+}
+
 impl Provider {
     /// Compiles.
-    pub fn build(config: &JwtProvider) -> Self {
-        let keys = match &config.keys {
-            JwtKeys::Inline(text) => KeySet::parse(text.as_bytes()).ok(),
-            JwtKeys::Remote { .. } | JwtKeys::Discovered { .. } => None,
+    pub fn build(config: &JwtProvider, sources: &jwks::Sources) -> Self {
+        let keys = match (&config.keys, Location::of(config)) {
+            (JwtKeys::Inline(text), _) => {
+                Keys::Given(KeySet::parse(text.as_bytes()).ok().map(|keys| Arc::new(Held::new(keys))))
+            }
+            (_, location) => {
+                Keys::Fetched(location.and_then(|(location, _)| sources.get(&location).cloned()))
+            }
         };
         let expected = Expected {
             issuer: config.issuer.clone(),
@@ -49,15 +79,15 @@ impl Provider {
     }
 
     /// Looks for a token. One that is believed is taken off, and what it says is told on.
-    pub fn ask(&self, head: &mut RequestHead) -> Answer {
+    pub async fn ask(&self, head: &mut RequestHead) -> Answer {
         match self.find(head) {
             Ok(None) => Answer::NoToken,
             Err(why) => Answer::Refused(why),
-            Ok(Some(token)) => match self.verify(&token) {
+            Ok(Some(token)) => match self.believe(&token).await {
                 Err(why) => Answer::Refused(why),
                 Ok((token, told)) => {
                     self.tell(head, &token, told);
-                    Answer::Believed(token)
+                    Answer::Believed(Rc::new(token))
                 }
             },
         }
@@ -77,14 +107,25 @@ impl Provider {
     }
 
     /// The token, believed, and the values of the claims that are told on.
-    fn verify(&self, token: &str) -> Result<(VerifiedToken, Vec<Option<String>>), Refusal> {
-        let token = Token::parse(token)?;
+    async fn believe(&self, text: &str) -> Result<(VerifiedToken, Vec<Option<String>>), Refusal> {
+        let token = Token::parse(text)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         token.check(&self.expected, now)?;
-        let keys = self.keys.as_ref().ok_or(Refusal::KeysNotFetched)?;
         let told = self.config.claim_headers.iter();
         let told = told.map(|(path, _)| claim_at(token.claims(), path).and_then(plain)).collect();
-        Ok((token.verify(&self.expected, keys, now)?, told))
+        self.check_signature(&token).await?;
+        Ok((token.believed(&self.expected), told))
+    }
+
+    /// A key that is not known may be a new one.
+    async fn check_signature(&self, token: &Token<'_>) -> Result<(), Refusal> {
+        let held = self.keys.load()?;
+        let result = token.check_signature(&held.keys);
+        let known = token.key_id().is_some() && held.keys.has(token.key_id());
+        if result.is_ok() || known || !self.keys.newer().await {
+            return result;
+        }
+        token.check_signature(&self.keys.load()?.keys)
     }
 
     fn tell(&self, head: &mut RequestHead, token: &VerifiedToken, told: Vec<Option<String>>) {

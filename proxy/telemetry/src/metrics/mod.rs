@@ -20,6 +20,7 @@ mod table;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use authorization::Authorized;
 pub use identity::IdentityMetrics;
@@ -31,6 +32,7 @@ pub use process::ProcessUsage;
 pub use requests::{RequestMetrics, RequestRecord};
 pub(crate) use sharded::own_shard;
 pub use tcp::TcpMetrics;
+pub use tokens::{JwksMetrics, TokenMetrics};
 
 use crate::names::{self, Family};
 use owned::Owned;
@@ -84,6 +86,8 @@ struct ProcessWide {
     config_success_time: IntGauge,
     config_reloads: IntCounterVec,
     config_info: IntGaugeVec,
+    tokens: TokenMetrics,
+    jwks: tokens::Families,
     log_lines: IntCounter,
     log_dropped: IntCounter,
 }
@@ -214,6 +218,16 @@ impl Telemetry {
         self.process.dns_failures.inc();
     }
 
+    /// The metrics of keys that are fetched from `uri`; they go with the last holder. One who takes over keeps the same.
+    pub fn jwks_metrics(&self, uri: &str) -> JwksMetrics {
+        self.process.jwks.of(uri)
+    }
+
+    /// The metrics of tokens that requests bring.
+    pub fn token_metrics(&self) -> TokenMetrics {
+        self.process.tokens.clone()
+    }
+
     /// Counters of the access log: lines written, lines lost.
     pub(crate) fn access_log_counters(&self) -> (IntCounter, IntCounter) {
         (self.process.log_lines.clone(), self.process.log_dropped.clone())
@@ -251,6 +265,8 @@ impl ProcessWide {
             config_success_time: gauge(registry, &names::CONFIG_SUCCESS_TIME),
             config_reloads,
             config_info: gauges(registry, &names::CONFIG_INFO),
+            tokens: TokenMetrics::new(registry),
+            jwks: tokens::Families::new(registry),
             log_lines: counter(registry, &names::ACCESS_LOG_LINES),
             log_dropped: counter(registry, &names::ACCESS_LOG_DROPPED),
         }

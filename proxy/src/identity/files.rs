@@ -3,8 +3,7 @@
 //! Invariant: files that do not fit together are waited for: whoever replaces them one by one is not done yet, or did not use one
 //! step, and what was read before stays.
 
-use super::Delivered;
-use crate::config::{FileSource, WatchOptions};
+use super::{Delivered, watch::Watched};
 use sidle_identity::Svid;
 use sidle_model::ir::CertificateFiles;
 use std::path::Path;
@@ -17,7 +16,7 @@ const LAYOUTS: [[&str; 3]; 2] =
 /// Follows three files.
 pub(super) async fn files(pair: &CertificateFiles, roots: &Path, deliver: Sender<Delivered>) {
     let paths = vec![pair.certificate.clone(), pair.key.clone(), roots.to_path_buf()];
-    let source = FileSource::watch(paths, WatchOptions::default()).await;
+    let source = Watched::begin(paths).await;
     loop {
         let read = Svid::read(pair, roots).map_err(|error| error.to_string());
         if deliver.send(read).await.is_err() {
@@ -30,7 +29,7 @@ pub(super) async fn files(pair: &CertificateFiles, roots: &Path, deliver: Sender
 /// Follows a folder.
 pub(super) async fn folder(folder: &Path, deliver: Sender<Delivered>) {
     let paths = LAYOUTS.iter().flatten().map(|name| folder.join(name)).collect();
-    let source = FileSource::watch(paths, WatchOptions::default()).await;
+    let source = Watched::begin(paths).await;
     loop {
         if deliver.send(read_folder(folder)).await.is_err() {
             return;

@@ -17,12 +17,12 @@ mod workload_api;
 
 pub use watch::follow_files;
 
-use crate::config::{FileSource, WatchOptions};
 use sidle_identity::{Bundle, Bundles, Moment, Svid, TlsError, Workload};
 use sidle_model::ir::{Identity, IdentitySource};
 use sidle_telemetry::Telemetry;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch as cell};
+use watch::Watched;
 
 /// Looks at the clock this often at the most, so that a machine that slept notices.
 const LOOK: Duration = Duration::from_secs(30);
@@ -102,7 +102,7 @@ impl<'a> Keeper<'a> {
         };
         tokio::pin!(source);
         let federated = self.identity.trust_bundles.iter().map(|(_, path)| path.clone()).collect();
-        let federated = FileSource::watch(federated, WatchOptions::default()).await;
+        let federated = Watched::begin(federated).await;
         self.read_bundles();
         loop {
             tokio::select! {

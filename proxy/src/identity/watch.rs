@@ -1,18 +1,19 @@
 //! Certificate files that the configuration names, read again when they change.
 //!
-//! Invariant: a file that has become unusable leaves what was read before in use, and the log says so once.
+//! Invariants: a file that has become unusable leaves what was read before in use, and the log says so once; where there are no files,
+//! nothing is watched, and no descriptor is held.
 
 use crate::config::{FileSource, WatchOptions};
 use sidle_identity::Workload;
 use sidle_telemetry::Telemetry;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Notify;
 
 /// Follows the files of the configuration in force until the process ends; `applied` tells when that is another.
 pub async fn follow_files(workload: Workload, telemetry: Arc<Telemetry>, applied: Arc<Notify>) {
     loop {
         let paths = workload.file_paths();
-        let source = FileSource::watch(paths.iter().cloned().collect(), WatchOptions::default()).await;
+        let source = Watched::begin(paths.iter().cloned().collect()).await;
         // What changed before the watch began.
         reload(&workload, &telemetry).await;
         loop {
@@ -20,6 +21,27 @@ pub async fn follow_files(workload: Workload, telemetry: Arc<Telemetry>, applied
                 () = source.changed() => reload(&workload, &telemetry).await,
                 () = applied.notified() => if workload.file_paths() != paths { break },
             }
+        }
+    }
+}
+
+/// Files that are watched, if there are any.
+pub(super) struct Watched(Option<FileSource>);
+
+impl Watched {
+    /// Every change after this returned is told.
+    pub async fn begin(paths: Vec<PathBuf>) -> Self {
+        Watched(match paths.is_empty() {
+            true => None,
+            false => Some(FileSource::watch(paths, WatchOptions::default()).await),
+        })
+    }
+
+    /// Waits until something changed.
+    pub async fn changed(&self) {
+        match &self.0 {
+            Some(source) => source.changed().await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -9,4 +9,5 @@ static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 mod bodies;
 mod demo;
 mod drain;
+mod mtls_rotation;
 mod reload_under_load;

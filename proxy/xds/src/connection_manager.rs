@@ -26,7 +26,7 @@ pub(crate) fn connection_manager(
     let limits = &context.ir.settings.limits;
     Object::typed("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager")
         .with("stat_prefix", &*listener.name)
-        .merge(routes(&table, &manager.route_configuration))
+        .merge(routes(&table, manager))
         .merge(identity(listener.direction, manager))
         .merge(self::limits(limits, manager.options.underscores))
         .merge(http1(manager))
@@ -38,7 +38,8 @@ pub(crate) fn connection_manager(
 }
 
 /// The route table, or its name, and the filters that its routes need.
-fn routes(table: &TableContext<'_>, name: &str) -> Object {
+fn routes(table: &TableContext<'_>, manager: &HttpConnectionManager) -> Object {
+    let name = &*manager.route_configuration;
     let found = table.context.table(name);
     let routes = match (table.context.form, found) {
         (Form::Bootstrap, Some(found)) => {
@@ -50,7 +51,7 @@ fn routes(table: &TableContext<'_>, name: &str) -> Object {
         ),
     };
     let resolves_authority = found.is_some_and(|found| authority::is_used(table, found));
-    routes.with("http_filters", filter::chain(resolves_authority))
+    routes.with("http_filters", filter::chain(&manager.admission, resolves_authority))
 }
 
 /// Who the proxy says it is, and what it believes of who came before (R22).

@@ -1,23 +1,22 @@
-//! HTTP filters: faults, CORS, the router.
+//! HTTP filters: authorization, faults, CORS, the router.
 //!
 //! The filters stand in every connection manager, in Istio's order; a route configures its own faults and origins.
 
 use crate::{
-    authority,
+    authority, rbac,
     value::{Object, duration, extension, share, string_matcher},
 };
 use serde_json::{Value, json};
-use sidle_model::ir::{Cors, Fault, FaultAbort};
+use sidle_model::ir::{Admission, Cors, Fault, FaultAbort};
 
 const FAULT: &str = "envoy.filters.http.fault";
 const CORS: &str = "envoy.filters.http.cors";
 
 /// The filters of a connection manager.
-pub(crate) fn chain(resolves_authority: bool) -> Vec<Value> {
-    let mut filters = vec![
-        extension(FAULT, Object::typed("extensions.filters.http.fault.v3.HTTPFault")),
-        extension(CORS, Object::typed("extensions.filters.http.cors.v3.Cors")),
-    ];
+pub(crate) fn chain(admission: &Admission, resolves_authority: bool) -> Vec<Value> {
+    let mut filters = rbac::http_filters(admission.authorization.as_ref());
+    filters.push(extension(FAULT, Object::typed("extensions.filters.http.fault.v3.HTTPFault")));
+    filters.push(extension(CORS, Object::typed("extensions.filters.http.cors.v3.Cors")));
     if resolves_authority {
         filters.push(authority::http_filter());
     }

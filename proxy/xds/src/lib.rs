@@ -23,6 +23,7 @@ mod limit;
 mod listener;
 mod matcher;
 mod metadata;
+mod rbac;
 mod redirect;
 mod retry;
 mod route;

@@ -7,7 +7,7 @@ use crate::{
     authority::is_captured,
     connection_manager::connection_manager,
     context::{Chains, Context},
-    tls,
+    rbac, tls,
     value::{Object, duration, duration_or_never, extension, listen_address},
 };
 use serde_json::{Value, json};
@@ -100,13 +100,16 @@ fn filter_chain(
     address: &ListenAddress,
     chain: &FilterChain,
 ) -> Value {
-    let filter = match &chain.filter {
-        NetworkFilter::Http(manager) => extension(
+    let filters = match &chain.filter {
+        NetworkFilter::Http(manager) => vec![extension(
             "envoy.filters.network.http_connection_manager",
             connection_manager(context, listener, address, chain, manager),
-        ),
+        )],
         NetworkFilter::Tcp(proxy) => {
-            extension("envoy.filters.network.tcp_proxy", tcp_proxy(context, listener, proxy))
+            let mut filters = rbac::network_filters(proxy.authorization.as_ref());
+            let carrier = tcp_proxy(context, listener, proxy);
+            filters.push(extension("envoy.filters.network.tcp_proxy", carrier));
+            filters
         }
     };
     let handshake = context.ir.settings.limits.tls_handshake_timeout;
@@ -116,7 +119,7 @@ fn filter_chain(
         .with_some("filter_chain_match", (!matches.is_empty()).then_some(matches))
         .with_some("transport_socket", chain.tls.as_ref().map(tls::downstream))
         .with_some("transport_socket_connect_timeout", chain.tls.as_ref().map(|_| duration(handshake)))
-        .with("filters", vec![filter])
+        .with("filters", filters)
         .into()
 }
 

@@ -517,3 +517,83 @@ fn a_dump_has_every_section_and_type() {
     assert_eq!(table["name"], "http_proxy");
     assert_eq!(table["virtual_hosts"][0]["routes"][0]["route"]["cluster"], "a");
 }
+
+const POLICIES: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: { name: shop }
+spec: { selector: { app: shop }, ports: [{ name: http, port: 80, targetPort: 8080 }, { name: tcp, port: 90, targetPort: 9090 }] }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: allow }
+spec:
+  rules:
+    - from:
+        - source: { principals: ["*", "td/ns/a/*", "*/sa/b", "td/ns/a/sa/b"], notNamespaces: ["a*", b], trustDomains: ["t*"] }
+        - source: { serviceAccounts: [a.b, ns/c], ipBlocks: [10.0.0.0/8, "::1"], notRemoteIpBlocks: [1.2.3.4], requestPrincipals: ["i/*"] }
+      to:
+        - operation: { hosts: ["*.A.com", a.com, "*"], ports: ["8080"], methods: [GET, "P*"], paths: ["/a/{*}/{**}", "/b*", "*.js", "*"] }
+      when:
+        - { key: "request.headers[x-a]", values: ["*", a, "b*"], notValues: [c] }
+        - { key: "request.auth.claims[a][b]", values: [x] }
+        - { key: connection.sni, notValues: ["*.a.com"] }
+        - { key: destination.ip, values: [10.0.0.1] }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: deny, namespace: istio-system }
+spec: { action: DENY, rules: [{ to: [{ operation: { notPorts: ["8080"] } }] }] }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: tried, annotations: { istio.io/dry-run: "true" } }
+spec: { action: DENY, rules: [{}] }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: told }
+spec: { action: AUDIT, rules: [{}] }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: asked }
+spec: { action: CUSTOM, provider: { name: opa }, rules: [{}] }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: nothing }
+spec: {}
+"#;
+
+#[test]
+fn authorization_policies_are_filters_in_istios_order() {
+    let text = sidle_model::source::Text { name: "p.yaml".into(), content: POLICIES.into() };
+    let node = Node { labels: [("app".to_owned(), "shop".to_owned())].into(), ..Node::default() };
+    let exported = export(&sidle_model::load_texts(vec![text], &node).ir.unwrap());
+    let inbound = named(&exported["static_resources"]["listeners"], "virtualInbound");
+    let chains = inbound["filter_chains"].as_array().unwrap();
+    let filters_of = |chain: &Value| chain["filters"][0]["typed_config"]["http_filters"].as_array().cloned();
+    let http = chains.iter().find_map(filters_of).unwrap();
+    let rules = |filter: &Value, list: &str| {
+        let rules = &filter["typed_config"][list];
+        let names =
+            rules["policies"].as_object().map(|policies| policies.keys().cloned().collect::<Vec<_>>());
+        names.map(|names| format!("{} {}", rules["action"].as_str().unwrap(), names.join(" ")))
+    };
+    let told: Vec<_> = http.iter().filter_map(|filter| rules(filter, "rules")).collect();
+    assert_eq!(
+        told,
+        [
+            "DENY istio-ext-authz-opa-ns[default]-policy[asked]-rule[0]-deny-due-to-bad-CUSTOM-action",
+            "LOG ns[default]-policy[told]-rule[0]",
+            "DENY ns[istio-system]-policy[deny]-rule[0]",
+            "ALLOW ns[default]-policy[allow]-rule[0] ns[default]-policy[nothing]-rule[0]",
+        ]
+    );
+    let tried: Vec<_> = http.iter().filter_map(|filter| rules(filter, "shadow_rules")).collect();
+    assert_eq!(tried, ["DENY ns[default]-policy[tried]-rule[0]"]);
+    let is_tcp = |chain: &&Value| chain["filters"][0]["name"] == "envoy.filters.network.rbac";
+    let tcp = chains.iter().find(is_tcp).unwrap()["filters"].as_array().unwrap();
+    assert_eq!(tcp.len(), 6, "{tcp:#?}"); // five actions, and the proxy
+}

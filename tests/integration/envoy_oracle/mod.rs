@@ -5,6 +5,7 @@
 //! Read: `mod.rs` (a run) -> `configuration` and `request` (what is asked) -> `pair` (asking) -> `observation` (what is
 //! compared) -> `differences` (what may differ, and why).
 
+mod authorization;
 mod configuration;
 mod differences;
 pub mod envoy;
@@ -30,6 +31,8 @@ use std::{
 
 /// How many configurations are made by chance.
 const CONFIGURATIONS: u64 = 50;
+/// How many gateways with authorization policies are made by chance.
+const AUTHORIZATIONS: u64 = 12;
 /// How many requests each configuration gets.
 const REQUESTS: usize = 20;
 /// How often a request is repeated where the configuration leaves something to chance.
@@ -66,6 +69,9 @@ fn sidle_and_envoy_do_the_same() {
     for seed in 0..CONFIGURATIONS {
         runs.push((format!("generated-{seed}"), Box::new(move |program| run_generated(program, seed))));
     }
+    for seed in 0..AUTHORIZATIONS {
+        runs.push((format!("authorized-{seed}"), Box::new(move |program| run_authorized(program, seed))));
+    }
     if let Some(chosen) = &chosen {
         runs.retain(|(name, _)| name == chosen);
     }
@@ -96,6 +102,18 @@ fn run_generated(program: &Path, seed: u64) -> Vec<Found> {
     run(program, &configuration, &upstreams)
 }
 
+fn run_authorized(program: &Path, seed: u64) -> Vec<Found> {
+    let upstreams = ["v1", "v2"].map(Echo::start);
+    let ports = [upstreams[0].port(), upstreams[1].port()];
+    let configuration = Configuration {
+        name: format!("authorized-{seed}"),
+        seed,
+        manifests: authorization::manifests(seed, ports, ports::free().port()),
+        arguments: vec!["--labels".into(), "istio=gateway".into()],
+    };
+    run(program, &configuration, &upstreams)
+}
+
 fn run_example(program: &Path, folder: &Path) -> Vec<Found> {
     let upstreams = [Echo::start("v1"), Echo::start("v2")];
     run(program, &example(folder, &upstreams), &upstreams)
@@ -114,6 +132,7 @@ fn examples() -> Vec<PathBuf> {
 fn example(folder: &Path, upstreams: &[Echo; 2]) -> Configuration {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
     let mut manifests = texts.join("\n---\n");

@@ -2,6 +2,7 @@
 //!
 //! Facts are short lines (see [`route_line`]), so that a table of expectations can be read.
 
+mod authorization;
 mod gateways;
 mod listeners;
 mod mtls;
@@ -14,8 +15,8 @@ use super::{Lowered, lower};
 use crate::{
     diagnostic::Diagnostic,
     ir::{
-        Cluster, Discovery, Forward, HeaderMatch, Ir, Listener, NetworkFilter, Node, PathMatch, PathRewrite,
-        Route, RouteAction, RouteConfiguration, StringMatch, VirtualHost,
+        Cluster, Discovery, FilterChain, Forward, HeaderMatch, Ir, Listener, NetworkFilter, Node, PathMatch,
+        PathRewrite, Route, RouteAction, RouteConfiguration, StringMatch, VirtualHost,
     },
     manifest::Manifests,
     source::Text,

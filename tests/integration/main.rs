@@ -59,5 +59,6 @@ mod redirect_rewrite;
 mod retries;
 mod smuggling;
 mod splitting;
+mod tls_handshakes;
 mod tunnels;
 mod upstream_tls;

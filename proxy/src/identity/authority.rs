@@ -12,7 +12,7 @@ use super::{
 use sidle_identity::{Bundle, KeyRequest, Moment, SpiffeId, Svid};
 use sidle_model::ir::CertificateAuthority;
 use std::{path::Path, sync::Arc, time::Duration};
-use tokio::sync::mpsc::Sender;
+use tokio::{io::AsyncReadExt, sync::mpsc::Sender};
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 /// For one certificate, from the connection to the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A token is some kilobytes.
-const LONGEST_TOKEN: usize = 64 << 10;
+const LONGEST_TOKEN: u64 = 64 << 10;
 
 /// Asks again and again until nobody listens.
 pub(super) async fn follow(authority: &CertificateAuthority, deliver: Sender<Delivered>) {
@@ -31,7 +31,8 @@ pub(super) async fn follow(authority: &CertificateAuthority, deliver: Sender<Del
     loop {
         let issued = tokio::time::timeout(TIMEOUT, issue(authority)).await;
         let issued = issued.unwrap_or_else(|_| Err(format!("{}: no answer in time", authority.address)));
-        let renew = issued.as_ref().ok().map(|svid| renewal(svid, fastrand::f64()));
+        let validity = issued.as_ref().ok().map(|svid| (svid.not_before, svid.not_after));
+        let renew = validity.map(|validity| renewal(validity, Moment::now(), fastrand::f64()));
         if deliver.send(issued).await.is_err() {
             return;
         }
@@ -46,11 +47,11 @@ pub(super) async fn follow(authority: &CertificateAuthority, deliver: Sender<Del
 }
 
 /// At half of its life, or up to a tenth of its life earlier: not all proxies of a mesh at once. `random` is below 1.
-fn renewal(svid: &Svid, random: f64) -> Moment {
-    let life = svid.not_after.0.saturating_sub(svid.not_before.0) as f64;
+fn renewal((not_before, not_after): (Moment, Moment), now: Moment, random: f64) -> Moment {
+    let life = not_after.0.saturating_sub(not_before.0) as f64;
     let after = (life * (0.5 - random / 10.0)) as u64;
     // Not at once again, however short the life and however far the authority's clock.
-    Moment((svid.not_before.0 + after).max(Moment::now().0 + 1))
+    Moment((not_before.0 + after).max(now.0 + 1))
 }
 
 async fn issue(authority: &CertificateAuthority) -> Delivered {
@@ -74,9 +75,13 @@ async fn issue(authority: &CertificateAuthority) -> Delivered {
 
 /// The token, marked so that no log shows it.
 async fn bearer(file: &Path) -> Result<MetadataValue<Ascii>, String> {
-    let text = tokio::fs::read(file).await.map_err(|error| format!("{}: {error}", file.display()))?;
-    let text = Zeroizing::new(text);
-    let token = std::str::from_utf8(&text).ok().map(str::trim).filter(|token| token.len() <= LONGEST_TOKEN);
+    let mut text = Zeroizing::new(Vec::with_capacity(LONGEST_TOKEN as usize));
+    let read = async {
+        let file = tokio::fs::File::open(file).await?;
+        file.take(LONGEST_TOKEN).read_to_end(&mut text).await
+    };
+    read.await.map_err(|error| format!("{}: {error}", file.display()))?;
+    let token = std::str::from_utf8(&text).ok().map(str::trim).filter(|token| !token.is_empty());
     let value = token.and_then(|token| Zeroizing::new(format!("Bearer {token}")).parse().ok());
     let mut value: MetadataValue<Ascii> =
         value.ok_or_else(|| format!("{}: it holds no token", file.display()))?;
@@ -94,4 +99,54 @@ fn read(key: KeyRequest, answer: &[String], place: &Path) -> Delivered {
     let certified = key.certified(chain.as_bytes(), place).map_err(|error| error.to_string())?;
     let own = Bundle::from_pem(roots.as_bytes(), place).map_err(|error| error.to_string())?;
     Svid::new(Arc::new(certified), Arc::new(own)).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sidle_identity::DevelopmentAuthority;
+
+    #[test]
+    fn renewal_is_between_two_fifths_and_a_half_of_the_life() {
+        let at = |life: (u64, u64), now: u64, random: f64| {
+            renewal((Moment(life.0), Moment(life.1)), Moment(now), random).0
+        };
+        assert_eq!((at((100, 1100), 100, 0.0), at((100, 1100), 100, 1.0)), (600, 500));
+        assert_eq!(at((100, 1100), 900, 0.0), 901, "what comes late is renewed soon");
+        assert_eq!(at((100, 100), 100, 0.0), 101, "and what has no life not at once");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_trimmed_bounded_and_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "a.b.c\n").unwrap();
+        let value = bearer(&file).await.unwrap();
+        assert_eq!(value.to_str().unwrap(), "Bearer a.b.c");
+        assert!(value.is_sensitive() && !format!("{value:?}").contains("a.b.c"));
+        for bad in ["", " \n", "a\nb", "\u{1}"] {
+            std::fs::write(&file, bad).unwrap();
+            assert!(bearer(&file).await.is_err(), "{bad:?}");
+        }
+        assert!(bearer(&folder.path().join("none")).await.unwrap_err().contains("none"));
+        assert!(bearer(Path::new("/dev/zero")).await.is_err());
+    }
+
+    #[test]
+    fn answers_that_are_no_identity_are_refused() {
+        let authority = DevelopmentAuthority::new("td").unwrap();
+        let id = SpiffeId::parse("spiffe://td/a").unwrap();
+        let mine = || KeyRequest::new(&id).unwrap();
+        let foreign = authority.issue(&id, &[]).unwrap().certificate;
+        let ca = authority.certificate.clone();
+        for (answer, why) in [
+            (vec![], "lacks a chain or its root"),
+            (vec![ca.clone()], "lacks a chain or its root"),
+            (vec!["rubbish".into(), ca.clone()], "no PEM certificate"),
+            (vec![foreign, ca.clone()], "the key is not that of the certificate"),
+        ] {
+            let error = read(mine(), &answer, Path::new("ca")).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
 }

@@ -206,3 +206,62 @@ fn roots(context: ValidationContext, place: &Path) -> Result<Roots, String> {
     }
     bundle(&context.trusted_ca.unwrap_or_default()).map(Roots::Own)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::messages::sds::{Any, TrustDomain, TypedExtension};
+    use sidle_identity::DevelopmentAuthority;
+
+    fn text(text: &str) -> Option<DataSource> {
+        Some(DataSource { inline_string: text.into(), ..DataSource::default() })
+    }
+
+    fn roots_of(domains: &[(&str, &str)]) -> Secret {
+        let trust_domains = domains
+            .iter()
+            .map(|(name, roots)| TrustDomain { name: (*name).into(), trust_bundle: text(roots) })
+            .collect();
+        let value = SpiffeValidator { trust_domains }.encode_to_vec();
+        let typed_config = Some(Any { type_url: String::new(), value });
+        let custom_validator_config = Some(TypedExtension { typed_config });
+        let validation_context = Some(ValidationContext { custom_validator_config, ..Default::default() });
+        Secret { validation_context, ..Secret::default() }
+    }
+
+    #[test]
+    fn certificate_and_roots_make_an_identity_when_they_fit() {
+        let place = Path::new("sds");
+        let (here, there) =
+            (DevelopmentAuthority::new("here").unwrap(), DevelopmentAuthority::new("there").unwrap());
+        let issued = here.issue(&SpiffeId::parse("spiffe://here/a").unwrap(), &[]).unwrap();
+        let certificate =
+            TlsCertificate { certificate_chain: text(&issued.certificate), private_key: text(&issued.key) };
+        let secret = Secret { tls_certificate: Some(certificate), ..Secret::default() };
+        let Ok(Content::Certified(certified)) = read(secret, place) else { panic!("a certificate") };
+        let mut have = Have { certified: Some(certified), roots: None };
+        assert!(have.svid().is_none(), "roots are missing");
+        let mut with = |secret: Secret| {
+            let Ok(Content::Roots(roots)) = read(secret, place) else { panic!("roots") };
+            have.roots = Some(roots);
+            have.svid().unwrap()
+        };
+        let svid = with(roots_of(&[("here", &here.certificate), ("there", &there.certificate)])).unwrap();
+        assert_eq!(svid.bundles.keys().map(|name| &**name).collect::<Vec<_>>(), ["here", "there"]);
+        assert!(with(roots_of(&[("there", &there.certificate)])).unwrap_err().contains("trust domain"));
+        let one = ValidationContext { trusted_ca: text(&there.certificate), ..Default::default() };
+        let one = Secret { validation_context: Some(one), ..Secret::default() };
+        assert!(with(one).unwrap_err().contains("does not lead to its roots"));
+    }
+
+    #[test]
+    fn what_is_no_secret_of_ours_is_refused() {
+        let place = Path::new("sds");
+        let empty = Secret::default();
+        let keyless = Secret { tls_certificate: Some(TlsCertificate::default()), ..Secret::default() };
+        let rootless = Secret { validation_context: Some(ValidationContext::default()), ..Secret::default() };
+        for secret in [empty, keyless, rootless] {
+            assert!(read(secret, place).is_err());
+        }
+    }
+}

@@ -10,6 +10,7 @@
 
 mod algorithm;
 mod claims;
+mod fingerprint;
 mod json;
 mod key;
 mod key_set;
@@ -20,6 +21,7 @@ mod token;
 mod verify;
 
 pub use claims::claim_at;
+pub use fingerprint::{Fingerprint, fingerprint};
 pub use key_set::{KeySet, KeySetError};
 pub use refusal::Refusal;
 pub use token::Token;

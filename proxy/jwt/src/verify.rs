@@ -19,7 +19,7 @@ pub struct Expected {
 const SKEW: u64 = 60;
 
 /// A token that is believed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct VerifiedToken {
     /// `iss`.
     pub issuer: String,

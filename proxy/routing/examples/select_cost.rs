@@ -54,6 +54,7 @@ fn route(path: ir::PathMatch) -> Arc<ir::Route> {
         authority: None,
         headers: Vec::new(),
         query: Vec::new(),
+        claims: Vec::new(),
     };
     Arc::new(ir::Route {
         name: "default".into(),

@@ -119,6 +119,7 @@ fn describe(mismatch: Mismatch, wanted: &ir::RouteMatch, request: &impl RequestV
         Mismatch::Scheme => pseudo("scheme", &wanted.scheme, request.scheme()),
         Mismatch::Authority => pseudo("authority", &wanted.authority, request.authority()),
         Mismatch::Header(at) => header(&wanted.headers[at], request),
+        Mismatch::Claim(at) => claim(&wanted.claims[at], request),
         Mismatch::Query(at) => {
             let ir::QueryMatch { name, value } = &wanted.query[at];
             Difference {
@@ -141,6 +142,15 @@ fn header(wanted: &ir::HeaderMatch, request: &impl RequestView) -> Difference {
                 .collect();
             (!values.is_empty()).then(|| values.join(","))
         },
+    }
+}
+
+fn claim(wanted: &ir::ClaimMatch, request: &impl RequestView) -> Difference {
+    let (field, not) = if wanted.invert { ("withoutHeaders", "not ") } else { ("headers", "") };
+    Difference {
+        field: format!("{field}[@request.auth.claims[{}]]", wanted.path.join("][")),
+        wanted: format!("{not}{}", string_match(&wanted.value)),
+        found: request.claim(&wanted.path).map(ToString::to_string),
     }
 }
 

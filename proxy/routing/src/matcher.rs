@@ -8,6 +8,7 @@
 use crate::{RequestView, StringMatcher};
 use http::{HeaderName, header::HOST};
 use regex::bytes::Regex;
+use serde_json::Value;
 use sidle_model::ir;
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub(crate) enum Mismatch {
     Authority,
     Header(usize),
     Query(usize),
+    Claim(usize),
 }
 
 /// The compiled conditions of one route.
@@ -33,6 +35,7 @@ pub(crate) struct RouteMatcher {
     authority: Option<StringMatcher>,
     headers: Box<[HeaderMatcher]>,
     query: Box<[QueryMatcher]>,
+    claims: Box<[ClaimMatcher]>,
 }
 
 impl RouteMatcher {
@@ -44,6 +47,7 @@ impl RouteMatcher {
             authority: source.authority.as_ref().map(StringMatcher::new),
             headers: source.headers.iter().map(HeaderMatcher::new).collect(),
             query: source.query.iter().map(QueryMatcher::new).collect(),
+            claims: source.claims.iter().map(ClaimMatcher::new).collect(),
         }
     }
 
@@ -71,7 +75,10 @@ impl RouteMatcher {
         if let Some(at) = self.headers.iter().position(|header| !header.matches(request)) {
             return Some(Mismatch::Header(at));
         }
-        self.query.iter().position(|query| !query.matches(request.query())).map(Mismatch::Query)
+        if let Some(at) = self.query.iter().position(|query| !query.matches(request.query())) {
+            return Some(Mismatch::Query(at));
+        }
+        self.claims.iter().position(|claim| !claim.matches(request)).map(Mismatch::Claim)
     }
 }
 
@@ -166,6 +173,33 @@ impl QueryMatcher {
 
     fn matches(&self, query: Option<&str>) -> bool {
         query_value(query, &self.name).is_some_and(|value| self.value.matches(value.as_bytes()))
+    }
+}
+
+#[derive(Debug)]
+struct ClaimMatcher {
+    path: Arc<[String]>,
+    value: StringMatcher,
+    invert: bool,
+}
+
+impl ClaimMatcher {
+    fn new(source: &ir::ClaimMatch) -> Self {
+        ClaimMatcher {
+            path: source.path.clone(),
+            value: StringMatcher::new(&source.value),
+            invert: source.invert,
+        }
+    }
+
+    fn matches(&self, request: &impl RequestView) -> bool {
+        let text = |value: &Value| value.as_str().is_some_and(|text| self.value.matches(text.as_bytes()));
+        let matched = match request.claim(&self.path) {
+            Some(Value::Array(list)) => list.iter().any(text),
+            Some(value) => text(value),
+            None => false,
+        };
+        matched != self.invert
     }
 }
 

@@ -30,6 +30,12 @@ pub trait RequestView {
         self.method() == "CONNECT"
     }
 
+    /// The claim at this path of the token that the request brought and that was believed.
+    fn claim(&self, path: &[String]) -> Option<&serde_json::Value> {
+        let _ = path;
+        None
+    }
+
     /// The values of a header, one for each field line, in order. `host` need not be among the headers: matchers read
     /// [`RequestView::authority`] for it.
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]>;

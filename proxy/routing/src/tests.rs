@@ -17,6 +17,7 @@ pub(crate) struct TestRequest {
     pub(crate) path: String,
     pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
+    pub(crate) claims: serde_json::Map<String, serde_json::Value>,
 }
 
 impl TestRequest {
@@ -35,6 +36,7 @@ impl TestRequest {
             path: path.into(),
             query,
             headers: HeaderMap::new(),
+            claims: Default::default(),
         }
     }
 
@@ -65,6 +67,10 @@ impl RequestView for TestRequest {
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
         self.headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
     }
+    fn claim(&self, path: &[String]) -> Option<&serde_json::Value> {
+        let (first, rest) = path.split_first()?;
+        rest.iter().try_fold(self.claims.get(first)?, |value, name| value.get(name))
+    }
 }
 
 /// Conditions on nothing but the path.
@@ -77,6 +83,7 @@ pub(crate) fn route_match(path: ir::PathMatch) -> ir::RouteMatch {
         authority: None,
         headers: Vec::new(),
         query: Vec::new(),
+        claims: Vec::new(),
     }
 }
 

@@ -12,6 +12,7 @@ mod clusters;
 mod config;
 mod guard;
 mod index;
+mod jwks;
 mod listeners;
 mod process;
 mod ready;
@@ -25,7 +26,7 @@ mod tests;
 pub use server::Server;
 pub use table::Surface;
 
-use crate::config::ConfigStatus;
+use crate::{config::ConfigStatus, jwks::SourceView};
 use futures_util::future::BoxFuture;
 use sidle_balance::{ClusterUsage, EndpointSet};
 use sidle_identity::Svid;
@@ -49,6 +50,8 @@ pub trait AdminSource: Send + Sync + 'static {
     fn clusters(&self) -> Vec<ClusterView>;
     /// Listeners that are bound.
     fn listeners(&self) -> Vec<ListenerView>;
+    /// Keys of issuers that are fetched.
+    fn jwks(&self) -> Vec<SourceView>;
     /// The level of the proxy's own log.
     fn log_level(&self) -> String;
 

@@ -3,7 +3,7 @@
 use super::{
     AdminSource,
     answer::{Answer, Query, TEXT, answer},
-    certs, clusters, config, index, listeners, process, ready, stats,
+    certs, clusters, config, index, jwks, listeners, process, ready, stats,
 };
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -80,6 +80,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "the workload's certificate and roots, and those of the configuration's files",
         Slow(certs::certs),
     ),
+    get("/jwks", "keys of issuers that are fetched: names, age, last failure", Quick(jwks::jwks)),
     get("/stats", "?filter=REGEX&usedonly&format=json|prometheus: metrics", Slow(stats::stats)),
     get("/stats/prometheus", "metrics for Prometheus", Slow(stats::prometheus)).also(&[Surface::Metrics]),
     get("/metrics", "the same", Slow(stats::prometheus)).also(&[Surface::Metrics]),

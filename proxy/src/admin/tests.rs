@@ -76,6 +76,9 @@ impl AdminSource for Fixed {
         let unmet = if self.healthy.load(SeqCst) { vec![] } else { vec!["failed by hand".to_owned()] };
         Readiness { state: State::Live, unmet }
     }
+    fn jwks(&self) -> Vec<SourceView> {
+        Vec::new()
+    }
     fn config_status(&self) -> Arc<ConfigStatus> {
         Arc::default()
     }

@@ -4,6 +4,7 @@ use super::log::Handle;
 use crate::{
     admin::{AdminSource, ClusterView, DrainRequest, ListenerView, Readiness, State},
     config::{ConfigStatus, ReloadRequest, Snapshot, StatusCell},
+    jwks::SourceView,
     overload::Pressure,
     worker::{Activity, Command, Shared},
 };
@@ -253,6 +254,14 @@ impl AdminSource for AppState {
             active: self.telemetry.listener_metrics(name).active(),
         });
         views.collect()
+    }
+
+    fn jwks(&self) -> Vec<SourceView> {
+        self.snapshot()
+            .iter()
+            .flat_map(|snapshot| snapshot.keys.values())
+            .map(|source| source.view())
+            .collect()
     }
 
     fn log_level(&self) -> String {

@@ -9,6 +9,7 @@
 pub mod ahead;
 mod ask;
 mod attempt;
+mod believed;
 mod body;
 pub mod client_cert;
 mod connect;
@@ -160,7 +161,7 @@ impl Exchange {
         if let Verdict::Respond(answer, body, details) = plan.gate.admit(self, head, &mut body).await? {
             return Ok(Outcome::Local(answer, body, details));
         }
-        let route = plan.routes.select(head);
+        let route = plan.routes.select(&believed::Believed { head, token: self.token.as_deref() });
         if let Some(web) = self.web {
             web.translate(head); // routes see what the client sent, and policies what the upstream gets
         }

@@ -1,9 +1,9 @@
-//! HTTP filters: authorization, faults, CORS, the router.
+//! HTTP filters: tokens, authorization, faults, CORS, the router.
 //!
 //! The filters stand in every connection manager, in Istio's order; a route configures its own faults and origins.
 
 use crate::{
-    authority, rbac,
+    authentication, authority, rbac,
     value::{Object, duration, extension, share, string_matcher},
 };
 use serde_json::{Value, json};
@@ -14,7 +14,8 @@ const CORS: &str = "envoy.filters.http.cors";
 
 /// The filters of a connection manager.
 pub(crate) fn chain(admission: &Admission, resolves_authority: bool) -> Vec<Value> {
-    let mut filters = rbac::http_filters(admission.authorization.as_ref());
+    let mut filters: Vec<Value> = authentication::filter(&admission.authentication).into_iter().collect();
+    filters.extend(rbac::http_filters(admission.authorization.as_ref()));
     filters.push(extension(FAULT, Object::typed("extensions.filters.http.fault.v3.HTTPFault")));
     filters.push(extension(CORS, Object::typed("extensions.filters.http.cors.v3.Cors")));
     if resolves_authority {

@@ -66,6 +66,7 @@ pub(crate) fn route(action: RouteAction) -> Route {
             authority: None,
             headers: Vec::new(),
             query: Vec::new(),
+            claims: Vec::new(),
         },
         action,
         request_headers: HeaderOperations::default(),

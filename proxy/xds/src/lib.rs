@@ -8,6 +8,7 @@
 //! What maps to what, and where Envoy cannot say what Sidle does, stands in the README of this folder.
 
 mod access_log;
+mod authentication;
 mod authority;
 mod bootstrap;
 mod cluster;

@@ -1,8 +1,11 @@
 //! Conditions on requests.
 
-use crate::value::{Object, regex, string_matcher};
+use crate::{
+    authentication,
+    value::{Object, regex, string_matcher},
+};
 use serde_json::{Value, json};
-use sidle_model::ir::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, StringMatch};
+use sidle_model::ir::{ClaimMatch, HeaderMatch, PathMatch, QueryMatch, RouteMatch, StringMatch};
 
 /// A `RouteMatch`.
 pub(crate) fn route_match(matches: &RouteMatch) -> Value {
@@ -28,6 +31,7 @@ pub(crate) fn route_match(matches: &RouteMatch) -> Value {
     headers.extend(matches.headers.iter().map(header));
     path.with_list("headers", headers)
         .with_list("query_parameters", matches.query.iter().map(query).collect())
+        .with_list("dynamic_metadata", matches.claims.iter().map(claim).collect())
         .into()
 }
 
@@ -48,6 +52,25 @@ fn header_matcher(name: &str, value: &StringMatch) -> Object {
 
 fn query(matches: &QueryMatch) -> Value {
     present_or_string(&matches.name, &matches.value).into()
+}
+
+/// As Istio writes it: a text, or one of a list of texts.
+fn claim(matches: &ClaimMatch) -> Value {
+    let text = match &matches.value {
+        StringMatch::Present => json!({"safe_regex": {"regex": ".*"}}),
+        value => string_matcher(value),
+    };
+    let text = json!({ "string_match": text });
+    let path: Vec<_> = ["payload"].into_iter().chain(matches.path.iter().map(|name| &**name)).collect();
+    Object::new()
+        .with("filter", authentication::FILTER)
+        .with("path", path.into_iter().map(|key| json!({ "key": key })).collect::<Vec<_>>())
+        .with(
+            "value",
+            json!({"or_match": {"value_matchers": [text.clone(), {"list_match": {"one_of": text}}]}}),
+        )
+        .with_true("invert", matches.invert)
+        .into()
 }
 
 /// What header and query parameter matchers have in common.
@@ -74,6 +97,7 @@ mod tests {
             authority: None,
             headers: Vec::new(),
             query: Vec::new(),
+            claims: Vec::new(),
         }
     }
 

@@ -99,6 +99,10 @@ fn every_match() {
                 QueryMatch { name: "q".into(), value: StringMatch::Exact("1".into()) },
                 QueryMatch { name: "r".into(), value: StringMatch::Present },
             ],
+            claims: vec![
+                ClaimMatch { path: ["sub".to_owned()].into(), value: StringMatch::Present, invert: true },
+                ClaimMatch { path: ["a".to_owned(), "b".to_owned()].into(), value: regex("x.*"), invert: false },
+            ],
         };
         route
     });

@@ -123,21 +123,14 @@ fn path_expression(pattern: &str, at: At<'_>, report: &mut Report<'_>) {
 const UNSEEN: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings", "transfer-encoding"];
 
-/// Headers that rules never see: what frames a message is taken off before, and tokens are not verified.
+/// Headers that rules never see: what frames a message is taken off before.
 fn unseen_headers(request: &HttpMatchRequest, at: At<'_>, report: &mut Report<'_>) {
     let headers = at.to("headers");
     for name in request.headers.keys() {
-        if name.starts_with("@request.auth.claims") {
-            let message = "tokens are not verified, so no request has claims: this rule never applies";
-            report.warn(headers.to(name.as_str()), codes::NOT_ENFORCED, message);
-        } else if UNSEEN.iter().any(|unseen| unseen.eq_ignore_ascii_case(name)) {
+        if UNSEEN.iter().any(|unseen| unseen.eq_ignore_ascii_case(name)) {
             let message = format!("`{name}` is of one connection and taken off before rules are asked");
             let help = "match by path or host in its place";
             report.warn_help(headers.to(name.as_str()), codes::NEVER_MATCHES, message, help);
         }
-    }
-    for name in request.without_headers.keys().filter(|name| name.starts_with("@request.auth.claims")) {
-        let message = "tokens are not verified, so no claims are known: this rule never applies";
-        report.warn(at.to("withoutHeaders").to(name.as_str()), codes::NOT_ENFORCED, message);
     }
 }

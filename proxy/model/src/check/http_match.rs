@@ -9,6 +9,7 @@ use super::{
 use crate::{
     diagnostic::codes,
     istio::{HttpMatchRequest, StringMatch},
+    lower::matches::claim_path,
 };
 use std::collections::BTreeMap;
 
@@ -86,9 +87,11 @@ fn path(uri: &StringMatch, at: At<'_>, report: &mut Report<'_>) {
 fn header_names(headers: &BTreeMap<String, StringMatch>, at: At<'_>, report: &mut Report<'_>) {
     for name in headers.keys() {
         let at = at.to(name.as_str());
-        if name.starts_with("@request.auth.claims")
-            || matches!(name.as_str(), ":method" | ":authority" | ":path" | ":scheme")
-        {
+        if let Some(claim) = claim_path(name) {
+            report.judge(at, codes::BAD_HEADER, claim.map(drop));
+            continue;
+        }
+        if matches!(name.as_str(), ":method" | ":authority" | ":path" | ":scheme") {
             continue;
         }
         if let Err(message) = values::header_name(name) {

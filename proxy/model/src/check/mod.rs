@@ -8,6 +8,7 @@
 
 mod authorization_policy;
 mod authorization_value;
+mod claims;
 mod conditions;
 mod destination_rule;
 mod extension_provider;
@@ -85,6 +86,7 @@ pub(crate) fn together(config: &Config, node: &Node) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     metadata::check(config, &mut out);
     references::check(config, node, &mut out);
+    claims::check(config, &mut out);
     gateway_hosts::check(config, &mut out);
     selectors::check(config, node, &mut out);
     mutual_tls::check(config, node, &mut out);

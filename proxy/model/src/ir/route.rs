@@ -68,6 +68,8 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatch>,
     /// On query parameters; the first value of a repeated one counts.
     pub query: Vec<QueryMatch>,
+    /// On claims of the token that the request brought.
+    pub claims: Vec<ClaimMatch>,
 }
 
 /// On the path.
@@ -83,6 +85,17 @@ pub enum PathMatch {
     Regex(Pattern),
     /// Only CONNECT requests without a path (HTTP/1 CONNECT, HTTP/2 CONNECT without `:protocol`); those match nothing else.
     Connect,
+}
+
+/// On one claim. A text has to match, or one of a list of texts; no other value does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimMatch {
+    /// Names of members, each below the one before.
+    pub path: Arc<[String]>,
+    /// On the text.
+    pub value: StringMatch,
+    /// `withoutHeaders`: must not match.
+    pub invert: bool,
 }
 
 /// On one header.

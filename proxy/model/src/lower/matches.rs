@@ -7,7 +7,7 @@
 
 use super::{registry::selects, virtual_services::gateway_name};
 use crate::{
-    ir::{HeaderMatch, Node, PathMatch, Pattern, QueryMatch, RouteMatch, StringMatch},
+    ir::{ClaimMatch, HeaderMatch, Node, PathMatch, Pattern, QueryMatch, RouteMatch, StringMatch},
     istio,
 };
 use http::HeaderName;
@@ -50,6 +50,7 @@ pub(super) fn everything() -> RouteMatch {
         authority: None,
         headers: Vec::new(),
         query: Vec::new(),
+        claims: Vec::new(),
     }
 }
 
@@ -64,6 +65,7 @@ pub(super) fn lower(condition: &istio::HttpMatchRequest) -> Option<RouteMatch> {
         authority: one(&condition.authority).ok()?,
         headers: Vec::with_capacity(condition.headers.len() + condition.without_headers.len()),
         query: Vec::with_capacity(condition.query_params.len()),
+        claims: Vec::new(),
     };
     for (name, value) in &condition.headers {
         header(&mut lowered, name, string_match(value).ok()?, false)?;
@@ -80,8 +82,32 @@ pub(super) fn lower(condition: &istio::HttpMatchRequest) -> Option<RouteMatch> {
 /// Names that Istio takes for fields of the match, and ignores as headers; `check` tells.
 const IGNORED_HEADERS: [&str; 4] = ["uri", "scheme", "method", "authority"];
 
-/// Adds a header condition. `None`: it can never hold, as a claim of a token that nobody checks.
+/// What begins the name of a claim among headers.
+const CLAIMS: &str = "@request.auth.claims";
+
+/// The path of `@request.auth.claims.a.b` or `@request.auth.claims[a][b]`; `None`: it is the name of a header. `Err`: it is neither.
+pub(crate) fn claim_path(name: &str) -> Option<Result<Vec<String>, String>> {
+    let start = name.get(..CLAIMS.len())?;
+    let rest = name.get(CLAIMS.len()..).filter(|_| start.eq_ignore_ascii_case(CLAIMS))?;
+    let path: Vec<&str> = match rest.strip_prefix('.') {
+        Some(dotted) => dotted.split('.').collect(),
+        None => {
+            rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or("").split("][").collect()
+        }
+    };
+    let wrong = path.iter().any(|claim| claim.is_empty() || claim.contains(['[', ']']));
+    Some(match wrong {
+        true => Err(format!("`{name}` names no claim: `{CLAIMS}.NAME`, or `{CLAIMS}[NAME][NAME]`")),
+        false => Ok(path.into_iter().map(str::to_owned).collect()),
+    })
+}
+
+/// Adds a header condition. `None`: it can never hold.
 fn header(lowered: &mut RouteMatch, name: &str, value: StringMatch, invert: bool) -> Option<()> {
+    if let Some(path) = claim_path(name) {
+        lowered.claims.push(ClaimMatch { path: path.ok()?.into(), value, invert });
+        return Some(());
+    }
     if IGNORED_HEADERS.contains(&name) {
         return Some(());
     }
@@ -137,4 +163,5 @@ pub(super) fn is_catch_all(matches: &RouteMatch) -> bool {
         && matches.authority.is_none()
         && matches.headers.is_empty()
         && matches.query.is_empty()
+        && matches.claims.is_empty()
 }

@@ -25,7 +25,7 @@ mod gateways;
 pub(crate) mod headers;
 mod identity;
 mod inbound;
-mod matches;
+pub(crate) mod matches;
 mod memo;
 pub(crate) mod names;
 mod notes;

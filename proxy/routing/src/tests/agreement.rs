@@ -121,7 +121,7 @@ prop_compose! {
         query in vec((select(&["q", "r"][..]), string_match(&VALUES)), 0..=1),
     ) -> RouteMatch {
         let query = query.into_iter().map(|(name, value)| QueryMatch { name: name.into(), value }).collect();
-        RouteMatch { path, ignore_case, scheme, method, authority, headers, query }
+        RouteMatch { path, ignore_case, scheme, method, authority, headers, query, claims: Vec::new() }
     }
 }
 

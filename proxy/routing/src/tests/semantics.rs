@@ -3,7 +3,7 @@
 use super::{TestRequest, configuration, route, route_match, virtual_host};
 use crate::{Compiled, Difference, RouteTable, Verdict};
 use http::HeaderName;
-use sidle_model::ir::{HeaderMatch, PathMatch, Pattern, QueryMatch, RouteMatch, StringMatch};
+use sidle_model::ir::{ClaimMatch, HeaderMatch, PathMatch, Pattern, QueryMatch, RouteMatch, StringMatch};
 use std::convert::Infallible;
 
 fn exact(value: &str) -> StringMatch {
@@ -30,6 +30,48 @@ fn takes(matches: &RouteMatch, request: &TestRequest) -> bool {
 
 fn get(url: &str) -> TestRequest {
     TestRequest::new("GET", url)
+}
+
+#[test]
+fn claims_are_texts_or_lists_of_them() {
+    let claim = |path: &[&str], value: StringMatch, invert: bool| {
+        let path = path.iter().map(|name| name.to_string()).collect();
+        RouteMatch { claims: vec![ClaimMatch { path, value, invert }], ..route_match(PathMatch::Any) }
+    };
+    let mut request = get("http://h/");
+    request.claims = serde_json::json!({
+        "sub": "jason", "groups": ["dev", "ops", 7], "realm": {"role": "admin"}, "age": 7, "flag": true, "none": null,
+    })
+    .as_object()
+    .unwrap()
+    .clone();
+    for (path, value, holds) in [
+        (&["sub"][..], exact("jason"), true),
+        (&["sub"], exact("jas"), false),
+        (&["sub"], StringMatch::Prefix("jas".into()), true),
+        (&["groups"], exact("ops"), true),
+        (&["groups"], regex("d.*"), true),
+        (&["groups"], exact("7"), false),
+        (&["realm", "role"], exact("admin"), true),
+        (&["realm"], StringMatch::Present, false),
+        (&["Sub"], StringMatch::Present, false),
+        (&["age"], exact("7"), false),
+        (&["flag"], exact("true"), false),
+        (&["none"], StringMatch::Present, false),
+        (&["sub", "x"], StringMatch::Present, false),
+        (&["groups"], StringMatch::Present, true),
+    ] {
+        assert_eq!(takes(&claim(path, value.clone(), false), &request), holds, "{path:?} {value:?}");
+        assert_eq!(takes(&claim(path, value.clone(), true), &request), !holds, "without {path:?} {value:?}");
+    }
+    assert!(!takes(&claim(&["sub"], StringMatch::Present, false), &get("http://h/")));
+    let table = table(claim(&["sub"], exact("anna"), false));
+    let Verdict::Differs(difference) = &table.explain(&request).rules[0].verdict else {
+        panic!("it matches")
+    };
+    let Difference { field, wanted, found } = difference;
+    assert_eq!((&**field, &**wanted), ("headers[@request.auth.claims[sub]]", "exact \"anna\""));
+    assert_eq!(found.as_deref(), Some("\"jason\""));
 }
 
 #[test]

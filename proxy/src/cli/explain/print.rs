@@ -52,6 +52,11 @@ impl Page {
         if let Some(table) = &report.route_configuration {
             self.fact("routes", table);
         }
+        let tokens = report.tokens.iter();
+        let tokens = tokens.map(|tokens| {
+            format!("of {} are verified  {}  {}", tokens.issuer, tokens.resource, tokens.origin)
+        });
+        self.facts("tokens", &tokens.collect::<Vec<_>>());
         if let Some(host) = &report.virtual_host {
             self.fact("host", &format!("{} is covered by {} of {}", host.host, host.domain, host.name));
             if host.resource != host.origin {

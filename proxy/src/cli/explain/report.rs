@@ -6,7 +6,7 @@
 use super::{authorization::Authorization, outcome::Outcome, place, request::Request};
 use crate::cli::client::Client;
 use serde::Serialize;
-use sidle_model::ir::{Direction, Ir, Listener, NetworkFilter};
+use sidle_model::ir::{Direction, Ir, JwtProvider, Listener, NetworkFilter};
 use sidle_routing::{Explanation, RouteTable, Verdict};
 use std::convert::Infallible;
 
@@ -27,6 +27,9 @@ pub struct Report {
     /// What authorization policies make of it; `None`: there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization: Option<Authorization>,
+    /// Whose tokens are verified; a request with another's is refused, one without any is not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenIssuer>,
     /// The route table; `None`: it is not HTTP.
     pub route_configuration: Option<String>,
     /// The virtual host; `None`: none covers the request's host.
@@ -35,6 +38,18 @@ pub struct Report {
     pub rules: Vec<Rule>,
     /// What happens to the request.
     pub outcome: Outcome,
+}
+
+/// Somebody whose tokens are verified.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenIssuer {
+    /// `iss`.
+    pub issuer: String,
+    /// The RequestAuthentication.
+    pub resource: String,
+    /// Where the rule is written.
+    pub origin: String,
 }
 
 /// A virtual host.
@@ -93,6 +108,16 @@ pub struct Difference {
     pub found: Option<String>,
 }
 
+impl TokenIssuer {
+    fn of(provider: &JwtProvider) -> Self {
+        TokenIssuer {
+            issuer: provider.issuer.to_string(),
+            resource: provider.origin.resource.to_string(),
+            origin: provider.origin.to_string(),
+        }
+    }
+}
+
 impl Report {
     /// Explains what `listener` does with `request` of `client`.
     pub fn new(ir: &Ir, listener: &Listener, request: &Request, client: &Client) -> Report {
@@ -114,6 +139,7 @@ impl Report {
             address: listener.address.to_string(),
             filter_chain: chain.map(|chain| chain.name.to_string()),
             authorization: None,
+            tokens: Vec::new(),
             route_configuration: None,
             virtual_host: None,
             rules: Vec::new(),
@@ -128,6 +154,7 @@ impl Report {
             }
             Some(NetworkFilter::Http(manager)) => {
                 report.route_configuration = Some(manager.route_configuration.to_string());
+                report.tokens = manager.admission.authentication.iter().map(TokenIssuer::of).collect();
                 match request.admitted(&manager.options) {
                     Ok(admitted) => {
                         if admitted.path != request.path {

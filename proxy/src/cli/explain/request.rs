@@ -5,6 +5,7 @@
 
 use super::super::CliError;
 use http::{HeaderName, Uri};
+use serde_json::{Map, Value};
 use sidle_model::ir::{HttpOptions, UnderscoresAction, is_authority};
 use sidle_routing::{RequestView, host::split_host_port, path::normalise};
 
@@ -23,6 +24,8 @@ pub struct Request {
     pub query: Option<String>,
     /// In order; no host.
     pub headers: Vec<(HeaderName, String)>,
+    /// What its token says.
+    pub claims: Option<Map<String, Value>>,
 }
 
 impl Request {
@@ -48,6 +51,7 @@ impl Request {
             path: if connect { String::new() } else { path(&uri) },
             query: uri.query().filter(|_| !connect).map(str::to_owned),
             headers: Vec::new(),
+            claims: None,
         };
         for header in headers {
             request.add(header)?;
@@ -84,6 +88,7 @@ impl Request {
             query: None,
             headers: Vec::new(),
             scheme: "http".into(),
+            claims: None,
         }
     }
 
@@ -158,6 +163,10 @@ impl RequestView for Request {
         let values = self.headers.iter().filter(move |(key, _)| key == name);
         // Collected, because the iterator may outlive `name`.
         values.map(|(_, value)| value.as_bytes()).collect::<Vec<_>>().into_iter()
+    }
+
+    fn claim(&self, path: &[String]) -> Option<&Value> {
+        sidle_jwt::claim_at(self.claims.as_ref()?, path)
     }
 }
 

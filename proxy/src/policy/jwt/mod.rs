@@ -5,8 +5,9 @@
 //! headers that tell of tokens never come from clients; a token that is not to be forwarded does not reach the application; none is
 //! logged.
 //! Not here: what makes a token valid (`sidle-jwt`), fetching keys (`jwks`), what a token permits (rules).
-//! Read: [`TokenGate::admit`] -> `provider` -> `places`; `gates` compiles.
+//! Read: [`TokenGate::admit`] -> `provider` -> `places` -> `cache`; `gates` compiles.
 
+mod cache;
 mod gates;
 mod places;
 mod provider;

@@ -1,6 +1,9 @@
 //! One issuer.
 
-use super::places;
+use super::{
+    cache::{self, Known},
+    places,
+};
 use crate::{
     codec::RequestHead,
     jwks::{self, Held, Location},
@@ -15,6 +18,8 @@ pub struct Provider {
     config: JwtProvider,
     expected: Expected,
     keys: Keys,
+    /// Its own.
+    number: u64,
 }
 
 enum Keys {
@@ -67,7 +72,7 @@ impl Provider {
             audiences: config.audiences.clone(),
             space_delimited: config.space_delimited.clone(),
         };
-        Provider { config: config.clone(), expected, keys }
+        Provider { config: config.clone(), expected, keys, number: cache::number() }
     }
 
     /// Query parameters that a token may stand in.
@@ -85,9 +90,9 @@ impl Provider {
             Err(why) => Answer::Refused(why),
             Ok(Some(token)) => match self.believe(&token).await {
                 Err(why) => Answer::Refused(why),
-                Ok((token, told)) => {
-                    self.tell(head, &token, told);
-                    Answer::Believed(Rc::new(token))
+                Ok(known) => {
+                    self.tell(head, &known);
+                    Answer::Believed(known.token.clone())
                 }
             },
         }
@@ -106,40 +111,49 @@ impl Provider {
         }
     }
 
-    /// The token, believed, and the values of the claims that are told on.
-    async fn believe(&self, text: &str) -> Result<(VerifiedToken, Vec<Option<String>>), Refusal> {
-        let token = Token::parse(text)?;
+    /// What the token says, if it is believed.
+    async fn believe(&self, text: &str) -> Result<Rc<Known>, Refusal> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let fingerprint = sidle_jwt::fingerprint(text);
+        let key = |held: &Held| (self.number, held.version, fingerprint);
+        if let Some(known) = self.keys.load().ok().and_then(|held| cache::find(&key(&held))) {
+            known.token.check_time(now)?;
+            return Ok(known);
+        }
+        let token = Token::parse(text)?;
         token.check(&self.expected, now)?;
+        let held = self.check_signature(&token).await?;
         let told = self.config.claim_headers.iter();
         let told = told.map(|(path, _)| claim_at(token.claims(), path).and_then(plain)).collect();
-        self.check_signature(&token).await?;
-        Ok((token.believed(&self.expected), told))
+        let known = Rc::new(Known { token: Rc::new(token.believed(&self.expected)), told });
+        cache::remember(key(&held), known.clone());
+        Ok(known)
     }
 
-    /// A key that is not known may be a new one.
-    async fn check_signature(&self, token: &Token<'_>) -> Result<(), Refusal> {
+    /// The keys that one of which signed the token. A key that is not known may be a new one.
+    async fn check_signature(&self, token: &Token<'_>) -> Result<Arc<Held>, Refusal> {
         let held = self.keys.load()?;
         let result = token.check_signature(&held.keys);
         let known = token.key_id().is_some() && held.keys.has(token.key_id());
         if result.is_ok() || known || !self.keys.newer().await {
-            return result;
+            return result.map(|()| held);
         }
-        token.check_signature(&self.keys.load()?.keys)
+        let held = self.keys.load()?;
+        token.check_signature(&held.keys).map(|()| held)
     }
 
-    fn tell(&self, head: &mut RequestHead, token: &VerifiedToken, told: Vec<Option<String>>) {
+    fn tell(&self, head: &mut RequestHead, known: &Known) {
         if !self.config.forward {
             for place in &self.config.places {
                 places::take(place, head);
             }
         }
         if let Some(name) = &self.config.payload_header {
-            places::set(&mut head.headers, name, &token.payload);
+            places::set(&mut head.headers, name, &known.token.payload);
         }
-        for ((_, name), value) in self.config.claim_headers.iter().zip(told) {
+        for ((_, name), value) in self.config.claim_headers.iter().zip(&known.told) {
             if let Some(value) = value {
-                places::set(&mut head.headers, name, &value);
+                places::set(&mut head.headers, name, value);
             }
         }
     }

@@ -290,7 +290,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         VS,
         "  hosts: [a.io]\n  http: [{match: [{headers: {'@request.auth.claims.group': {exact: x}}}], route: [{destination: {host: d.io}}]}]",
-        &["6:30 w0502"],
+        &["6:30 w0403"],
     ),
     (VS, "  hosts: [a.io]\n  http: [{route: [{destination: {host: ''}}]}]", &["6:40 e0201"]),
     (

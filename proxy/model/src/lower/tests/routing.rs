@@ -428,7 +428,7 @@ fn conditions_that_cannot_be_met_and_header_names_that_mean_fields() {
   hosts: [reviews]
   http:
   - match:
-    - {headers: {'@request.auth.claims.x': {exact: a}}}
+    - {headers: {'@request.auth.claims': {exact: a}}}
     - {authority: {exact: a}, headers: {host: {exact: b}}}
     - {headers: {uri: {exact: /a}, ':method': {exact: PUT}, host: {exact: h}}}
     directResponse: {status: 200}";
@@ -438,6 +438,27 @@ fn conditions_that_cannot_be_met_and_header_names_that_mean_fields() {
         ["any method=PUT authority=h -> direct 200 \"\""]
     );
     assert_note(&lowered, "SDL0403", "no request can meet");
+}
+
+#[test]
+fn names_of_claims() {
+    let of = |name: &str| matches::claim_path(name).map(|path| path.unwrap_or_default().join("/"));
+    assert_eq!(of("x-request.auth.claims.a"), None);
+    for (name, path) in [
+        ("@request.auth.claims.sub", "sub"),
+        ("@Request.Auth.claims.Sub.x", "Sub/x"),
+        ("@request.auth.claims[https://a.b/c][d.e]", "https://a.b/c/d.e"),
+        ("@request.auth.claims", ""),
+        ("@request.auth.claimsx", ""),
+        ("@request.auth.claims.", ""),
+        ("@request.auth.claims.a..b", ""),
+        ("@request.auth.claims[]", ""),
+        ("@request.auth.claims[a][]", ""),
+        ("@request.auth.claims[a", ""),
+        ("@request.auth.claims[a]b]", ""),
+    ] {
+        assert_eq!(of(name).as_deref(), Some(path), "{name}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use sidle_test_support::{
     client::{Answer, Client, request},
     issuer::key_set,
     sidle::Sidle,
+    wait,
 };
 
 async fn ask(sidle: &Sidle, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -64,8 +65,10 @@ async fn by_default_a_token_stands_where_rfc_6750_puts_it_and_goes_no_further() 
     }
     let same = ask(&sidle, &format!("/?access_token={token}"), &[("authorization", &bearer)]).await;
     assert_eq!((same.status.as_u16(), &same.json()["path"]), (200, &json!("/")), "the same one, twice");
-    drop(sidle);
-    let lines = std::fs::read_to_string(log).unwrap();
+    let lines = wait::eventually("the log", || async {
+        std::fs::read_to_string(&log).ok().filter(|lines| lines.lines().count() >= 11)
+    })
+    .await;
     assert!(lines.contains("access_token=-"), "{lines}");
     assert!(!lines.contains(&token) && !lines.contains(&stranger) && !lines.contains("eyJ"), "{lines}");
 }

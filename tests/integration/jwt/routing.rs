@@ -29,15 +29,31 @@ async fn a_gateway_routes_by_claims() {
          servers: [{{ port: {{ number: {}, name: http, protocol: HTTP }}, bind: 127.0.0.1, hosts: ['*'] }}]\n",
         port.port()
     );
-    let rules = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: shop }\nspec:\n  \
-         hosts: ['*']\n  gateways: [front]\n  http:\n  - match:\n    \
-         - headers: { '@request.auth.claims.groups': { exact: staff } }\n    \
-         - headers: { '@request.auth.claims[realm][role]': { prefix: adm } }\n    \
-           withoutHeaders: { '@request.auth.claims.locked': {} }\n    \
-         route: [{ destination: { host: staff.test } }]\n  - route: [{ destination: { host: public.test } }]\n"
-        .to_owned();
+    let rules = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "shop"},
+        "spec": {
+            "hosts": ["*"],
+            "gateways": ["front"],
+            "http": [
+                {
+                    "match": [
+                        {"headers": {"@request.auth.claims.groups": {"exact": "staff"}}},
+                        {
+                            "headers": {"@request.auth.claims[realm][role]": {"prefix": "adm"}},
+                            "withoutHeaders": {"@request.auth.claims.locked": {}},
+                        },
+                    ],
+                    "route": [{"destination": {"host": "staff.test"}}],
+                },
+                {"route": [{"destination": {"host": "public.test"}}]},
+            ],
+        },
+    })
+    .to_string();
     let policy = authentication("tokens", &[json!({"issuer": ISSUER, "jwks": keys})]);
-    let files = [gateway, rules, entry("staff", &staff), entry("public", &public), policy].join("---\n");
+    let files = [gateway, rules, entry("staff", &staff), entry("public", &public), policy].join("\n---\n");
     let sidle = stage.builder(&files).start();
     let ask = async |more: serde_json::Value| {
         let token = stage.issuer.token("pyjwt", "a", "EdDSA", &with(&claims(), more));

@@ -57,6 +57,7 @@ mod prometheus;
 mod protocols;
 mod redirect_rewrite;
 mod retries;
+mod secrets;
 mod smuggling;
 mod splitting;
 mod tls_handshakes;

@@ -6,11 +6,21 @@
 //! Who asks never waits: making one takes microseconds, and two who make it at the same time make the same.
 //! Not here: what is in a configuration (`server`, `client`), reading files (`store`).
 
-use crate::{Svid, TlsError, Workload, chains::RevocationLists, files::Bundle, roots, store::File};
+use crate::{
+    Svid, TlsError, Workload,
+    chains::RevocationLists,
+    files::{self, Bundle},
+    roots,
+    store::File,
+};
 use arc_swap::ArcSwapOption;
 use rustls::sign::CertifiedKey;
-use sidle_model::ir::{Certificates, Trust};
-use std::{fmt, path::PathBuf, sync::Arc};
+use sidle_model::ir::{Certificates, InlineCertificate, Trust};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// A rustls configuration that follows what it was made from.
 pub struct Live<C> {
@@ -70,6 +80,7 @@ pub(crate) struct Sources {
 
 enum Shown {
     Nothing,
+    Given(Vec<Arc<CertifiedKey>>),
     Files(Vec<Arc<File<CertifiedKey>>>),
     Workload,
 }
@@ -89,22 +100,33 @@ impl Sources {
         lists: Option<&PathBuf>,
         workload: &Workload,
     ) -> Result<Self, TlsError> {
-        let files = workload.files();
+        let store = workload.files();
         let shown = match shown {
             None => Shown::Nothing,
             Some(Certificates::Workload) => Shown::Workload,
+            Some(Certificates::Inline(given)) if given.is_empty() => return Err(TlsError::NothingToServe),
+            Some(Certificates::Inline(given)) => {
+                let parse = |one: &InlineCertificate| {
+                    let place = Path::new(&*one.place);
+                    files::certified_from_pem(one.chain.as_bytes(), one.key.as_bytes(), place).map(Arc::new)
+                };
+                Shown::Given(given.iter().map(parse).collect::<Result<_, _>>()?)
+            }
             Some(Certificates::Files(pairs)) if pairs.is_empty() => return Err(TlsError::NothingToServe),
             Some(Certificates::Files(pairs)) => {
-                Shown::Files(pairs.iter().map(|pair| files.pair(pair)).collect::<Result<_, _>>()?)
+                Shown::Files(pairs.iter().map(|pair| store.pair(pair)).collect::<Result<_, _>>()?)
             }
         };
         let trust = match trust {
             None => Believed::Nobody,
             Some(Trust::System) => Believed::Roots(roots::system()?),
-            Some(Trust::File(path)) => Believed::File(files.bundle(path)?),
+            Some(Trust::File(path)) => Believed::File(store.bundle(path)?),
+            Some(Trust::Inline { place, text }) => {
+                Believed::Roots(Arc::new(Bundle::from_pem(text.as_bytes(), Path::new(&**place))?))
+            }
             Some(Trust::Workload) => Believed::Workload,
         };
-        let lists = lists.map(|path| files.lists(path)).transpose()?;
+        let lists = lists.map(|path| store.lists(path)).transpose()?;
         Ok(Sources { shown, trust, lists, workload: workload.clone() })
     }
 
@@ -112,6 +134,7 @@ impl Sources {
         let needs = matches!(self.shown, Shown::Workload) || matches!(self.trust, Believed::Workload);
         let svid = if needs { Some(self.workload.valid()?) } else { None };
         let shown = match (&self.shown, &svid) {
+            (Shown::Given(given), _) => given.clone(),
             (Shown::Files(files), _) => files.iter().map(|file| file.load()).collect(),
             (Shown::Workload, Some(svid)) => vec![svid.certified.clone()],
             _ => Vec::new(),

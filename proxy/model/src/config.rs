@@ -33,6 +33,7 @@ pub struct Config {
     /// Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs; [`Resource::kind`] tells them apart.
     pub workloads: Vec<Resource<kubernetes::Workload>>,
     pub proxies: Vec<Resource<sidle::Proxy>>,
+    pub secrets: Vec<Resource<kubernetes::Secret>>,
 }
 
 /// One manifest. Its parts are shared, so that a file that did not change is read once and is part of each configuration
@@ -109,7 +110,7 @@ impl Config {
             workload_groups,
             gateways
         );
-        each!(request_authentications, peer_authentications, authorization_policies);
+        each!(request_authentications, peer_authentications, authorization_policies, secrets);
         each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies);
     }
 }

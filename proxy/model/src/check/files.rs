@@ -58,6 +58,7 @@ fn client_tls(tls: &ClientTlsSettings, at: At<'_>, report: &mut Report<'_>) {
     }
     if own || tls.mode == ClientTlsMode::Simple {
         exists(tls.ca_certificates.as_deref(), at.to("caCertificates"), report);
+        exists(tls.ca_crl.as_deref(), at.to("caCrl"), report);
     }
 }
 

@@ -1,4 +1,4 @@
-//! mTLS of the mesh, where this proxy has an identity or has none.
+//! TLS that needs an identity or a Secret which this proxy may not have.
 //!
 //! Invariant: a proxy that must take nothing but mTLS, and cannot, does not start.
 //! Not here: what is wrong with a policy wherever it holds (`peer_authentication`).
@@ -9,7 +9,7 @@ use crate::{
     diagnostic::{Diagnostic, codes},
     ir::Node,
     istio::{ClientTlsMode, ClientTlsSettings, MutualTls, MutualTlsMode, PeerAuthentication, TrafficPolicy},
-    lower::{self, peer_authentications::PeerAuthentications},
+    lower::{self, client_tls::by_settings, peer_authentications::PeerAuthentications, secrets::Secrets},
 };
 
 const HELP: &str = "give it one: `identity` of a resource of `kind: Proxy`";
@@ -24,18 +24,21 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
             "a selector in the root namespace picks no workload: this policy is ignored, as in Istio";
         Report::new(policy, out).warn(At::SPEC.to("selector"), codes::DROPPED, message);
     }
-    if proxy.is_some_and(|proxy| proxy.spec.identity.is_some()) {
-        return;
+    let has_identity = proxy.is_some_and(|proxy| proxy.spec.identity.is_some());
+    if !has_identity {
+        inbound(config, &node, out);
     }
-    inbound(config, &node, out);
+    let secrets = Secrets::new(config, &node.namespace);
     for rule in &config.destination_rules {
         let report = &mut Report::new(rule, out);
+        let mut judge =
+            |tls: &ClientTlsSettings, at: At<'_>| outbound(tls, at, has_identity, secrets, report);
         if let Some(policy) = &rule.spec.traffic_policy {
-            outbound(policy, At::SPEC.to("trafficPolicy"), report);
+            each_block(policy, At::SPEC.to("trafficPolicy"), &mut judge);
         }
         for (index, subset) in rule.spec.subsets.iter().enumerate() {
             if let Some(policy) = &subset.traffic_policy {
-                outbound(policy, At::SPEC.to("subsets").to(index).to("trafficPolicy"), report);
+                each_block(policy, At::SPEC.to("subsets").to(index).to("trafficPolicy"), &mut judge);
             }
         }
     }
@@ -70,15 +73,36 @@ fn judge(settings: Option<&MutualTls>, at: At<'_>, report: &mut Report<'_>) {
     }
 }
 
-fn outbound(policy: &TrafficPolicy, at: At<'_>, report: &mut Report<'_>) {
-    let mut judge = |tls: &Option<ClientTlsSettings>, at: At<'_>| {
-        if tls.as_ref().is_some_and(|tls| tls.mode == ClientTlsMode::IstioMutual) {
+/// The `tls` blocks of a policy.
+fn each_block(policy: &TrafficPolicy, at: At<'_>, judge: &mut impl FnMut(&ClientTlsSettings, At<'_>)) {
+    if let Some(tls) = &policy.tls {
+        judge(tls, at.to("tls"));
+    }
+    for (index, port) in policy.port_level_settings.iter().enumerate() {
+        if let Some(tls) = &port.tls {
+            judge(tls, at.to("portLevelSettings").to(index).to("tls"));
+        }
+    }
+}
+
+fn outbound(
+    tls: &ClientTlsSettings,
+    at: At<'_>,
+    has_identity: bool,
+    secrets: Secrets<'_>,
+    report: &mut Report<'_>,
+) {
+    match tls.mode {
+        ClientTlsMode::IstioMutual if !has_identity => {
             let message = "this proxy has no identity to show: requests get 503, and nothing is sent";
             report.warn_help(at.to("mode"), codes::NO_IDENTITY, message, HELP);
         }
-    };
-    judge(&policy.tls, at.to("tls"));
-    for (index, port) in policy.port_level_settings.iter().enumerate() {
-        judge(&port.tls, at.to("portLevelSettings").to(index).to("tls"));
+        ClientTlsMode::Simple | ClientTlsMode::Mutual if tls.credential_name.is_some() => {
+            if let Err(message) = by_settings(tls, &[], secrets) {
+                let message = format!("{message}: requests get 503, and nothing is sent");
+                report.warn(at.to("credentialName"), codes::BAD_SECRET, message);
+            }
+        }
+        _ => {}
     }
 }

@@ -41,7 +41,6 @@ const fn value(row: Row, value: &'static str) -> Row {
 
 const VS: &str = "VirtualService";
 const DR: &str = "DestinationRule";
-const SECRET: &str = "no Secret is read: name certificate files in its place";
 
 const TABLE: &[Row] = &[
     not_applied(VS, &["delay", "exponentialDelay"], "no delay is injected, as in Istio"),
@@ -67,8 +66,6 @@ const TABLE: &[Row] = &[
     not_applied(DR, &["trafficPolicy", "proxyProtocol"], "no PROXY header is sent"),
     not_applied(DR, &["retryBudget", "budgetInterval"], "only current requests count"),
     not_applied(DR, &["http", "http2KeepAlive"], "no HTTP/2 PING is sent"),
-    not_applied(DR, &["tls", "credentialName"], SECRET),
-    not_applied(DR, &["tls", "caCrl"], "revoked certificates are accepted"),
     deprecated(DR, &["outlierDetection", "consecutiveErrors"], "it is ignored; use `consecutive5xxErrors`"),
     deprecated(DR, &["consistentHash", "minimumRingSize"], "use `ringHash.minimumRingSize`"),
     value(deprecated(DR, &["loadBalancer", "simple"], "use `LEAST_REQUEST`"), "LEAST_CONN"),
@@ -82,10 +79,6 @@ const TABLE: &[Row] = &[
     ),
     not_shown("Gateway", &["servers", "name"], "no statistics of this name are kept"),
     not_applied("Gateway", &["servers", "defaultEndpoint"], "it is ignored, as in Istio"),
-    not_applied("Gateway", &["tls", "credentialName"], SECRET),
-    not_applied("Gateway", &["tls", "credentialNames"], SECRET),
-    not_applied("Gateway", &["tls", "caCertCredentialName"], SECRET),
-    not_applied("Gateway", &["tls", "caCrl"], "revoked certificates are accepted"),
     not_applied(
         "Gateway",
         &["tls", "cipherSuites"],
@@ -94,7 +87,6 @@ const TABLE: &[Row] = &[
     not_applied("Gateway", &["tls", "verifyCertificateSpki"], "client keys are not compared with it"),
     not_applied("Gateway", &["tls", "verifyCertificateHash"], "client certificates are not compared with it"),
     not_applied("Gateway", &["tls", "insecureSkipVerify"], "client certificates are always checked"),
-    value(not_applied("Gateway", &["tls", "mode"], "the port stays closed"), "AUTO_PASSTHROUGH"),
     deprecated("Gateway", &["port", "targetPort"], "it is ignored"),
     not_applied(
         "Sidecar",

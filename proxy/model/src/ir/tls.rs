@@ -48,17 +48,52 @@ pub struct ClientTls {
 pub enum Certificates {
     /// Chains and keys in PEM files; the first whose key type the other end understands.
     Files(Vec<CertificateFiles>),
+    /// Chains and keys that came with the configuration; the first whose key type the other end understands.
+    Inline(Vec<InlineCertificate>),
     /// The workload's own identity, whatever its source.
     Workload,
 }
 
 impl Certificates {
-    /// The files; none for the workload's own.
+    /// The files, where they are files.
     pub fn files(&self) -> &[CertificateFiles] {
         match self {
             Certificates::Files(files) => files,
-            Certificates::Workload => &[],
+            Certificates::Inline(_) | Certificates::Workload => &[],
         }
+    }
+}
+
+/// A chain and its key that came with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct InlineCertificate {
+    /// Where they came from: `Secret default/shop-tls`.
+    pub place: Arc<str>,
+    /// PEM chain, leaf first.
+    pub chain: InlineText,
+    /// PEM key.
+    pub key: InlineText,
+}
+
+/// PEM that came with the configuration. It is shown nowhere.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct InlineText(Arc<[u8]>);
+
+impl InlineText {
+    /// Takes it as it is.
+    pub fn new(text: &[u8]) -> Self {
+        InlineText(text.into())
+    }
+
+    /// For whoever parses it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for InlineText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
     }
 }
 
@@ -78,6 +113,13 @@ pub enum Trust {
     System,
     /// A PEM bundle.
     File(PathBuf),
+    /// A bundle that came with the configuration.
+    Inline {
+        /// Where it came from: `Secret default/shop-tls-cacert`.
+        place: Arc<str>,
+        /// PEM.
+        text: InlineText,
+    },
     /// The roots of the workload's trust domain, and of those that it is federated with.
     Workload,
 }
@@ -87,7 +129,7 @@ impl Trust {
     pub fn file(&self) -> Option<&PathBuf> {
         match self {
             Trust::File(path) => Some(path),
-            Trust::System | Trust::Workload => None,
+            Trust::System | Trust::Inline { .. } | Trust::Workload => None,
         }
     }
 }

@@ -8,10 +8,12 @@
 
 mod endpoints;
 mod pod;
+mod secret;
 mod service;
 
 pub use endpoints::*;
 pub use pod::*;
+pub use secret::*;
 pub use service::*;
 
 use schemars::JsonSchema;

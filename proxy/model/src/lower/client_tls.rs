@@ -11,6 +11,7 @@ use super::{
     peer_authentications::MtlsMode,
     protocol::{Class, Protocol},
     registry::{Port, Service, Source},
+    secrets::Secrets,
 };
 use crate::{
     ir::{
@@ -45,13 +46,17 @@ pub(super) fn apply(
                 [] => accounts(whom, mesh),
                 names => names.to_vec(),
             };
-            let sni = settings.sni.clone().unwrap_or_else(|| server_name(cluster, whom));
+            let sni =
+                settings.sni.clone().unwrap_or_else(|| server_name(whom.host, whom.port, &cluster.subset));
             cluster.tls = Some(of_mesh(sni, names));
         }
         Some((ClientTlsMode::IstioMutual, _)) => cluster.discovery = Discovery::None,
         Some((ClientTlsMode::Simple | ClientTlsMode::Mutual, settings)) => {
             let entry_names = whom.service.map_or(&[][..], |(service, _)| service.subject_alt_names);
-            cluster.tls = Some(by_files(settings, entry_names));
+            match by_settings(settings, entry_names, mesh.secrets()) {
+                Ok(tls) => cluster.tls = Some(tls),
+                Err(_) => cluster.discovery = Discovery::None, // `check` tells
+            }
         }
     }
 }
@@ -78,13 +83,14 @@ fn automatic(cluster: &mut Cluster, whom: Whom<'_, '_>, mesh: &Mesh<'_>) {
         endpoints.iter_mut().for_each(|endpoint| endpoint.mtls = endpoint.mtls && !refuses(endpoint));
     }
     if endpoints.iter().any(|endpoint| endpoint.mtls) {
-        cluster.auto_mtls = Some(of_mesh(server_name(cluster, whom), accounts(whom, mesh)));
+        cluster.auto_mtls =
+            Some(of_mesh(server_name(whom.host, whom.port, &cluster.subset), accounts(whom, mesh)));
     }
 }
 
 /// `outbound_.9080_.v1_.reviews.default.svc.cluster.local`: gateways route by it.
-fn server_name(cluster: &Cluster, whom: Whom<'_, '_>) -> String {
-    format!("outbound_.{}_.{}_.{}", whom.port, cluster.subset, whom.host)
+pub(super) fn server_name(host: &str, port: u16, subset: &str) -> String {
+    format!("outbound_.{port}_.{subset}_.{host}")
 }
 
 /// Who answers for a service, as far as the files tell; empty: anybody of the trust domain.
@@ -116,19 +122,38 @@ fn of_mesh(sni: String, subject_alt_names: Vec<String>) -> ClientTls {
     }
 }
 
-/// `check` says that a `credentialName` is not read; TLS is spoken without it.
-fn by_files(settings: &ClientTlsSettings, entry_names: &[String]) -> ClientTls {
+/// TLS as the settings have it. `Err`: what a Secret lacks.
+pub(crate) fn by_settings(
+    settings: &ClientTlsSettings,
+    entry_names: &[String],
+    secrets: Secrets<'_>,
+) -> Result<ClientTls, String> {
+    let is_mutual = settings.mode == ClientTlsMode::Mutual;
     let own = settings.client_certificate.as_ref().zip(settings.private_key.as_ref());
     let names = if settings.subject_alt_names.is_empty() { entry_names } else { &settings.subject_alt_names };
-    ClientTls {
+    let insecure = settings.insecure_skip_verify.unwrap_or_default();
+    let (certificate, ca) = match &settings.credential_name {
+        Some(name) => {
+            let certificate = is_mutual.then(|| secrets.certificates(&[name])).transpose()?;
+            (certificate, if insecure { Trust::System } else { secrets.roots(name)? })
+        }
+        None => {
+            let files = own.filter(|_| is_mutual).map(|(certificate, key)| CertificateFiles {
+                certificate: certificate.into(),
+                key: key.into(),
+            });
+            let ca = settings.ca_certificates.as_ref();
+            let ca = ca.map_or(Trust::System, |path| Trust::File(path.into()));
+            (files.map(|files| Certificates::Files(vec![files])), ca)
+        }
+    };
+    Ok(ClientTls {
         sni: settings.sni.as_deref().map(Into::into),
-        ca: settings.ca_certificates.as_ref().map_or(Trust::System, |path| Trust::File(path.into())),
+        ca,
         crl: settings.ca_crl.as_ref().map(Into::into),
         subject_alt_names: names.to_vec(),
-        certificate: own.filter(|_| settings.mode == ClientTlsMode::Mutual).map(|(certificate, key)| {
-            Certificates::Files(vec![CertificateFiles { certificate: certificate.into(), key: key.into() }])
-        }),
-        insecure_skip_verify: settings.insecure_skip_verify.unwrap_or_default(),
+        certificate,
+        insecure_skip_verify: insecure,
         min_version: TlsVersion::V1_2,
-    }
+    })
 }

@@ -97,6 +97,19 @@ impl<'a> Clusters<'a> {
         self.of_port(service, port, rule, None)
     }
 
+    /// The cluster of a port, or of a subset of it, under another name and without TLS of its own.
+    pub fn unopened(
+        &mut self,
+        service: &Service<'a>,
+        port: &Port<'a>,
+        subset: &str,
+        name: &str,
+    ) -> Option<Arc<str>> {
+        let of = outbound_name(&service.host, port.number, Some(subset));
+        let cluster = Cluster::clone(self.by_name.get(&of)?);
+        Some(self.insert(Cluster { name: name.into(), tls: None, auto_mtls: None, ..cluster }))
+    }
+
     /// The cluster of a route's destination. `listen_port` is the port that the request came for.
     pub fn destination<T>(
         &mut self,

@@ -13,7 +13,7 @@ mod actions;
 mod authentication;
 pub(crate) mod authorization;
 mod captured;
-mod client_tls;
+pub(crate) mod client_tls;
 mod cluster_policy;
 mod clusters;
 mod delegates;
@@ -37,6 +37,7 @@ mod protocol;
 mod registry;
 mod retries;
 mod routes;
+pub(crate) mod secrets;
 mod settings;
 mod sidecars;
 mod table;
@@ -62,6 +63,7 @@ use notes::Notes;
 use peer_authentications::{MtlsMode, PeerAuthentications};
 use registry::Registry;
 use routes::Routes;
+use secrets::Secrets;
 use sidecars::Scope;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use virtual_services::VirtualServices;
@@ -167,6 +169,11 @@ impl<'a> Mesh<'a> {
             default_retry: retry.map_or_else(|| Some(retries::built_in()), retries::lower).map(Arc::new),
             node,
         }
+    }
+
+    /// The Secrets that the node may use.
+    fn secrets(&self) -> Secrets<'_> {
+        Secrets::new(self.config, &self.node.namespace)
     }
 
     /// Whether the node has an identity to speak mTLS with.

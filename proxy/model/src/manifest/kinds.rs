@@ -79,6 +79,7 @@ fn readers() -> Vec<Reader> {
         in_spec(core, "Service", |c| &mut c.services),
         beside_metadata(core, "Endpoints", |c| &mut c.endpoints),
         beside_metadata(core, "Pod", |c| &mut c.pods),
+        beside_metadata(core, "Secret", |c| &mut c.secrets),
         beside_metadata(("discovery.k8s.io", &["v1", "v1beta1"]), "EndpointSlice", |c| {
             &mut c.endpoint_slices
         }),
@@ -301,7 +302,7 @@ mod tests {
             (
                 "v1",
                 "Binding ComponentStatus ConfigMap Event LimitRange Namespace Node PersistentVolume PersistentVolumeClaim \
-                 PodTemplate ReplicationController ResourceQuota Secret ServiceAccount",
+                 PodTemplate ReplicationController ResourceQuota ServiceAccount",
             ),
             ("apps/v1", "ControllerRevision"),
             ("extensions/v1beta1", "Ingress Deployment"),

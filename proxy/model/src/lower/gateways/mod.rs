@@ -8,6 +8,7 @@
 //! Not here: HTTP tables (`http`), TLS and TCP chains (`tls`).
 //! Source: R3, R25.
 
+mod auto_passthrough;
 mod http;
 mod tls;
 

@@ -7,6 +7,7 @@
 
 use super::{
     super::{
+        Mesh,
         captured::{Chains, tcp_chain},
         inbound::mtls,
         names,
@@ -14,7 +15,7 @@ use super::{
         routes::Routes,
         tcp::{self, Choice},
     },
-    BoundServer, Kind, http, http_chain,
+    BoundServer, Kind, auto_passthrough, http, http_chain,
 };
 use crate::{
     diagnostic::codes,
@@ -33,14 +34,14 @@ pub(super) fn server(
     port: u16,
 ) -> Option<RouteConfiguration> {
     if server.kind == Kind::Passthrough {
-        // `AUTO_PASSTHROUGH` is not applied; `check` tells that the port stays closed.
-        if server.server.tls.as_ref().is_none_or(|tls| tls.mode == ServerTlsMode::Passthrough) {
-            passthrough(routes, chains, server);
+        match server.server.tls.as_ref().map(|tls| tls.mode) {
+            Some(ServerTlsMode::AutoPassthrough) => auto_passthrough::add(routes, chains, server),
+            _ => passthrough(routes, chains, server),
         }
         return None;
     }
     let settings = server.server.tls.as_ref()?;
-    let tls = match server_tls(settings, server.kind, routes.mesh.has_identity()) {
+    let tls = match server_tls(settings, server.kind, routes.mesh) {
         Ok(tls) => tls,
         Err(message) => {
             server.warn(&mut routes.notes, codes::NOT_APPLIED, format!("server dropped: {message}"));
@@ -172,47 +173,58 @@ pub(super) fn bytes(
 }
 
 /// How TLS is opened. `Err`: why it cannot be.
-fn server_tls(
-    settings: &ServerTlsSettings,
-    kind: Kind,
-    has_identity: bool,
-) -> Result<ServerTls, &'static str> {
+fn server_tls(settings: &ServerTlsSettings, kind: Kind, mesh: &Mesh<'_>) -> Result<ServerTls, String> {
     if settings.mode == ServerTlsMode::IstioMutual {
         let tls = mtls::of_mesh(kind == Kind::Https);
         let tls = ServerTls { subject_alt_names: settings.subject_alt_names.clone(), ..tls };
-        return has_identity.then_some(tls).ok_or("this proxy has no identity to show");
-    }
-    let own = settings.server_certificate.as_ref().zip(settings.private_key.as_ref());
-    let more = settings.tls_certificates.iter();
-    let more = more.filter_map(|pair| pair.server_certificate.as_ref().zip(pair.private_key.as_ref()));
-    let certificates: Vec<_> = own
-        .into_iter()
-        .chain(more)
-        .map(|(certificate, key)| CertificateFiles { certificate: certificate.into(), key: key.into() })
-        .collect();
-    if certificates.is_empty() {
-        return Err("`credentialName` is not read; give `serverCertificate` and `privateKey` as files");
-    }
-    let asks = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-    let of_pairs = settings.tls_certificates.iter().find_map(|pair| pair.ca_certificates.as_ref());
-    let client_ca = settings.ca_certificates.as_ref().or(of_pairs).filter(|_| asks);
-    if asks && client_ca.is_none() {
-        return Err("client certificates cannot be verified without `caCertificates`");
+        return mesh.has_identity().then_some(tls).ok_or("this proxy has no identity to show".into());
     }
     let alpn = match kind {
         Kind::Https => vec![ApplicationProtocol::Http2, ApplicationProtocol::Http1],
         _ => Vec::new(),
     };
     Ok(ServerTls {
-        certificates: Certificates::Files(certificates),
-        client_ca: client_ca.map(|path| Trust::File(path.into())),
-        crl: None,
+        certificates: certificates(settings, mesh)?,
+        client_ca: client_ca(settings, mesh)?,
+        crl: settings.ca_crl.as_ref().map(Into::into),
         client_certificate_optional: settings.mode == ServerTlsMode::OptionalMutual,
         subject_alt_names: settings.subject_alt_names.clone(),
         min_version: version(settings.min_protocol_version, TlsVersion::V1_2),
         max_version: version(settings.max_protocol_version, TlsVersion::V1_3),
         alpn,
     })
+}
+
+/// What is shown: Secrets, else files.
+fn certificates(settings: &ServerTlsSettings, mesh: &Mesh<'_>) -> Result<Certificates, String> {
+    let secrets: Vec<_> =
+        settings.credential_name.iter().chain(&settings.credential_names).map(String::as_str).collect();
+    if !secrets.is_empty() {
+        return mesh.secrets().certificates(&secrets);
+    }
+    let own = settings.server_certificate.as_ref().zip(settings.private_key.as_ref());
+    let more = settings.tls_certificates.iter();
+    let more = more.filter_map(|pair| pair.server_certificate.as_ref().zip(pair.private_key.as_ref()));
+    let files = own.into_iter().chain(more);
+    let files: Vec<_> = files
+        .map(|(certificate, key)| CertificateFiles { certificate: certificate.into(), key: key.into() })
+        .collect();
+    if files.is_empty() { Err("it has no certificate".into()) } else { Ok(Certificates::Files(files)) }
+}
+
+/// What client certificates must chain to, where they are asked for.
+fn client_ca(settings: &ServerTlsSettings, mesh: &Mesh<'_>) -> Result<Option<Trust>, String> {
+    if !matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual) {
+        return Ok(None);
+    }
+    let of_pairs = settings.tls_certificates.iter().find_map(|pair| pair.ca_certificates.as_ref());
+    if let Some(path) = settings.ca_certificates.as_ref().or(of_pairs) {
+        return Ok(Some(Trust::File(path.into())));
+    }
+    let credential = settings.credential_name.as_ref().or(settings.credential_names.first());
+    let secret = settings.ca_cert_credential_name.as_ref().or(credential);
+    let secret = secret.ok_or("client certificates cannot be verified without `caCertificates`")?;
+    mesh.secrets().roots(secret).map(Some)
 }
 
 /// Older versions than 1.2 are not spoken.

@@ -1,7 +1,7 @@
 //! Gateways: R3, R19, R25 at the edge.
 
 use super::*;
-use crate::ir::{Direction, TlsVersion};
+use crate::ir::{Certificates, Direction, TlsVersion, Trust};
 
 fn gateway(name: &str, servers: &str) -> String {
     istio("Gateway", "default", name, &format!("  selector: {{app: edge}}\n  servers:\n{servers}"))
@@ -155,7 +155,7 @@ fn tls_servers_are_told_apart_by_name() {
     );
     assert_eq!(tls[2].alpn, []);
     assert_eq!(routes(ir, "https.443.a.g.default", "a.com"), ["any -> outbound|443||web.com"]);
-    assert_note(&lowered, "SDL0501", "`credentialName` is not read");
+    assert_note(&lowered, "SDL0501", "there is no Secret `secret`");
     assert_note(&lowered, "SDL0602", "opens the same port for HTTPS");
 }
 
@@ -182,4 +182,78 @@ fn r19_rules_for_the_mesh_alone_are_not_for_gateways() {
     let ir = edge(&yaml).ir;
     assert_eq!(routes(&ir, "http.80", "a.com"), ["any -> direct 202 \"\""]);
     assert_eq!(http_routes(&ir, "http_proxy", "a.com"), ["any -> direct 201 \"\""]);
+}
+
+const SECRETS: &str = "---
+apiVersion: v1
+kind: Secret
+metadata: {name: shop, namespace: default}
+type: kubernetes.io/tls
+data: {tls.crt: Q0hBSU4=, tls.key: S0VZ, ca.crt: Uk9PVFM=}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: generic, namespace: default}
+stringData: {cert: chain, key: private, crl: x}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: generic-cacert, namespace: default}
+stringData: {cacert: roots}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: elsewhere, namespace: other}
+stringData: {cert: chain, key: private}
+";
+
+#[test]
+fn certificates_come_from_secrets_of_the_proxys_namespace() {
+    let tls = |settings: &str| {
+        let servers = format!(
+            "  - {{port: {{number: 443, name: a, protocol: HTTPS}}, hosts: [a.com], tls: {{{settings}}}}}\n"
+        );
+        let lowered = edge(&(gateway("g", &servers) + SECRETS));
+        let chain = listener(&lowered.ir, "0.0.0.0_443").filter_chains.first().cloned();
+        (chain.and_then(|chain| chain.tls), lowered)
+    };
+    let (found, _) = tls("mode: MUTUAL, credentialName: shop");
+    let found = found.unwrap();
+    let Certificates::Inline(pairs) = &found.certificates else { panic!("{found:?}") };
+    assert_eq!((pairs[0].chain.as_bytes(), pairs[0].key.as_bytes()), (&b"CHAIN"[..], &b"KEY"[..]));
+    assert!(matches!(&found.client_ca, Some(Trust::Inline { text, .. }) if text.as_bytes() == b"ROOTS"));
+    let shown = format!("{found:?}");
+    assert!(shown.contains("Secret default/shop") && !shown.contains("75"), "{shown}"); // K is 75
+    let (found, _) =
+        tls("mode: OPTIONAL_MUTUAL, credentialNames: [shop, generic], caCertCredentialName: generic");
+    let found = found.unwrap();
+    assert!(matches!(&found.certificates, Certificates::Inline(pairs) if pairs.len() == 2));
+    assert!(matches!(&found.client_ca, Some(Trust::Inline { text, .. }) if text.as_bytes() == b"roots"));
+    for (settings, lacks) in [
+        ("mode: SIMPLE, credentialName: elsewhere", "no Secret `elsewhere` in namespace `default`"),
+        ("mode: SIMPLE, credentialName: generic-cacert", "neither `tls.crt` nor `cert`"),
+        ("mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertCredentialName: x", "no Secret `x`"),
+    ] {
+        let (found, lowered) = tls(settings);
+        assert_eq!(found, None, "{settings}");
+        assert_note(&lowered, "SDL0501", lacks);
+    }
+}
+
+#[test]
+fn auto_passthrough_routes_mtls_by_the_cluster_in_its_server_name() {
+    let servers = "  - {port: {number: 15443, name: tls, protocol: TLS}, hosts: ['*.blue.svc.cluster.local'], tls: {mode: AUTO_PASSTHROUGH}}\n";
+    let rule =
+        "  host: a\n  trafficPolicy: {tls: {mode: SIMPLE}}\n  subsets: [{name: v1, labels: {version: v1}}]";
+    let yaml = gateway("east", servers)
+        + &service("blue", "a", &[("http", 80)])
+        + &service("red", "b", &[("http", 80)])
+        + &istio("DestinationRule", "blue", "a", rule);
+    let ir = edge(&yaml).ir;
+    let name = |subset: &str| format!("outbound_.80_.{subset}_.a.blue.svc.cluster.local");
+    let line = |subset: &str| format!("* sni={0} Tls detected -> tcp 1 {0}", name(subset));
+    assert_eq!(chains(&ir, "0.0.0.0_15443"), [line(""), line("v1")], "only what its hosts cover");
+    assert!(cluster(&ir, "outbound|80||a.blue.svc.cluster.local").tls.is_some());
+    assert_eq!(cluster(&ir, &name("")).tls, None, "bytes pass as they are");
+    assert_eq!(&*cluster(&ir, &name("v1")).subset, "v1");
 }

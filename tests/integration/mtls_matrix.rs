@@ -1,13 +1,15 @@
 //! Every mode of PeerAuthentication against everything that a client's rule may say: what is expected, and what is seen.
 
+use crate::envoy_oracle::envoy::Envoy;
 use crate::mtls::{SHOP, TAKES_MTLS, WEB, server, service_of, told, with_identity};
 use sidle_test_support::{
     client::{Client, request},
     echo::Echo,
-    sidle::Sidle,
+    peers,
+    sidle::{Sidle, command},
     tls::Authority,
 };
-use std::fmt::Write;
+use std::{fmt::Write, net::SocketAddr};
 
 /// A mode and its policy, then what each of [`RULES`] comes to: `m`TLS, `p`lain text, or `-`: nothing gets through.
 const MODES: [(&str, &str, &str); 8] = [
@@ -53,30 +55,56 @@ const RULES: [(&str, bool, &str); 7] = [
 ];
 
 /// A client whose rule for all servers is the same.
-fn caller(authority: &Authority, servers: &[Sidle], (_, label, rule): (&str, bool, &str)) -> Sidle {
+fn caller(authority: &Authority, servers: &[SocketAddr], (_, label, rule): (&str, bool, &str)) -> Sidle {
     let builder = with_identity(authority, WEB);
     let folder = builder.folder().join("identity").display().to_string();
     let rule = rule.replace("DIR", &folder).replace("SHOP", SHOP);
     let mut manifests = String::new();
     for (at, server) in servers.iter().enumerate() {
         let label = if label { TAKES_MTLS } else { "" };
-        manifests +=
-            &service_of(&format!("shop-{at}"), server.ports.inbound, "serviceAccount: shop,", label, &rule);
+        manifests += &service_of(&format!("shop-{at}"), *server, "serviceAccount: shop,", label, &rule);
         manifests += "---\n";
     }
     builder.file("test.yaml", &manifests).start()
 }
 
+/// A server for each mode.
+fn servers(authority: &Authority, application: &Echo) -> Vec<Sidle> {
+    let modes = MODES.iter();
+    modes.map(|(_, policy, _)| server(with_identity(authority, SHOP), application, policy)).collect()
+}
+
 #[tokio::test]
 async fn every_mode_against_every_rule() {
     let (authority, application) = (Authority::new(), Echo::start("shop"));
-    let servers: Vec<Sidle> = MODES
-        .iter()
-        .map(|(_, policy, _)| server(with_identity(&authority, SHOP), &application, policy))
+    let servers = servers(&authority, &application);
+    let addresses: Vec<_> = servers.iter().map(|server| server.ports.inbound).collect();
+    assert_matrix(&authority, &addresses).await;
+}
+
+/// The same configurations, exported: what Envoy makes of its own words for them.
+#[tokio::test]
+async fn an_envoy_with_the_exported_configuration_takes_the_same() {
+    let Some(program) = peers::find("envoy") else { return };
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let envoys: Vec<_> = servers(&authority, &application)
+        .into_iter()
+        .map(|sidle| {
+            let mut export = command();
+            export.args(["export", "envoy", "--labels", "app=shop", "-c"]).arg(sidle.folder());
+            let export = serde_json::from_slice(&export.output().unwrap().stdout).unwrap();
+            let envoy = Envoy::start(&program, export, sidle.folder(), &sidle.folder().join("log"));
+            (envoy.listeners[&sidle.ports.inbound.port()], envoy, sidle)
+        })
         .collect();
+    let addresses: Vec<_> = envoys.iter().map(|(address, ..)| *address).collect();
+    assert_matrix(&authority, &addresses).await;
+}
+
+async fn assert_matrix(authority: &Authority, servers: &[SocketAddr]) {
     let mut seen = vec![String::new(); MODES.len()];
     for rule in RULES {
-        let client = caller(&authority, &servers, rule);
+        let client = caller(authority, servers, rule);
         for (at, row) in seen.iter_mut().enumerate() {
             let mut connection = Client::http1(client.outbound()).await;
             let answer = connection.ask(request("GET", &format!("shop-{at}.test"), "/")).await;

@@ -44,6 +44,7 @@ fn ir() -> ir::Ir {
         settings: ir::Settings::default(),
         listeners: vec![],
         route_configurations: vec![],
+        inbound_mtls: Vec::new(),
         clusters: vec![],
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     context::Context,
     listener,
     value::{Object, extension, ip_address},
+    workload,
 };
 use serde_json::{Value, json};
 use sidle_model::ir::{Ir, ListenAddress, Listener};
@@ -40,7 +41,7 @@ pub fn bootstrap(ir: &Ir, options: &ExportOptions<'_>) -> Value {
     let twins = authority::twins(&context);
     let own = ir.clusters.iter().map(|cluster| cluster::cluster(&context, cluster));
     let twins = ir.clusters.iter().filter(|c| twins.contains(&*c.name)).map(|c| cluster::twin(&context, c));
-    let clusters: Vec<Value> = own.chain(twins).collect();
+    let clusters: Vec<Value> = own.chain(twins).chain(workload::agent(ir)).collect();
     common(ir, options.admin, options.node_id)
         .with("static_resources", json!({"listeners": listeners, "clusters": clusters}))
         .into()

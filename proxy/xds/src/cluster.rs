@@ -108,6 +108,10 @@ fn policy(context: &Context<'_>, cluster: &Cluster) -> Object {
             "transport_socket",
             cluster.tls.as_ref().map(|tls| tls::upstream(context, tls, cluster.protocol)),
         )
+        .with_some(
+            "transport_socket_matches",
+            cluster.auto_mtls.as_ref().map(|tls| tls::by_endpoint(context, tls, cluster.protocol)),
+        )
         .with(
             "typed_extension_protocol_options",
             Object::new().with(HTTP_OPTIONS, http_options(context, cluster)),

@@ -9,8 +9,8 @@ use crate::{
 };
 use serde_json::{Value, json};
 use sidle_model::ir::{
-    Direction, FilterChain, HttpConnectionManager, Limits, ListenAddress, Listener, PathNormalization,
-    UnderscoresAction,
+    Direction, FilterChain, ForwardClientCert, HttpConnectionManager, Limits, ListenAddress, Listener,
+    PathNormalization, UnderscoresAction,
 };
 
 /// An `HttpConnectionManager`.
@@ -62,16 +62,21 @@ fn identity(direction: Direction, manager: &HttpConnectionManager) -> Object {
             .with("server_name", String::from_utf8_lossy(name.as_bytes())),
         None => Object::new().with("server_header_transformation", "PASS_THROUGH"),
     };
-    let certificate = match direction {
-        Direction::Outbound => Object::new().with("forward_client_cert_details", "SANITIZE"),
-        Direction::Inbound => Object::new()
-            .with("forward_client_cert_details", "APPEND_FORWARD")
-            .with("set_current_client_cert_details", json!({"subject": true, "dns": true, "uri": true})),
-        Direction::Gateway => Object::new().with("forward_client_cert_details", "SANITIZE_SET").with(
-            "set_current_client_cert_details",
-            json!({"subject": true, "cert": true, "dns": true, "uri": true}),
-        ),
+    let action = match manager.options.client_cert {
+        ForwardClientCert::Sanitize => "SANITIZE",
+        ForwardClientCert::ForwardOnly => "FORWARD_ONLY",
+        ForwardClientCert::AppendForward => "APPEND_FORWARD",
+        ForwardClientCert::SanitizeSet => "SANITIZE_SET",
+        ForwardClientCert::AlwaysForwardOnly => "ALWAYS_FORWARD_ONLY",
     };
+    let details = match direction {
+        Direction::Outbound => None,
+        Direction::Inbound => Some(json!({"subject": true, "dns": true, "uri": true})),
+        Direction::Gateway => Some(json!({"subject": true, "cert": true, "dns": true, "uri": true})),
+    };
+    let certificate = Object::new()
+        .with("forward_client_cert_details", action)
+        .with_some("set_current_client_cert_details", details);
     server
         .merge(certificate)
         .with("use_remote_address", manager.edge)

@@ -32,10 +32,14 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         EndpointAddress::Name(name, port) => socket_address(name, *port),
         EndpointAddress::Unix(path) => pipe(path),
     };
+    let tls_mode = endpoint.mtls.then(|| json!({"tlsMode": "istio"}));
+    let metadata = Object::new()
+        .with("istio", json!({"workload": workload(&endpoint.workload)}))
+        .with_some("envoy.transport_socket_match", tls_mode);
     json!({
         "endpoint": {"address": address},
         "load_balancing_weight": endpoint.weight,
-        "metadata": {"filter_metadata": {"istio": {"workload": workload(&endpoint.workload)}}},
+        "metadata": {"filter_metadata": Value::from(metadata)},
     })
 }
 

@@ -14,6 +14,7 @@ pub(crate) fn empty() -> Ir {
         listeners: Vec::new(),
         route_configurations: Vec::new(),
         clusters: clusters.into_iter().map(|(name, from)| Arc::new(cluster(name, from))).collect(),
+        inbound_mtls: Vec::new(),
     }
 }
 

@@ -30,6 +30,7 @@ mod retry;
 mod route;
 mod tls;
 mod value;
+mod workload;
 
 #[cfg(test)]
 mod fixture;

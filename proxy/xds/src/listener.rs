@@ -117,7 +117,7 @@ fn filter_chain(
     Object::new()
         .with("name", &*chain.name)
         .with_some("filter_chain_match", (!matches.is_empty()).then_some(matches))
-        .with_some("transport_socket", chain.tls.as_ref().map(tls::downstream))
+        .with_some("transport_socket", chain.tls.as_ref().map(|tls| tls::downstream(context, tls)))
         .with_some("transport_socket_connect_timeout", chain.tls.as_ref().map(|_| duration(handshake)))
         .with("filters", filters)
         .into()

@@ -101,7 +101,11 @@ fn every_match() {
             ],
             claims: vec![
                 ClaimMatch { path: ["sub".to_owned()].into(), value: StringMatch::Present, invert: true },
-                ClaimMatch { path: ["a".to_owned(), "b".to_owned()].into(), value: regex("x.*"), invert: false },
+                ClaimMatch {
+                    path: ["a".to_owned(), "b".to_owned()].into(),
+                    value: regex("x.*"),
+                    invert: false,
+                },
             ],
         };
         route

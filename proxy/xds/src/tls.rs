@@ -1,26 +1,24 @@
 //! TLS contexts, both ways. Certificates stay in their files: Envoy reads them itself.
+//!
+//! Not here: where certificates and roots come from (`workload`).
 
 use crate::{
     context::Context,
     value::{Object, extension},
+    workload,
 };
 use serde_json::{Value, json};
 use sidle_model::ir::{
-    ApplicationProtocol, CertificateFiles, Certificates, ClientTls, ServerTls, TlsVersion, Trust,
-    UpstreamProtocol,
+    ApplicationProtocol, Certificates, ClientTls, ServerTls, TlsVersion, UpstreamProtocol,
 };
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::{net::IpAddr, path::Path};
 
 /// The transport socket that terminates TLS.
-pub(crate) fn downstream(tls: &ServerTls) -> Value {
-    let validation = tls.client_ca.as_ref().and_then(Trust::file).map(|ca| {
-        Object::new()
-            .with("trusted_ca", file(ca))
-            .with_list("match_typed_subject_alt_names", tls.subject_alt_names.iter().map(san).collect())
-    });
+pub(crate) fn downstream(context: &Context<'_>, tls: &ServerTls) -> Value {
+    let names = tls.subject_alt_names.iter().map(san).collect();
+    let checks = Object::new().with_list("match_typed_subject_alt_names", names);
+    let checks = checks.with_some("crl", tls.crl.as_deref().map(file));
+    let validation = tls.client_ca.as_ref().map(|ca| workload::validation(context, ca, checks));
     let common = Object::new()
         .with(
             "tls_params",
@@ -29,8 +27,8 @@ pub(crate) fn downstream(tls: &ServerTls) -> Value {
                 "tls_maximum_protocol_version": version(tls.max_version),
             }),
         )
-        .with_list("tls_certificates", tls.certificates.files().iter().map(certificate).collect())
-        .with_some("validation_context", validation)
+        .merge(workload::certificates(context, Some(&tls.certificates)))
+        .merge(validation.unwrap_or_default())
         .with_list("alpn_protocols", tls.alpn.iter().map(|protocol| protocol.alpn().into()).collect());
     extension(
         "envoy.transport_sockets.tls",
@@ -42,27 +40,40 @@ pub(crate) fn downstream(tls: &ServerTls) -> Value {
 
 /// The transport socket that starts TLS to a cluster.
 pub(crate) fn upstream(context: &Context<'_>, tls: &ClientTls, protocol: UpstreamProtocol) -> Value {
-    let alpn = match protocol {
-        UpstreamProtocol::Http2 => vec![ApplicationProtocol::Http2.alpn().into()],
-        UpstreamProtocol::Http1 | UpstreamProtocol::AsDownstream => Vec::new(),
+    use ApplicationProtocol::{Http1, Http2, Istio, IstioHttp2, IstioHttp11};
+    let of_mesh = tls.certificate == Some(Certificates::Workload);
+    let alpn: &[ApplicationProtocol] = match (protocol, of_mesh) {
+        (UpstreamProtocol::Http2, true) => &[IstioHttp2, Istio, Http2],
+        (UpstreamProtocol::Http1, true) => &[IstioHttp11, Istio, Http1],
+        (UpstreamProtocol::AsDownstream, true) => &[Istio],
+        (UpstreamProtocol::Http2, false) => &[Http2],
+        (UpstreamProtocol::Http1 | UpstreamProtocol::AsDownstream, false) => &[],
     };
+    let validation =
+        (!tls.insecure_skip_verify).then(|| workload::validation(context, &tls.ca, checks(tls, of_mesh)));
     let common = Object::new()
         .with("tls_params", json!({"tls_minimum_protocol_version": version(tls.min_version)}))
-        .with_list(
-            "tls_certificates",
-            tls.certificate.iter().flat_map(Certificates::files).map(certificate).collect(),
-        )
-        .with_some(
-            "validation_context",
-            (!tls.insecure_skip_verify).then(|| validation(tls, context.system_ca)),
-        )
-        .with_list("alpn_protocols", alpn);
+        .merge(workload::certificates(context, tls.certificate.as_ref()))
+        .merge(validation.unwrap_or_default())
+        .with_list("alpn_protocols", alpn.iter().map(|protocol| protocol.alpn().into()).collect());
     extension(
         "envoy.transport_sockets.tls",
         Object::typed("extensions.transport_sockets.tls.v3.UpstreamTlsContext")
             .with_some("sni", tls.sni.as_deref())
             .with("common_tls_context", common),
     )
+}
+
+/// mTLS to those endpoints that take it, plain text to the others.
+pub(crate) fn by_endpoint(context: &Context<'_>, tls: &ClientTls, protocol: UpstreamProtocol) -> Value {
+    let plain = extension(
+        "envoy.transport_sockets.raw_buffer",
+        Object::typed("extensions.transport_sockets.raw_buffer.v3.RawBuffer"),
+    );
+    json!([
+        {"name": "tlsMode-istio", "match": {"tlsMode": "istio"}, "transport_socket": upstream(context, tls, protocol)},
+        {"name": "tlsMode-disabled", "match": {}, "transport_socket": plain},
+    ])
 }
 
 /// Whether server name and expected certificate name both come from the request; without TLS they need not.
@@ -81,15 +92,16 @@ fn checks_name(tls: &ClientTls) -> bool {
     !tls.insecure_skip_verify && tls.subject_alt_names.is_empty()
 }
 
-fn validation(tls: &ClientTls, system_ca: &Path) -> Object {
+/// What a server's certificate must say. Of a workload the chain is enough.
+fn checks(tls: &ClientTls, of_mesh: bool) -> Object {
     let names: Vec<Value> = match (&tls.subject_alt_names[..], &tls.sni) {
-        ([], Some(sni)) => vec![san(sni)],
-        ([], None) => Vec::new(),
+        ([], Some(sni)) if !of_mesh => vec![san(sni)],
+        ([], _) => Vec::new(),
         (names, _) => names.iter().map(san).collect(),
     };
     Object::new()
-        .with("trusted_ca", file(tls.ca.file().map_or(system_ca, PathBuf::as_path)))
         .with_list("match_typed_subject_alt_names", names)
+        .with_some("crl", tls.crl.as_deref().map(file))
 }
 
 fn san(name: impl AsRef<str>) -> Value {
@@ -100,10 +112,6 @@ fn san(name: impl AsRef<str>) -> Value {
         _ => "DNS",
     };
     json!({"san_type": kind, "matcher": {"exact": name}})
-}
-
-fn certificate(files: &CertificateFiles) -> Value {
-    json!({"certificate_chain": file(&files.certificate), "private_key": file(&files.key)})
 }
 
 fn file(path: &Path) -> Value {
@@ -120,6 +128,7 @@ fn version(version: TlsVersion) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sidle_model::ir::Trust;
 
     #[test]
     fn subject_alternative_names_have_their_kind() {
@@ -145,12 +154,10 @@ mod tests {
             min_version: TlsVersion::V1_2,
         };
         assert_eq!(
-            Value::from(validation(&tls, Path::new("/roots.pem"))),
-            json!({
-                "trusted_ca": {"filename": "/roots.pem"},
-                "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "a.example"}}],
-            })
+            Value::from(checks(&tls, false)),
+            json!({"match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "a.example"}}]})
         );
+        assert!(checks(&tls, true).is_empty(), "the server name of a mesh is no name of the server");
         assert!(automatic_names(&tls).is_none());
         let unnamed = ClientTls { sni: None, ..tls };
         assert_eq!(automatic_names(&unnamed), Some(json!({"auto_sni": true, "auto_san_validation": true})));

@@ -55,6 +55,8 @@ pub struct Ir {
     /// Every cluster that a route may name, in the order of their names. Always holds [`BLACK_HOLE_CLUSTER`] and
     /// [`PASSTHROUGH_CLUSTER`].
     pub clusters: Vec<Arc<Cluster>>,
+    /// What the application's ports take, in the order of their numbers.
+    pub inbound_mtls: Vec<InboundMtls>,
 }
 
 /// The cluster that answers 502 to HTTP and closes TCP: what `REGISTRY_ONLY` does with unknown destinations.

@@ -1,6 +1,6 @@
 //! TLS: what is shown to the other end, and whom of them is believed.
 
-use super::ApplicationProtocol;
+use super::{ApplicationProtocol, Origin};
 use std::{path::PathBuf, sync::Arc};
 
 /// TLS termination.
@@ -141,4 +141,36 @@ pub enum TlsVersion {
     V1_2,
     /// RFC 8446.
     V1_3,
+}
+
+/// What a port of the workload takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MtlsMode {
+    /// Plain text.
+    Disable,
+    /// Both.
+    Permissive,
+    /// mTLS.
+    Strict,
+}
+
+impl std::fmt::Display for MtlsMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            MtlsMode::Disable => "DISABLE",
+            MtlsMode::Permissive => "PERMISSIVE",
+            MtlsMode::Strict => "STRICT",
+        })
+    }
+}
+
+/// What a port of the workload takes, and who says so. For people: filter chains do what it says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InboundMtls {
+    /// Where the workload listens.
+    pub port: u16,
+    /// What it takes.
+    pub mode: MtlsMode,
+    /// The rule, or built in: the default.
+    pub origin: Origin,
 }

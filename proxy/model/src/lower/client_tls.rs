@@ -8,14 +8,14 @@
 
 use super::{
     Mesh,
-    peer_authentications::MtlsMode,
     protocol::{Class, Protocol},
     registry::{Port, Service, Source},
     secrets::Secrets,
 };
 use crate::{
     ir::{
-        CertificateFiles, Certificates, ClientTls, Cluster, Discovery, Endpoint, TlsVersion, Trust, Workload,
+        CertificateFiles, Certificates, ClientTls, Cluster, Discovery, Endpoint, MtlsMode, TlsVersion, Trust,
+        Workload,
     },
     istio::{ClientTlsMode, ClientTlsSettings},
 };

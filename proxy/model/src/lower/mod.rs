@@ -51,7 +51,10 @@ mod tests;
 use crate::{
     config::{Config, Resource},
     diagnostic::Diagnostic,
-    ir::{Direction, Ir, ListenAddress, Listener, Node, PathNormalization, RetryPolicy, RouteConfiguration},
+    ir::{
+        Direction, InboundMtls, Ir, ListenAddress, Listener, MtlsMode, Node, PathNormalization, RetryPolicy,
+        RouteConfiguration,
+    },
     sidle::Proxy,
 };
 pub use authorization::Policies;
@@ -60,7 +63,7 @@ pub use memo::Memo;
 
 use destination_rules::DestinationRules;
 use notes::Notes;
-use peer_authentications::{MtlsMode, PeerAuthentications};
+use peer_authentications::PeerAuthentications;
 use registry::Registry;
 use routes::Routes;
 use secrets::Secrets;
@@ -108,6 +111,8 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     authentication::apply(&mesh, &mut plan.listeners);
     let settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
     ports::note_taken(&mesh, &plan.listeners, &settings, &mut routes.notes);
+    let mut inbound_mtls = std::mem::take(&mut plan.mtls);
+    inbound_mtls.sort_by_key(|one| one.port);
     let (listeners, route_configurations) = plan.finish();
     routes.memo.end();
     let ir = Ir {
@@ -116,6 +121,7 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
         listeners,
         route_configurations,
         clusters: routes.clusters.into_vec(),
+        inbound_mtls,
     };
     Lowered { ir, diagnostics: routes.notes.into_diagnostics() }
 }
@@ -216,6 +222,7 @@ impl<'a> Mesh<'a> {
 /// Listeners and route tables so far.
 #[derive(Debug, Default)]
 struct Plan {
+    mtls: Vec<InboundMtls>,
     listeners: Vec<Listener>,
     route_configurations: Vec<RouteConfiguration>,
     /// The workload's ports, by the clusters that lead to them.

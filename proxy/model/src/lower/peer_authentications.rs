@@ -10,21 +10,10 @@
 use super::registry::{Labels, selects};
 use crate::{
     config::{Config, Resource, age_order},
-    ir::Node,
+    ir::{MtlsMode, Node, Origin},
     istio::{MutualTls, MutualTlsMode, PeerAuthentication},
 };
 use std::collections::HashMap;
-
-/// What a port takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MtlsMode {
-    /// Plain text.
-    Disable,
-    /// Both.
-    Permissive,
-    /// mTLS.
-    Strict,
-}
 
 /// All policies, the oldest first.
 #[derive(Debug, Default)]
@@ -59,6 +48,19 @@ impl<'a> PeerAuthentications<'a> {
         });
         let of_all = || set(self.of_all_ports(namespace, labels)?.spec.mtls.as_ref()?);
         of_port.or_else(of_all).unwrap_or(MtlsMode::Permissive)
+    }
+
+    /// Where it is written what [`Self::of`] says; built in, where the default holds.
+    pub fn origin(&self, namespace: &str, labels: &Labels, port: u16) -> Origin {
+        let own = self.selecting(namespace, labels);
+        let of_port = own.and_then(|policy| {
+            let mut ports = policy.spec.port_level_mtls.iter();
+            let (key, settings) = ports.find(|(key, _)| key.parse() == Ok(port))?;
+            set(settings)?;
+            Some(policy.origin(&["portLevelMtls".into(), key.as_str().into()]))
+        });
+        let of_all = || Some(self.of_all_ports(namespace, labels)?.origin(&["mtls".into()]));
+        of_port.or_else(of_all).unwrap_or_else(Origin::built_in)
     }
 
     /// The policy that decides for those ports of a workload that it says nothing special about; `None`: the default holds.

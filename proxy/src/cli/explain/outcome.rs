@@ -7,8 +7,8 @@
 use super::request::Request;
 use serde::Serialize;
 use sidle_model::ir::{
-    self, Cluster, Discovery, FaultAbort, Forward, HeaderOperations, Ir, Piece, Route, RouteAction, TcpProxy,
-    WeightedCluster,
+    self, Certificates, ClientTls, Cluster, Discovery, FaultAbort, Forward, HeaderOperations, Ir, Piece,
+    Route, RouteAction, TcpProxy, WeightedCluster,
 };
 use sidle_routing::{PathRewriter, Redirect};
 use std::time::Duration;
@@ -102,8 +102,8 @@ pub struct Destination {
     pub load_balancer: String,
     /// Endpoints: `127.0.0.1:18081 v1`; for names `dns reviews:9080`.
     pub endpoints: Vec<String>,
-    /// Whether TLS is spoken to them.
-    pub tls: bool,
+    /// What is spoken to them besides plain text: `TLS`, `mTLS as SNI`; empty: nothing.
+    pub tls: String,
     /// Where the cluster was made.
     pub origin: String,
     /// Changes to headers for this destination alone.
@@ -196,7 +196,7 @@ fn destinations(ir: &Ir, clusters: &[WeightedCluster]) -> Vec<Destination> {
                 subset: cluster.map(|cluster| cluster.subset.to_string()).unwrap_or_default(),
                 load_balancer: cluster.map(load_balancer).unwrap_or_default(),
                 endpoints: cluster.map(endpoints).unwrap_or_default(),
-                tls: cluster.is_some_and(|cluster| cluster.tls.is_some()),
+                tls: cluster.map(tls).unwrap_or_default(),
                 origin: cluster.map(|cluster| cluster.origin.to_string()).unwrap_or_default(),
                 headers,
                 authority: weighted.authority.as_ref().map(|authority| authority.to_string()),
@@ -330,4 +330,23 @@ fn cors(cors: &ir::Cors) -> String {
         cors.allow_origins.len(),
         cors.allow_methods
     )
+}
+
+/// What is spoken to a cluster's endpoints.
+fn tls(cluster: &Cluster) -> String {
+    let name = |tls: &ClientTls| tls.sni.as_deref().map(|sni| format!(" as {sni}")).unwrap_or_default();
+    match (&cluster.tls, &cluster.auto_mtls) {
+        (Some(tls), _) if tls.certificate == Some(Certificates::Workload) => format!("mTLS{}", name(tls)),
+        (Some(tls), _) => format!("TLS{}", name(tls)),
+        (None, Some(auto)) => {
+            let endpoints = match &cluster.discovery {
+                Discovery::Static(endpoints) | Discovery::StrictDns(endpoints) => &endpoints[..],
+                Discovery::LogicalDns(endpoint) => std::slice::from_ref(endpoint),
+                _ => &[],
+            };
+            let takers = endpoints.iter().filter(|endpoint| endpoint.mtls).count();
+            format!("mTLS{} to {takers} of {} endpoints, automatically", name(auto), endpoints.len())
+        }
+        (None, None) => String::new(),
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::super::CliError;
 use super::request::Request;
-use sidle_model::ir::{Direction, FilterChain, Ir, ListenAddress, Listener, Transport};
+use sidle_model::ir::{ApplicationProtocol, Direction, FilterChain, Ir, ListenAddress, Listener, Transport};
 use sidle_routing::{ConnectionView, FilterChainTable, host::split_host_port};
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -51,7 +51,11 @@ pub fn filter_chain<'ir>(listener: &'ir Listener, request: &Request) -> Option<&
         },
         server_name: tls.then(|| split_host_port(&request.authority).0),
         transport: if tls { Transport::Tls } else { Transport::RawBuffer },
-        application_protocols: &[],
+        // What comes in by TLS comes from a proxy of the mesh.
+        application_protocols: match listener.direction {
+            Direction::Inbound if tls => &[ApplicationProtocol::IstioHttp11, ApplicationProtocol::Istio],
+            _ => &[],
+        },
     };
     let chosen: Option<usize> = *table.select(&connection)?;
     chains.get(chosen?).copied()

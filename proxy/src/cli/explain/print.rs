@@ -49,6 +49,7 @@ impl Page {
         self.line(&title);
         self.facts("note", &report.notes);
         self.fact("listener", &format!("{} on {}", report.listener, report.address));
+        self.facts("mtls", &report.mtls);
         if let Some(table) = &report.route_configuration {
             self.fact("routes", table);
         }
@@ -166,7 +167,7 @@ impl Page {
         let width = destinations.iter().map(|one| one.cluster.chars().count()).max().unwrap_or(0);
         for (at, one) in destinations.iter().enumerate() {
             let percent = format!("{:>5} %", (one.percent * 10.0).round() / 10.0);
-            let tls = if one.tls { "  tls" } else { "" };
+            let tls = if one.tls.is_empty() { String::new() } else { format!("  {}", one.tls) };
             let line = format!("{percent}  {:<width$}  {}{tls}", one.cluster, one.load_balancer);
             self.fact(if at == 0 { name } else { "" }, &line);
             let indent = " ".repeat(9);

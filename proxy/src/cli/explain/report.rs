@@ -22,6 +22,8 @@ pub struct Report {
     pub listener: String,
     /// Its address.
     pub address: String,
+    /// What the application's ports take, where the request comes in from the mesh: `port 8080 STRICT  a.yaml:7`.
+    pub mtls: Vec<String>,
     /// The filter chain; `None`: the connection is closed.
     pub filter_chain: Option<String>,
     /// What authorization policies make of it; `None`: there are none.
@@ -137,6 +139,7 @@ impl Report {
             notes,
             listener: listener.name.to_string(),
             address: listener.address.to_string(),
+            mtls: inbound_mtls(ir, listener),
             filter_chain: chain.map(|chain| chain.name.to_string()),
             authorization: None,
             tokens: Vec::new(),
@@ -197,6 +200,11 @@ impl Report {
             None => Outcome::no_route(),
         };
     }
+}
+
+fn inbound_mtls(ir: &Ir, listener: &Listener) -> Vec<String> {
+    let ports = ir.inbound_mtls.iter().filter(|_| listener.direction == Direction::Inbound);
+    ports.map(|port| format!("port {} {}  {}", port.port, port.mode, port.origin)).collect()
 }
 
 fn host(explanation: &Explanation<'_, ()>) -> Option<Host> {

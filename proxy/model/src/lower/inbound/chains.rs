@@ -8,7 +8,6 @@
 use super::{
     super::{
         captured::{Chains, tcp_chain},
-        peer_authentications::MtlsMode,
         routes::Routes,
     },
     InboundPort, TABLE, TABLE_OF_PLAIN,
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::{
     diagnostic::codes,
-    ir::{ApplicationProtocol, FilterChain, HttpConnectionManager, NetworkFilter, Transport},
+    ir::{ApplicationProtocol, FilterChain, HttpConnectionManager, MtlsMode, NetworkFilter, Transport},
 };
 use http::HeaderValue;
 use std::sync::Arc;

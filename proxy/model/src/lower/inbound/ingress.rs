@@ -15,7 +15,7 @@ use super::{
         registry,
         routes::Routes,
     },
-    InboundPort, chains, cluster, everything_table,
+    InboundPort, chains, cluster, everything_table, tell_mode,
 };
 use crate::{
     config::{Resource, Step},
@@ -114,6 +114,7 @@ fn own_listener(
             "the listener would forward to itself: set `defaultEndpoint` to another port or a Unix socket";
         routes.notes.warn(resource, codes::CONFLICT, path, message);
     }
+    tell_mode(routes, plan, &port);
     let cluster = cluster(routes, &port);
     if port.protocol.class() == Class::Ignored {
         port.protocol = Protocol::Http;

@@ -20,7 +20,6 @@ use super::{
     clusters,
     domains::Names,
     matches,
-    peer_authentications::MtlsMode,
     protocol::{Class, Protocol},
     registry::Service,
     retries,
@@ -32,8 +31,8 @@ use super::{
 use crate::{
     diagnostic::codes,
     ir::{
-        self, Direction, Discovery, Endpoint, EndpointAddress, ListenAddress, Listener, Origin, Route,
-        RouteAction, ServiceIdentity,
+        self, Direction, Discovery, Endpoint, EndpointAddress, InboundMtls, ListenAddress, Listener,
+        MtlsMode, Origin, Route, RouteAction, ServiceIdentity,
     },
     istio::ConnectionPoolSettings,
     kubernetes::IntOrString,
@@ -75,6 +74,9 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
         _ => of_services(routes, plan),
     };
     note_unknown_ports(routes, &ports);
+    for port in &ports {
+        tell_mode(routes, plan, port);
+    }
     let mut chains = Chains::default();
     let mut table = Table::of_all_ports(TABLE);
     let mut table_of_plain = Table::of_all_ports(TABLE_OF_PLAIN);
@@ -180,6 +182,13 @@ fn note_unknown_ports(routes: &mut Routes<'_>, ports: &[InboundPort<'_>]) {
         let path = ["portLevelMtls".into(), key.as_str().into()];
         routes.notes.warn(policy, codes::UNKNOWN_PORT, &path, message);
     }
+}
+
+/// Notes what a port takes, and where it says so.
+fn tell_mode(routes: &Routes<'_>, plan: &mut Plan, port: &InboundPort<'_>) {
+    let mesh = routes.mesh;
+    let origin = mesh.peer_authentications.origin(&mesh.node.namespace, &mesh.node.labels, port.number);
+    plan.mtls.push(InboundMtls { port: port.number, mode: port.mode, origin });
 }
 
 /// `inbound|8080||`.

@@ -5,9 +5,9 @@
 //! default. Where both are taken, mTLS is told from other TLS by its ALPN offers: other TLS is the application's.
 //! Source: R11; Istio's `filterchain_options.go`.
 
-use super::super::{peer_authentications::MtlsMode, protocol::Class};
+use super::super::protocol::Class;
 use crate::ir::{
-    ApplicationProtocol, Certificates, FilterChainMatch, ServerTls, TlsVersion, Transport, Trust,
+    ApplicationProtocol, Certificates, FilterChainMatch, MtlsMode, ServerTls, TlsVersion, Transport, Trust,
 };
 
 /// A kind of connection.

@@ -299,6 +299,24 @@ async fn retry() {
 }
 
 #[tokio::test]
+async fn jwt() {
+    let example = run("jwt", "app=vault-gateway", "8090");
+    let text = std::fs::read_to_string(files("jwt").remove(0)).unwrap();
+    let tokens = text.split_whitespace().map(|word| word.trim_start_matches("TOKEN="));
+    let tokens: Vec<_> = tokens.filter(|word| word.starts_with("eyJ")).collect();
+    let mut client = Client::http1(example.door).await;
+    for (token, version, user) in [(tokens[0], "v2", "anna"), (tokens[1], "v1", "jason")] {
+        let ask = request("GET", "vault.shop", "/").header("authorization", format!("Bearer {token}"));
+        let answer = client.ask(ask).await;
+        assert_eq!((answer.version(), &answer.json()["headers"]["x-user"]), (version, &user.into()));
+    }
+    let broken = format!("Bearer {}x", tokens[0]);
+    let broken = client.ask(request("GET", "vault.shop", "/").header("authorization", broken)).await;
+    assert_eq!(broken.status, 401);
+    assert_eq!(client.get("vault.shop", "/").await.text(), "who are you?");
+}
+
+#[tokio::test]
 async fn cors() {
     let example = run("cors", "", "-");
     let preflight = request("OPTIONS", "profile.shop", "/")

@@ -130,11 +130,12 @@ fn rewrite_path(exchange: &mut Exchange, rewrite: &sidle_routing::PathRewriter, 
     let Ok(target) = PathAndQuery::try_from(target) else {
         return tracing::debug!("a rewritten path cannot be sent; the original is");
     };
-    if let Ok(original) = HeaderValue::from_str(head.target.as_str()) {
+    let masked = |target: &PathAndQuery| exchange.plan.gate.masked(target).unwrap_or_else(|| target.clone());
+    if let Ok(original) = HeaderValue::from_str(masked(&head.target).as_str()) {
         head.headers.insert(ORIGINAL_PATH, original);
     }
     head.target = target;
-    exchange.record.target = Some(head.target.clone());
+    exchange.record.target = Some(masked(&head.target));
 }
 
 /// Says which try this is, and how long it is waited for: the shorter of its own time and what is left of the route's.

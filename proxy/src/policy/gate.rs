@@ -11,6 +11,7 @@ use crate::{
     error::ProxyError,
     exchange::Exchange,
 };
+use http::uri::PathAndQuery;
 use std::sync::Arc;
 
 /// The admission of one listener, compiled.
@@ -24,6 +25,11 @@ impl Gate {
     /// Of parts that are compiled.
     pub fn build(tokens: Arc<TokenGate>, guard: Option<Guard>) -> Self {
         Gate { tokens, guard }
+    }
+
+    /// A target as it may be logged; `None`: as it is.
+    pub fn masked(&self, target: &PathAndQuery) -> Option<PathAndQuery> {
+        self.tokens.masked(target)
     }
 
     /// Whether the request goes on.

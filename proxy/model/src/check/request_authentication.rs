@@ -72,7 +72,10 @@ fn keys(rule: &JwtRule, at: At<'_>, report: &mut Report<'_>) {
         inline(text, at.to("jwks"), report);
     }
     match &rule.jwks_uri {
-        Some(address) => uri(address, at.to("jwksUri"), report),
+        Some(address) => {
+            let field = if report.is_written(at.to("jwks_uri")) { "jwks_uri" } else { "jwksUri" };
+            uri(address, at.to(field), report);
+        }
         None if rule.jwks.is_none() && !rule.issuer.is_empty() => {
             let discovered = rule.issuer.starts_with("https://") || rule.issuer.starts_with("http://");
             if !discovered {

@@ -82,6 +82,15 @@ fn nothing_selected(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
             Report::new(resource, out).warn(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);
         }
     }
+    for resource in &config.request_authentications {
+        // In the root namespace it is for the whole mesh.
+        let namespace = &resource.metadata.namespace;
+        let namespace = (*namespace != node.root_namespace).then_some(namespace.as_str());
+        let selector = resource.spec.selector.as_ref().map(|selector| &selector.match_labels);
+        if selector.is_some_and(|selector| !selects(namespace, selector)) {
+            Report::new(resource, out).info(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);
+        }
+    }
     for resource in &config.gateways {
         if !selects(None, &resource.spec.selector) {
             Report::new(resource, out).info(root.to("selector"), codes::SELECTS_NOTHING, MESSAGE);

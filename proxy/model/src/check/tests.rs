@@ -4,6 +4,7 @@ mod kubernetes_fields;
 mod other_kinds;
 mod overlaps;
 mod policies;
+mod request_authentications;
 mod virtual_services;
 
 use crate::{
@@ -40,7 +41,7 @@ fn manifest(kind: &str, spec: &str) -> String {
     let api = match kind {
         "Service" => "v1",
         "Proxy" => "sidle.dev/v1",
-        "AuthorizationPolicy" => "security.istio.io/v1",
+        "AuthorizationPolicy" | "RequestAuthentication" => "security.istio.io/v1",
         _ => "networking.istio.io/v1",
     };
     format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\nspec:\n{spec}\n{DEFINED}")
@@ -87,9 +88,13 @@ type Mistake = (&'static str, &'static str, &'static [&'static str]);
 #[test]
 fn every_mistake_has_its_place() {
     let mut wrong = String::new();
-    for (kind, spec, expected) in
-        virtual_services::MISTAKES.iter().chain(other_kinds::MISTAKES).chain(policies::MISTAKES)
-    {
+    let tables = [
+        virtual_services::MISTAKES,
+        other_kinds::MISTAKES,
+        policies::MISTAKES,
+        request_authentications::MISTAKES,
+    ];
+    for (kind, spec, expected) in tables.into_iter().flatten() {
         let found = told(&manifest(kind, spec));
         if found != *expected {
             wrong.push_str(&format!("{kind}\n{spec}\n   expected {expected:?}\n   found    {found:?}\n"));

@@ -4,14 +4,15 @@
 //! Invariants: all that select the node hold, those of the root namespace first, the older before the younger (R12).
 //! Not here: keys being fetched, tokens.
 
-use super::{Mesh, registry::selects};
+use super::{Mesh, notes::Notes, registry::selects};
 use crate::{
     config::{Resource, age_order},
-    ir::{Direction, JwtKeys, JwtProvider, Listener, NetworkFilter, Node, TokenPlace},
+    diagnostic::codes,
+    ir::{Direction, JwtKeys, JwtProvider, KeyFetching, Listener, NetworkFilter, Node, TokenPlace},
     istio::{JwtRule, MatchLabels, PolicyTargetReference, RequestAuthentication},
 };
 use http::HeaderName;
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 /// For one fetch of keys.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,8 +23,8 @@ const GATEWAY_NAME: [&str; 2] = ["gateway.networking.k8s.io/gateway-name", "isti
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// Gives every listener that takes requests from others what holds.
-pub(super) fn apply(mesh: &Mesh<'_>, listeners: &mut [Listener]) {
-    let providers = providers(mesh);
+pub(super) fn apply(mesh: &Mesh<'_>, fetching: &KeyFetching, listeners: &mut [Listener], notes: &mut Notes) {
+    let providers = providers(mesh, fetching, notes);
     if providers.is_empty() {
         return;
     }
@@ -36,24 +37,61 @@ pub(super) fn apply(mesh: &Mesh<'_>, listeners: &mut [Listener]) {
     }
 }
 
-fn providers(mesh: &Mesh<'_>) -> Arc<[JwtProvider]> {
+fn providers(mesh: &Mesh<'_>, fetching: &KeyFetching, notes: &mut Notes) -> Arc<[JwtProvider]> {
     let node = &mesh.node;
+    let of_root = |policy: &Resource<RequestAuthentication>| policy.metadata.namespace == node.root_namespace;
     let mut policies: Vec<_> = mesh.config.request_authentications.iter().collect();
-    policies.sort_by(|a, b| {
-        let root =
-            |policy: &Resource<RequestAuthentication>| policy.metadata.namespace != node.root_namespace;
-        root(a).cmp(&root(b)).then_with(|| age_order(a, b))
-    });
-    let holding = policies.into_iter().filter(|policy| {
-        let spec = &policy.spec;
-        holds(node, &policy.metadata.namespace, spec.selector.as_ref(), spec.targets().1)
-    });
-    holding
-        .flat_map(|policy| {
-            let rules = policy.spec.jwt_rules.iter().enumerate();
-            rules.map(|(at, rule)| provider(policy, at, rule))
-        })
-        .collect()
+    policies.sort_by(|a, b| of_root(b).cmp(&of_root(a)).then_with(|| age_order(a, b)));
+    let mut providers = Vec::new();
+    for policy in policies {
+        let (field, targets) = policy.spec.targets();
+        let namespace = &policy.metadata.namespace;
+        if !targets.is_empty() && *namespace == node.namespace && gateway_name(node).is_none() {
+            let message = "a proxy that serves no Gateway of the Gateway API passes over a policy with targets, as in Istio: no token is verified by it here";
+            notes.warn(policy, codes::DROPPED, &[field.into()], message);
+        }
+        if !holds(node, namespace, policy.spec.selector.as_ref(), targets) {
+            continue;
+        }
+        for (at, rule) in policy.spec.jwt_rules.iter().enumerate() {
+            note_refused(policy, at, rule, fetching, notes);
+            providers.push(provider(policy, at, rule));
+        }
+    }
+    providers.into()
+}
+
+/// The Gateway of the Gateway API that the node serves.
+fn gateway_name(node: &Node) -> Option<&String> {
+    GATEWAY_NAME.iter().find_map(|label| node.labels.get(*label))
+}
+
+/// Keys at an address that may not be asked never come.
+fn note_refused(
+    policy: &Resource<RequestAuthentication>,
+    at: usize,
+    rule: &JwtRule,
+    fetching: &KeyFetching,
+    notes: &mut Notes,
+) {
+    let (field, url) = match &rule.jwks_uri {
+        _ if rule.jwks.is_some() => return,
+        Some(uri) => ("jwksUri", uri),
+        None => ("issuer", &rule.issuer),
+    };
+    let host =
+        url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default();
+    let refused = match host.trim_start_matches('[').trim_end_matches(']').parse() {
+        Ok(address) => !fetching.permits(address),
+        Err(_) => host == "localhost" && !fetching.permits(Ipv4Addr::LOCALHOST.into()),
+    };
+    if refused {
+        let message = format!(
+            "no keys are fetched from {host}, and every token of this issuer is refused: `jwks.allowPrivate` or \
+             `jwks.allowAddresses` of `kind: Proxy` permits addresses that are not of the internet"
+        );
+        notes.warn(policy, codes::DROPPED, &["jwtRules".into(), at.into(), field.into()], message);
+    }
 }
 
 /// Whether a policy that stands in `namespace` holds for the node.
@@ -64,9 +102,10 @@ fn holds(
     targets: &[PolicyTargetReference],
 ) -> bool {
     if !targets.is_empty() {
-        let own = GATEWAY_NAME.iter().find_map(|label| node.labels.get(*label));
         let is_own = |target: &PolicyTargetReference| {
-            target.group == GATEWAY_API && target.kind == "Gateway" && Some(&target.name) == own
+            target.group == GATEWAY_API
+                && target.kind == "Gateway"
+                && Some(&target.name) == gateway_name(node)
         };
         return namespace == node.namespace && targets.iter().any(is_own);
     }

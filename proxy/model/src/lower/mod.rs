@@ -108,8 +108,8 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
-    authentication::apply(&mesh, &mut plan.listeners);
     let settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
+    authentication::apply(&mesh, &settings.key_fetching, &mut plan.listeners, &mut routes.notes);
     ports::note_taken(&mesh, &plan.listeners, &settings, &mut routes.notes);
     let mut inbound_mtls = std::mem::take(&mut plan.mtls);
     inbound_mtls.sort_by_key(|one| one.port);

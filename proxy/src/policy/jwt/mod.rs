@@ -15,7 +15,7 @@ mod provider;
 pub use gates::TokenGates;
 
 use crate::{codec::RequestHead, exchange::Exchange, jwks};
-use http::{HeaderName, Method, header};
+use http::{HeaderName, Method, header, uri::PathAndQuery};
 use provider::{Answer, Provider};
 use sidle_jwt::Refusal;
 use sidle_model::ir;
@@ -53,7 +53,9 @@ impl TokenGate {
         if self.providers.is_empty() || is_preflight(head) {
             return Ok(());
         }
-        self.mask(exchange, head);
+        if let Some(masked) = self.masked(&head.target) {
+            exchange.record.target = Some(masked);
+        }
         let mut refusal = None;
         for provider in &self.providers {
             match provider.ask(head).await {
@@ -77,14 +79,10 @@ impl TokenGate {
         }
     }
 
-    /// What is logged of the request has no token in it.
-    fn mask(&self, exchange: &mut Exchange, head: &RequestHead) {
-        for name in self.providers.iter().flat_map(Provider::parameters) {
-            if let Some(masked) = places::mask(exchange.record.target.as_ref().unwrap_or(&head.target), name)
-            {
-                exchange.record.target = Some(masked);
-            }
-        }
+    /// A target without what may be a token; `None`: as it is.
+    pub fn masked(&self, target: &PathAndQuery) -> Option<PathAndQuery> {
+        let names = self.providers.iter().flat_map(Provider::parameters);
+        names.fold(None, |masked, name| places::mask(masked.as_ref().unwrap_or(target), name).or(masked))
     }
 }
 

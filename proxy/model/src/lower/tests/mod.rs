@@ -2,6 +2,7 @@
 //!
 //! Facts are short lines (see [`route_line`]), so that a table of expectations can be read.
 
+mod authentication;
 mod authorization;
 mod gateways;
 mod listeners;

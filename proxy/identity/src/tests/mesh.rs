@@ -2,7 +2,7 @@
 
 use super::{Authority, Connected, connect, dns, serve};
 use crate::{Bundle, Bundles, Moment, Svid, TlsError, Workload, certified_from_pem};
-use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use rustls::{
     Error, HandshakeKind, NamedGroup, ProtocolVersion,
     crypto::aws_lc_rs::sign::any_supported_type,
@@ -86,6 +86,21 @@ fn workloads_of_a_domain_meet_with_the_newest_key_exchange() {
         assert_eq!(met.client.handshake_kind(), Some(HandshakeKind::Full), "no resumption");
         let peer = crate::Peer::of(&met.server.peer_certificates().unwrap()[0]).unwrap();
         assert_eq!(peer.spiffe_id.unwrap().as_str(), "spiffe://td/ns/x/sa/a");
+    }
+}
+
+/// A server that would resume, as others do: its certificate would not be looked at again.
+#[test]
+fn a_workload_resumes_no_session() {
+    let authority = Authority::new();
+    let names = vec![uri("spiffe://td/b")];
+    let files = authority.issue("b", names, &rcgen::PKCS_ECDSA_P256_SHA256);
+    let server = super::server_config(&serve(vec![files])).unwrap();
+    let workload = authority.workload("spiffe://td/a");
+    let client = crate::client_config(&mesh_client(), &[], &workload).unwrap();
+    for _ in 0..3 {
+        let met = connect(client.current().unwrap(), server.clone()).unwrap();
+        assert_eq!(met.client.handshake_kind(), Some(HandshakeKind::Full));
     }
 }
 
@@ -256,6 +271,23 @@ fn chains_and_certificates_have_bounds() {
         let key = KeyPair::generate().unwrap();
         let wide = params.signed_by(&key, &authority.issuer).unwrap().der().clone();
         assert_eq!(show(&authority, vec![wide], &key).is_ok(), taken, "{names} names");
+    }
+}
+
+#[test]
+fn a_certificate_for_one_use_is_no_identity() {
+    let authority = Authority::new();
+    for usage in [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth] {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![uri("spiffe://td/a")];
+        params.extended_key_usages = vec![usage.clone()];
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &authority.issuer).unwrap();
+        let (chain, pem) = (leaf.pem(), key.serialize_pem());
+        let certified = certified_from_pem(chain.as_bytes(), pem.as_bytes(), Path::new("test")).unwrap();
+        assert!(matches!(Svid::new(Arc::new(certified), authority.bundle()), Err(TlsError::Untrusted(_))));
+        let taken = show(&authority, vec![leaf.der().clone()], &key).is_ok();
+        assert_eq!(taken, usage == ExtendedKeyUsagePurpose::ClientAuth, "{usage:?} of a client");
     }
 }
 

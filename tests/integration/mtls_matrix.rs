@@ -9,7 +9,7 @@ use sidle_test_support::{
     sidle::{Sidle, command},
     tls::Authority,
 };
-use std::{fmt::Write, net::SocketAddr};
+use std::{fmt::Write, net::SocketAddr, path::Path};
 
 /// A mode and its policy, then what each of [`RULES`] comes to: `m`TLS, `p`lain text, or `-`: nothing gets through.
 const MODES: [(&str, &str, &str); 8] = [
@@ -79,34 +79,47 @@ async fn every_mode_against_every_rule() {
     let (authority, application) = (Authority::new(), Echo::start("shop"));
     let servers = servers(&authority, &application);
     let addresses: Vec<_> = servers.iter().map(|server| server.ports.inbound).collect();
-    assert_matrix(&authority, &addresses).await;
+    assert_matrix(&authority, &addresses, None).await;
 }
 
-/// The same configurations, exported: what Envoy makes of its own words for them.
+/// The same proxy on Envoy: its own words for the configuration.
+fn exported(program: &Path, sidle: &Sidle) -> Envoy {
+    let mut export = command();
+    export.args(["export", "envoy", "--labels", "app=shop", "-c"]).arg(sidle.folder());
+    let export = serde_json::from_slice(&export.output().unwrap().stdout).unwrap();
+    Envoy::start(program, export, sidle.folder(), &sidle.folder().join("log"))
+}
+
 #[tokio::test]
 async fn an_envoy_with_the_exported_configuration_takes_the_same() {
     let Some(program) = peers::find("envoy") else { return };
     let (authority, application) = (Authority::new(), Echo::start("shop"));
-    let envoys: Vec<_> = servers(&authority, &application)
-        .into_iter()
-        .map(|sidle| {
-            let mut export = command();
-            export.args(["export", "envoy", "--labels", "app=shop", "-c"]).arg(sidle.folder());
-            let export = serde_json::from_slice(&export.output().unwrap().stdout).unwrap();
-            let envoy = Envoy::start(&program, export, sidle.folder(), &sidle.folder().join("log"));
-            (envoy.listeners[&sidle.ports.inbound.port()], envoy, sidle)
-        })
-        .collect();
-    let addresses: Vec<_> = envoys.iter().map(|(address, ..)| *address).collect();
-    assert_matrix(&authority, &addresses).await;
+    let servers = servers(&authority, &application);
+    let envoys: Vec<_> = servers.iter().map(|sidle| exported(&program, sidle)).collect();
+    let address = |(envoy, sidle): (&Envoy, &Sidle)| envoy.listeners[&sidle.ports.inbound.port()];
+    let addresses: Vec<_> = envoys.iter().zip(&servers).map(address).collect();
+    assert_matrix(&authority, &addresses, None).await;
 }
 
-async fn assert_matrix(authority: &Authority, servers: &[SocketAddr]) {
+#[tokio::test]
+async fn an_envoy_with_the_exported_configuration_sends_the_same() {
+    let Some(program) = peers::find("envoy") else { return };
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let servers = servers(&authority, &application);
+    let addresses: Vec<_> = servers.iter().map(|server| server.ports.inbound).collect();
+    assert_matrix(&authority, &addresses, Some(&program)).await;
+}
+
+/// Asks each server by each rule; `envoy`: by an Envoy with the client's configuration.
+async fn assert_matrix(authority: &Authority, servers: &[SocketAddr], envoy: Option<&Path>) {
     let mut seen = vec![String::new(); MODES.len()];
     for rule in RULES {
         let client = caller(authority, servers, rule);
+        let envoy = envoy.map(|program| exported(program, &client));
+        let outbound = client.outbound();
+        let outbound = envoy.as_ref().map_or(outbound, |envoy| envoy.listeners[&outbound.port()]);
         for (at, row) in seen.iter_mut().enumerate() {
-            let mut connection = Client::http1(client.outbound()).await;
+            let mut connection = Client::http1(outbound).await;
             let answer = connection.ask(request("GET", &format!("shop-{at}.test"), "/")).await;
             row.push(match (answer.status.as_u16(), told(&answer).is_some()) {
                 (200, true) => 'm',

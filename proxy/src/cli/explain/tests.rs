@@ -206,3 +206,50 @@ fn the_request_may_stand_after_the_paths() {
     assert_eq!(split(paths(&["a", "b"]), words(&["GET", "http://x/"])).unwrap(), expected);
     assert!(matches!(split(paths(&["a"]), vec![]), Err(CliError::Usage(_))));
 }
+
+#[test]
+fn mtls_is_told_with_who_says_so() {
+    let text = r#"
+apiVersion: sidle.dev/v1
+kind: Proxy
+metadata: { name: p }
+spec: { identity: { directory: /etc/certs } }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: own }
+spec: { selector: { app: own }, ports: [{ name: http, port: 80, targetPort: 8080 }] }
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: own }
+spec: { mtls: { mode: STRICT } }
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: other }
+spec:
+  hosts: [other.shop]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{ number: 80, name: http, protocol: HTTP }]
+  endpoints:
+    - { address: 127.0.0.1, labels: { security.istio.io/tlsMode: istio } }
+    - { address: 127.0.0.2 }
+"#;
+    let node = Node { labels: [("app".to_owned(), "own".to_owned())].into(), ..Node::default() };
+    let loaded = load_texts(vec![Text { name: "a.yaml".into(), content: text.into() }], &node);
+    let ir = loaded.ir.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+    let explain = |listener: &str, url: &str| {
+        let request = Request::parse("GET", url, &[]).unwrap();
+        Report::new(&ir, place::listener(&ir, listener, &request).unwrap(), &request)
+    };
+    let plain = explain("inbound", "http://own/");
+    let line = text.lines().position(|line| line.contains("STRICT")).unwrap() + 1;
+    assert_eq!(plain.mtls, [format!("port 8080 STRICT  a.yaml:{line}")]);
+    assert!(matches!(plain.outcome, Outcome::Closed), "plain text is not taken");
+    assert!(explain("inbound", "https://own/").outcome.is_taken(), "mTLS is");
+    let told = super::print::text(&explain("outbound", "http://other.shop/"), Terminal::default());
+    let wanted = "mTLS as outbound_.80_._.other.shop to 1 of 2 endpoints, automatically";
+    assert!(told.contains(wanted), "{told}");
+}

@@ -4,7 +4,7 @@ use crate::{
     address::AddressSet,
     facts::Facts,
     path::{self, PathSet},
-    subject::{Subject, View, joined},
+    subject::{Subject, View, items, joined},
     text::{TextSet, Texts, matches},
 };
 use sidle_model::ir::{self, Glob, HeaderField, Test, TextPattern};
@@ -140,14 +140,17 @@ impl Check {
     }
 }
 
-/// Several values are each a reading; joined they are one more, as Envoy has it.
+/// Several values are each a reading, as are the items of a list in one. Joined they are one more, as Envoy has it.
 fn header(set: &TextSet, values: &[&[u8]], lean: Lean) -> bool {
     let takes = |value: &[u8]| set.takes_presence() || set.matches(value);
+    let mut each = values.iter();
     match lean {
         Lean::Any => {
-            values.iter().any(|value| takes(value)) || joined(values).is_some_and(|value| takes(&value))
+            each.any(|value| takes(value))
+                || joined(values).is_some_and(|value| takes(&value))
+                || items(values).any(takes)
         }
-        Lean::All => !values.is_empty() && values.iter().all(|value| takes(value)),
+        Lean::All => !values.is_empty() && each.all(|value| takes(value)),
     }
 }
 

@@ -132,6 +132,12 @@ pub(crate) fn joined(values: &[&[u8]]) -> Option<Vec<u8>> {
     (values.len() > 1).then(|| values.join(&b","[..]))
 }
 
+/// The items of values that are lists.
+pub(crate) fn items<'v>(values: &'v [&'v [u8]]) -> impl Iterator<Item = &'v [u8]> {
+    let lists = values.iter().filter(|value| value.contains(&b','));
+    lists.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
 /// What rules can be found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -176,6 +182,7 @@ impl Subject {
                 let values = view.header(name);
                 values.iter().for_each(|value| text(value));
                 joined(&values).iter().for_each(|joined| text(joined));
+                items(&values).for_each(&mut text);
             }
         }
     }

@@ -34,6 +34,23 @@ pub const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        reason: "refused by authorization: Sidle asks before it chooses a route, so its log names no cluster",
+        race: false,
+        explains: |_, deviation, all| {
+            let same = !all.iter().any(|one| one.what == "log code");
+            deviation.what == "log cluster" && deviation.sidle == "-" && same
+        },
+    },
+    Difference {
+        reason: "a path that applications may read in two ways: Sidle's DENY holds if either is meant, its ALLOW only if both are",
+        race: false,
+        explains: |ask, _, all| {
+            let refused =
+                |one: &Deviation| one.what == "log details" && one.sidle.starts_with("rbac_access_denied");
+            all.iter().any(refused) && (ask.path.contains("//") || ask.path.contains(['%', ';']))
+        },
+    },
+    Difference {
         reason: "framing of answers without a body (HEAD, no content): the length is left out or written as 0 or chunked",
         race: false,
         explains: |_, deviation, _| {

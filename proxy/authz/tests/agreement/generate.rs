@@ -42,7 +42,8 @@ const PRINCIPALS: &[&str] = &[
 const NAMESPACES: &[&str] = &["a", "b", "a*", "*b", "*", "istio-system"];
 const ACCOUNTS: &[&str] = &["x", "a/x", "b/y", "y", "cert-manager.io", "a/cert-manager.io"];
 const DOMAINS: &[&str] = &["td", "old", "cluster.local", "t*", "*r", "*"];
-const NETWORKS: &[&str] = &["10.0.0.0/8", "10.1.2.3", "192.168.0.0/16", "2001:db8::/32", "0.0.0.0/0", "::1"];
+const NETWORKS: &[&str] =
+    &["10.0.0.0/8", "10.1.2.3", "192.168.0.0/16", "2001:db8::/32", "0.0.0.0/0", "::/0", "::1"];
 const HOSTS: &[&str] = &["a.com", "A.com:80", "*.com", "a.*", "*", "b.net", "*:80"];
 const PORTS: &[&str] = &["80", "8080", "443"];
 const METHODS: &[&str] = &["GET", "POST", "P*", "*T", "*"];
@@ -272,7 +273,7 @@ impl Generator {
     }
 
     fn headers(&mut self) -> Vec<(HeaderName, &'static [u8])> {
-        let values: &[&[u8]] = &[b"x", b"y", b"x1", b"zy", b"\xff", b"x\x80", b"", b"x,y"];
+        let values: &[&[u8]] = &[b"x", b"y", b"x1", b"zy", b"\xff", b"x\x80", b"", b"x,y", b"q, y", b", z"];
         let count = self.0.usize(..4);
         (0..count)
             .map(|_| (HeaderName::from_static(self.pick(&["x-a", "x-a", "x-b"])), self.pick(values)))

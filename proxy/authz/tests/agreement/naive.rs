@@ -282,7 +282,13 @@ impl Asking<'_> {
             http.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| *value).collect();
         let is = |line: &[u8]| values.iter().any(|value| *value == "*" || full(&pattern(value), line));
         match generous {
-            true => lines.iter().any(|line| is(line)) || (lines.len() > 1 && is(&lines.join(&b","[..]))),
+            true => {
+                let parts = lines.iter().flat_map(|line| line.split(|byte| *byte == b','));
+                let mut parts = parts.map(|part| part.trim_ascii());
+                lines.iter().any(|line| is(line))
+                    || (lines.len() > 1 && is(&lines.join(&b","[..])))
+                    || (lines.iter().any(|line| line.contains(&b',')) && parts.any(|part| is(part)))
+            }
             false => !lines.is_empty() && lines.iter().all(|line| is(line)),
         }
     }
@@ -340,13 +346,12 @@ fn reread(path: &str) -> String {
 }
 
 fn covers(network: &str, address: IpAddr) -> bool {
-    let bits = |address: IpAddr| match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits(),
+    let (base, length) = network.split_once('/').unwrap_or((network, "128"));
+    let bits = |address: IpAddr| match address.to_canonical() {
+        IpAddr::V4(address) => address.octets().map(|byte| format!("{byte:08b}")).concat(),
+        IpAddr::V6(address) => address.octets().map(|byte| format!("{byte:08b}")).concat(),
     };
-    let (base, length) = network.split_once('/').unwrap_or((network, "-"));
-    let base: IpAddr = base.parse().unwrap();
-    let own = if base.is_ipv4() { 96 } else { 0 };
-    let length = length.parse::<u32>().map_or(128, |length| length + own);
-    (0..length).all(|bit| (bits(base) ^ bits(address)) >> (127 - bit) & 1 == 0)
+    let (base, address) = (bits(base.parse().unwrap()), bits(address));
+    let length = length.parse::<usize>().unwrap().min(base.len());
+    base.len() == address.len() && base[..length] == address[..length]
 }

@@ -6,8 +6,15 @@ use sidle_test_support::{
     sidle::Sidle,
     tcp::TcpServer,
     wait,
+    websocket::WebSocket,
 };
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A workload that `shop` selects, with an HTTP port.
@@ -261,4 +268,83 @@ async fn bytes_are_judged_by_what_they_have() {
         let line = log(&sidle, 1).await.remove(0);
         assert!(line.contains(&expected), "{expected}\n{line}");
     }
+}
+
+#[tokio::test]
+async fn upgrades_and_tunnels_are_judged_like_requests() {
+    let application = Echo::start("application");
+    let allow = policy("chat", "rules: [{to: [{operation: {paths: [/chat]}}]}]");
+    let sidle = start(&application, &allow);
+    let mut open = WebSocket::open(sidle.ports.inbound, "shop", "/chat").await.unwrap();
+    assert_eq!(open.exchange("hello").await.unwrap(), "hello");
+    let refused = WebSocket::open(sidle.ports.inbound, "shop", "/other").await.err().unwrap();
+    assert!(refused.contains("403"), "{refused}");
+    let mut client = Client::http2(sidle.ports.inbound).await;
+    let refused = WebSocket::open_stream(&mut client, "shop", "/other").await.err().unwrap();
+    assert!(refused.contains("403"), "{refused}");
+    // A tunnel has no path, so that no rule about paths lets it through.
+    let mut stream = tokio::net::TcpStream::connect(sidle.ports.inbound).await.unwrap();
+    stream.write_all(b"CONNECT shop:80 HTTP/1.1\r\nHost: shop:80\r\n\r\n").await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 403");
+    // What is open stays so when a policy changes; what comes next is judged by the new one.
+    sidle.replace("policies.yaml", &policy("chat", "action: DENY, rules: [{}]"));
+    wait::eventually("the new policy", || async {
+        let refused = WebSocket::open(sidle.ports.inbound, "shop", "/chat").await.err()?;
+        refused.contains("403").then_some(())
+    })
+    .await;
+    assert_eq!(open.exchange("still").await.unwrap(), "still");
+}
+
+/// Two policies that change together: `wanted` passes, the other path is denied, and all else is not allowed.
+fn version(wanted: &str, denied: &str) -> String {
+    policy("allow", &format!("rules: [{{to: [{{operation: {{paths: [{wanted}]}}}}]}}]"))
+        + &policy("deny", &format!("action: DENY, rules: [{{to: [{{operation: {{paths: [{denied}]}}}}]}}]"))
+}
+
+#[tokio::test]
+async fn every_request_is_judged_by_one_whole_version() {
+    const SWAPS: f64 = 40.0;
+    let application = Echo::start("application");
+    let sidle = start(&application, &version("/a", "/b"));
+    let over = Arc::new(AtomicBool::new(false));
+    let clients = (0..3).map(|_| {
+        let (over, address) = (over.clone(), sidle.ports.inbound);
+        tokio::spawn(async move {
+            let mut client = Client::http1(address).await;
+            while !over.load(Ordering::Relaxed) {
+                for path in ["/a", "/b", "/c"] {
+                    client.get("shop", path).await;
+                }
+            }
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let mut turn = false;
+    let applied = || sidle.metrics().sum("sidle_config_reloads_total", &[("result", "applied")]);
+    while applied() < SWAPS {
+        turn = !turn;
+        let (wanted, denied) = if turn { ("/b", "/a") } else { ("/a", "/b") };
+        let before = applied();
+        sidle.replace("policies.yaml", &version(wanted, denied));
+        wait::eventually("a reload", || async { (applied() > before).then_some(()) }).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let count = sidle.metrics().sum("sidle_authorizations_total", &[]) as usize;
+    let mut passed = 0;
+    for line in log(&sidle, count).await {
+        let path = line.split('"').nth(1).unwrap().split(' ').nth(1).unwrap().to_owned();
+        let denied =
+            line.contains("403 - rbac_access_denied_matched_policy[ns[default]-policy[deny]-rule[0]]");
+        let not_allowed = line.contains("403 - rbac_access_denied_matched_policy[none]");
+        let allowed = line.contains("200 - via_upstream");
+        passed += usize::from(allowed);
+        assert!(if path == "/c" { not_allowed } else { allowed || denied }, "{line}");
+    }
+    assert!(passed > 20, "{passed} of {count}");
 }

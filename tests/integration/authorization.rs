@@ -166,6 +166,25 @@ async fn policies_let_through_and_refuse() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
+#[tokio::test]
+async fn a_refusal_says_its_rule_to_the_client_when_asked_to() {
+    let application = Echo::start("application");
+    let service = service(application.port(), "http");
+    let deny = policy("no", "action: DENY, rules: [{}]");
+    for (setting, expected) in [
+        ("", ""),
+        (
+            "  authorizationHeader: true\n",
+            "rbac_access_denied_matched_policy[ns[default]-policy[no]-rule[0]]",
+        ),
+    ] {
+        let builder = Sidle::builder().file("s.yaml", &service).file("p.yaml", &deny).settings(setting);
+        let sidle = builder.arguments(&["--labels", "app=shop"]).start();
+        let answer = Client::http1(sidle.ports.inbound).await.get("shop", "/").await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-sidle-authorization")), (403, expected));
+    }
+}
+
 async fn log(sidle: &Sidle, lines: usize) -> Vec<String> {
     let path = sidle.folder().join("log");
     wait::eventually("the log", || async {

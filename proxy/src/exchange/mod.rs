@@ -237,7 +237,10 @@ impl Exchange {
             }
             Err(error) => {
                 self.note(&error);
-                let (head, body) = reply::error(&error, request);
+                let (mut head, body) = reply::error(&error, request);
+                if self.plan.options.authorization_header {
+                    reply::name_rule(&error, &mut head);
+                }
                 self.answer_local(head, body)
             }
         }

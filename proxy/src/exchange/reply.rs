@@ -13,6 +13,7 @@ use std::{cell::RefCell, time::SystemTime};
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// `grpc-message`.
 pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const AUTHORIZATION: HeaderName = HeaderName::from_static("x-sidle-authorization");
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
 /// The answer to a request that failed: its status and Envoy's words, or to gRPC a trailers-only response.
@@ -36,6 +37,15 @@ pub fn error(error: &ProxyError, request: &RequestHead) -> (ResponseHead, Body) 
         head.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     (head, body)
+}
+
+/// Says which rule refused, to those who may know.
+pub fn name_rule(error: &ProxyError, head: &mut ResponseHead) {
+    if let ProxyError::Forbidden(details) = error
+        && let Ok(value) = HeaderValue::from_str(details)
+    {
+        head.headers.insert(AUTHORIZATION, value);
+    }
 }
 
 /// The answer to a request that did not become an exchange.

@@ -79,11 +79,13 @@ impl HeaderNameMatch {
     pub fn parse(text: &str) -> Option<Self> {
         let part = |part: &str| {
             let part = part.to_ascii_lowercase();
-            (part.is_empty() || HeaderName::from_bytes(part.as_bytes()).is_ok()).then(|| Arc::from(part))
+            (part.is_empty() || !part.contains('*') && HeaderName::from_bytes(part.as_bytes()).is_ok())
+                .then(|| Arc::from(part))
         };
         match (text.strip_suffix('*'), text.strip_prefix('*')) {
             (Some(prefix), _) => part(prefix).map(HeaderNameMatch::Prefix),
             (None, Some(suffix)) => part(suffix).map(HeaderNameMatch::Suffix),
+            (None, None) if text.contains('*') => None,
             (None, None) => HeaderName::from_bytes(text.as_bytes()).ok().map(HeaderNameMatch::Exact),
         }
     }

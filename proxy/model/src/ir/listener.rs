@@ -185,6 +185,8 @@ pub struct HttpOptions {
     pub trusted_hops: u32,
     /// What becomes of `x-forwarded-client-cert`.
     pub client_cert: ForwardClientCert,
+    /// Whether a refusal by authorization says in a header which rule refused.
+    pub authorization_header: bool,
 }
 
 /// What becomes of `x-forwarded-client-cert`. Envoy's words.

@@ -69,6 +69,7 @@ pub(super) fn apply_http(proxy: Option<&Proxy>, listeners: &mut [Listener]) {
             http.options.client_cert = client_cert(listener.direction, topology);
             http.options.normalization = path_normalization(proxy);
             let Some(proxy) = proxy else { continue };
+            http.options.authorization_header = proxy.authorization_header.unwrap_or(false);
             http.options.accept_http_10 = proxy.accept_http10.unwrap_or(false);
             if let Some(headers) = &proxy.proxy_headers {
                 apply_headers(headers, http);

@@ -70,6 +70,8 @@ pub struct Proxy {
     pub trust_domain: Option<String>,
     /// Trust domains whose principals are the mesh's own, too.
     pub trust_domain_aliases: Vec<String>,
+    /// Whether a request that authorization policies refuse is told by which rule, in `x-sidle-authorization`.
+    pub authorization_header: Option<bool>,
     /// How long to wait for the bytes that tell the protocol.
     pub protocol_detection_timeout: Option<Duration>,
     /// For routes without `retries`.

@@ -9,7 +9,7 @@ use sidle_test_support::{
     grpc::GrpcStream,
     peers::root,
     ports,
-    sidle::{self, Sidle},
+    sidle::{self, Sidle, command},
     websocket::WebSocket,
 };
 use std::{
@@ -355,4 +355,42 @@ async fn sticky_session() {
         let again = request("GET", "cart.shop", "/").header("cookie", &cookie).body(full("")).unwrap();
         assert_eq!(example.client().await.exchange(again).await.version(), first.version());
     }
+}
+
+#[tokio::test]
+async fn mtls() {
+    let (application, certificates) = (Echo::start("v1"), tempfile::tempdir().unwrap());
+    let mut init = command();
+    init.args(["certs", "init", "--service", "till", "kiosk", "--out"]).arg(certificates.path());
+    assert!(init.output().unwrap().status.success());
+    let builders = [Sidle::builder(), Sidle::builder()];
+    let [till, kiosk] = builders.each_ref().map(sidle_test_support::sidle::Builder::ports);
+    let places = [
+        ("18081", application.port()),
+        ("15106", till.inbound.port()),
+        ("15101", till.outbound.port()),
+        ("15100", till.admin.port()),
+        ("15190", till.metrics.port()),
+        ("15121", till.health.port()),
+        ("15206", kiosk.inbound.port()),
+        ("15201", kiosk.outbound.port()),
+        ("15200", kiosk.admin.port()),
+        ("15290", kiosk.metrics.port()),
+        ("15221", kiosk.health.port()),
+    ];
+    let text = std::fs::read_to_string(root().join("config-examples/mtls/mtls.yaml")).unwrap();
+    let text =
+        with_ports(&text, &places).replace(": certs/", &format!(": {}/", certificates.path().display()));
+    let [till, kiosk] = builders.map(|builder| builder.file("mtls.yaml", &text));
+    let till = till.arguments(&["--labels", "app=till"]).start();
+    let kiosk = kiosk.arguments(&["--labels", "app=kiosk"]).start();
+    let answer = Client::http1(kiosk.outbound()).await.get("till.shop", "/").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let told = answer.json()["headers"]["x-forwarded-client-cert"].as_str().unwrap_or_default().to_owned();
+    assert!(
+        told.ends_with("URI=spiffe://cluster.local/ns/default/sa/kiosk") || told.contains("/sa/kiosk;DNS="),
+        "{told}"
+    );
+    let mut plain = Client::http1(till.ports.inbound).await;
+    assert!(plain.try_exchange(request("GET", "till.shop", "/").body(full("")).unwrap()).await.is_err());
 }

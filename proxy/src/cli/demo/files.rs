@@ -4,7 +4,7 @@
 //! Invariants: the example's own ports are used when they are free, others when not; the folder goes with the value.
 //! Not here: who listens on the ports.
 
-use super::{super::CliError, echo::Protocol};
+use super::{super::CliError, echo::Protocol, vault::Vault};
 use std::{
     fs::{self, DirBuilder},
     net::{Ipv4Addr, SocketAddr},
@@ -68,6 +68,8 @@ pub struct Files {
     pub outbound: SocketAddr,
     /// Of its admin server.
     pub admin: SocketAddr,
+    /// The proxy beside it.
+    pub vault: Vault,
 }
 
 impl Files {
@@ -78,14 +80,17 @@ impl Files {
         // Fails if it is there already, so that nobody else's folder is used or removed.
         DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut files = Files { folder, echoes: Vec::new(), outbound: nowhere, admin: nowhere };
+        let mut echoes = Vec::new();
         let mut services = SERVICES.to_owned();
         for (protocol, version, port) in ECHOES {
             let socket = bind(port)?;
             let bound = socket.local_addr().map_err(failed)?.port();
             services = services.replace(&format!(": {port} }}"), &format!(": {bound} }}"));
-            files.echoes.push((protocol, version, socket));
+            echoes.push((protocol, version, socket));
         }
+        let application = echoes[0].2.local_addr().map_err(failed)?.port();
+        let vault = Vault::write(&folder, application, free([0; 5])?)?;
+        let mut files = Files { folder, echoes, outbound: nowhere, admin: nowhere, vault };
         fs::write(files.folder.join("services.yaml"), services).map_err(failed)?;
         files.place_proxy()?;
         files.edit(Split::NinetyTen)?;
@@ -98,8 +103,9 @@ impl Files {
         let [outbound, admin, metrics, health, inbound] = free([15001, 15000, 15090, 15021, 15006])?;
         (self.outbound, self.admin) = (outbound, admin);
         let settings = format!(
-            "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata:\n  name: demo\nspec:\n  admin: {admin}\n  \
-             metrics: {metrics}\n  health: {health}\n  outbound: {outbound}\n  inbound: {inbound}\n"
+            "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata:\n  name: demo\nspec:\n  identity:\n    \
+             directory: {identity}\n  admin: {admin}\n  metrics: {metrics}\n  health: {health}\n  outbound: {outbound}\n  inbound: {inbound}\n",
+            identity = self.folder.join("identity").display()
         );
         let file = self.folder.join("proxy.yaml");
         fs::write(&file, settings).map_err(|error| CliError::Failed(format!("{}: {error}", file.display())))

@@ -11,6 +11,7 @@ mod proxy;
 mod screen;
 mod story;
 mod traffic;
+mod vault;
 
 use super::{
     CliError, admin,
@@ -49,6 +50,7 @@ async fn play(length: Duration, terminal: Terminal) -> Result<ExitCode, CliError
     }
     screen.heading(&format!("sidle demo: the files are in {}", files.folder().display()))?;
     let proxy = Proxy::start(&mut files).await?;
+    let beside = Proxy::start_vault(&files.vault).await?;
     let address = files.outbound;
     screen.note(Style::Faint, &format!("try it: curl -H 'Host: echo.demo' http://{address}/"))?;
     let clients = [
@@ -65,7 +67,8 @@ async fn play(length: Duration, terminal: Terminal) -> Result<ExitCode, CliError
     let totals: Vec<_> = clients.iter().map(|client| (client.name(), client.counts())).collect();
     // A proxy that drains waits for its clients.
     drop(clients);
-    let code = proxy.stop().await?;
+    let codes = [proxy.stop().await?, beside.stop().await?];
+    let code = codes.into_iter().find(|code| *code != Some(0)).unwrap_or(Some(0));
     summary(screen, &checks, &totals, interrupted, code)
 }
 

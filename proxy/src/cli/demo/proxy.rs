@@ -6,6 +6,7 @@
 use super::{
     super::{CliError, admin},
     files::Files,
+    vault::Vault,
 };
 use http::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
@@ -49,20 +50,25 @@ impl Proxy {
     pub async fn start(files: &mut Files) -> Result<Proxy, CliError> {
         let mut attempts = 1..ATTEMPTS;
         loop {
-            match Self::start_once(files.folder(), files.admin).await {
+            match Self::start_once(files.folder(), files.admin, &[]).await {
                 Err(_) if attempts.next().is_some() => files.place_proxy()?,
                 started => return started,
             }
         }
     }
 
-    async fn start_once(folder: &Path, address: SocketAddr) -> Result<Proxy, CliError> {
+    /// Starts the one beside the vault.
+    pub async fn start_vault(vault: &Vault) -> Result<Proxy, CliError> {
+        Self::start_once(vault.folder(), vault.admin, &["--labels", "app=vault"]).await
+    }
+
+    async fn start_once(folder: &Path, address: SocketAddr, arguments: &[&str]) -> Result<Proxy, CliError> {
         let failed = |error: std::io::Error| CliError::Failed(format!("the demo's proxy: {error}"));
         let program = std::env::current_exe().map_err(failed)?;
         let log = folder.join("proxy.log");
         let output = File::create(&log).map_err(failed)?;
         let mut command = Command::new(program);
-        command.args(["run", "--no-color", "-c"]).arg(folder);
+        command.args(["run", "--no-color", "-c"]).arg(folder).args(arguments);
         // The demo's own files decide, not what the caller's proxy is told.
         for variable in ["SIDLE_ADMIN", "SIDLE_WORKERS", "SIDLE_NAMESPACE", "POD_NAMESPACE", "SIDLE_LABELS"] {
             command.env_remove(variable);

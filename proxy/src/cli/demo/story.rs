@@ -11,6 +11,7 @@ use super::{
     proxy::{Proxy, Status},
     screen::{Picture, Screen, shares},
     traffic::{Client, Counts},
+    vault,
 };
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,8 @@ impl Stage<'_> {
         self.split("90/10", 0.9, part(0.3)).await?;
         self.edit(part(0.3)).await?;
         self.mistake(part(0.25)).await?;
-        self.repair(part(0.15)).await
+        self.repair(part(0.15)).await?;
+        self.vault().await
     }
 
     async fn edit(&mut self, length: Duration) -> Result<(), CliError> {
@@ -88,6 +90,21 @@ impl Stage<'_> {
         let applied = self.write(Split::NinetyTen, |status| !status.rejected).await?;
         self.check(applied.is_some(), format!("the repair was applied{}", after(applied)))?;
         self.split("90/10 again", 0.9, length).await
+    }
+
+    async fn vault(&mut self) -> Result<(), CliError> {
+        self.screen.heading("5  The proxy of vault.demo takes nothing but mTLS")?;
+        let began = Instant::now();
+        let mut answer = vault::ask(self.files.outbound).await;
+        while answer != Some(200) && began.elapsed() < APPLY {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            answer = vault::ask(self.files.outbound).await;
+        }
+        self.check(answer == Some(200), "a request through both proxies is answered".into())?;
+        let known = self.files.vault.knows_its_caller().await?;
+        self.check(known, format!("and known to come from {}", vault::CALLER))?;
+        let refused = vault::ask(self.files.vault.inbound).await.is_none();
+        self.check(refused, "a caller in plain text is refused".into())
     }
 
     /// Writes a file and waits until the proxy's status is `wanted`; `None`: it never was.

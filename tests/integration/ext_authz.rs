@@ -1,5 +1,6 @@
 //! External authorisation: a service that decides, asked by HTTP and by gRPC.
 
+use crate::raw::Raw;
 use sidle_test_support::{
     client::{Answer, Client, request},
     echo::{self, Echo, full},
@@ -137,12 +138,50 @@ async fn an_authoriser_that_fails_lets_nothing_pass_unless_it_was_said_to() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_one_however_long_its_words_are_and_whatever_becomes_of_them() {
+    let authoriser = Echo::start("authoriser");
+    let open = "        failOpen: true\n        timeout: 2s\n";
+    let guarded = Guarded::new("HTTP", authoriser.port(), "envoyExtAuthzHttp", open);
+    authoriser
+        .answer(|_| Some(echo::Answer { body: vec![b'x'; 1 << 20].into(), ..echo::Answer::status(403) }));
+    assert_eq!(guarded.ask(request("GET", "shop", "/"), "").await.status, 403);
+    authoriser.answer(|_| None);
+    assert_eq!(guarded.ask(request("GET", "shop", "/"), "").await.status, 200, "and a 200 is none");
+    assert_eq!(guarded.application.requests(), 1);
+}
+
+#[tokio::test]
+async fn an_authoriser_takes_headers_away() {
+    let authoriser = Echo::start("authoriser");
+    let to = "        headersToUpstreamOnAllow: [x-user]\n";
+    let guarded = Guarded::new("HTTP", authoriser.port(), "envoyExtAuthzHttp", to);
+    authoriser
+        .answer(|_| Some(echo::Answer::status(200).header("x-envoy-auth-headers-to-remove", "x-user, host")));
+    let answer = guarded.ask(request("GET", "shop", "/").header("x-user", "mallory"), "").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(guarded.application.last().header("x-user"), "");
+}
+
+#[test]
+fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let authoriser = Echo::start("authoriser");
+    let whole = "        includeRequestBodyInCheck: { maxRequestBytes: 64 }\n";
+    let guarded = Guarded::new("HTTP", authoriser.port(), "envoyExtAuthzHttp", whole);
+    let mut client = Raw::to(guarded.sidle.ports.inbound);
+    client.send("POST / HTTP/1.1\r\nhost: shop\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
+    assert_eq!(client.read(|text| text.contains("\r\n\r\n")), "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("hello").read(|text| text.starts_with("HTTP/1.1 200 OK"));
+    assert_eq!((&*authoriser.last().body, &*guarded.application.last().body), (&b"hello"[..], &b"hello"[..]));
+}
+
+#[tokio::test]
 async fn a_body_is_shown_as_far_as_it_was_said_and_sent_on_whole() {
     let authoriser = Echo::start("authoriser");
     let whole = "        includeRequestBodyInCheck: { maxRequestBytes: 8 }\n";
     let guarded = Guarded::new("HTTP", authoriser.port(), "envoyExtAuthzHttp", whole);
     assert_eq!(guarded.ask(request("POST", "shop", "/"), "12345678").await.status, 200);
-    assert_eq!(authoriser.last().body, b"12345678");
+    let asked = authoriser.last();
+    assert_eq!((&*asked.body, asked.header("x-envoy-auth-partial-body")), (&b"12345678"[..], "false"));
     assert_eq!(guarded.application.last().body, b"12345678");
     assert_eq!(guarded.ask(request("POST", "shop", "/"), "123456789").await.status, 413);
     assert_eq!((authoriser.requests(), guarded.application.requests()), (1, 1));
@@ -200,6 +239,7 @@ async fn by_grpc_a_refusal_and_a_failure() {
     let answer = guarded.ask(request("GET", "shop", "/").header("x-decision", "deny"), "").await;
     assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Sidle"));
     assert_eq!(answer.text(), "not you");
+    assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 2);
     for decision in ["fail", "wait"] {
         let answer = guarded.ask(request("GET", "shop", "/").header("x-decision", decision), "").await;
         assert_eq!(answer.status, 403, "{decision}");

@@ -4,7 +4,7 @@ use crate::stage::HOST;
 use sidle_test_support::sidle::Sidle;
 use std::{
     io::{Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -17,7 +17,11 @@ pub struct Raw(pub TcpStream, pub String);
 impl Raw {
     /// To the proxy's outbound listener.
     pub fn connect(sidle: &Sidle) -> Self {
-        let stream = TcpStream::connect(sidle.outbound()).unwrap();
+        Raw::to(sidle.outbound())
+    }
+
+    pub fn to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         stream.set_nodelay(true).unwrap();
         Raw(stream, String::new())

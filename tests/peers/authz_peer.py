@@ -42,7 +42,7 @@ def denied():
         status=status_pb2.Status(code=code_pb2.PERMISSION_DENIED),
         denied_response=external_auth_pb2.DeniedHttpResponse(
             status=http_status_pb2.HttpStatus(code=401),
-            headers=[option("www-authenticate", "Sidle")],
+            headers=[option("www-authenticate", "Sidle"), option("set-cookie", "a=1"), option("set-cookie", "b=2")],
             body="not you",
         ),
     )

@@ -1,11 +1,11 @@
 //! Questions to a cluster on behalf of a request: an authoriser's opinion, for instance.
 //!
-//! In:  a head and bytes.   Out: the whole answer, or why there is none.
-//! Invariants: an answer holds at most [`MAX_ANSWER`] bytes; the cluster's limits hold, and its endpoints are balanced as ever; a
-//! pooled connection that turns out to be closed is replaced, once.
+//! In:  a head and bytes.   Out: the head of the answer, then its body, or why there is none.
+//! Invariants: of an answer's body at most [`MAX_ANSWER`] bytes are kept; the cluster's limits and figures hold, and its endpoints are
+//! balanced as ever; what a connection did not answer because it was closing is asked again, once.
 //! Not here: deadlines (the caller's), what is asked.
 
-use super::{Exchange, destination::Wish, send};
+use super::{Exchange, attempt::CountedRequest, destination::Wish, send};
 use crate::{
     codec::{Body, RequestHead, ResponseHead},
     error::ProxyError,
@@ -14,27 +14,29 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
-use sidle_balance::Outcome;
+use sidle_balance::{ActiveRequest, Outcome, Permit, RequestResult};
+use sidle_telemetry::Overflow;
 use std::{future::poll_fn, pin::Pin, sync::Arc};
 
 /// More is no answer to a question.
-const MAX_ANSWER: usize = 64 << 10;
+const MAX_ANSWER: usize = 256 << 10;
 
-/// The answer to a question.
+/// An answer whose head has come.
 pub struct Reply {
     /// Status and headers.
     pub head: ResponseHead,
-    /// All of it.
-    pub body: Bytes,
-    /// What came after it.
-    pub trailers: HeaderMap,
+    body: Body,
+    lease: send::Lease,
+    _counted: CountedRequest,
+    _active: ActiveRequest,
+    _permit: Permit,
 }
 
 impl Exchange {
-    /// Asks an endpoint of `cluster`.
+    /// Asks an endpoint of `cluster`, and waits for the head of its answer.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Why there is none.
     pub async fn ask(
         &self,
         cluster: &Arc<Cluster>,
@@ -43,36 +45,45 @@ impl Exchange {
     ) -> Result<Reply, ProxyError> {
         let wish = Wish::of(head, None, &[]);
         let endpoint = self.pick(cluster, &wish).await?;
-        let limits = &cluster.config.limits;
-        let _permit = cluster.usage.try_acquire_request(limits).ok_or(ProxyError::Overflow)?;
+        let Some(permit) = cluster.usage.try_acquire_request(&cluster.config.limits) else {
+            cluster.metrics.overflowed(Overflow::Requests);
+            return Err(ProxyError::Overflow);
+        };
+        let counted = CountedRequest::begin(cluster);
+        let active = ActiveRequest::start(endpoint.clone());
         let mut fresh = false;
         let sent = loop {
             let to = send::To { connection: &self.connection, cluster, endpoint: &endpoint, fresh };
-            match send::send(to, head, Body::from(body.clone())).await {
+            let failure = match send::send(to, head, Body::from(body.clone())).await {
                 Ok(sent) => break sent,
-                Err(failure)
-                    if failure.reused && !fresh && failure.outcome == Outcome::ResetBeforeRequest =>
-                {
-                    fresh = true;
-                }
-                Err(failure) => return Err(failure.error),
+                Err(failure) => failure,
+            };
+            // A question changes nothing, so that it may be asked twice.
+            if fresh || !(failure.reused || failure.outcome == Outcome::RefusedStream) {
+                endpoint.state.record(RequestResult::Error);
+                return Err(failure.error);
             }
+            fresh = true;
         };
-        let send::Sent { head, mut body, lease, .. } = sent;
-        let (body, trailers) = read(&mut body).await?;
-        lease.give_back();
-        Ok(Reply { head, body, trailers })
+        let bad = sent.head.status.is_server_error();
+        endpoint.state.record(if bad { RequestResult::Error } else { RequestResult::Success });
+        let send::Sent { head, body, lease, .. } = sent;
+        Ok(Reply { head, body, lease, _counted: counted, _active: active, _permit: permit })
     }
 }
 
-async fn read(body: &mut Body) -> Result<(Bytes, HeaderMap), ProxyError> {
-    let (mut bytes, mut trailers) = (BytesMut::new(), HeaderMap::new());
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
-        match frame.map_err(|_| ProxyError::ConnectionTermination(true))?.into_data() {
-            Ok(data) if bytes.len() + data.len() > MAX_ANSWER => return Err(ProxyError::UpstreamProtocol),
-            Ok(data) => bytes.extend_from_slice(&data),
-            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+impl Reply {
+    /// Its body and what came after that; `None`: it broke off, or there is too much of it.
+    pub async fn read(mut self) -> Option<(Bytes, HeaderMap)> {
+        let (mut bytes, mut trailers) = (BytesMut::new(), HeaderMap::new());
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
+            match frame.ok()?.into_data() {
+                Ok(data) if bytes.len() + data.len() > MAX_ANSWER => return None,
+                Ok(data) => bytes.extend_from_slice(&data),
+                Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+            }
         }
+        self.lease.give_back();
+        Some((bytes.freeze(), trailers))
     }
-    Ok((bytes.freeze(), trailers))
 }

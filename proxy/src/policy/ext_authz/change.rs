@@ -37,7 +37,13 @@ impl Change {
         Change::new(HeaderName::from_bytes(name.as_bytes()).ok()?, How::Remove)
     }
 
-    /// To a request, or to a refused client's answer: in place of what is there, unless it is to be appended.
+    /// To a refused client's answer.
+    pub(super) fn to_refusal(option: &HeaderOption) -> Option<Self> {
+        let (name, value) = parts(option)?;
+        Change::add(name, value)
+    }
+
+    /// To a request: in place of what is there, unless it is to be appended.
     pub(super) fn to_request(option: &HeaderOption) -> Option<Self> {
         let (name, value) = parts(option)?;
         let append = option.append.is_some_and(|append| append.value);
@@ -60,11 +66,6 @@ impl Change {
     /// `None`: that header is the codecs' alone, or says whom the request is for.
     fn new(name: HeaderName, how: How) -> Option<Self> {
         (!hop_by_hop::is_framing(&name) && name != header::HOST).then_some(Change { name, how })
-    }
-
-    /// Whose values it changes.
-    pub(super) fn name(&self) -> &HeaderName {
-        &self.name
     }
 
     /// Makes it.
@@ -92,6 +93,20 @@ impl Change {
             How::Replace(_) | How::AddToExisting(_) | How::AddIfAbsent(_) => {}
         }
     }
+}
+
+/// Several values of one name stay several, and take the place of what was there.
+pub(super) fn replacing(changes: Vec<Change>) -> Vec<Change> {
+    let mut seen: Vec<HeaderName> = Vec::new();
+    let mut out = Vec::with_capacity(changes.len());
+    for change in changes {
+        if !seen.contains(&change.name) {
+            seen.push(change.name.clone());
+            out.push(Change { name: change.name.clone(), how: How::Remove });
+        }
+        out.push(change);
+    }
+    out
 }
 
 fn parts(option: &HeaderOption) -> Option<(HeaderName, HeaderValue)> {

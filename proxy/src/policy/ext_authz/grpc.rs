@@ -1,17 +1,19 @@
 //! A question by gRPC: `envoy.service.auth.v3.Authorization/Check`.
 
-use super::{Change, ExtAuthz, Opinion, Refusal, Seen, messages::*};
+use super::{Change, ExtAuthz, Opinion, Refusal, Seen, Silence, change, messages::*};
 use crate::{
     codec::{Authority, RequestHead, Scheme},
     error::ProxyError,
-    exchange::{self, Exchange, Reply},
+    exchange::{self, Exchange},
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
 use prost::Message;
 use std::{collections::HashMap, net::SocketAddr, time::UNIX_EPOCH};
+use tokio::time::{Instant, timeout_at};
 
 const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
+const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 /// Flag and length in front of a message.
 const PREFIX: usize = 5;
 
@@ -20,13 +22,22 @@ pub(super) async fn ask(
     exchange: &Exchange,
     head: &RequestHead,
     seen: Seen,
-) -> Result<Opinion, ProxyError> {
+    deadline: Instant,
+) -> Result<Opinion, Silence> {
     let as_bytes = service.config.body.is_some_and(|body| body.as_bytes);
     let message = CheckRequest { attributes: Some(attributes(exchange, head, seen, as_bytes)) };
-    let question = question(&service.config.authority).ok_or(ProxyError::UpstreamProtocol)?;
-    let reply = exchange.ask(&service.cluster, &question, &framed(&message)).await?;
-    let answer = unframed(&reply).ok_or(ProxyError::UpstreamProtocol)?;
-    opinion(answer, head)
+    let question = question(&service.config.authority).ok_or(Silence::Unclear)?;
+    let reply = service.reply(exchange, &question, &framed(&message), deadline).await?;
+    let early = exchange::grpc_status(&reply.head.headers);
+    if reply.head.status != StatusCode::OK {
+        return Err(Silence::Failed(ProxyError::UpstreamProtocol));
+    }
+    let (body, trailers) = timeout_at(deadline, reply.read()).await.ok().flatten().ok_or(Silence::Unclear)?;
+    match exchange::grpc_status(&trailers).or(early) {
+        Some(0) => opinion(unframed(&body).ok_or(Silence::Unclear)?, head),
+        Some(_) => Err(Silence::Failed(ProxyError::UpstreamProtocol)),
+        None => Err(Silence::Unclear),
+    }
 }
 
 fn question(authority: &str) -> Option<RequestHead> {
@@ -56,12 +67,10 @@ fn framed(message: &CheckRequest) -> Bytes {
 }
 
 /// The one message of an answer that says OK.
-fn unframed(reply: &Reply) -> Option<CheckResponse> {
-    let status =
-        exchange::grpc_status(&reply.trailers).or_else(|| exchange::grpc_status(&reply.head.headers));
-    let (prefix, message) = reply.body.split_at_checked(PREFIX)?;
+fn unframed(body: &[u8]) -> Option<CheckResponse> {
+    let (prefix, message) = body.split_at_checked(PREFIX)?;
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-    if status != Some(0) || prefix[0] != 0 || length != message.len() {
+    if prefix[0] != 0 || length != message.len() {
         return None;
     }
     CheckResponse::decode(message).ok()
@@ -108,9 +117,11 @@ fn http_request(head: &RequestHead, seen: Seen, as_bytes: bool) -> HttpRequest {
         }
         joined.push_str(&value);
     }
-    if seen.partial {
-        headers.insert("x-envoy-auth-partial-body".to_owned(), "true".to_owned());
-    }
+    // Nobody but us says so.
+    match seen.shown {
+        true => headers.insert(PARTIAL_BODY.to_owned(), seen.partial.to_string()),
+        false => headers.remove(PARTIAL_BODY),
+    };
     let length =
         head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let (body, raw_body) = match as_bytes {
@@ -136,16 +147,16 @@ fn http_request(head: &RequestHead, seen: Seen, as_bytes: bool) -> HttpRequest {
     }
 }
 
-fn opinion(answer: CheckResponse, head: &RequestHead) -> Result<Opinion, ProxyError> {
+fn opinion(answer: CheckResponse, head: &RequestHead) -> Result<Opinion, Silence> {
     let code = answer.status.unwrap_or_default().code;
-    if code != 0 {
+    if code != 0 || (answer.denied.is_some() && answer.ok.is_none()) {
         let denied = answer.denied.unwrap_or_default();
         let status = denied.status.map_or(0, |status| status.code);
         let status = u16::try_from(status).ok().and_then(|code| StatusCode::from_u16(code).ok());
         let refusal = Refusal {
             status: status.filter(|status| !status.is_informational()).unwrap_or(StatusCode::FORBIDDEN),
             body: denied.body.into(),
-            headers: denied.headers.iter().filter_map(Change::to_request).collect(),
+            headers: change::replacing(denied.headers.iter().filter_map(Change::to_refusal).collect()),
         };
         return Ok(Opinion { refusal: Some(refusal), request: vec![], response: vec![], target: None });
     }
@@ -160,7 +171,7 @@ fn opinion(answer: CheckResponse, head: &RequestHead) -> Result<Opinion, ProxyEr
 }
 
 /// The target with parameters set and removed; `None`: as it was.
-fn with_query(allowed: &Allowed, target: &PathAndQuery) -> Result<Option<PathAndQuery>, ProxyError> {
+fn with_query(allowed: &Allowed, target: &PathAndQuery) -> Result<Option<PathAndQuery>, Silence> {
     let (set, removed) = (&allowed.query_parameters_to_set, &allowed.query_parameters_to_remove);
     if set.is_empty() && removed.is_empty() {
         return Ok(None);
@@ -174,7 +185,7 @@ fn with_query(allowed: &Allowed, target: &PathAndQuery) -> Result<Option<PathAnd
         true => target.path().to_owned(),
         false => format!("{}?{}", target.path(), query.join("&")),
     };
-    PathAndQuery::try_from(text).map(Some).map_err(|_| ProxyError::UpstreamProtocol)
+    PathAndQuery::try_from(text).map(Some).map_err(|_| Silence::Unclear)
 }
 
 #[cfg(test)]
@@ -195,7 +206,7 @@ mod tests {
             with_query(&allowed, &PathAndQuery::from_static(target))
                 .map(|changed| changed.map(|c| c.to_string()))
         };
-        assert_eq!(changed(&[], &[], "/a?b=c"), Ok(None));
+        assert_eq!(changed(&[], &[], "/a?b=c").unwrap(), None);
         assert_eq!(changed(&[("x", "1")], &["b"], "/a?b=c&d").unwrap().unwrap(), "/a?d&x=1");
         assert_eq!(changed(&[("b", "2")], &[], "/a?b=c&b=d").unwrap().unwrap(), "/a?b=2");
         assert_eq!(changed(&[], &["b"], "/a?b").unwrap().unwrap(), "/a");

@@ -1,6 +1,6 @@
 //! A question by HTTP: a request like the one in question; 200 is yes, a server's error is no answer, all else is no.
 
-use super::{Change, ExtAuthz, Opinion, Refusal, Seen};
+use super::{Change, ExtAuthz, Opinion, Refusal, Seen, Silence, change};
 use crate::{
     codec::{RequestHead, ResponseHead},
     error::ProxyError,
@@ -9,8 +9,11 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::PathAndQuery};
 use sidle_model::ir::{ExtAuthzHttp, HeaderNameMatch};
+use tokio::time::{Instant, timeout_at};
 
 const PARTIAL_BODY: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
+/// Headers of the request that an authoriser takes away, by a list in its answer.
+const HEADERS_TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 /// What a refused client gets even where a list says what he gets.
 const ALWAYS_ON_DENY: [HeaderName; 3] =
     [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE, header::LOCATION];
@@ -21,13 +24,22 @@ pub(super) async fn ask(
     exchange: &Exchange,
     head: &RequestHead,
     seen: Seen,
-) -> Result<Opinion, ProxyError> {
-    let question = question(by, head, &seen).ok_or(ProxyError::UpstreamProtocol)?;
-    let reply = exchange.ask(&service.cluster, &question, &seen.bytes).await?;
-    opinion(by, reply.head, reply.body)
+    deadline: Instant,
+) -> Result<Opinion, Silence> {
+    let question = question(by, head, seen.shown.then_some(seen.partial)).ok_or(Silence::Unclear)?;
+    let reply = service.reply(exchange, &question, &seen.bytes, deadline).await?;
+    let status = reply.head.status;
+    if status.is_server_error() || status.is_informational() {
+        return Err(Silence::Failed(ProxyError::UpstreamProtocol));
+    }
+    let answer = reply.head.clone();
+    // The head decides: a refusal stays one, whatever becomes of its words.
+    let body = timeout_at(deadline, reply.read()).await.ok().flatten();
+    Ok(opinion(by, &answer, body.map(|(body, _)| body).unwrap_or_default()))
 }
 
-fn question(by: &ExtAuthzHttp, head: &RequestHead, seen: &Seen) -> Option<RequestHead> {
+/// `partial`: whether the body that is shown is not all of it; `None`: none is shown.
+fn question(by: &ExtAuthzHttp, head: &RequestHead, partial: Option<bool>) -> Option<RequestHead> {
     let mut headers = HeaderMap::new();
     for (name, value) in &head.headers {
         if *name == header::AUTHORIZATION || is_one_of(&by.request_headers, name) {
@@ -40,8 +52,9 @@ fn question(by: &ExtAuthzHttp, head: &RequestHead, seen: &Seen) -> Option<Reques
     for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT, header::TE] {
         headers.remove(name); // of the request's own body
     }
-    if seen.partial {
-        headers.insert(PARTIAL_BODY, HeaderValue::from_static("true"));
+    headers.remove(&PARTIAL_BODY); // nobody but us says so
+    if let Some(partial) = partial {
+        headers.insert(PARTIAL_BODY, HeaderValue::from_static(if partial { "true" } else { "false" }));
     }
     let target = match &*by.path_prefix {
         "" => head.target.clone(),
@@ -57,43 +70,28 @@ fn question(by: &ExtAuthzHttp, head: &RequestHead, seen: &Seen) -> Option<Reques
     })
 }
 
-fn opinion(by: &ExtAuthzHttp, head: ResponseHead, body: Bytes) -> Result<Opinion, ProxyError> {
-    if head.status.is_server_error() || head.status.is_informational() {
-        return Err(ProxyError::UpstreamProtocol);
-    }
-    let chosen = |wanted: &dyn Fn(&HeaderName) -> bool,
-                  change: fn(HeaderName, HeaderValue) -> Option<Change>| {
-        let headers = head.headers.iter().filter(|(name, _)| wanted(name));
-        headers.filter_map(|(name, value)| change(name.clone(), value.clone())).collect::<Vec<_>>()
+fn opinion(by: &ExtAuthzHttp, head: &ResponseHead, body: Bytes) -> Opinion {
+    let chosen = |wanted: &dyn Fn(&HeaderName) -> bool| {
+        let headers = head.headers.iter().filter(|(name, _)| **name != HEADERS_TO_REMOVE && wanted(name));
+        headers.filter_map(|(name, value)| Change::add(name.clone(), value.clone())).collect::<Vec<_>>()
     };
     if head.status == StatusCode::OK {
-        return Ok(Opinion {
+        let removed = head.headers.get_all(HEADERS_TO_REMOVE).iter().filter_map(|list| list.to_str().ok());
+        let removed = removed.flat_map(|list| list.split(',')).filter_map(|name| Change::remove(name.trim()));
+        let set = change::replacing(chosen(&|name| is_one_of(&by.upstream_on_allow, name)));
+        return Opinion {
             refusal: None,
-            request: replacing(chosen(&|name| is_one_of(&by.upstream_on_allow, name), Change::add)),
-            response: chosen(&|name| is_one_of(&by.client_on_allow, name), Change::add),
+            request: removed.chain(set).collect(),
+            response: chosen(&|name| is_one_of(&by.client_on_allow, name)),
             target: None,
-        });
+        };
     }
     let all = by.client_on_deny.is_empty();
     let wanted =
         |name: &HeaderName| all || is_one_of(&by.client_on_deny, name) || ALWAYS_ON_DENY.contains(name);
-    let headers = replacing(chosen(&wanted, Change::add));
+    let headers = change::replacing(chosen(&wanted));
     let refusal = Refusal { status: head.status, body, headers };
-    Ok(Opinion { refusal: Some(refusal), request: Vec::new(), response: Vec::new(), target: None })
-}
-
-/// Several values of one name stay several, and take the place of what was there.
-fn replacing(changes: Vec<Change>) -> Vec<Change> {
-    let mut seen: Vec<HeaderName> = Vec::new();
-    let mut out = Vec::with_capacity(changes.len());
-    for change in changes {
-        if !seen.contains(change.name()) {
-            seen.push(change.name().clone());
-            out.extend(Change::remove(change.name().as_str()));
-        }
-        out.push(change);
-    }
-    out
+    Opinion { refusal: Some(refusal), request: Vec::new(), response: Vec::new(), target: None }
 }
 
 fn is_one_of(list: &[HeaderNameMatch], name: &HeaderName) -> bool {

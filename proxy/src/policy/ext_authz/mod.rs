@@ -16,19 +16,24 @@ pub use change::Change;
 
 use super::Verdict;
 use crate::{
-    codec::{Body, RequestHead},
+    codec::{Body, Interim, RequestHead, ResponseHead},
     error::ProxyError,
-    exchange::{self, Exchange},
+    exchange::{self, Exchange, Reply},
     upstream::Cluster,
 };
-use ::http::{HeaderName, HeaderValue, StatusCode};
+use ::http::{HeaderName, HeaderValue, StatusCode, header::EXPECT};
 use bytes::Bytes;
+use http_body::Body as _;
 use sidle_model::ir;
 use sidle_telemetry::ResponseFlags;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout_at};
 
 /// What tells the upstream that nobody was asked.
 const FAILURE_ALLOWED: HeaderName = HeaderName::from_static("x-envoy-auth-failure-mode-allowed");
+
+/// For what the service is to see of a body: streams may never bring so much.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// A service that decides, ready to be asked.
 pub struct ExtAuthz {
@@ -48,6 +53,17 @@ struct Opinion {
     target: Option<::http::uri::PathAndQuery>,
 }
 
+/// Why there is no opinion.
+#[derive(Debug, thiserror::Error)]
+enum Silence {
+    /// The service did not answer, or says itself that it failed.
+    #[error("{0}")]
+    Failed(ProxyError),
+    /// It answered, and that cannot be understood: it may have been a refusal, so that nothing passes.
+    #[error("its answer cannot be understood")]
+    Unclear,
+}
+
 /// What a refused client gets.
 struct Refusal {
     status: StatusCode,
@@ -58,6 +74,8 @@ struct Refusal {
 /// What a service sees of a body.
 #[derive(Default)]
 struct Seen {
+    /// Whether it sees anything of it.
+    shown: bool,
     bytes: Bytes,
     /// Whether there is more.
     partial: bool,
@@ -85,38 +103,55 @@ impl ExtAuthz {
         body: &mut Body,
     ) -> Result<Verdict, ProxyError> {
         let seen = self.look(head, body).await?;
-        let opinion = async {
-            match &self.config.transport {
-                ir::ExtAuthzTransport::Http(by) => http::ask(self, by, exchange, head, seen).await,
-                ir::ExtAuthzTransport::Grpc => grpc::ask(self, exchange, head, seen).await,
-            }
-        };
-        let opinion = match tokio::time::timeout(self.config.timeout, opinion).await {
-            Ok(opinion) => opinion,
-            Err(_) => Err(ProxyError::ResponseTimeout),
+        let deadline = Instant::now() + self.config.timeout;
+        let opinion = match &self.config.transport {
+            ir::ExtAuthzTransport::Http(by) => http::ask(self, by, exchange, head, seen, deadline).await,
+            ir::ExtAuthzTransport::Grpc => grpc::ask(self, exchange, head, seen, deadline).await,
         };
         Ok(match opinion {
             Ok(opinion) => opinion.carry_out(exchange, head),
-            Err(error) => self.failed(&error, exchange, head),
+            Err(silence) => self.failed(&silence, exchange, head),
         })
     }
 
+    /// The head of the answer to a question.
+    async fn reply(
+        &self,
+        exchange: &Exchange,
+        question: &RequestHead,
+        body: &Bytes,
+        deadline: Instant,
+    ) -> Result<Reply, Silence> {
+        match timeout_at(deadline, exchange.ask(&self.cluster, question, body)).await {
+            Ok(reply) => reply.map_err(Silence::Failed),
+            Err(_) => Err(Silence::Failed(ProxyError::ResponseTimeout)),
+        }
+    }
+
     /// Reads as much of the body as the service is to see.
-    async fn look(&self, head: &RequestHead, body: &mut Body) -> Result<Seen, ProxyError> {
+    async fn look(&self, head: &mut RequestHead, body: &mut Body) -> Result<Seen, ProxyError> {
         let Some(shown) = self.config.body.filter(|_| head.upgrade.is_none() && !head.is_connect()) else {
             return Ok(Seen::default());
         };
-        let beginning = exchange::ahead::read(body, shown.max_bytes as usize).await;
+        if !body.is_end_stream() && head.headers.remove(EXPECT).is_some() {
+            // The client waits for a word of ours before it sends what the service is to see.
+            if let Some(Interim(tell)) = &head.interim {
+                tell(ResponseHead::new(StatusCode::CONTINUE));
+            }
+        }
+        let beginning =
+            tokio::time::timeout(LOOK, exchange::ahead::read(body, shown.max_bytes as usize)).await;
+        let beginning = beginning.map_err(|_| ProxyError::ClientTooSlow)?;
         let beginning = beginning.map_err(exchange::client_failure)?;
         if !beginning.whole && !shown.allow_partial {
             return Err(ProxyError::BodyTooLarge);
         }
-        Ok(Seen { bytes: beginning.bytes, partial: !beginning.whole })
+        Ok(Seen { shown: true, bytes: beginning.bytes, partial: !beginning.whole })
     }
 
-    fn failed(&self, error: &ProxyError, exchange: &mut Exchange, head: &mut RequestHead) -> Verdict {
-        tracing::debug!(provider = %self.config.name, %error, "external authorisation failed");
-        if self.config.fail_open {
+    fn failed(&self, silence: &Silence, exchange: &mut Exchange, head: &mut RequestHead) -> Verdict {
+        tracing::debug!(provider = %self.config.name, %silence, "external authorisation failed");
+        if self.config.fail_open && matches!(silence, Silence::Failed(_)) {
             head.headers.insert(FAILURE_ALLOWED, HeaderValue::from_static("true"));
             return Verdict::Continue;
         }

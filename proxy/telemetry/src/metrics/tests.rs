@@ -59,7 +59,7 @@ fn answered(code: u16) -> RequestRecord {
 }
 
 /// Everything that can be counted, once.
-fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sync>; 4] {
+fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sync>; 5] {
     let requests = telemetry.request_metrics(&labels("b"));
     requests.record(&RequestRecord {
         request_messages: 2,
@@ -81,7 +81,9 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     listener.authorized(Authorized::Denied);
     telemetry.reloaded(Reload::Applied("v1"));
     telemetry.identity().rotated(0, u64::MAX);
-    [requests, tcp, cluster, listener]
+    let keys = telemetry.jwks_metrics("https://issuer.test/keys");
+    keys.fetched(true);
+    [requests, tcp, cluster, listener, Arc::new(keys)]
 }
 
 #[test]

@@ -130,8 +130,10 @@ fn a_workload_is_ready_when_it_has_its_identity_and_follows_its_files() {
         let ready = sidle_test_support::sidle::http_get(sidle.ports.admin, "/ready").ok()?;
         (ready.status == 503 && ready.body.contains("there is no workload certificate")).then_some(())
     });
+    assert_eq!(sidle.metrics().sum("sidle_ready", &[]), 0.0);
     let mut keys = vec![write_identity(secrets.path(), &authority, "spiffe://cluster.local/ns/default/sa/a")];
     sidle.wait_ready();
+    assert_eq!(sidle.metrics().sum("sidle_ready", &[]), 1.0);
     let shown = own(&sidle);
     assert_eq!(
         shown["cert_chain"][0]["subject_alt_names"][0]["uri"],
@@ -161,4 +163,19 @@ fn a_workload_is_ready_when_it_has_its_identity_and_follows_its_files() {
             assert!(!everything.contains(line), "a key is shown");
         }
     }
+}
+
+#[test]
+fn a_crash_would_write_no_key_and_the_application_has_limits_of_its_own() {
+    let script = "grep 'Max core file size' /proc/self/limits; exec sleep 60";
+    let sidle = Sidle::builder().core_files(100).application(&["sh", "-c", script]).start();
+    let soft = |limits: &str| {
+        let line = limits.lines().find(|line| line.starts_with("Max core file size"))?;
+        line.split_whitespace().nth(4).map(str::to_owned)
+    };
+    wait::until("no core files", || {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", sidle.id())).unwrap();
+        (soft(&limits)? == "0").then_some(())
+    });
+    wait::until("the application", || soft(&sidle.output()).filter(|limit| limit != "0"));
 }

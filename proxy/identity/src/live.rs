@@ -37,13 +37,13 @@ struct Made<C> {
 }
 
 impl<C> Live<C> {
-    /// Makes the first one, unless the workload has no identity yet.
+    /// Finds out whether one can be made, unless the workload has no identity yet. It is not kept: of a large mesh, few are used.
     pub(crate) fn new(
         sources: Sources,
         make: impl Fn(&Parts) -> Result<C, TlsError> + Send + Sync + 'static,
     ) -> Result<Arc<Self>, TlsError> {
         let live = Live { sources, make: Box::new(make), made: ArcSwapOption::empty() };
-        match live.current() {
+        match live.sources.parts().and_then(|parts| (live.make)(&parts)) {
             Ok(_) | Err(TlsError::NoIdentity | TlsError::IdentityExpired(_)) => Ok(Arc::new(live)),
             Err(error) => Err(error),
         }

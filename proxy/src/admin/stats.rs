@@ -10,8 +10,15 @@ use serde_json::json as value;
 
 /// For Prometheus.
 pub(super) fn prometheus(ask: &Ask) -> Answer {
-    let (content_type, body) = ask.source.telemetry().encode(ask.accept.as_deref());
+    let (content_type, body) = encode(ask, ask.accept.as_deref());
     answer(StatusCode::OK, content_type, body)
+}
+
+/// Everything as text, with what `/ready` would answer now.
+fn encode(ask: &Ask, accept: Option<&str>) -> (&'static str, Vec<u8>) {
+    let telemetry = ask.source.telemetry();
+    telemetry.set_ready(ask.source.readiness().is_ready());
+    telemetry.encode(accept)
 }
 
 /// One line a series, `name: value`, as Envoy shows them.
@@ -25,7 +32,7 @@ pub(super) fn stats(ask: &Ask) -> Answer {
             Some(Ok(filter)) => Some(filter),
             None => None,
         };
-    let (_, body) = ask.source.telemetry().encode(None);
+    let (_, body) = encode(ask, None);
     let body = String::from_utf8_lossy(&body);
     let used_only = ask.query.has("usedonly");
     let wanted = |(name, value): &(&str, &str)| {

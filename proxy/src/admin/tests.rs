@@ -281,8 +281,8 @@ async fn clusters_and_listeners_have_envoys_shape() {
 async fn stats_can_be_filtered() {
     let server = run(Surface::Admin, Fixed::new()).await;
     let text = ask(&server, "GET", "/stats?filter=%5Esidle_(ready|workers)%24").await;
-    assert_eq!(body(&text), "sidle_ready: 0\nsidle_workers: 0\n");
-    assert_eq!(body(&ask(&server, "GET", "/stats?filter=sidle_ready&usedonly").await), "");
+    assert_eq!(body(&text), "sidle_ready: 1\nsidle_workers: 0\n");
+    assert_eq!(body(&ask(&server, "GET", "/stats?filter=sidle_workers&usedonly").await), "");
     let info = json(&ask(&server, "GET", "/stats?filter=build_info&format=json").await);
     assert_eq!(info["stats"][0]["value"], 1.0);
     assert_eq!(status(&ask(&server, "GET", "/stats?filter=(").await), "400");

@@ -4,6 +4,7 @@
 //! admin, signals, the application. Only this room knows all others.
 //! Read: [`run`] -> `publish` (a configuration takes effect) -> `state` (what admin sees) -> `shutdown` (the end).
 
+mod core_files;
 mod descriptors;
 mod log;
 mod memory;

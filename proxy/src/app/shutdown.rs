@@ -1,6 +1,6 @@
 //! The end of the process: readiness off, clients sent elsewhere, out when nothing is under way or time is up.
 
-use super::state::AppState;
+use super::{core_files, state::AppState};
 use crate::{admin::AdminSource, child::Application, worker::Activity};
 use std::{
     ffi::OsString,
@@ -57,6 +57,8 @@ pub async fn until_the_end(
     command: &[OsString],
 ) -> io::Result<ExitCode> {
     let mut application = if command.is_empty() { None } else { Some(Application::start(command)?) };
+    // After its start: the application's limits are its own affair.
+    core_files::forbid();
     let mut code = None;
     tokio::select! {
         () = signals.either() => {}

@@ -99,7 +99,6 @@ impl AppState {
 
     pub(super) fn set_started(&self) {
         self.started.store(true, SeqCst);
-        self.telemetry.set_ready(true);
     }
 
     /// Notes which listeners went, and where new ones are bound.
@@ -125,7 +124,6 @@ impl AppState {
     pub(super) fn begin_draining(&self) {
         self.draining.store(true, SeqCst);
         self.telemetry.set_draining(true);
-        self.telemetry.set_ready(false);
         self.tell_listeners(|direction| direction != Direction::Outbound, Command::Close);
     }
 

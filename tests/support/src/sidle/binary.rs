@@ -24,10 +24,10 @@ pub fn command() -> Command {
     clean(Command::new(path()))
 }
 
-/// Like [`command`], with room for so many open files.
-pub fn command_with_open_files(limit: u32) -> Command {
+/// Like [`command`], with a limit of the shell's `ulimit`: `n` for open files, `c` for core files.
+pub fn command_with_limit(which: char, limit: u32) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(path());
+    command.args(["-c", &format!("ulimit -{which} {limit}; exec \"$0\" \"$@\"")]).arg(path());
     clean(command)
 }
 

@@ -8,7 +8,7 @@ mod admin;
 mod binary;
 
 pub use admin::{Answered, http_get, http_request};
-pub use binary::{command, command_with_open_files, path};
+pub use binary::{command, command_with_limit, path};
 
 use crate::{metrics::Metrics, ports, process::Process, wait};
 use std::{
@@ -72,7 +72,7 @@ pub struct Builder {
     arguments: Vec<String>,
     application: Vec<String>,
     environment: Vec<(String, String)>,
-    open_files: Option<u32>,
+    limit: Option<(char, u32)>,
 }
 
 /// A proxy that runs.
@@ -125,7 +125,14 @@ impl Builder {
     /// How many files it may have open.
     #[must_use]
     pub fn open_files(mut self, limit: u32) -> Self {
-        self.open_files = Some(limit);
+        self.limit = Some(('n', limit));
+        self
+    }
+
+    /// How large its core files may be.
+    #[must_use]
+    pub fn core_files(mut self, limit: u32) -> Self {
+        self.limit = Some(('c', limit));
         self
     }
 
@@ -153,7 +160,10 @@ impl Builder {
     pub fn spawn(self) -> Sidle {
         let own = self.folder.path().join("00-proxy.yaml");
         std::fs::write(own, self.ports.document(&self.settings)).unwrap();
-        let mut command = self.open_files.map_or_else(command, command_with_open_files);
+        let mut command = match self.limit {
+            Some((which, limit)) => command_with_limit(which, limit),
+            None => command(),
+        };
         command.arg("run").arg("-c").arg(self.folder.path());
         for path in &self.paths {
             command.arg("-c").arg(path);
@@ -190,7 +200,7 @@ impl Sidle {
             arguments: Vec::new(),
             application: Vec::new(),
             environment: Vec::new(),
-            open_files: None,
+            limit: None,
         }
     }
 

@@ -24,7 +24,7 @@ struct Issuer {
 }
 
 impl Issuer {
-    fn new() -> TempDir {
+    fn folder() -> TempDir {
         tempfile::Builder::new().prefix("sidle-issuer-").tempdir().unwrap()
     }
 
@@ -98,7 +98,7 @@ fn shows_no_key(sidle: &Sidle, keys: &[String]) {
 #[test]
 fn envoys_secret_discovery_service_is_followed() {
     let (authority, next) = (Authority::new(), Authority::new());
-    let folder = Issuer::new();
+    let folder = Issuer::folder();
     let socket = Issuer::socket(folder.path());
     let identity = authority.issue_workload(ID);
     write_identity(folder.path(), &identity.certificate_pem, &identity.key_pem(), &authority.pem());
@@ -129,7 +129,7 @@ fn envoys_secret_discovery_service_is_followed() {
 #[test]
 fn secrets_may_be_named_and_hold_the_roots_of_several_domains() {
     let (authority, there) = (Authority::new(), Authority::new());
-    let folder = Issuer::new();
+    let folder = Issuer::folder();
     let socket = Issuer::socket(folder.path());
     std::fs::create_dir(folder.path().join("federated")).unwrap();
     std::fs::write(folder.path().join("federated/there.example.pem"), there.pem()).unwrap();
@@ -151,7 +151,7 @@ fn secrets_may_be_named_and_hold_the_roots_of_several_domains() {
 #[test]
 fn the_spiffe_workload_api_is_followed() {
     let (authority, there) = (Authority::new(), Authority::new());
-    let folder = Issuer::new();
+    let folder = Issuer::folder();
     let socket = Issuer::socket(folder.path());
     let identity = authority.issue_workload(ID);
     write_identity(folder.path(), &identity.certificate_pem, &identity.key_pem(), &authority.pem());
@@ -186,7 +186,7 @@ fn the_spiffe_workload_api_is_followed() {
 #[test]
 fn istios_certificate_service_is_asked_again_at_half_of_the_life() {
     let authority = Authority::new();
-    let folder = Issuer::new();
+    let folder = Issuer::folder();
     let path = folder.path().to_owned();
     let port = ports::free().port();
     authority.issue(&["localhost"]).write(&path, "server");

@@ -179,3 +179,45 @@ fn a_crash_would_write_no_key_and_the_application_has_limits_of_its_own() {
     });
     wait::until("the application", || soft(&sidle.output()).filter(|limit| limit != "0"));
 }
+
+#[test]
+fn the_source_may_change_and_go_while_the_proxy_runs() {
+    let (authority, there) = (Authority::new(), Authority::new());
+    let secrets = tempfile::tempdir().unwrap();
+    let folder = |name: &str| {
+        let folder = secrets.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        write_identity(&folder, &authority, &format!("spiffe://cluster.local/ns/default/sa/{name}"));
+        folder.display().to_string()
+    };
+    let (a, b) = (folder("a"), folder("b"));
+    let bundle = secrets.path().join("there.pem");
+    std::fs::write(&bundle, there.pem()).unwrap();
+    let sidle = Sidle::builder().settings(&format!("  identity: {{ directory: {a} }}\n")).start();
+    let domains = || -> Vec<String> {
+        let roots = own(&sidle)["ca_cert"].as_array().cloned().unwrap_or_default();
+        roots.iter().map(|root| root["path"].as_str().unwrap().to_owned()).collect()
+    };
+    let home = "workload, roots of cluster.local";
+    assert_eq!(domains(), [home]);
+    // Other settings of the process' own document stay.
+    let settings = |identity: &str| sidle.replace("00-proxy.yaml", &sidle.ports.document(identity));
+    settings(&format!(
+        "  trustDomainAliases: [old.example]\n  identity:\n    directory: {b}\n    trustBundles:\n    \
+         - trustDomain: there.example\n      rootCertificates: {}\n",
+        bundle.display()
+    ));
+    wait::until("the other source", || {
+        let uri = own(&sidle)["cert_chain"][0]["subject_alt_names"][0]["uri"].clone();
+        (uri == "spiffe://cluster.local/ns/default/sa/b").then_some(())
+    });
+    assert_eq!(domains(), [home, "workload, roots of old.example", "workload, roots of there.example"]);
+    std::fs::write(&bundle, there.pem() + &Authority::new().pem()).unwrap();
+    wait::until("the other domain's new root", || (domains().len() == 4).then_some(()));
+    std::fs::write(&bundle, "rubbish").unwrap();
+    wait::until("the log", || sidle.output().contains("no roots of another trust domain").then_some(()));
+    assert_eq!(domains().len(), 4, "the last good ones stay");
+    settings("");
+    wait::until("no identity", || own(&sidle).is_null().then_some(()));
+    assert_eq!(sidle.admin("/ready").status, 200);
+}

@@ -26,7 +26,7 @@ pub struct InitArgs {
     /// Namespace of services that name none
     #[arg(long, default_value = "default")]
     namespace: String,
-    /// A service, and its service account unless that has the same name: NAME[.NAMESPACE][/SERVICEACCOUNT]
+    /// A service: NAME or NAME.NAMESPACE, and /SERVICEACCOUNT unless that has the same name
     #[arg(long = "service", value_name = "SERVICE", required = true, num_args = 1..)]
     services: Vec<Service>,
     /// Make the services' certificates anew

@@ -1,16 +1,20 @@
 //! mTLS between two proxies: what each port takes, what each rule sends, and who is believed.
 
+use rustls::{HandshakeKind, pki_types::ServerName};
 use sidle_test_support::{
     client::{Answer, Client, request},
-    echo::Echo,
+    echo::{Echo, full},
+    ports,
     sidle::{Builder, Sidle},
     tls::Authority,
+    wait,
 };
 use std::{fmt::Write, net::SocketAddr, path::Path};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
+use tokio_rustls::TlsConnector;
 
 pub const SHOP: &str = "spiffe://cluster.local/ns/default/sa/shop";
 pub const WEB: &str = "spiffe://cluster.local/ns/default/sa/web";
@@ -166,4 +170,106 @@ async fn whoever_is_not_the_service_or_of_another_authority_is_refused() {
         assert_eq!(answer.status, 503, "{id} {account}");
     }
     assert_eq!(application.requests(), 0);
+}
+
+/// Whether a request got through to the application, by whatever was agreed on.
+async fn gets_through(tls: std::io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>) -> bool {
+    let Ok(tls) = tls else { return false };
+    let mut client = Client::http1_over(tls).await;
+    let asked = request("GET", "shop", "/").body(full("")).unwrap();
+    client.try_exchange(asked).await.is_ok_and(|answer| answer.status == 200)
+}
+
+#[tokio::test]
+async fn only_a_workload_of_the_mesh_gets_through_the_handshake() {
+    let (authority, stranger, application) = (Authority::new(), Authority::new(), Echo::start("shop"));
+    let shop = server(with_identity(&authority, SHOP), &application, "{ mtls: { mode: STRICT } }");
+    let nul = format!("{WEB}\0evil");
+    let refused = [
+        ("nobody", None),
+        ("of another authority", Some(stranger.issue_workload(WEB))),
+        ("expired", Some(authority.issue_expired(WEB))),
+        (
+            "of another trust domain",
+            Some(authority.issue_workload("spiffe://elsewhere.test/ns/default/sa/web")),
+        ),
+        ("with two ids", Some(authority.issue_with_uris(&[WEB, SHOP]))),
+        ("with NUL in its id", Some(authority.issue_workload(&nul))),
+        ("with another scheme", Some(authority.issue_workload("https://cluster.local/ns/default/sa/web"))),
+        ("with a DNS name alone", Some(authority.issue(&["web"]))),
+    ];
+    for (what, who) in &refused {
+        for alpn in [&[&b"istio-http/1.1"[..], b"istio", b"http/1.1"][..], &[]] {
+            let tls = authority.connect_as(who.as_ref(), shop.ports.inbound, alpn).await;
+            assert!(!gets_through(tls).await, "a client {what}, offering {alpn:?}");
+        }
+    }
+    assert_eq!(application.requests(), 0);
+    let failures = [("listener", "virtualInbound")];
+    let metrics = shop.metrics();
+    assert_eq!(
+        metrics.sum("sidle_listener_tls_handshake_failures_total", &failures),
+        2.0 * refused.len() as f64
+    );
+    let web = authority.issue_workload(WEB);
+    for alpn in [&[&b"istio-http/1.1"[..], b"istio", b"http/1.1"][..], &[b"istio"], &[]] {
+        let tls = authority.connect_as(Some(&web), shop.ports.inbound, alpn).await;
+        assert!(gets_through(tls).await, "{alpn:?}");
+    }
+}
+
+/// What tells TLS from plain text is waited for where nobody else may begin.
+#[tokio::test]
+async fn a_client_hello_that_comes_late_is_one() {
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let web = authority.issue_workload(WEB);
+    for policy in ["{ mtls: { mode: STRICT } }", "{ mtls: { mode: PERMISSIVE } }"] {
+        let builder = with_identity(&authority, SHOP).settings("  protocolDetectionTimeout: 1ms\n");
+        let shop = server(builder, &application, policy);
+        let stream = TcpStream::connect(shop.ports.inbound).await.unwrap();
+        wait::until("the connection", || {
+            let active =
+                shop.metrics().sum("sidle_listener_connections_active", &[("listener", "virtualInbound")]);
+            (active == 1.0).then_some(())
+        });
+        let tls = authority.handshake_as(Some(&web), stream, &[b"istio"]).await;
+        assert!(gets_through(tls).await, "{policy}");
+    }
+}
+
+/// A session that began where nobody asks for certificates is worth nothing where somebody does.
+#[tokio::test]
+async fn a_ticket_opens_no_door_that_asks_for_certificates() {
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let ports = [ports::free(), ports::free()];
+    let builder = Sidle::builder();
+    let folder = builder.folder().display().to_string();
+    authority.issue(&["www.shop.example"]).write(builder.folder(), "www");
+    std::fs::write(builder.folder().join("ca.pem"), authority.pem()).unwrap();
+    let mut manifests =
+        service_of("shop", SocketAddr::from(([127, 0, 0, 1], application.port())), "", "", "");
+    manifests += "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: { name: doors }\nspec:\n  servers:\n";
+    for (port, mode) in ports.iter().zip(["SIMPLE", "MUTUAL"]) {
+        writeln!(
+            manifests,
+            "    - port: {{ number: {}, name: {mode}, protocol: HTTPS }}\n      hosts: ['*']\n      tls: {{ mode: {mode}, \
+             serverCertificate: {folder}/www.pem, privateKey: {folder}/www.key, caCertificates: {folder}/ca.pem }}",
+            port.port()
+        )
+        .unwrap();
+    }
+    manifests += "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: doors }\nspec:\n  hosts: ['*']\n  \
+                  gateways: [doors]\n  http: [{ route: [{ destination: { host: shop.test } }] }]\n";
+    let _sidle = builder.file("test.yaml", &manifests).start();
+    let client = authority.client(&[b"http/1.1"]);
+    let connect = async |port: SocketAddr| {
+        let stream = TcpStream::connect(port).await.unwrap();
+        let name = ServerName::try_from("www.shop.example").unwrap();
+        TlsConnector::from(client.clone()).connect(name, stream).await
+    };
+    assert!(gets_through(connect(ports[0]).await).await);
+    let again = connect(ports[0]).await.unwrap();
+    assert_eq!(again.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed), "it has a ticket");
+    assert!(!gets_through(connect(ports[1]).await).await);
+    assert_eq!(application.requests(), 1);
 }

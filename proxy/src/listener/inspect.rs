@@ -9,11 +9,11 @@ use crate::{
         Stream,
         detect::{self, Detection},
     },
-    config::{Chain, ListenerPlan},
+    config::{Chain, Filter, ListenerPlan},
 };
 use bytes::BytesMut;
 use sidle_identity::{Peer, SpiffeId};
-use sidle_model::ir::{ApplicationProtocol, Transport};
+use sidle_model::ir::{ApplicationProtocol, Limits, Transport};
 use sidle_routing::{ConnectionView, Inspection};
 use sidle_telemetry::ListenerMetrics;
 use std::{sync::Arc, time::Duration};
@@ -103,6 +103,7 @@ pub async fn inspect(
     stream: &mut Stream,
     plan: &ListenerPlan,
     origin: &Origin,
+    limits: &Limits,
     metrics: &ListenerMetrics,
 ) -> Option<(Arc<Chain>, Seen)> {
     let destination = origin.local.filter(|_| origin.redirected);
@@ -110,9 +111,18 @@ pub async fn inspect(
     let mut transport = Transport::RawBuffer;
     let mut offers: Vec<ApplicationProtocol> = Vec::new();
     if plan.chains.inspection(destination) != Inspection::None {
-        let detected = detect_within(stream, plan.config.detection_timeout).await?;
+        let silent = ConnectionView { destination, server_name: None, transport, application_protocols: &[] };
+        let for_silent = plan.chains.select(&silent).map(|chain| &chain.filter);
+        // Only of bytes the server may be the one to begin.
+        let by_bytes = matches!(for_silent, Some(Filter::Tcp(_)));
+        let detected = match for_silent {
+            Some(Filter::Tcp(_)) => detect_within(stream, plan.config.detection_timeout).await?,
+            Some(Filter::Http(_)) => detect_patiently(stream, limits.connection_idle_timeout, limits).await?,
+            None => detect_patiently(stream, limits.tls_handshake_timeout, limits).await?,
+        };
         match detected {
-            None => metrics.detection_timed_out(),
+            None if by_bytes => metrics.detection_timed_out(),
+            None => {}
             Some(Detection::Tls(hello)) => {
                 transport = Transport::Tls;
                 seen.server_name = hello.server_name.as_deref().map(Into::into);
@@ -135,8 +145,11 @@ pub async fn inspect(
         transport,
         application_protocols: &offers,
     };
-    let chain = plan.chains.select(&view)?.clone();
-    Some((chain, seen))
+    let Some(chain) = plan.chains.select(&view) else {
+        metrics.no_chain();
+        return None;
+    };
+    Some((chain.clone(), seen))
 }
 
 /// Whether a connection that speaks HTTP begins with the HTTP/2 preface; `None`: it ended, or sent nothing for `idle`.
@@ -172,6 +185,16 @@ async fn in_time<T>(limit: Duration, future: impl Future<Output = T>) -> Option<
         return Some(future.await);
     }
     tokio::time::timeout(limit, future).await.ok()
+}
+
+/// For ports where only the client may begin: it has `idle` to do so, and then as long as for a handshake. A ClientHello that
+/// was lost on its way comes again after a second.
+async fn detect_patiently(stream: &mut Stream, idle: Duration, limits: &Limits) -> Option<Option<Detection>> {
+    let mut peek = Unread::new(stream);
+    let began = tokio::time::timeout(idle, peek.read()).await;
+    began.ok()?.filter(|more| *more)?;
+    drop(peek);
+    detect_within(stream, limits.tls_handshake_timeout).await
 }
 
 /// Reads until the bytes tell; what was read stays to be read, however this ends.

@@ -154,7 +154,8 @@ async fn connection(
         _source = source;
     }
     let inspected =
-        unless_drained(&worker, &drain, inspect::inspect(&mut stream, plan, &origin, &open.metrics)).await;
+        unless_drained(&worker, &drain, inspect::inspect(&mut stream, plan, &origin, limits, &open.metrics))
+            .await;
     let Some((chain, mut seen)) = inspected else { return };
     if let Some((tls, config)) = &chain.tls {
         let config = match config.current() {

@@ -138,6 +138,7 @@ families! {
     DETECT_TIMEOUTS = Counter "sidle_protocol_detect_timeouts_total" &["listener"], "Connections that sent too little, too late to tell their protocol, and were taken as TCP.";
     TLS_FAILURES = Counter "sidle_listener_tls_handshake_failures_total" &["listener"], "Downstream TLS handshakes that failed or timed out.";
     PROTOCOL_ERRORS = Counter "sidle_listener_protocol_errors_total" &["listener"], "Downstream connections that ended because the client broke its protocol.";
+    NO_CHAIN = Counter "sidle_listener_no_filter_chain_match_total" &["listener"], "Downstream connections that were closed because the port takes none of their kind, such as plain text where mTLS is demanded.";
     HTTP2_FLOODS = Counter "sidle_http2_floods_total" &["listener", "kind"], "Downstream HTTP/2 connections that ended because the client sent too much of one kind of frame.";
     AUTHORIZATIONS = Counter "sidle_authorizations_total" &["listener", "result"], "Decisions of authorization policies: allowed, denied, audited; of those that are only tried: dry_run_allowed, dry_run_denied.";
 

@@ -2,11 +2,13 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, IsCa, KeyPair, SanType,
+    date_time_ymd,
 };
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
 use std::{
     net::SocketAddr,
@@ -73,12 +75,7 @@ impl Authority {
     /// # Panics
     /// When it is not ASCII.
     pub fn issue_workload(&self, id: &str) -> Identity {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new(); // as the certificates of meshes are
-        params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+        self.issue_uris(&[id], |_| {})
     }
 
     /// The same, valid for so long from now on.
@@ -86,13 +83,82 @@ impl Authority {
     /// # Panics
     /// When it is not ASCII.
     pub fn issue_workload_for(&self, id: &str, life: Duration) -> Identity {
+        self.issue_uris(&[id], |params| {
+            params.not_before = SystemTime::now().into();
+            params.not_after = (SystemTime::now() + life).into();
+        })
+    }
+
+    /// A certificate that has run out, of the workload `id`.
+    ///
+    /// # Panics
+    /// When it is not ASCII.
+    pub fn issue_expired(&self, id: &str) -> Identity {
+        self.issue_uris(&[id], |params| params.not_after = date_time_ymd(2020, 1, 1))
+    }
+
+    /// A certificate with these URIs.
+    ///
+    /// # Panics
+    /// When one is not ASCII.
+    pub fn issue_with_uris(&self, uris: &[&str]) -> Identity {
+        self.issue_uris(uris, |_| {})
+    }
+
+    fn issue_uris(&self, uris: &[&str], edit: impl FnOnce(&mut CertificateParams)) -> Identity {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
-        params.not_before = SystemTime::now().into();
-        params.not_after = (SystemTime::now() + life).into();
+        params.distinguished_name = DistinguishedName::new(); // as the certificates of meshes are
+        params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+        edit(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+    }
+
+    /// Speaks TLS with `address`, to whoever it is, as `who`.
+    ///
+    /// # Errors
+    /// What TCP or TLS says.
+    ///
+    /// # Panics
+    /// When the certificate is not one.
+    pub async fn connect_as(
+        &self,
+        who: Option<&Identity>,
+        address: SocketAddr,
+        alpn: &[&[u8]],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.handshake_as(who, TcpStream::connect(address).await?, alpn).await
+    }
+
+    /// The same, on a connection that stands.
+    ///
+    /// # Errors
+    /// What TLS says.
+    ///
+    /// # Panics
+    /// When the certificate is not one.
+    pub async fn handshake_as(
+        &self,
+        who: Option<&Identity>,
+        stream: TcpStream,
+        alpn: &[&[u8]],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody));
+        let mut config = match who {
+            None => builder.with_no_client_auth(),
+            Some(who) => {
+                let key = PrivateKeyDer::try_from(who.key.serialize_der()).unwrap();
+                builder.with_client_auth_cert(vec![who.certificate.clone()], key).unwrap()
+            }
+        };
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        let name = ServerName::try_from("outbound_.80_._.shop.test").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
     /// Connects to `address` with TLS as a client that trusts this authority.
@@ -124,6 +190,16 @@ impl Authority {
         name: &str,
         alpn: &[&[u8]],
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        let config = self.client(alpn);
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        TlsConnector::from(config).connect(name, stream).await
+    }
+
+    /// A client that trusts this authority, with tickets of its own.
+    ///
+    /// # Panics
+    /// Never in practice.
+    pub fn client(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -132,8 +208,46 @@ impl Authority {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        Arc::new(config)
+    }
+}
+
+/// Believes every server.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -27,6 +27,7 @@ const LISTENER: &[Family] = &[
     DETECT_TIMEOUTS,
     TLS_FAILURES,
     PROTOCOL_ERRORS,
+    NO_CHAIN,
     LISTENER_REFUSED,
     HTTP2_FLOODS,
     AUTHORIZATIONS,
@@ -199,6 +200,11 @@ impl ListenerMetrics {
     /// A client broke its protocol, and its connection ended.
     pub fn protocol_error(&self) {
         self.0.add(5, 1);
+    }
+
+    /// A connection was none that the port takes, and was closed.
+    pub fn no_chain(&self) {
+        self.0.add(6, 1);
     }
 
     /// A client sent too much of what costs it nothing, and its connection ended.

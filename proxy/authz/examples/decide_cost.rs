@@ -72,7 +72,8 @@ fn condition(test: Test) -> Condition {
 fn rule(at: usize) -> Arc<AuthorizationRule> {
     let text = |text: String| TextPattern::parse(&text);
     let source = Test::Principal(vec![text(format!("cluster.local/ns/shop/sa/web-{}", at % 10))]);
-    let path = if at % 2 == 0 { format!("/api/v1/item-{at}") } else { format!("/api/v1/item-{at}/*") };
+    let path =
+        if at.is_multiple_of(2) { format!("/api/v1/item-{at}") } else { format!("/api/v1/item-{at}/*") };
     let path = Test::Path(vec![PathPattern::Text(text(path))]);
     let method = Test::Method(vec![text("GET".into()), text("POST".into())]);
     Arc::new(AuthorizationRule {

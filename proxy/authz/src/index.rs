@@ -2,7 +2,7 @@
 //!
 //! In:  rules.   Out: the places of those that may hold.
 //! Invariants: a rule that is left out does not hold. A rule is found by one thing that each way to meet it asks for (every source, or
-//! every operation, or all): its principals, its paths; if there is none, it is always looked at.
+//! every operation, or all) and few other rules do: its principals, its paths; if there is none, it is always looked at.
 
 use crate::{
     condition::keys,
@@ -10,6 +10,7 @@ use crate::{
     subject::{Subject, View},
     text::TextMap,
 };
+use foldhash::HashMap;
 use sidle_model::ir::{self, AuthorizationRule, TextPattern};
 use smallvec::SmallVec;
 
@@ -26,21 +27,17 @@ pub(crate) struct Index {
 impl Index {
     /// Of `rules`, in their order.
     pub fn new<'r>(rules: impl Iterator<Item = &'r AuthorizationRule>) -> Self {
+        let ways: Vec<_> = rules.map(ways).collect();
+        let counts = Counts::of(&ways);
         let mut index = Index::default();
-        for (place, rule) in (0..).zip(rules) {
-            let Some((subject, patterns)) = pivot(rule) else {
+        for (place, ways) in (0..).zip(ways) {
+            let Some((subject, patterns)) = ways.into_iter().min_by_key(|way| counts.cost(way)) else {
                 index.always.push(place);
                 continue;
             };
-            let map = match index.found.iter().position(|(known, _)| *known == subject) {
-                Some(at) => at,
-                None => {
-                    index.found.push((subject, TextMap::default()));
-                    index.found.len() - 1
-                }
-            };
+            let map = place_of(&mut index.found, subject);
             for pattern in &patterns {
-                index.found[map].1.insert(pattern, place);
+                map.insert(pattern, place);
             }
         }
         index
@@ -58,20 +55,52 @@ impl Index {
     }
 }
 
-/// What a rule is found by: of all that every way asks for, what tells most.
-fn pivot(rule: &AuthorizationRule) -> Option<(Subject, Vec<TextPattern>)> {
-    let whens = rule.when.iter().filter_map(keys);
-    let sources = every(&rule.from);
-    let operations = every(&rule.to);
-    whens.chain(sources).chain(operations).min_by_key(|(subject, patterns)| {
+/// A subject, and the patterns of which a request must meet one.
+type Way = (Subject, Vec<TextPattern>);
+
+/// How many rules ask for each pattern: what one rule alone asks for finds it best.
+struct Counts(Vec<(Subject, HashMap<TextPattern, usize>)>);
+
+impl Counts {
+    fn of(rules: &[Vec<Way>]) -> Self {
+        let mut counts = Vec::new();
+        for (subject, patterns) in rules.iter().flatten() {
+            let map: &mut HashMap<_, _> = place_of(&mut counts, subject.clone());
+            for pattern in patterns {
+                *map.entry(pattern.clone()).or_default() += 1;
+            }
+        }
+        Counts(counts)
+    }
+
+    /// Rules that are looked at together with one that is found in this way; then how vague the way is.
+    fn cost(&self, (subject, patterns): &Way) -> (usize, usize) {
+        let counts = self.0.iter().find(|(known, _)| known == subject).map(|(_, counts)| counts);
+        let count =
+            |pattern: &TextPattern| counts.and_then(|counts| counts.get(pattern)).copied().unwrap_or(0);
         let vague = patterns.iter().filter(|pattern| !matches!(pattern, TextPattern::Exact(_))).count();
-        let many = matches!(subject, Subject::Namespace | Subject::Host | Subject::ServerName);
-        (many, vague, patterns.len())
-    })
+        (patterns.iter().map(count).max().unwrap_or(0), vague)
+    }
+}
+
+/// What belongs to `subject`, made if it is missing.
+fn place_of<T: Default>(list: &mut Vec<(Subject, T)>, subject: Subject) -> &mut T {
+    let known = list.iter().position(|(known, _)| *known == subject);
+    let at = known.unwrap_or(list.len());
+    if known.is_none() {
+        list.push((subject, T::default()));
+    }
+    &mut list[at].1
+}
+
+/// Everything that a rule could be found by.
+fn ways(rule: &AuthorizationRule) -> Vec<Way> {
+    let whens = rule.when.iter().filter_map(keys);
+    whens.chain(every(&rule.from)).chain(every(&rule.to)).collect()
 }
 
 /// What every clause asks for.
-fn every(clauses: &[ir::Clause]) -> Vec<(Subject, Vec<TextPattern>)> {
+fn every(clauses: &[ir::Clause]) -> Vec<Way> {
     let Some((first, others)) = clauses.split_first() else { return Vec::new() };
     let mut shared: Vec<_> = first.iter().filter_map(keys).collect();
     shared.retain_mut(|(subject, patterns)| {

@@ -23,17 +23,20 @@ pub(crate) fn network_filters(authorization: Option<&Authorization>) -> Vec<Valu
     filters(authorization, "envoy.filters.network.rbac", typed)
 }
 
+/// Which policies a filter is of.
+type Wanted<'a> = &'a dyn Fn(&AuthorizationPolicy) -> bool;
+
 fn filters(authorization: Option<&Authorization>, name: &str, typed: impl Fn() -> Object) -> Vec<Value> {
     let Some(authorization) = authorization else { return Vec::new() };
     use AuthorizationAction::{Allow, Audit, Custom, Deny};
-    let stages: [(&str, &dyn Fn(&AuthorizationPolicy) -> bool); 5] = [
+    let stages: [(&str, Wanted<'_>); 5] = [
         ("DENY", &|policy| matches!(policy.action, Custom(_))),
         ("LOG", &|policy| policy.action == Audit),
         ("DENY", &|policy| policy.action == Deny && policy.root),
         ("DENY", &|policy| policy.action == Deny && !policy.root),
         ("ALLOW", &|policy| policy.action == Allow),
     ];
-    let filter = |(action, wanted): (&str, &dyn Fn(&AuthorizationPolicy) -> bool)| {
+    let filter = |(action, wanted): (&str, Wanted<'_>)| {
         let of = |tried: bool| {
             let is_tried =
                 |policy: &AuthorizationPolicy| policy.dry_run && !matches!(policy.action, Custom(_));

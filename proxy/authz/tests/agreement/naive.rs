@@ -116,7 +116,7 @@ impl Asking<'_> {
     }
 
     fn asks_for_http(&self, rule: &Value) -> bool {
-        let named = |name: &str| ONLY_HTTP.iter().any(|only| name == *only);
+        let named = |name: &str| ONLY_HTTP.contains(&name);
         let in_lists = |list: &str, part: &str| {
             items(&rule[list])
                 .iter()
@@ -221,13 +221,12 @@ impl Asking<'_> {
 
     fn is_principal(&self, value: &str) -> bool {
         let mut names = vec![value.to_owned()];
-        if let Some((domain, rest)) = value.split_once('/').filter(|(domain, _)| *domain != "*") {
-            let same = |name: &&str| full(&pattern(domain), name.as_bytes());
-            if domain == "cluster.local" || self.set.domains.iter().any(|name| same(name)) {
-                names = self.set.domains.iter().map(|name| format!("{name}/{rest}")).collect();
-                if domain.starts_with('*') {
-                    names.push(value.to_owned());
-                }
+        let (domain, rest) = value.split_once('/').unwrap_or(("*", ""));
+        let own = |name: &&str| full(&pattern(domain), name.as_bytes());
+        if domain != "*" && (domain == "cluster.local" || self.set.domains.iter().any(own)) {
+            names = self.set.domains.iter().map(|name| format!("{name}/{rest}")).collect();
+            if domain.starts_with('*') {
+                names.push(value.to_owned());
             }
         }
         names.iter().any(|name| self.peer(&pattern(name)))
@@ -287,7 +286,7 @@ impl Asking<'_> {
                 let mut parts = parts.map(|part| part.trim_ascii());
                 lines.iter().any(|line| is(line))
                     || (lines.len() > 1 && is(&lines.join(&b","[..])))
-                    || (lines.iter().any(|line| line.contains(&b',')) && parts.any(|part| is(part)))
+                    || (lines.iter().any(|line| line.contains(&b',')) && parts.any(&is))
             }
             false => !lines.is_empty() && lines.iter().all(|line| is(line)),
         }

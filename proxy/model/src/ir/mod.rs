@@ -21,6 +21,7 @@ mod primitive;
 mod route;
 mod settings;
 mod share;
+mod text_pattern;
 mod tls;
 
 pub use admission::*;
@@ -37,6 +38,7 @@ pub use pattern::Pattern;
 pub use primitive::*;
 pub use route::*;
 pub use settings::*;
+pub use text_pattern::*;
 pub use tls::*;
 
 use std::sync::Arc;

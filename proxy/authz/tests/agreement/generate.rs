@@ -40,7 +40,7 @@ const PRINCIPALS: &[&str] = &[
     "other/ns/a/sa/x",
 ];
 const NAMESPACES: &[&str] = &["a", "b", "a*", "*b", "*", "istio-system"];
-const ACCOUNTS: &[&str] = &["x", "a/x", "b/y", "y", "cert-manager.io", "a/cert-manager.io"];
+const ACCOUNTS: &[&str] = &["x", "a/x", "b/y", "y", "cert-manager.io", "a/cert-manager.io", "v", "a/v"];
 const DOMAINS: &[&str] = &["td", "old", "cluster.local", "t*", "*r", "*"];
 const NETWORKS: &[&str] =
     &["10.0.0.0/8", "10.1.2.3", "192.168.0.0/16", "2001:db8::/32", "0.0.0.0/0", "::/0", "::1"];
@@ -228,6 +228,9 @@ impl Generator {
             "/c/..;/a",
             "/a/%20",
             "/c%2f..%2fa",
+            "/a/..%2fc",
+            "/a/..%5c..%2fx.js",
+            "/b/;/a",
         ];
         let path = normalise(self.pick(&paths), Normalization::Base).unwrap().into_owned();
         let http = Http {

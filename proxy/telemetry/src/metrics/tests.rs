@@ -87,9 +87,26 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
 }
 
 #[test]
+fn metrics_of_keys_go_with_their_last_holder() {
+    let telemetry = Telemetry::new();
+    let keys = telemetry.jwks_metrics("https://issuer.test/keys");
+    keys.fetched(true);
+    keys.fetched(false);
+    let taken_over = keys.clone();
+    drop(keys);
+    let shown = text(&telemetry);
+    assert_eq!(value(&shown, "sidle_jwks_fetches_total", &["result=\"failure\"", "issuer.test"]), 1.0);
+    assert!(value(&shown, "sidle_jwks_last_success_timestamp_seconds", &["issuer.test"]) > 1e9);
+    drop(taken_over);
+    assert!(!text(&telemetry).contains("issuer.test"));
+}
+
+#[test]
 fn every_family_of_the_list_is_shown_and_no_other() {
     let telemetry = Telemetry::new();
     let _held = count_everything(&telemetry);
+    let keys = telemetry.jwks_metrics("https://issuer.test/keys");
+    keys.fetched(true);
     let text = text(&telemetry);
     let shown: HashSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let kind = |kind| match kind {

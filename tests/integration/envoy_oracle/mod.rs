@@ -142,7 +142,7 @@ fn example(folder: &Path, upstreams: &[Echo; 2]) -> Configuration {
         let upstream = &upstreams[usize::from(fixed % 2 == 0)];
         manifests = manifests.replace(&fixed.to_string(), &upstream.port().to_string());
     }
-    for fixed in ["8080", "9000", "7070"] {
+    for fixed in ["8080", "8090", "9000", "7070"] {
         manifests = manifests.replace(fixed, &ports::free().port().to_string());
     }
     let name = folder.file_name().unwrap().to_string_lossy().into_owned();

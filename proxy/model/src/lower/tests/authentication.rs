@@ -30,11 +30,11 @@ fn issuers(lowered: &Lowered) -> Vec<(Direction, Vec<&str>)> {
 
 fn first(lowered: &Lowered) -> JwtProvider {
     let chains = lowered.ir.listeners.iter().flat_map(|listener| &listener.filter_chains);
-    let lists = chains.filter_map(|chain| match &chain.filter {
+    let mut lists = chains.filter_map(|chain| match &chain.filter {
         NetworkFilter::Http(http) => http.admission.authentication.first(),
         NetworkFilter::Tcp(_) => None,
     });
-    lists.cloned().next().unwrap()
+    lists.next().unwrap().clone()
 }
 
 const WORKLOAD: &str = "---

@@ -242,7 +242,7 @@ spec:
     let ir = loaded.ir.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
     let explain = |listener: &str, url: &str| {
         let request = Request::parse("GET", url, &[]).unwrap();
-        Report::new(&ir, place::listener(&ir, listener, &request).unwrap(), &request)
+        Report::new(&ir, place::listener(&ir, listener, &request).unwrap(), &request, &Default::default())
     };
     let plain = explain("inbound", "http://own/");
     let line = text.lines().position(|line| line.contains("STRICT")).unwrap() + 1;

@@ -26,7 +26,8 @@ impl Incoming {
 
     /// The other direction's message, if some of it is still to be sent.
     pub(in crate::codec) fn upload(&self) -> Option<Uploading> {
-        self.wire.borrow().is_uploading().then(|| Uploading(Rc::downgrade(&self.wire)))
+        let number = self.wire.borrow().uploading()?;
+        Some(Uploading { wire: Rc::downgrade(&self.wire), number })
     }
 
     pub(in crate::codec) fn poll_next(
@@ -71,20 +72,79 @@ impl Drop for Incoming {
 
 /// A request's content on its way to a server that answers already. Reading the answer sends it, too; whoever cannot take more of
 /// the answer for now sends it by [`Uploading::poll`], so that neither direction waits for the other.
+///
+/// It may outlive the request: the end of the answer gives the connection back before the client has taken all of it. What is sent on
+/// it then is another task's.
 #[derive(Debug)]
-pub struct Uploading(Weak<RefCell<Wire>>);
+pub struct Uploading {
+    wire: Weak<RefCell<Wire>>,
+    number: u64,
+}
 
 impl Uploading {
     /// Sends what can be sent; ready when there will be no more of it, and the answer's body says why.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.0.upgrade() {
-            Some(wire) => wire.borrow_mut().drive_upload(cx),
-            None => Poll::Pending,
+        self.wire().map_or(Poll::Pending, |wire| wire.borrow_mut().drive_upload(cx))
+    }
+
+    /// Bytes that the server took, as long as the request is the connection's last.
+    pub fn sent(&self) -> u64 {
+        self.wire().map_or(0, |wire| wire.borrow().output.written())
+    }
+
+    fn wire(&self) -> Option<Rc<RefCell<Wire>>> {
+        self.wire.upgrade().filter(|wire| wire.borrow().is_last_upload(self.number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{
+        Body, Stream,
+        h1::{decode::Decoder, framing::Framing, upload::Upload},
+    };
+    use std::{pin::Pin, task::Waker};
+    use tokio::net::UnixStream;
+
+    /// A request's content that never comes; counts who asks for it.
+    struct Asked(Rc<RefCell<u32>>);
+
+    impl http_body::Body for Asked {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            *self.0.borrow_mut() += 1;
+            Poll::Pending
         }
     }
 
-    /// Bytes that the server took.
-    pub fn sent(&self) -> u64 {
-        self.0.upgrade().map_or(0, |wire| wire.borrow().output.written())
+    fn begin_upload(wire: &Rc<RefCell<Wire>>) -> Rc<RefCell<u32>> {
+        let asked = Rc::new(RefCell::new(0));
+        let body = Body::Watched(Box::pin(Asked(asked.clone())));
+        wire.borrow_mut().begin_upload(Upload::new(body, Some(Framing::Chunked)));
+        asked
+    }
+
+    /// Its waker would be the wrong one, and the error someone else's.
+    #[tokio::test]
+    async fn what_was_said_of_one_request_does_not_send_the_next_one() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let wire = Rc::new(RefCell::new(Wire::new(Stream::from(ours))));
+        let first_asked = begin_upload(&wire);
+        let Body::Http1(answer) = Wire::begin_message(&wire, Decoder::new(Framing::Length(1))) else {
+            panic!("an answer with content")
+        };
+        let first = answer.upload().unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(first.poll(cx).is_pending());
+        assert_eq!(*first_asked.borrow(), 1);
+        let asked = begin_upload(&wire);
+        assert!(first.poll(cx).is_pending());
+        assert_eq!((*asked.borrow(), first.sent()), (0, 0));
     }
 }

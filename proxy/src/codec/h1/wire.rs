@@ -58,6 +58,8 @@ pub struct Wire {
     pub(super) abandoned: bool,
     /// The message that is sent while the other is read; a client's.
     upload: Option<Upload>,
+    /// Messages sent so far: whoever drives an earlier one drives nothing.
+    uploads: u64,
     /// Why its body failed, until whoever reads the other message is told.
     upload_failed: Option<BodyError>,
     /// An upload did not get to its end: the peer waits for the rest.
@@ -93,6 +95,7 @@ impl Wire {
             message: 0,
             abandoned: false,
             upload: None,
+            uploads: 0,
             upload_failed: None,
             upload_cut: false,
             closed: false,
@@ -119,6 +122,7 @@ impl Wire {
 
     /// Begins to send a message's content.
     pub(super) fn begin_upload(&mut self, upload: Upload) {
+        self.uploads += 1;
         self.upload = Some(upload);
     }
 
@@ -237,9 +241,14 @@ impl Wire {
         }
     }
 
-    /// Whether a message is sent while the other one is read.
-    pub(super) fn is_uploading(&self) -> bool {
-        self.upload.is_some()
+    /// The number of the message that is sent while the other one is read, if there is one.
+    pub(super) fn uploading(&self) -> Option<u64> {
+        self.upload.as_ref().map(|_| self.uploads)
+    }
+
+    /// Whether no message was begun to be sent after the one with this number.
+    pub(super) fn is_last_upload(&self, number: u64) -> bool {
+        self.uploads == number
     }
 
     /// Sends what can be sent of that; ready when it failed, which reading the other message then says.

@@ -191,6 +191,7 @@ impl Exchange {
                 && stale < MAX_STALE
                 && is_stale(failure, head)
                 && replay.is_whole()
+                && self.request_body.failed().is_none()
             {
                 // The endpoint closed the connection as this request was sent on it, and did not look at it: nobody need know.
                 (fresh, stale) = (true, stale + 1);

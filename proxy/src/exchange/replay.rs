@@ -26,6 +26,8 @@ struct Kept {
     /// Too much came to keep: what was sent is gone.
     overflowed: bool,
     ended: bool,
+    /// Why the source broke off: what came of it is no body.
+    failed: Option<BodyError>,
     /// No further try will come: what has been read may go.
     last: bool,
     /// The source's own length, before anything was read.
@@ -43,17 +45,18 @@ impl Replay {
             limit,
             overflowed: false,
             ended,
+            failed: None,
             last: false,
             size,
         })))
     }
 
-    /// The body from its first byte; `None` once too much has been sent.
+    /// The body from its first byte; `None` once too much has been sent, or it broke off.
     ///
     /// Only the newest reader may be read: one try at a time.
     pub fn reader(&self) -> Option<Body> {
         let kept = self.0.borrow();
-        if kept.overflowed {
+        if kept.overflowed || kept.failed.is_some() {
             return None;
         }
         Some(if kept.ended && kept.frames.is_empty() {
@@ -70,7 +73,8 @@ impl Replay {
 
     /// Whether [`Self::reader`] would give one.
     pub fn is_whole(&self) -> bool {
-        !self.0.borrow().overflowed
+        let kept = self.0.borrow();
+        !kept.overflowed && kept.failed.is_none()
     }
 }
 
@@ -99,6 +103,9 @@ impl HttpBody for Reader {
             kept.overflowed = true;
             kept.frames = VecDeque::new();
         }
+        if let Some(error) = kept.failed {
+            return Poll::Ready(Some(Err(error)));
+        }
         if kept.ended {
             return Poll::Ready(None);
         }
@@ -108,16 +115,22 @@ impl HttpBody for Reader {
                 this.next += 1;
                 Poll::Ready(Some(Ok(kept.keep(frame))))
             }
-            Poll::Ready(end) => {
+            Poll::Ready(Some(Err(error))) => {
+                kept.failed = Some(error);
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(None) => {
                 kept.ended = true;
-                Poll::Ready(end)
+                Poll::Ready(None)
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         let kept = self.kept.borrow();
-        (kept.overflowed || self.next >= kept.frames.len()) && (kept.ended || kept.source.is_end_stream())
+        (kept.overflowed || self.next >= kept.frames.len())
+            && kept.failed.is_none()
+            && (kept.ended || kept.source.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -148,6 +161,7 @@ impl Kept {
 mod tests {
     use super::*;
     use crate::exchange::piece::testing::{frames, read};
+    use http_body_util::BodyExt;
 
     #[tokio::test]
     async fn a_second_try_sees_all_that_the_first_saw() {
@@ -171,5 +185,21 @@ mod tests {
         let replay = Replay::new(Body::Empty, 3);
         assert!(matches!(replay.reader(), Some(Body::Empty)));
         assert!(replay.reader().unwrap().is_end_stream());
+    }
+
+    /// The next try would send what came of it as if it were all.
+    #[tokio::test]
+    async fn a_body_that_broke_off_is_not_sent_again() {
+        for came in [&["ab"][..], &[]] {
+            let frames = came.iter().map(|data| Ok(Frame::data(Bytes::from_static(data.as_bytes()))));
+            let frames = frames.chain([Err(BodyError::Malformed)]).collect::<Vec<_>>();
+            let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+            let replay = Replay::new(Body::Watched(Box::pin(body)), 6);
+            let mut first = replay.reader().unwrap();
+            assert_eq!(read(&mut first, 9).await, came.concat());
+            assert!(!replay.is_whole() && replay.reader().is_none());
+            assert!(!first.is_end_stream());
+            assert!(matches!(first.frame().await, Some(Err(BodyError::Malformed))), "also when asked again");
+        }
     }
 }

@@ -5,7 +5,8 @@
 //! a write that fails, is what tells that a client is gone; where nothing is written for a while, [`Probe`] writes something.
 //!
 //! Invariants: after a FIN nothing is read; the next request is read ahead only once the one before it was read whole, and
-//! one read at the most; RST is heard also while nothing is read.
+//! one read at the most; RST is heard also while nothing is read, once nobody wants the rest of the request.
+//! Not here: RST while a request's content waits for an upstream that does not take it; the stream's idle timeout ends that.
 
 use super::{encode, wire::Wire};
 use crate::codec::{Stream, timer::Timer};
@@ -79,6 +80,9 @@ fn poll_sign(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Sign> {
     if wire.closed {
         return Poll::Ready(Sign::Gone);
     }
+    if wire.abandoned {
+        return Poll::Ready(Sign::Silent); // what is unread stays so
+    }
     if !wire.decoder.is_done() {
         wire.watch(cx);
         return Poll::Pending;
@@ -151,5 +155,35 @@ impl Probe {
             encode::status_line(out, StatusCode::CONTINUE);
             out.extend_from_slice(b"\r\n");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::h1::{decode::Decoder, framing::Framing};
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+        time::timeout,
+    };
+
+    #[tokio::test]
+    async fn a_reset_is_heard_behind_content_that_nobody_wants() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        let wire = Rc::new(RefCell::new(Wire::new(Stream::from(ours))));
+        let body = Wire::begin_message(&wire, Decoder::new(Framing::Length(1 << 20)));
+        client.write_all(b"some of it").await.unwrap();
+        let leave = async {
+            drop(body);
+            tokio::task::yield_now().await;
+            client.set_zero_linger().unwrap();
+            drop(client);
+        };
+        let waiting = while_there::<()>(&wire, |_| Poll::Pending);
+        let (gone, ()) = tokio::join!(timeout(Duration::from_secs(10), waiting), leave);
+        assert_eq!(gone, Ok(None));
     }
 }

@@ -74,23 +74,49 @@ pub fn strip_for_http2(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes from trailers what must not come after the body: it frames, routes or proves who asks (RFC 9110 section 6.5.1).
+/// Removes from trailers what must not come after the body: it frames, routes, changes what is asked, or says who asks (RFC 9110
+/// section 6.5.1). An application that merges trailers into headers would read there what was taken from these.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
-    for name in [
-        header::CONTENT_LENGTH,
-        header::HOST,
-        header::AUTHORIZATION,
-        header::SET_COOKIE,
-        header::CONTENT_TYPE,
-        header::CONTENT_ENCODING,
-        header::CONTENT_RANGE,
-        header::TRAILER,
-        header::TE,
-    ] {
-        trailers.remove(name);
+    let stays = |name: &HeaderName| {
+        let text = name.as_str();
+        !(NOT_IN_TRAILERS.contains(name) || NOT_IN_TRAILERS_FROM.iter().any(|start| text.starts_with(start)))
+    };
+    if !trailers.keys().all(stays) {
+        let kept = std::mem::take(trailers);
+        let kept = kept.iter().filter(|(name, _)| stays(name));
+        trailers.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
     }
     strip_for_http2(trailers);
 }
+
+/// Fields of requests and answers that frame, route, modify, authenticate or describe the content.
+const NOT_IN_TRAILERS: [HeaderName; 22] = [
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::WWW_AUTHENTICATE,
+    header::COOKIE,
+    header::SET_COOKIE,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::TRAILER,
+    header::TE,
+    header::EXPECT,
+    header::RANGE,
+    header::MAX_FORWARDS,
+    header::CACHE_CONTROL,
+    header::FORWARDED,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::VIA,
+];
+
+/// Names that begin so are given by proxies, which look at headers alone.
+const NOT_IN_TRAILERS_FROM: [&str; 4] = ["x-forwarded-", "x-envoy-", "x-real-ip", "x-http-method"];
 
 #[cfg(test)]
 mod tests {
@@ -101,6 +127,23 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
             .collect()
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_headers_decide() {
+        let mut trailers = headers(&[
+            ("grpc-status", "0"),
+            ("x-forwarded-client-cert", "URI=spiffe://evil"),
+            ("x-checksum", "1"),
+            ("x-envoy-internal", "true"),
+            ("cookie", "a"),
+            ("x-checksum", "2"),
+            ("authorization", "b"),
+        ]);
+        strip_trailers(&mut trailers);
+        let left: Vec<_> =
+            trailers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(left, [("grpc-status", "0"), ("x-checksum", "1"), ("x-checksum", "2")]);
     }
 
     #[test]

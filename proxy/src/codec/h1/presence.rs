@@ -24,7 +24,7 @@ use tokio::{io::Interest, time::Instant};
 
 /// How long an answer may take before a client that sent FIN is asked whether it is still there.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// The kernel asks a client that sent FIN after so long, and then as often; a socket whose process ended lives on for 60 s in
+/// The kernel asks a client that nothing is read from after so long, and then as often; a socket whose process ended lives on for 60 s in
 /// Linux, and answers for it.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -91,10 +91,6 @@ fn poll_sign(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Sign> {
         return Poll::Ready(Sign::Silent);
     }
     let read = ready!(wire.poll_read_head(cx));
-    if let (Ok(0), Some(tcp)) = (&read, wire.stream().and_then(Stream::tcp)) {
-        let asking = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
-        let _ = SockRef::from(tcp).set_tcp_keepalive(&asking); // of a socket that has failed: it is asked next
-    }
     Poll::Ready(if read.is_ok() { Sign::Silent } else { Sign::Gone })
 }
 
@@ -104,6 +100,13 @@ async fn while_not_reset<T>(
     mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Waited<T> {
     let Some(stream) = wire.borrow_mut().lend() else { return Waited::Gone };
+    if !std::mem::replace(&mut wire.borrow_mut().asked_by_kernel, true)
+        && let Some(tcp) = stream.tcp()
+    {
+        // A FIN behind bytes that are not read is not seen, and one that was seen does not tell whether the client is there.
+        let asking = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
+        let _ = SockRef::from(tcp).set_tcp_keepalive(&asking); // of a socket that has failed: it is asked next
+    }
     let waited = {
         let mut reset = pin!(reset(&stream));
         poll_fn(|cx| {

@@ -68,6 +68,8 @@ pub struct Wire {
     pub(super) closed: bool,
     /// The peer closed its sending side: there is nothing more to read.
     ended: bool,
+    /// The kernel asks the peer whether it is still there.
+    pub(super) asked_by_kernel: bool,
     /// Bytes read.
     received: u64,
     /// Whoever waits for the message to be read whole, or abandoned.
@@ -99,6 +101,7 @@ impl Wire {
             upload_failed: None,
             upload_cut: false,
             closed: false,
+            asked_by_kernel: false,
             ended: false,
             received: 0,
             watcher: None,
@@ -195,11 +198,6 @@ impl Wire {
             None if self.output.is_empty() => Poll::Ready(Ok(())),
             None => Poll::Pending,
         }
-    }
-
-    /// The stream; not there once a tunnel has it, or while it is lent.
-    pub(super) fn stream(&self) -> Option<&Stream> {
-        self.stream.as_ref()
     }
 
     /// The stream, to be given back by [`Wire::take_back`]; meanwhile nothing is read or written.

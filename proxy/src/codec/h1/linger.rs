@@ -6,6 +6,7 @@
 
 use super::wire;
 use crate::codec::Stream;
+use socket2::SockRef;
 use std::{future::poll_fn, io, time::Duration};
 use tokio::io::AsyncWriteExt as _;
 
@@ -35,10 +36,43 @@ async fn read_over(stream: &mut Stream) -> io::Result<()> {
     std::future::pending().await
 }
 
-/// Has the stream end by RST when it is dropped: a FIN would be the end of a whole answer. What the kernel has not sent yet
-/// is lost.
-pub(super) fn reset(stream: &Stream) {
+/// Has the stream end by RST, whoever drops it and why: while an answer is under way whose end is the connection's, FIN would say
+/// that it is whole. What the kernel has not sent by then is lost.
+pub(super) fn end_by_reset(stream: &Stream) {
+    set_linger(stream, Some(Duration::ZERO));
+}
+
+/// Has it end by FIN again, as nothing is missing.
+pub(super) fn end_by_fin(stream: &Stream) {
+    set_linger(stream, None);
+}
+
+fn set_linger(stream: &Stream, time: Option<Duration>) {
     if let Some(tcp) = stream.tcp() {
-        let _ = tcp.set_zero_linger(); // of a socket that is closed already
+        let _ = SockRef::from(tcp).set_linger(time); // of a socket that is closed already
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::AsyncReadExt as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    #[tokio::test]
+    async fn a_stream_ends_as_was_said_last() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (whole, end) in [(false, Err(io::ErrorKind::ConnectionReset)), (true, Ok(0))] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let stream = Stream::from(listener.accept().await.unwrap().0);
+            end_by_reset(&stream);
+            if whole {
+                end_by_fin(&stream);
+            }
+            drop(stream);
+            assert_eq!(client.read(&mut [0]).await.map_err(|error| error.kind()), end);
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     encode,
     framing::{self, Framing},
     incoming::Uploading,
-    presence,
+    linger, presence,
     server::{End, Server},
     upload::Upload,
     wire::Wire,
@@ -56,8 +56,13 @@ impl Server {
             && framing != Some(Framing::UntilClose)
             && !self.connection.is_draining();
         self.write_head(&head, framing, &asked, keep_alive, tunnel.is_some());
-        let cut = if framing == Some(Framing::UntilClose) { End::Cut } else { End::Gone };
-        self.write_body(Upload::new(body, framing), upload.as_ref(), cut).await?;
+        if framing == Some(Framing::UntilClose) {
+            self.wire.borrow().stream().into_iter().for_each(linger::end_by_reset);
+        }
+        self.write_body(Upload::new(body, framing), upload.as_ref()).await?;
+        if framing == Some(Framing::UntilClose) {
+            self.wire.borrow().stream().into_iter().for_each(linger::end_by_fin);
+        }
         match tunnel {
             Some(tunnel) => Err(End::Tunnel(Box::new(tunnel))),
             None if keep_alive => self.skip_content(&asked).await,
@@ -99,15 +104,9 @@ impl Server {
     }
 
     /// Writes what waits, and the body. `beside` is what goes the other way meanwhile.
-    async fn write_body(
-        &mut self,
-        mut upload: Upload,
-        beside: Option<&Uploading>,
-        cut: End,
-    ) -> Result<(), End> {
+    async fn write_body(&mut self, mut upload: Upload, beside: Option<&Uploading>) -> Result<(), End> {
         let (wire, timer, connection) = (&self.wire, &mut self.timer, &self.connection);
         let mut stall = Stall::new(connection.limits().stream_idle_timeout);
-        let mut cut = Some(cut);
         let written = presence::while_there(wire, |cx| {
             loop {
                 let mut pending = false;
@@ -120,7 +119,7 @@ impl Server {
                                 tracing::debug!(peer = %connection.peer(), %error, "response ended early");
                                 // What there is of it goes out, so that the client sees it cut and not missing.
                                 let _ = wire.borrow_mut().poll_flush(cx);
-                                return Poll::Ready(Err(cut.take().unwrap_or(End::Gone)));
+                                return Poll::Ready(Err(End::Gone));
                             }
                         }
                     }

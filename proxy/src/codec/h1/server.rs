@@ -42,7 +42,6 @@ pub async fn serve(stream: Stream, connection: Rc<Connection>) {
     let Some(stream) = stream else { return };
     match ended {
         End::Gone => {}
-        End::Cut => linger::reset(&stream),
         End::Idle => linger::close(stream, false).await,
         End::Closed => linger::close(stream, true).await,
         End::Tunnel(tunnel) => tunnel.run(Duplex::Stream(stream)).await,
@@ -74,8 +73,6 @@ pub(super) struct Server {
 pub(super) enum End {
     /// The client is gone.
     Gone,
-    /// In the middle of an answer whose end nothing but the end of the connection would have shown.
-    Cut,
     /// By us, with nothing under way.
     Idle,
     /// By us, after an answer.

@@ -46,9 +46,10 @@ impl Server {
         let framing = framing_of(&head, &body, &asked, tunnel.is_some());
         let unread = {
             let wire = self.wire.borrow(); // also after content that broke off: nothing else will come
-            let skippable =
-                !asked.expects_continue && wire.decoder.remaining().is_some_and(|left| left <= SKIP);
-            wire.closed || wire.heard_all() || (wire.abandoned && !skippable)
+            let skippable = wire.decoder.remaining().is_some_and(|left| left <= SKIP);
+            // Who was not told to continue may send the rest, or the next request.
+            let unsure = asked.expects_continue && !wire.decoder.is_done();
+            wire.closed || wire.heard_all() || unsure || (wire.abandoned && !skippable)
         };
         let keep_alive = asked.keep_alive
             && !unread
@@ -65,7 +66,7 @@ impl Server {
         }
         match tunnel {
             Some(tunnel) => Err(End::Tunnel(Box::new(tunnel))),
-            None if keep_alive => self.skip_content(&asked).await,
+            None if keep_alive => self.skip_content().await,
             None => Err(End::Closed),
         }
     }
@@ -145,10 +146,10 @@ impl Server {
     }
 
     /// Reads over the rest of the request that was answered, so that the next one can be found.
-    async fn skip_content(&mut self, asked: &Asked) -> Result<(), End> {
+    async fn skip_content(&mut self) -> Result<(), End> {
         let left = match self.wire.borrow().decoder.remaining() {
             Some(0) => return Ok(()),
-            Some(left) if left <= SKIP && !asked.expects_continue => left,
+            Some(left) if left <= SKIP => left,
             _ => return Err(End::Closed),
         };
         let mut rest = Wire::begin_message(&self.wire, Decoder::new(Framing::Length(left)));

@@ -136,7 +136,7 @@ fn secrets_may_be_named_and_hold_the_roots_of_several_domains() {
     let identity = authority.issue_workload(ID);
     write_identity(folder.path(), &identity.certificate_pem, &identity.key_pem(), &authority.pem());
     std::fs::write(folder.path().join("version"), "0").unwrap();
-    let Some(issuer) = Issuer::start(folder, "sds", &socket.display().to_string()) else { return };
+    let Some(mut issuer) = Issuer::start(folder, "sds", &socket.display().to_string()) else { return };
     let mut sidle = run(&format!(
         "{{ sds: {{ socket: {}, certificateName: '{ID}', validationContextName: ALL }} }}",
         socket.display()
@@ -146,6 +146,11 @@ fn secrets_may_be_named_and_hold_the_roots_of_several_domains() {
     let (_, roots) = own(&sidle).unwrap();
     assert_eq!(roots[0]["path"], "workload, roots of cluster.local");
     assert_eq!(roots[1]["path"], "workload, roots of there.example");
+    issuer.says("taken ALL 0 nonce-0");
+    let new = "spiffe://cluster.local/ns/default/sa/new";
+    issuer.serve(new, &authority, &authority.pem());
+    is(&sidle, new);
+    issuer.says("taken ALL 1 nonce-1");
 }
 
 #[test]

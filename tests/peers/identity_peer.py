@@ -23,8 +23,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 
+SAYING = threading.Lock()
+
+
 def say(*words):
-    print(*words, flush=True)
+    """One line; `print` would mix those of two threads."""
+    with SAYING:
+        sys.stdout.write(" ".join(map(str, words)) + "\n")
+        sys.stdout.flush()
 
 
 class Folder:
@@ -72,11 +78,15 @@ def sds(folder):
     from envoy.service.discovery.v3 import discovery_pb2
     from envoy.service.secret.v3 import sds_pb2_grpc
 
-    def secret(name):
+    def secret(name, request):
         made = secret_pb2.Secret(name=name)
         if name == "ROOTCA":
             made.validation_context.trusted_ca.inline_bytes = folder.read("roots.pem")
         elif name == "ALL":
+            # As SPIRE's agent does, by the last request.
+            version = request.node.user_agent_build_version.version
+            if (version.major_number, version.minor_number) < (1, 18):
+                raise ValueError('unable to use "SPIFFE validator" on Envoy below 1.17')
             config = tls_spiffe_validator_config_pb2.SPIFFECertValidatorConfig()
             domains = {"cluster.local": folder.read("roots.pem"), **folder.federated()}
             for domain, pem in domains.items():
@@ -93,19 +103,21 @@ def sds(folder):
             first = next(requests)
             names = list(first.resource_names)
             say("subscribed", *names, "as", first.node.id)
-            threading.Thread(target=self.answers, args=(requests, names), daemon=True).start()
+            last = [first]
+            threading.Thread(target=self.answers, args=(requests, names, last), daemon=True).start()
             for version in folder.versions(context.is_active):
                 response = discovery_pb2.DiscoveryResponse(
                     version_info=version, nonce=f"nonce-{version}", type_url=first.type_url
                 )
                 for name in names:
-                    response.resources.add().Pack(secret(name))
+                    response.resources.add().Pack(secret(name, last[0]))
                 yield response
 
         @staticmethod
-        def answers(requests, names):
+        def answers(requests, names, last):
             try:
                 for request in requests:
+                    last[0] = request
                     word = "refused" if request.HasField("error_detail") else "taken"
                     say(word, *names, request.version_info, request.response_nonce, request.error_detail.message)
             except grpc.RpcError:

@@ -7,8 +7,8 @@
 use super::{
     Delivered, channel,
     messages::sds::{
-        DataSource, DiscoveryRequest, DiscoveryResponse, Node, SECRET, Secret, SpiffeValidator, Status,
-        TlsCertificate, ValidationContext, stream_secrets,
+        BuildVersion, DataSource, DiscoveryRequest, DiscoveryResponse, Node, SECRET, Secret, SemanticVersion,
+        SpiffeValidator, Status, TlsCertificate, ValidationContext, stream_secrets,
     },
     retry::Backoff,
 };
@@ -21,6 +21,9 @@ use tokio::sync::mpsc::{self, Sender};
 use tonic::{Code, Request, transport::Channel};
 use tonic_prost::ProstCodec;
 use zeroize::Zeroize;
+
+/// The first Envoy that takes all that is taken here: `SPIFFECertValidatorConfig`.
+const ENVOY: (u32, u32) = (1, 18);
 
 /// What a secret turned out to be.
 enum Content {
@@ -123,7 +126,7 @@ async fn subscribe(channel: Channel, socket: &Path, name: &str, contents: Sender
         return ended(&channel::innermost(&error));
     }
     let mut ask = DiscoveryRequest {
-        node: Some(Node { id: "sidle".into() }),
+        node: Some(node()),
         resource_names: vec![name.into()],
         type_url: SECRET.into(),
         ..DiscoveryRequest::default()
@@ -139,7 +142,6 @@ async fn subscribe(channel: Channel, socket: &Path, name: &str, contents: Sender
         Ok(response) => response.into_inner(),
         Err(status) => return ended(status.message()),
     };
-    ask.node = None;
     loop {
         let response = match responses.message().await {
             Ok(Some(response)) => response,
@@ -171,6 +173,16 @@ async fn subscribe(channel: Channel, socket: &Path, name: &str, contents: Sender
         if requests.send(ask.clone()).await.is_err() {
             return ended("the stream has ended");
         }
+    }
+}
+
+/// In each request, as Envoy has it: SPIRE gives roots of several domains to those who say so in their last one.
+fn node() -> Node {
+    let version = Some(SemanticVersion { major_number: ENVOY.0, minor_number: ENVOY.1 });
+    Node {
+        id: "sidle".into(),
+        user_agent_name: "sidle".into(),
+        user_agent_build_version: Some(BuildVersion { version }),
     }
 }
 

@@ -16,7 +16,7 @@ pub struct DiscoveryRequest {
     /// Of the last response that was taken.
     #[prost(string, tag = "1")]
     pub version_info: String,
-    /// Who asks; in the first request of a stream.
+    /// Who asks.
     #[prost(message, optional, tag = "2")]
     pub node: Option<Node>,
     /// What is asked for.
@@ -39,6 +39,31 @@ pub struct Node {
     /// Unique.
     #[prost(string, tag = "1")]
     pub id: String,
+    /// The program.
+    #[prost(string, tag = "6")]
+    pub user_agent_name: String,
+    /// What it can do.
+    #[prost(message, optional, tag = "8")]
+    pub user_agent_build_version: Option<BuildVersion>,
+}
+
+/// `envoy.config.core.v3.BuildVersion`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BuildVersion {
+    /// Of Envoy.
+    #[prost(message, optional, tag = "1")]
+    pub version: Option<SemanticVersion>,
+}
+
+/// `envoy.type.v3.SemanticVersion`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SemanticVersion {
+    /// Before the dot.
+    #[prost(uint32, tag = "1")]
+    pub major_number: u32,
+    /// After it.
+    #[prost(uint32, tag = "2")]
+    pub minor_number: u32,
 }
 
 /// `google.rpc.Status`.

@@ -129,6 +129,19 @@ pub const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        reason: "a token is refused: Envoy has chosen a route before, and shows the token's parameter, or any other, in \
+                 `www-authenticate` and its log; Sidle chooses none yet, and shows no query and no token",
+        race: false,
+        explains: |_, deviation, _| match &*deviation.what {
+            "log route" => deviation.sidle == "-",
+            "log path" => deviation.sidle.contains("access_token=-"),
+            "response header www-authenticate" => {
+                deviation.envoy.contains('?') && !deviation.sidle.contains('?')
+            }
+            _ => false,
+        },
+    },
+    Difference {
         reason: "a preflight is not told which headers are exposed: the Fetch standard reads them from the answer proper",
         race: false,
         explains: |ask, deviation, _| {

@@ -162,8 +162,12 @@ fn run(program: &Path, configuration: &Configuration, upstreams: &[Echo]) -> Vec
     assert!(!targets.is_empty(), "{}: nothing to ask in {export:#}", configuration.name);
     let mut random = Random::new(configuration.seed ^ 0x5eed);
     let outside = upstreams[0].address();
-    let asks: Vec<Ask> =
+    let mut asks: Vec<Ask> =
         (0..REQUESTS).map(|at| Ask::random(&mut random, format!("q{at}"), &targets, outside)).collect();
+    let tokens = tokens(&configuration.manifests);
+    if !tokens.is_empty() {
+        asks.iter_mut().for_each(|ask| ask.bring_token(&mut random, &tokens));
+    }
     let envoy = Envoy::start(program, export.clone(), sidle.folder(), &envoy_log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let pair = Pair { envoy: &envoy, upstreams, log: &log, envoy_log: &envoy_log };
@@ -173,6 +177,12 @@ fn run(program: &Path, configuration: &Configuration, upstreams: &[Echo]) -> Vec
     found
         .map(|(ask, deviations)| Found { configuration: configuration.name.clone(), ask, deviations })
         .collect()
+}
+
+/// The tokens that an example's comment tells.
+fn tokens(manifests: &str) -> Vec<&str> {
+    let words = manifests.split_whitespace().map(|word| word.trim_start_matches("TOKEN="));
+    words.filter(|word| word.starts_with("eyJ")).collect()
 }
 
 /// Lines of `kind: Proxy` for an access log that can be compared.

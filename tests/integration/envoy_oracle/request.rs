@@ -70,6 +70,24 @@ impl Ask {
         ask
     }
 
+    /// Mostly brings one of these tokens, as it is or broken.
+    pub fn bring_token(&mut self, random: &mut Random, tokens: &[&str]) {
+        if self.tcp || random.percent(20) {
+            return;
+        }
+        let token = random.pick(tokens).to_string();
+        let token = match random.below(6) {
+            0 => token + ".x",
+            1 => token.replacen("eyJ", "eyX", 1),
+            2 => token.split('.').next().unwrap_or_default().to_owned(),
+            _ => token,
+        };
+        match random.percent(30) {
+            true => self.add_query(&format!("access_token={token}")),
+            false => self.headers.push(("authorization".into(), format!("Bearer {token}"))),
+        }
+    }
+
     /// Does what most of the conditions of `matches` want.
     fn satisfy(&mut self, random: &mut Random, matches: &Value) {
         let text = |value: &Value| value.as_str().map(str::to_owned);

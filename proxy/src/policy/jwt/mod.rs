@@ -50,11 +50,13 @@ impl TokenGate {
         for name in &self.reserved {
             head.headers.remove(name);
         }
+        let masked = self.masked(&head.target);
+        let hidden = masked.is_some();
+        if hidden {
+            exchange.record.target = masked;
+        }
         if self.providers.is_empty() || is_preflight(head) {
             return Ok(());
-        }
-        if let Some(masked) = self.masked(&head.target) {
-            exchange.record.target = Some(masked);
         }
         let mut refusal = None;
         for provider in &self.providers {
@@ -62,6 +64,10 @@ impl TokenGate {
                 Answer::NoToken => {}
                 Answer::Believed(token) => {
                     exchange.token = Some(token);
+                    if hidden {
+                        let target = self.masked(&head.target).unwrap_or_else(|| head.target.clone());
+                        exchange.record.target = Some(target);
+                    }
                     self.count(true);
                     return Ok(());
                 }

@@ -8,6 +8,7 @@
 
 use crate::subject;
 use rustls::{crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256, pki_types::CertificateDer};
+use sidle_model::ir::CertificatePin;
 use std::{fmt, sync::Arc};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -110,13 +111,26 @@ impl Peer {
 
     /// SHA-256 of the certificate.
     pub fn fingerprint(&self) -> [u8; 32] {
-        let rustls::SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256 else {
-            unreachable!("its name says that it is one of TLS 1.3")
-        };
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(suite.common.hash_provider.hash(&self.certificate).as_ref());
-        fingerprint
+        sha256(&self.certificate)
     }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let rustls::SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256 else {
+        unreachable!("its name says that it is one of TLS 1.3")
+    };
+    let mut hash = [0; 32];
+    hash.copy_from_slice(suite.common.hash_provider.hash(bytes).as_ref());
+    hash
+}
+
+/// Whether a certificate is one of those, or holds one of those keys.
+pub(crate) fn fits(leaf: &CertificateDer<'_>, pins: &[CertificatePin]) -> bool {
+    let key = X509Certificate::from_der(leaf).ok().map(|(_, x509)| sha256(x509.public_key().raw));
+    pins.iter().any(|pin| match pin {
+        CertificatePin::Certificate(hash) => *hash == sha256(leaf),
+        CertificatePin::Key(hash) => Some(*hash) == key,
+    })
 }
 
 /// The id of a leaf: its only URI. Nobody vouches for it yet.

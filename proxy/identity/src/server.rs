@@ -10,7 +10,7 @@ use crate::{
     Live, TlsError, Workload,
     live::{Parts, Sources},
     names::AcceptedNames,
-    provider::{provider, restrict},
+    provider::{restrict, speaking},
     verifier::{Names, PeerVerifier},
 };
 use rustls::{
@@ -33,7 +33,7 @@ pub fn server_config(tls: &ServerTls, workload: &Workload) -> Result<Arc<Live<Se
 }
 
 fn build(tls: &ServerTls, parts: &Parts) -> Result<ServerConfig, TlsError> {
-    let builder = ServerConfig::builder_with_provider(provider());
+    let builder = ServerConfig::builder_with_provider(speaking(&tls.cipher_suites));
     let builder = restrict(builder, tls.min_version, tls.max_version)?;
     let builder = match &parts.trust {
         None => builder.with_no_client_auth(),
@@ -43,6 +43,7 @@ fn build(tls: &ServerTls, parts: &Parts) -> Result<ServerConfig, TlsError> {
                 names => Names::Listed(AcceptedNames::new(names)),
             };
             let verifier = PeerVerifier::new(trust.clone(), names, parts.lists.clone());
+            let verifier = verifier.pinned(&tls.pins);
             let verifier = if tls.client_certificate_optional { verifier.optional() } else { verifier };
             builder.with_client_cert_verifier(Arc::new(verifier))
         }

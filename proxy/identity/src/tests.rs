@@ -16,6 +16,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use tempfile::TempDir;
 
 mod mesh;
+mod pins;
 mod rotation;
 
 /// A folder with an authority of its own.
@@ -102,6 +103,8 @@ fn serve(certificates: Vec<CertificateFiles>) -> ServerTls {
         crl: None,
         client_certificate_optional: false,
         subject_alt_names: vec![],
+        pins: vec![],
+        cipher_suites: vec![],
         min_version: TlsVersion::V1_2,
         max_version: TlsVersion::V1_3,
         alpn: vec![],

@@ -25,6 +25,7 @@ use rustls::{
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
+use sidle_model::ir::CertificatePin;
 use std::sync::Arc;
 
 /// Which names count.
@@ -55,6 +56,7 @@ pub(crate) struct PeerVerifier {
     lists: Option<Arc<RevocationLists>>,
     algorithms: WebPkiSupportedAlgorithms,
     hints: Vec<DistinguishedName>,
+    pins: Vec<CertificatePin>,
     mandatory: bool,
 }
 
@@ -65,7 +67,12 @@ impl PeerVerifier {
             Trusted::Mesh(svid) => svid.bundles.values().flat_map(|bundle| bundle.roots.subjects()).collect(),
         };
         let algorithms = provider().signature_verification_algorithms;
-        PeerVerifier { trust, names, lists, algorithms, hints, mandatory: true }
+        PeerVerifier { trust, names, lists, algorithms, hints, pins: Vec::new(), mandatory: true }
+    }
+
+    /// Believes only what fits one of these, unless there are none.
+    pub fn pinned(self, pins: &[CertificatePin]) -> Self {
+        PeerVerifier { pins: pins.to_vec(), ..self }
     }
 
     /// Lets clients come without a certificate.
@@ -90,6 +97,9 @@ impl PeerVerifier {
             }
         };
         chains::verify((leaf, intermediates), roots, self.lists.as_ref(), self.algorithms, now, purpose)?;
+        if !self.pins.is_empty() && !peer::fits(leaf, &self.pins) {
+            return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+        }
         match &self.names {
             Names::Listed(names) if !names.accept(leaf) => {
                 Err(Error::InvalidCertificate(CertificateError::NotValidForName))

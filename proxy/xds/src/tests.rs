@@ -439,6 +439,8 @@ fn tls_contexts() {
         crl: None,
         client_certificate_optional: true,
         subject_alt_names: vec!["a.example".into()],
+        pins: vec![],
+        cipher_suites: vec![],
         min_version: TlsVersion::V1_2,
         max_version: TlsVersion::V1_3,
         alpn: vec![ApplicationProtocol::Http2, ApplicationProtocol::Http1],

@@ -9,7 +9,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use sidle_model::ir::{
-    ApplicationProtocol, Certificates, ClientTls, ServerTls, TlsVersion, UpstreamProtocol,
+    ApplicationProtocol, CertificatePin, Certificates, ClientTls, ServerTls, TlsVersion, UpstreamProtocol,
 };
 use std::{net::IpAddr, path::Path};
 
@@ -17,15 +17,18 @@ use std::{net::IpAddr, path::Path};
 pub(crate) fn downstream(context: &Context<'_>, tls: &ServerTls) -> Value {
     let names = tls.subject_alt_names.iter().map(san).collect();
     let checks = Object::new().with_list("match_typed_subject_alt_names", names);
-    let checks = checks.with_some("crl", tls.crl.as_deref().map(file));
+    let checks = checks.with_some("crl", tls.crl.as_deref().map(file)).merge(pins(&tls.pins));
     let validation = tls.client_ca.as_ref().map(|ca| workload::validation(context, ca, checks));
     let common = Object::new()
         .with(
             "tls_params",
-            json!({
-                "tls_minimum_protocol_version": version(tls.min_version),
-                "tls_maximum_protocol_version": version(tls.max_version),
-            }),
+            Object::new()
+                .with("tls_minimum_protocol_version", version(tls.min_version))
+                .with("tls_maximum_protocol_version", version(tls.max_version))
+                .with_list(
+                    "cipher_suites",
+                    tls.cipher_suites.iter().map(|suite| suite.name().into()).collect(),
+                ),
         )
         .merge(workload::certificates(context, Some(&tls.certificates)))
         .merge(validation.unwrap_or_default())
@@ -104,6 +107,37 @@ fn checks(tls: &ClientTls, of_mesh: bool) -> Object {
         .with_some("crl", tls.crl.as_deref().map(file))
 }
 
+fn pins(pins: &[CertificatePin]) -> Object {
+    let (mut certificates, mut keys) = (Vec::new(), Vec::new());
+    for pin in pins {
+        match pin {
+            CertificatePin::Certificate(hash) => {
+                certificates.push(hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into());
+            }
+            CertificatePin::Key(hash) => keys.push(base64(hash).into()),
+        }
+    }
+    Object::new()
+        .with_list("verify_certificate_hash", certificates)
+        .with_list("verify_certificate_spki", keys)
+}
+
+/// RFC 4648 section 4.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let mut bits = [0; 4];
+        bits[1..=group.len()].copy_from_slice(group);
+        let bits = u32::from_be_bytes(bits);
+        for place in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place > group.len() { '=' } else { letter.into() });
+        }
+    }
+    text
+}
+
 fn san(name: impl AsRef<str>) -> Value {
     let name = name.as_ref();
     let kind = match name {
@@ -140,6 +174,12 @@ mod tests {
         ] {
             assert_eq!(san(name)["san_type"], kind);
         }
+    }
+
+    #[test]
+    fn keys_are_pinned_in_base64() {
+        assert_eq!(base64(b"foobar"), "Zm9vYmFy");
+        assert_eq!((base64(b"foob"), base64(b"fooba")), ("Zm9vYg==".into(), "Zm9vYmE=".into()));
     }
 
     #[test]

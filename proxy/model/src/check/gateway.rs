@@ -7,7 +7,9 @@ use super::{
 };
 use crate::{
     diagnostic::codes,
+    ir::CipherSuite,
     istio::{Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol},
+    lower::policies::{sha256_of_base64, sha256_of_hex},
 };
 use std::collections::HashMap;
 
@@ -118,6 +120,8 @@ pub(super) fn server_tls(tls: &ServerTlsSettings, at: At<'_>, report: &mut Repor
             }
         }
     }
+    pins(tls, at, report);
+    cipher_suites(tls, at, report);
     if tls.max_protocol_version != TlsProtocol::Auto && tls.min_protocol_version > tls.max_protocol_version {
         let message = "`minProtocolVersion` is above `maxProtocolVersion`";
         report.error(at.to("minProtocolVersion"), codes::BAD_TLS, message);
@@ -131,6 +135,44 @@ pub(super) fn server_tls(tls: &ServerTlsSettings, at: At<'_>, report: &mut Repor
     } else if matches!(tls.min_protocol_version, TlsProtocol::V1_0 | TlsProtocol::V1_1) {
         let message = "TLS below 1.2 is broken, and not spoken here: the least is 1.2";
         report.warn(at.to("minProtocolVersion"), codes::NOT_APPLIED, message);
+    }
+}
+
+/// Hashes of client certificates and keys.
+fn pins(tls: &ServerTlsSettings, at: At<'_>, report: &mut Report<'_>) {
+    for (index, text) in tls.verify_certificate_hash.iter().enumerate() {
+        if sha256_of_hex(text).is_none() {
+            let message = format!("`{text}` is not a SHA-256 in hexadecimal");
+            report.error(at.to("verifyCertificateHash").to(index), codes::BAD_VALUE, message);
+        }
+    }
+    for (index, text) in tls.verify_certificate_spki.iter().enumerate() {
+        if sha256_of_base64(text).is_none() {
+            let message = format!("`{text}` is not a SHA-256 in base64");
+            report.error(at.to("verifyCertificateSpki").to(index), codes::BAD_VALUE, message);
+        }
+    }
+    let given = !tls.verify_certificate_hash.is_empty() || !tls.verify_certificate_spki.is_empty();
+    if given && !matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual) {
+        let message = "certificates are compared where clients are asked for them: with `mode: MUTUAL`";
+        report.error(at, codes::BAD_TLS, message);
+    }
+}
+
+/// Weak suites are not spoken, whoever asks for them.
+fn cipher_suites(tls: &ServerTlsSettings, at: At<'_>, report: &mut Report<'_>) {
+    let is_spoken = |name: &String| CipherSuite::ALL.iter().any(|suite| suite.name() == name);
+    let list = at.to("cipherSuites");
+    if !tls.cipher_suites.is_empty() && !tls.cipher_suites.iter().any(is_spoken) {
+        report.error(list, codes::BAD_TLS, "none of these cipher suites is spoken here");
+        return;
+    }
+    for (index, name) in tls.cipher_suites.iter().enumerate().filter(|(_, name)| !is_spoken(name)) {
+        report.warn(
+            list.to(index),
+            codes::NOT_APPLIED,
+            format!("`{name}` is not spoken here: it is left out"),
+        );
     }
 }
 

@@ -79,13 +79,6 @@ const TABLE: &[Row] = &[
     ),
     not_shown("Gateway", &["servers", "name"], "no statistics of this name are kept"),
     not_applied("Gateway", &["servers", "defaultEndpoint"], "it is ignored, as in Istio"),
-    not_applied(
-        "Gateway",
-        &["tls", "cipherSuites"],
-        "the suites are those of TLS 1.3 and the strong ones of TLS 1.2",
-    ),
-    not_applied("Gateway", &["tls", "verifyCertificateSpki"], "client keys are not compared with it"),
-    not_applied("Gateway", &["tls", "verifyCertificateHash"], "client certificates are not compared with it"),
     not_applied("Gateway", &["tls", "insecureSkipVerify"], "client certificates are always checked"),
     deprecated("Gateway", &["port", "targetPort"], "it is ignored"),
     not_applied(

@@ -16,6 +16,10 @@ pub struct ServerTls {
     pub client_certificate_optional: bool,
     /// Subject alternative names of which the client must have one; empty: any.
     pub subject_alt_names: Vec<String>,
+    /// Of which the client's certificate must fit one; empty: any.
+    pub pins: Vec<CertificatePin>,
+    /// For TLS 1.2; empty: all of them.
+    pub cipher_suites: Vec<CipherSuite>,
     /// Lowest version; TLS 1.2 unless said.
     pub min_version: TlsVersion,
     /// Highest version; TLS 1.3 unless said.
@@ -130,6 +134,51 @@ impl Trust {
         match self {
             Trust::File(path) => Some(path),
             Trust::System | Trust::Inline { .. } | Trust::Workload => None,
+        }
+    }
+}
+
+/// SHA-256 of what a certificate must be, or must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CertificatePin {
+    /// Of the whole certificate, DER.
+    Certificate([u8; 32]),
+    /// Of its public key, DER.
+    Key([u8; 32]),
+}
+
+/// The cipher suites of TLS 1.2 that this proxy speaks. Those of TLS 1.3 are always spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "their names, see `name`, say it all")]
+pub enum CipherSuite {
+    EcdsaAes128,
+    EcdsaAes256,
+    EcdsaChaCha20,
+    RsaAes128,
+    RsaAes256,
+    RsaChaCha20,
+}
+
+impl CipherSuite {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::EcdsaAes128,
+        Self::EcdsaAes256,
+        Self::EcdsaChaCha20,
+        Self::RsaAes128,
+        Self::RsaAes256,
+        Self::RsaChaCha20,
+    ];
+
+    /// OpenSSL's name, which Envoy and Istio use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EcdsaAes128 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+            Self::EcdsaAes256 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+            Self::EcdsaChaCha20 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+            Self::RsaAes128 => "ECDHE-RSA-AES128-GCM-SHA256",
+            Self::RsaAes256 => "ECDHE-RSA-AES256-GCM-SHA384",
+            Self::RsaChaCha20 => "ECDHE-RSA-CHACHA20-POLY1305",
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) mod names;
 mod notes;
 mod outbound;
 pub(crate) mod peer_authentications;
-mod policies;
+pub(crate) mod policies;
 mod ports;
 mod protocol;
 mod registry;

@@ -127,6 +127,24 @@ pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// A SHA-256 in hexadecimal, `:` between the bytes or not; `None` if it is not that.
+pub(crate) fn sha256_of_hex(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
+    let mut hash = [0; 32];
+    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// A SHA-256 in base64; `None` if it is not that.
+pub(crate) fn sha256_of_base64(text: &str) -> Option<[u8; 32]> {
+    base64(text)?.try_into().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

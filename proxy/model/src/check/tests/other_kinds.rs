@@ -127,7 +127,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         "Gateway",
         "  servers: [{port: {number: 443, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: x, cipherSuites: [a], minProtocolVersion: TLSV1_0}}]",
-        &["5:105 w0501", "5:144 w0501"],
+        &["5:105 e0216", "5:144 w0501"],
     ),
     (
         "Sidecar",

@@ -10,7 +10,7 @@ use super::{
         Mesh,
         captured::{Chains, tcp_chain},
         inbound::mtls,
-        names,
+        names, policies,
         protocol::Class,
         routes::Routes,
         tcp::{self, Choice},
@@ -20,8 +20,8 @@ use super::{
 use crate::{
     diagnostic::codes,
     ir::{
-        ApplicationProtocol, CertificateFiles, Certificates, FilterChain, FilterChainMatch, HostPattern,
-        RouteConfiguration, ServerTls, TlsVersion, Transport, Trust,
+        ApplicationProtocol, CertificateFiles, CertificatePin, Certificates, CipherSuite, FilterChain,
+        FilterChainMatch, HostPattern, RouteConfiguration, ServerTls, TlsVersion, Transport, Trust,
     },
     istio::{ServerTlsMode, ServerTlsSettings, TlsProtocol},
 };
@@ -189,10 +189,26 @@ fn server_tls(settings: &ServerTlsSettings, kind: Kind, mesh: &Mesh<'_>) -> Resu
         crl: settings.ca_crl.as_ref().map(Into::into),
         client_certificate_optional: settings.mode == ServerTlsMode::OptionalMutual,
         subject_alt_names: settings.subject_alt_names.clone(),
+        pins: pins(settings),
+        cipher_suites: cipher_suites(settings),
         min_version: version(settings.min_protocol_version, TlsVersion::V1_2),
         max_version: version(settings.max_protocol_version, TlsVersion::V1_3),
         alpn,
     })
+}
+
+/// What does not parse is refused by `check`.
+fn pins(settings: &ServerTlsSettings) -> Vec<CertificatePin> {
+    let certificates =
+        settings.verify_certificate_hash.iter().filter_map(|text| policies::sha256_of_hex(text));
+    let keys = settings.verify_certificate_spki.iter().filter_map(|text| policies::sha256_of_base64(text));
+    certificates.map(CertificatePin::Certificate).chain(keys.map(CertificatePin::Key)).collect()
+}
+
+/// Those that are spoken; `check` tells the others.
+fn cipher_suites(settings: &ServerTlsSettings) -> Vec<CipherSuite> {
+    let named = |name: &String| CipherSuite::ALL.into_iter().find(|suite| suite.name() == name);
+    settings.cipher_suites.iter().filter_map(named).collect()
 }
 
 /// What is shown: Secrets, else files.

@@ -93,6 +93,8 @@ pub(in crate::lower) fn of_mesh(http: bool) -> ServerTls {
         crl: None,
         client_certificate_optional: false,
         subject_alt_names: Vec::new(),
+        pins: Vec::new(),
+        cipher_suites: Vec::new(),
         min_version: TlsVersion::V1_2,
         max_version: TlsVersion::V1_3,
         alpn: if http { vec![Http2, Http1, Istio] } else { Vec::new() },

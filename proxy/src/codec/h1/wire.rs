@@ -200,6 +200,11 @@ impl Wire {
         }
     }
 
+    /// The stream; not there once a tunnel has it, or while it is lent.
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        self.stream.as_ref()
+    }
+
     /// The stream, to be given back by [`Wire::take_back`]; meanwhile nothing is read or written.
     pub(super) fn lend(&mut self) -> Option<Stream> {
         self.stream.take()

@@ -197,6 +197,7 @@ impl Exchange {
                 (fresh, stale) = (true, stale + 1);
                 continue;
             }
+            self.report(&endpoint, &result);
             fresh = false;
             let again = policy.is_some_and(|policy| should_retry(&policy.on, outcome))
                 && may_repeat(outcome, head)
@@ -261,11 +262,8 @@ impl Exchange {
                 self.record.upstream_identity = info.and_then(|info| info.identity.clone());
                 let elapsed = began.elapsed().as_millis() as u64;
                 sent.head.headers.insert(SERVICE_TIME, HeaderValue::from(elapsed));
-                let status = sent.head.status;
-                let bad = status.is_server_error();
-                endpoint.state.record(if bad { RequestResult::Error } else { RequestResult::Success });
                 let outcome = Outcome::Response {
-                    status,
+                    status: sent.head.status,
                     grpc_status: sent
                         .head
                         .headers
@@ -277,13 +275,22 @@ impl Exchange {
                 (Ok(sent), outcome)
             }
             Err(failure) => {
-                if failure.outcome != Outcome::Overflow && self.request_body.failed().is_none() {
-                    endpoint.state.record(RequestResult::Error);
-                }
                 let outcome = failure.outcome;
                 (Err(failure), outcome)
             }
         }
+    }
+
+    /// Notes in the endpoint's figures what came of a try; that it took too long is noted there already.
+    fn report(&self, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
+        let result = match result {
+            Ok(sent) if sent.head.status.is_server_error() => RequestResult::Error,
+            Ok(_) => RequestResult::Success,
+            Err(failure) if failure.outcome == Outcome::Overflow => return,
+            Err(_) if self.request_body.failed().is_some() => return, // the client's doing
+            Err(_) => RequestResult::Error,
+        };
+        endpoint.state.record(result);
     }
 
     /// Applies the cluster's response headers, then the route's.

@@ -3,8 +3,7 @@
 //! Invariants: `authority` is the one truth about the host; the `host` header, if there is one, is only its place in the
 //! header order and is rewritten by the codec that sends. Hop-by-hop fields are gone.
 
-use super::Authority;
-use super::h1::Casing;
+use super::{Authority, h1::Casing, hop_by_hop};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_routing::RequestView;
 use std::rc::Rc;
@@ -79,6 +78,16 @@ impl RequestHead {
     pub fn is_connect(&self) -> bool {
         self.method == Method::CONNECT && self.upgrade.is_none()
     }
+
+    /// Passes an upstream's interim response on; 100 only to a client that waits for it.
+    pub fn pass_on(&self, mut response: ResponseHead) {
+        let wanted =
+            response.status != StatusCode::CONTINUE || self.headers.contains_key(http::header::EXPECT);
+        if let Some(Interim(send)) = self.interim.as_ref().filter(|_| wanted) {
+            hop_by_hop::strip(&mut response.headers);
+            send(response);
+        }
+    }
 }
 
 /// Whether `content-type` says gRPC.
@@ -138,5 +147,37 @@ impl ResponseHead {
     /// A head with no headers.
     pub fn new(status: StatusCode) -> Self {
         ResponseHead { status, headers: HeaderMap::new(), original_case: Casing::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[test]
+    fn a_client_that_did_not_ask_for_100_gets_none() {
+        let passed = Rc::<RefCell<Vec<u16>>>::default();
+        let seen = passed.clone();
+        let mut head = RequestHead {
+            method: Method::POST,
+            scheme: Scheme::Http,
+            authority: None,
+            target: PathAndQuery::from_static("/"),
+            version: Version::HTTP_2,
+            headers: HeaderMap::new(),
+            upgrade: None,
+            original_case: Casing::default(),
+            interim: Some(Interim(Rc::new(move |head| seen.borrow_mut().push(head.status.as_u16())))),
+        };
+        let pass_on = |head: &RequestHead| {
+            for status in [StatusCode::CONTINUE, StatusCode::EARLY_HINTS] {
+                head.pass_on(ResponseHead::new(status));
+            }
+            passed.take()
+        };
+        assert_eq!(pass_on(&head), [103]);
+        head.headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
+        assert_eq!(pass_on(&head), [100, 103]);
     }
 }

@@ -3,7 +3,7 @@
 use super::destination::host_of;
 use crate::{
     codec::{
-        Body, BodyError, Duplex, Interim, RequestHead, ResponseHead, Scheme, SendingBody,
+        Body, BodyError, Duplex, RequestHead, ResponseHead, Scheme, SendingBody,
         body::Http2Body,
         h1::client::{self, SendError},
         hop_by_hop,
@@ -227,12 +227,9 @@ async fn interim_responses(
             let error = ProxyError::UpstreamProtocol;
             return Err(Failure { error, outcome: Outcome::Reset, reused: false });
         }
-        if let Some(Interim(pass_on)) = &head.interim {
-            let (mut parts, ()) = interim.into_parts();
-            hop_by_hop::strip(&mut parts.headers);
-            let original_case = Default::default();
-            pass_on(ResponseHead { status: parts.status, headers: parts.headers, original_case });
-        }
+        let (parts, ()) = interim.into_parts();
+        let original_case = Default::default();
+        head.pass_on(ResponseHead { status: parts.status, headers: parts.headers, original_case });
     }
     Ok(())
 }

@@ -142,7 +142,8 @@ impl Client {
                         if interim > MAX_INTERIM {
                             return Poll::Ready(Err(SendError::Malformed));
                         }
-                        forward_interim(head, response);
+                        let parse::Response { status, headers, casing, .. } = response;
+                        head.pass_on(ResponseHead { status, headers, original_case: casing });
                     }
                     Ok(Some(response)) => return Poll::Ready(Ok(response)),
                     Ok(None) => match wire.poll_read_head(cx) {
@@ -189,16 +190,6 @@ impl Client {
 
 fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
-}
-
-/// Passes an interim answer on; 100 only to a client that waits for it.
-fn forward_interim(request: &RequestHead, response: parse::Response) {
-    let parse::Response { status, mut headers, casing, .. } = response;
-    let wanted = status != StatusCode::CONTINUE || request.headers.contains_key(header::EXPECT);
-    if let Some(interim) = request.interim.as_ref().filter(|_| wanted) {
-        hop_by_hop::strip(&mut headers);
-        (interim.0)(ResponseHead { status, headers, original_case: casing });
-    }
 }
 
 struct Malformed;

@@ -58,6 +58,29 @@ fn an_answer_that_was_cut_does_not_look_whole() {
 }
 
 #[test]
+fn an_answer_that_its_client_does_not_take_does_not_look_whole() {
+    const LENGTH: usize = 32 << 20;
+    let server = TcpServer::start(|mut stream, _| {
+        if read_request(&mut stream).is_some() {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            let _ = stream.write_all(&vec![b'x'; LENGTH]);
+        }
+    });
+    let sidle = Sidle::builder()
+        .file("test.yaml", &service("echo", HOST, "HTTP", &[("v1", server.port())]))
+        .settings("  acceptHttp10: true\n  limits: { streamIdleTimeout: 500ms }\n")
+        .start();
+    let mut client = Raw::connect(&sidle);
+    client.send(&format!("GET / HTTP/1.0\r\nHost: {HOST}\r\n\r\n"));
+    client.read(|text| text.contains('x'));
+    wait::until("the proxy to give up", || {
+        (sidle.metrics().sum("sidle_listener_connections_active", &[]) == 0.0).then_some(())
+    });
+    let end = client.0.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+    assert_eq!(end, Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
 fn an_answer_reaches_a_client_that_still_sends() {
     let stage = Stage::new();
     let sidle = stage.route(&format!(

@@ -165,7 +165,7 @@ fn the_largest_client_hello_ends_at_the_bound() {
 prop_compose! {
     fn client_hellos()(
         name in option::of("[a-zA-Z0-9_-]{1,20}(\\.[a-z]{1,9}){0,3}"),
-        offers in vec(select(&["h2", "http/1.1", "http/1.0", "istio", "acme-tls/1"][..]), 0..4),
+        offers in vec(select(&["h2", "http/1.1", "http/1.0", "istio", "istio-h2", "acme-tls/1"][..]), 0..4),
         others in vec((40u16..60000, vec(any::<u8>(), 0..40)), 0..5),
         size in 1usize..400,
         after in vec(any::<u8>(), 0..20),
@@ -196,6 +196,7 @@ proptest! {
                 "h2" => ApplicationProtocol::Http2,
                 "http/1.1" | "http/1.0" => ApplicationProtocol::Http1,
                 "istio" => ApplicationProtocol::Istio,
+                "istio-h2" => ApplicationProtocol::IstioHttp2,
                 _ => continue,
             };
             if !wanted.contains(&known) {

@@ -122,6 +122,7 @@ fn every_family_of_the_list_is_shown_and_no_other() {
     assert_eq!(value(&text, "sidle_http2_floods_total", &["virtualOutbound", "kind=\"stalled\""]), 1.0);
     assert!(value(&text, "istio_agent_cert_expiry_seconds", &["default"]) < 0.0, "it has run out");
     assert!(value(&text, "istio_agent_cert_expiry_seconds", &["ROOTCA"]) > 0.0);
+    assert_eq!(value(&text, "sidle_authorizations_total", &["virtualOutbound", "result=\"denied\""]), 1.0);
     assert_eq!(value(&text, "istio_tcp_sent_bytes_total", &["response_flags=\"-\""]), 7.0);
     assert_eq!(value(&text, "istio_tcp_connections_closed_total", &["response_flags=\"UF\""]), 1.0);
 }

@@ -142,10 +142,11 @@ async fn send_http1(lease: Http1Lease, to: To<'_>, head: &RequestHead, body: Bod
     let (case, patience) = (to.connection.preserve_header_case(), to.connection.limits().stream_idle_timeout);
     let response = lease.client.send(head, body, case, patience).await;
     let client::Response { head: mut answered, body, upgraded } = response.map_err(|error| {
+        let reused = reused && error != SendError::Cut;
         let (error, outcome) = match error {
             SendError::Unsent => (ProxyError::ConnectionTermination(false), Outcome::ResetBeforeRequest),
             SendError::Malformed => (ProxyError::UpstreamProtocol, Outcome::Reset),
-            SendError::Closed => (ProxyError::ConnectionTermination(true), Outcome::Reset),
+            SendError::Closed | SendError::Cut => (ProxyError::ConnectionTermination(true), Outcome::Reset),
             SendError::Stalled => (ProxyError::ResponseTimeout, Outcome::Reset),
             SendError::Body(error) => (client_failure(error), Outcome::Reset),
         };

@@ -60,6 +60,8 @@ pub enum SendError {
     Unsent,
     /// The connection ended.
     Closed,
+    /// The connection ended in the middle of the answer's head, or after an interim answer.
+    Cut,
     /// The server takes no more of the request, and does not answer.
     Stalled,
     /// What came is no answer to this request.
@@ -151,6 +153,10 @@ impl Client {
                         Poll::Ready(Ok(1..)) => {}
                         Poll::Ready(_) if wire.output.written() == already_written => {
                             return Poll::Ready(Err(SendError::Unsent));
+                        }
+                        // It had begun to answer: that is no connection that was closing already.
+                        Poll::Ready(_) if interim > 0 || !wire.input.is_empty() => {
+                            return Poll::Ready(Err(SendError::Cut));
                         }
                         Poll::Ready(_) => return Poll::Ready(Err(SendError::Closed)),
                     },
@@ -264,6 +270,12 @@ fn write_head(out: &mut Vec<u8>, head: &RequestHead, method: &Method, framing: O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Scheme;
+    use http::{HeaderMap, uri::PathAndQuery};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixStream,
+    };
 
     #[test]
     fn a_websocket_key_is_sixteen_bytes() {
@@ -272,6 +284,38 @@ mod tests {
         for key in [one, other] {
             let bytes = STANDARD.decode(&key).unwrap(); // refuses what is not canonical
             assert_eq!((bytes.len(), key.len()), (16, 24), "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_had_begun_is_not_taken_for_a_connection_that_had_ended() {
+        for (answer, expected) in [
+            ("", SendError::Closed),
+            ("HTTP/1.1 200 OK\r\ncontent-le", SendError::Cut),
+            ("HTTP/1.1 103 Early Hints\r\n\r\n", SendError::Cut),
+        ] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let client = Client::new(ours.into());
+            let head = RequestHead {
+                method: Method::GET,
+                scheme: Scheme::Http,
+                authority: None,
+                target: PathAndQuery::from_static("/"),
+                version: Version::HTTP_11,
+                headers: HeaderMap::new(),
+                upgrade: None,
+                original_case: Default::default(),
+                interim: None,
+            };
+            let server = async {
+                let mut request = [0; 256];
+                assert!(theirs.read(&mut request).await.unwrap() > 0);
+                theirs.write_all(answer.as_bytes()).await.unwrap();
+                theirs.shutdown().await.unwrap();
+            };
+            let (sent, ()) =
+                tokio::join!(client.send(&head, Body::Empty, false, Duration::from_secs(5)), server);
+            assert_eq!(sent.err(), Some(expected), "{answer:?}");
         }
     }
 }

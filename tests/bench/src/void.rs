@@ -19,6 +19,12 @@ impl fmt::Display for Void {
     }
 }
 
+impl From<serde_json::Error> for Void {
+    fn from(error: serde_json::Error) -> Self {
+        Void(error.to_string())
+    }
+}
+
 impl From<std::io::Error> for Void {
     fn from(error: std::io::Error) -> Self {
         Void(error.to_string())

@@ -1,7 +1,7 @@
 //! Certificates made for a test.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, IsCa, KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, SanType,
     date_time_ymd,
 };
 use rustls::{
@@ -46,6 +46,8 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // A leaf of the same name would pass for a certificate that signed itself.
+        params.distinguished_name.push(DnType::CommonName, "test authority");
         Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 

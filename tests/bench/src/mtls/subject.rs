@@ -117,6 +117,12 @@ impl Subject {
         if !exported.status.success() {
             return Err(Void::because(String::from_utf8_lossy(&exported.stderr)));
         }
+        let mut bootstrap: serde_json::Value = serde_json::from_slice(&fs::read(&export)?)?;
+        bootstrap["admin"] = serde_json::json!({"address": {"socket_address": {
+            "address": files.ports.admin.ip().to_string(),
+            "port_value": files.ports.admin.port(),
+        }}});
+        fs::write(&export, bootstrap.to_string())?;
         let mut command = Command::new(program);
         command.arg("-c").arg(&export).args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
         files.run("Envoy", command, cores).await.map(Some)

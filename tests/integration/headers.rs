@@ -167,3 +167,27 @@ async fn a_client_can_name_away_its_own_fields_only_and_never_brings_a_certifica
     assert_eq!(headers["x-request-id"].as_str().unwrap().len(), 36);
     assert_eq!(headers["te"], "trailers");
 }
+
+/// RFC 9110 section 6.6.1.
+#[tokio::test]
+async fn an_answer_has_one_date() {
+    const OWN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let upstream = TcpServer::start(|mut stream, _| {
+        while let Some(request) = read_request(&mut stream) {
+            let date = if request.contains("/dated") { format!("date: {OWN}\r\n") } else { String::new() };
+            let answer = format!("HTTP/1.1 200 OK\r\n{date}content-length: 0\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let sidle = Sidle::run(&service("echo", HOST, "HTTP", &[("v1", upstream.port())]));
+    for mut client in [Client::http1(sidle.outbound()).await, Client::http2(sidle.outbound()).await] {
+        let mut dates = Vec::new();
+        for path in ["/", "/dated"] {
+            let answer = client.get(HOST, path).await;
+            assert_eq!(answer.headers.get_all("date").iter().count(), 1, "{path}: {:?}", answer.headers);
+            dates.push(answer.header("date").to_owned());
+        }
+        assert!(dates[0].ends_with(" GMT") && dates[0].len() == OWN.len() && dates[0] != OWN, "{dates:?}");
+        assert_eq!(dates[1], OWN, "the upstream's own");
+    }
+}

@@ -266,6 +266,9 @@ impl Exchange {
         if self.record.details.is_empty() {
             self.record.details = "via_upstream".into();
         }
+        if !response.head.headers.contains_key(http::header::DATE) {
+            reply::date(&mut response.head.headers); // RFC 9110 section 6.6.1
+        }
         self.finish_head(&mut response.head);
         if let Some(name) = &self.plan.options.via {
             via::append(&mut response.head.headers, name, response.lease.version());

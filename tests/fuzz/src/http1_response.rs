@@ -9,7 +9,7 @@ use sidle::codec::h1::{
 
 /// Finds, parses and frames a head.
 pub fn run(data: &[u8]) {
-    let Ok(Some(end)) = LineScanner::default().end(data, false) else { return };
+    let Ok(Some(end)) = LineScanner::default().end(data) else { return };
     let Some(response) = parse::response(&Bytes::copy_from_slice(&data[..end]), 256, true) else { return };
     let of = |method| framing::of_response(&method, response.status, response.version, &response.headers);
     let (get, head) = (of(Method::GET), of(Method::HEAD));

@@ -205,7 +205,7 @@ fn take_head(
     scanner: &mut parse::LineScanner,
     keep_case: bool,
 ) -> Result<Option<parse::Response>, Malformed> {
-    match scanner.end(input, false) {
+    match scanner.end(input) {
         Ok(Some(end)) if end <= MAX_HEAD => {
             let head = input.split_to(end).freeze();
             parse::response(&head, MAX_FIELDS, keep_case).map(Some).ok_or(Malformed)

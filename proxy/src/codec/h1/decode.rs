@@ -196,7 +196,7 @@ impl Decoder {
             input.advance(2);
             return Ok(Some(HeaderMap::new()));
         }
-        let end = parse::LineScanner::default().end(input, true).map_err(|parse::BareLineEnd| Malformed)?;
+        let end = parse::LineScanner::default().end(input).map_err(|parse::BareLineEnd| Malformed)?;
         let Some(end) = end.filter(|&end| end <= MAX_OVERHEAD) else {
             return if input.len() > MAX_OVERHEAD { Err(Malformed) } else { Ok(None) };
         };

@@ -117,7 +117,7 @@ impl Server {
             loop {
                 silent &= wire.input.is_empty(); // empty lines begin a head, too, if only for the clock
                 skip_empty_lines(&mut wire);
-                match scanner.end(&wire.input, true) {
+                match scanner.end(&wire.input) {
                     Ok(Some(end)) if end <= max => {
                         return Poll::Ready(Head::Whole(wire.input.split_to(end).freeze()));
                     }

@@ -71,9 +71,11 @@ pub enum SendError {
 }
 
 impl Client {
-    /// Over a connected stream.
+    /// Over a connected stream. What the server has said on it so far, nobody asked for.
     pub fn new(stream: Stream) -> Self {
-        Client { wire: Rc::new(RefCell::new(Wire::new(stream))), keep_alive: Cell::new(true) }
+        let client = Client { wire: Rc::new(RefCell::new(Wire::new(stream))), keep_alive: Cell::new(true) };
+        let _ = client.is_open(); // `send` sees what was heard
+        client
     }
 
     /// Whether the server has neither closed the idle connection nor said anything on it.
@@ -106,6 +108,12 @@ impl Client {
         let method = sent_method(head);
         let already_written = {
             let mut wire = self.wire.borrow_mut();
+            if wire.has_ended() {
+                return Err(SendError::Unsent);
+            }
+            if !wire.input.is_empty() {
+                return Err(SendError::Malformed); // RFC 9112 section 9.2: it cannot be an answer to this request
+            }
             let framing = framing_of(head, &method, &body);
             let out = wire.output.small();
             write_head(out, head, &method, framing);
@@ -287,6 +295,61 @@ mod tests {
         }
     }
 
+    fn head() -> RequestHead {
+        RequestHead {
+            method: Method::GET,
+            scheme: Scheme::Http,
+            authority: None,
+            target: PathAndQuery::from_static("/"),
+            version: Version::HTTP_11,
+            headers: HeaderMap::new(),
+            upgrade: None,
+            original_case: Default::default(),
+            interim: None,
+        }
+    }
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+    #[tokio::test]
+    async fn what_came_before_the_request_is_no_answer_to_it() {
+        for (said, expected) in [(OK, SendError::Malformed), (b"", SendError::Unsent)] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(said).await.unwrap();
+            theirs.shutdown().await.unwrap();
+            ours.readable().await.unwrap();
+            let client = Client::new(ours.into());
+            let sent = client.send(&head(), Body::Empty, false, Duration::from_secs(5)).await;
+            assert_eq!(sent.err(), Some(expected));
+            drop(client);
+            assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0, "nothing was sent");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_while_nothing_came_behind_the_answer() {
+        for (behind, reusable) in [("", true), ("H", false), ("\r\n", false)] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let client = Client::new(ours.into());
+            let server = async {
+                assert!(theirs.read(&mut [0; 256]).await.unwrap() > 0);
+                theirs.write_all(&[OK, behind.as_bytes()].concat()).await.unwrap();
+            };
+            let head = head();
+            let (sent, ()) =
+                tokio::join!(client.send(&head, Body::Empty, false, Duration::from_secs(5)), server);
+            assert!(sent.is_ok());
+            assert_eq!(client.is_reusable(), reusable, "{behind:?}");
+            if reusable {
+                assert!(client.is_open());
+                theirs.write_all(b"H").await.unwrap();
+                while client.is_open() {
+                    tokio::task::yield_now().await; // until the reactor has heard of it
+                }
+            }
+        }
+    }
+
     #[tokio::test]
     async fn an_answer_that_had_begun_is_not_taken_for_a_connection_that_had_ended() {
         for (answer, expected) in [
@@ -296,17 +359,7 @@ mod tests {
         ] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             let client = Client::new(ours.into());
-            let head = RequestHead {
-                method: Method::GET,
-                scheme: Scheme::Http,
-                authority: None,
-                target: PathAndQuery::from_static("/"),
-                version: Version::HTTP_11,
-                headers: HeaderMap::new(),
-                upgrade: None,
-                original_case: Default::default(),
-                interim: None,
-            };
+            let head = head();
             let server = async {
                 let mut request = [0; 256];
                 assert!(theirs.read(&mut request).await.unwrap() > 0);

@@ -18,6 +18,7 @@ mod both_ways;
 mod certificates;
 mod certs_command;
 mod check;
+mod close_notify;
 mod command_line;
 mod configuration;
 mod cors;

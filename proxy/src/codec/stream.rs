@@ -5,13 +5,14 @@
 
 use bytes::{Buf, Bytes};
 use std::{
+    future::Future,
     io,
     net::SocketAddr,
-    pin::Pin,
-    task::{Context, Poll},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -63,6 +64,15 @@ impl Stream {
             Transport::Unix(_) => None,
             Transport::ServerTls(tls) => tls.get_ref().0.tcp(),
             Transport::ClientTls(tls) => tls.get_ref().0.tcp(),
+        }
+    }
+
+    /// Ends a TLS session by `close_notify`, without which an end may be a cut (RFC 8446 section 6.1), as far as the socket takes it
+    /// at once: one at rest does. In clear, the FIN that dropping this sends says as much.
+    pub fn take_leave(&mut self) {
+        if matches!(self.transport, Transport::ServerTls(_) | Transport::ClientTls(_)) {
+            let leaving = pin!(tokio::task::unconstrained(self.shutdown()));
+            let _ = leaving.poll(&mut Context::from_waker(Waker::noop()));
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -154,10 +154,11 @@ pub async fn relay(
             }
             _ => {}
         }
-        match &mut idle {
-            Some(idle) => idle.poll(before != up.moved + down.moved, cx).map(|()| Some(RelayEnd::Idle)),
-            None => Poll::Pending,
-        }
+        let Some(idle) = &mut idle else { return Poll::Pending };
+        ready!(idle.poll(before != up.moved + down.moved, cx));
+        up.take_leave(upstream);
+        down.take_leave(client);
+        Poll::Ready(Some(RelayEnd::Idle))
     })
     .await;
     Relayed { received: up.carried, sent: down.carried, end }
@@ -281,6 +282,15 @@ impl Direction {
             }
         }
         Poll::Pending
+    }
+
+    /// Ends a TLS session of the other side that has all there was for it.
+    fn take_leave(&self, to: &mut Duplex) {
+        if let Duplex::Stream(to) = to
+            && self.left.is_empty()
+        {
+            to.take_leave();
+        }
     }
 
     fn finish(&mut self, to: &mut Duplex, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {

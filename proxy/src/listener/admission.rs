@@ -78,7 +78,8 @@ fn is_full(worker: &Worker) -> bool {
 const SCRAPS: usize = 16 << 10;
 
 /// Closes a connection so that the client sees its end: bytes that nobody has read would make it a reset.
-pub(super) fn turn_away(stream: &Stream) {
+pub(super) fn turn_away(stream: &mut Stream) {
+    stream.take_leave();
     let Some(tcp) = stream.tcp() else { return };
     let socket = socket2::SockRef::from(tcp);
     // A client that is gone needs no telling.

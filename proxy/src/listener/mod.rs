@@ -56,7 +56,7 @@ pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
             () = drain.stopped() => return,
         };
         match accepted {
-            Ok((stream, origin)) => match Open::begin(&worker, &name, &metrics, origin.peer) {
+            Ok((mut stream, origin)) => match Open::begin(&worker, &name, &metrics, origin.peer) {
                 Ok(open) => {
                     let (worker, name, drain) = (worker.clone(), name.clone(), drain.clone());
                     tokio::task::spawn_local(async move {
@@ -65,7 +65,7 @@ pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
                 }
                 Err(limit) => {
                     metrics.connection_refused(limit);
-                    admission::turn_away(&stream);
+                    admission::turn_away(&mut stream);
                 }
             },
             Err(error) if is_momentary(&error) => {}
@@ -198,7 +198,7 @@ async fn connection(
                 .await
                 {
                     Some(http2) => http2,
-                    None => return,
+                    None => return stream.take_leave(),
                 },
             };
             let connection = Rc::new(Connection::new(worker, &snapshot, drain, &chain, plan, origin, seen));

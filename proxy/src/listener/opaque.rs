@@ -11,18 +11,21 @@ use crate::{
 use std::{rc::Rc, sync::Arc};
 
 /// Carries one connection until it ends.
-pub async fn serve(stream: Stream, connection: Rc<Connection>, plan: Arc<TcpPlan>) {
+pub async fn serve(mut stream: Stream, connection: Rc<Connection>, plan: Arc<TcpPlan>) {
     let cluster = plan.clusters[plan.index.pick(connection.worker.random())].clone();
     let mut exchange = TcpExchange::begin(&connection, &plan);
     if let Some(guard) = &plan.guard
         && let Err(error) = admit(guard, &connection)
     {
-        super::admission::turn_away(&stream);
+        super::admission::turn_away(&mut stream);
         return exchange.finish(Err(error));
     }
     match exchange::tcp::connect(&mut exchange, &cluster).await {
         Ok(upstream) => exchange.carry(stream, upstream, plan.idle_timeout).await,
-        Err(error) => exchange.finish(Err(error)),
+        Err(error) => {
+            stream.take_leave();
+            exchange.finish(Err(error));
+        }
     }
 }
 

@@ -202,6 +202,14 @@ impl Client {
     }
 }
 
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Ok(mut wire) = self.wire.try_borrow_mut() {
+            wire.take_leave();
+        }
+    }
+}
+
 fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }

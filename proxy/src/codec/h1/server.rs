@@ -93,7 +93,10 @@ impl Server {
                     Err(self.refuse(refusal, Glimpse::default(), &bytes).await)
                 }
                 Head::Idle => Err(End::Idle),
-                Head::Gone => Err(End::Gone),
+                Head::Gone => {
+                    self.wire.borrow_mut().take_leave();
+                    Err(End::Gone)
+                }
             };
             if let Err(end) = step {
                 return end;

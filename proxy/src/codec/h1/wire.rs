@@ -319,6 +319,15 @@ impl Wire {
         }
     }
 
+    /// Ends a TLS session, unless some of what was to be sent on it is missing: then the end must not look like one.
+    pub(super) fn take_leave(&mut self) {
+        if self.has_sent()
+            && let Some(stream) = &mut self.stream
+        {
+            stream.take_leave();
+        }
+    }
+
     /// The connection itself, with what was read ahead put back.
     pub(super) fn take_stream(&mut self) -> Option<Stream> {
         let mut stream = self.stream.take()?;

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 /// Bytes that a stream may have handed to h2 and not yet on the wire.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
-/// How long a connection that is closed for a flood may take to say so.
+/// How long a connection that is closed at once may take to say why.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 type Driver = server::Connection<Guarded<Stream>, Bytes>;
@@ -88,6 +88,7 @@ async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
                 draining = true;
                 watch.leaves_in_peace();
                 driver.graceful_shutdown();
+                idle.as_mut().reset(Instant::now() + limits.request_headers_timeout);
             }
             accepted = driver.accept() => match accepted {
                 Some(Ok((request, respond))) => {
@@ -106,13 +107,14 @@ async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
             refused = poll_fn(|_| NonZero::new(watch.take_refused()).map_or(Poll::Pending, Poll::Ready)) => {
                 account_refused(refused.get(), connection);
             }
-            () = idle.as_mut(), if !limits.connection_idle_timeout.is_zero() => {
+            () = idle.as_mut(), if draining || !limits.connection_idle_timeout.is_zero() => {
                 let now = Instant::now();
-                let idle_since = connection.idle_since().unwrap_or(now);
-                let mut next = idle_since + limits.connection_idle_timeout;
+                let limit =
+                    if draining { limits.request_headers_timeout } else { limits.connection_idle_timeout };
+                let mut next = connection.idle_since().unwrap_or(now) + limit;
                 if next <= now {
                     if draining {
-                        return; // it was told, and does not answer
+                        return say_goodbye(driver, Reason::NO_ERROR).await; // it was told, and does not answer
                     }
                     draining = true;
                     watch.leaves_in_peace();
@@ -147,11 +149,16 @@ fn count(error: &h2::Error, watch: &Watch, connection: &Connection) {
 }
 
 /// Ends a connection, and all its streams, for what its client sends.
-async fn turn_away(mut driver: Driver, flood: Http2Flood, connection: &Connection) {
+async fn turn_away(driver: Driver, flood: Http2Flood, connection: &Connection) {
     tracing::debug!(peer = %connection.peer(), flood = flood.as_str(), "HTTP/2 connection turned away");
     connection.end_for(Fault::Flood(flood));
     connection.count_flood(flood);
-    driver.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    say_goodbye(driver, Reason::ENHANCE_YOUR_CALM).await;
+}
+
+/// Ends a connection, and all its streams, at once.
+async fn say_goodbye(mut driver: Driver, reason: Reason) {
+    driver.abrupt_shutdown(reason);
     let goodbye = async { while let Some(Ok(_)) = driver.accept().await {} };
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
 }

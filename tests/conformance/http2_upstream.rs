@@ -94,7 +94,10 @@ impl Served {
             6 if flags & 1 == 0 => self.stream.write_all(&frame(6, 1, 0, &payload))?,
             _ => {}
         }
-        if kind <= 1 && flags & 1 == 1 { self.answer(stream) } else { Ok(ControlFlow::Continue(())) }
+        let whole = kind <= 1 && flags & 1 == 1;
+        let due = whole || (kind == 1 && self.shared.script().early);
+        let waits = self.open.iter().any(|(open, _)| *open == stream);
+        if due && waits { self.answer(stream) } else { Ok(ControlFlow::Continue(())) }
     }
 
     fn answer(&mut self, stream: u32) -> std::io::Result<ControlFlow<()>> {

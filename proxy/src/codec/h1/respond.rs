@@ -49,7 +49,7 @@ impl Server {
             let skippable = wire.decoder.remaining().is_some_and(|left| left <= SKIP);
             // Who was not told to continue may send the rest, or the next request.
             let unsure = asked.expects_continue && !wire.decoder.is_done();
-            wire.closed || wire.heard_all() || unsure || (wire.abandoned && !skippable)
+            wire.closed || wire.heard_all() || unsure || !skippable
         };
         let keep_alive = asked.keep_alive
             && !unread

@@ -2,7 +2,7 @@
 //!
 //! In:  [`ClientTls`] and ALPN.   Out: a [`ClientConfig`] that follows its files, or the workload's identity.
 //! Invariants: each configuration has its own store of sessions, filled by its own checks, so that new roots or names start
-//! afresh. Where servers are workloads of the mesh there is no resumption, which would not look at their certificates again. No early
+//! afresh, and a session ends with the certificates that were checked for it. Where servers are workloads of the mesh there is no resumption, which would not look at their certificates again. No early
 //! data.
 //! Not here: the server name of a connection (`sni`, or the host of the authority), which the connector gives to rustls. Without
 //! `subject_alt_names` it is also the name that is checked, except of workloads: their names are SPIFFE ids.
@@ -64,5 +64,9 @@ fn verifier(tls: &ClientTls, parts: &Parts) -> Arc<dyn ServerCertVerifier> {
         ([], Trusted::Mesh(_)) => Names::Any,
         (names, _) => Names::Listed(AcceptedNames::new(names)),
     };
-    Arc::new(PeerVerifier::new(trust.clone(), names, parts.lists.clone()))
+    let verifier = PeerVerifier::new(trust.clone(), names, parts.lists.clone());
+    Arc::new(match trust {
+        Trusted::Roots(_) => verifier.for_sessions(parts.sessions.clone()),
+        Trusted::Mesh(_) => verifier,
+    })
 }

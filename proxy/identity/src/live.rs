@@ -3,23 +3,29 @@
 //! In:  where certificates, roots and revocation lists come from.   Out: the configuration for the handshake that begins now.
 //! Invariants: a configuration is made anew, whole, when one of its parts is another object than before, so that certificate and
 //! roots never mix, and tickets and sessions end with the roots that they were given under; connections that stand keep theirs.
+//! It is made anew too when a certificate that its sessions rest on runs out, since a resumed session does not show it again.
 //! Who asks never waits: making one takes microseconds, and two who make it at the same time make the same.
 //! Not here: what is in a configuration (`server`, `client`), reading files (`store`).
 
 use crate::{
-    Svid, TlsError, Workload,
+    Moment, Svid, TlsError, Workload,
     chains::RevocationLists,
     files::{self, Bundle},
     roots,
     store::File,
+    workload,
 };
 use arc_swap::ArcSwapOption;
-use rustls::sign::CertifiedKey;
+use rustls::{pki_types::CertificateDer, sign::CertifiedKey};
 use sidle_model::ir::{Certificates, InlineCertificate, Trust};
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 /// A rustls configuration that follows what it was made from.
@@ -55,7 +61,8 @@ impl<C> Live<C> {
     /// When the workload's identity is needed, and there is none, or it has run out.
     pub fn current(&self) -> Result<Arc<C>, TlsError> {
         let parts = self.sources.parts()?;
-        if let Some(made) = self.made.load().as_ref().filter(|made| made.parts.are(&parts)) {
+        let holds = |made: &&Arc<Made<C>>| made.parts.are(&parts) && !made.parts.sessions.are_over();
+        if let Some(made) = self.made.load().as_ref().filter(holds) {
             return Ok(made.config.clone());
         }
         let config = Arc::new((self.make)(&parts)?);
@@ -145,7 +152,8 @@ impl Sources {
             (Believed::Workload, Some(svid)) => Some(Trusted::Mesh(svid)),
             _ => None,
         };
-        Ok(Parts { shown, trust, lists: self.lists.as_ref().map(|lists| lists.load()) })
+        let lists = self.lists.as_ref().map(|lists| lists.load());
+        Ok(Parts { shown, trust, lists, sessions: SessionsEnd::default() })
     }
 }
 
@@ -157,6 +165,33 @@ pub(crate) struct Parts {
     pub trust: Option<Trusted>,
     /// What was revoked.
     pub lists: Option<Arc<RevocationLists>>,
+    /// When sessions that were made with them are over.
+    pub sessions: SessionsEnd,
+}
+
+/// Until when a session may be resumed: as long as all certificates are valid that handshakes looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionsEnd(Arc<AtomicU64>);
+
+impl Default for SessionsEnd {
+    fn default() -> Self {
+        SessionsEnd(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+}
+
+impl SessionsEnd {
+    /// Sessions rest on this certificate. One that is over already does not count: nobody who looked at it believed by it.
+    pub fn rest_on(&self, certificate: &CertificateDer<'_>) {
+        if let Some((_, end)) = workload::validity(slice::from_ref(certificate))
+            && end >= Moment::now()
+        {
+            self.0.fetch_min(end.0, Relaxed);
+        }
+    }
+
+    fn are_over(&self) -> bool {
+        self.0.load(Relaxed) < Moment::now().0
+    }
 }
 
 /// Who is believed.

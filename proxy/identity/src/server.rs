@@ -4,7 +4,7 @@
 //! Invariants: no ticket of one configuration is good for another: each has its own ticketer and session store, or a client that
 //! never showed a certificate could resume where one is demanded. Where clients are asked for certificates there is no
 //! resumption at all, because a resumed session would not look at the certificate again: it may have expired, or its
-//! authority may be gone. No early data.
+//! authority may be gone. For the same reason no ticket outlives the server's own certificate. No early data.
 
 use crate::{
     Live, TlsError, Workload,
@@ -54,6 +54,7 @@ fn build(tls: &ServerTls, parts: &Parts) -> Result<ServerConfig, TlsError> {
         config.session_storage = Arc::new(NoServerSessionStorage {});
     } else {
         config.ticketer = Ticketer::new().map_err(TlsError::Settings)?;
+        parts.shown.iter().flat_map(|shown| &shown.cert).for_each(|shown| parts.sessions.rest_on(shown));
     }
     Ok(config)
 }

@@ -7,7 +7,7 @@
 
 use crate::{
     chains::{self, Purpose, RevocationLists},
-    live::Trusted,
+    live::{SessionsEnd, Trusted},
     names::AcceptedNames,
     peer,
     provider::provider,
@@ -58,6 +58,7 @@ pub(crate) struct PeerVerifier {
     hints: Vec<DistinguishedName>,
     pins: Vec<CertificatePin>,
     mandatory: bool,
+    sessions: Option<SessionsEnd>,
 }
 
 impl PeerVerifier {
@@ -67,7 +68,13 @@ impl PeerVerifier {
             Trusted::Mesh(svid) => svid.bundles.values().flat_map(|bundle| bundle.roots.subjects()).collect(),
         };
         let algorithms = provider().signature_verification_algorithms;
-        PeerVerifier { trust, names, lists, algorithms, hints, pins: Vec::new(), mandatory: true }
+        let (pins, sessions) = (Vec::new(), None);
+        PeerVerifier { trust, names, lists, algorithms, hints, pins, mandatory: true, sessions }
+    }
+
+    /// Its servers' sessions may be resumed, but not for longer than what it has seen of them is valid.
+    pub fn for_sessions(self, sessions: SessionsEnd) -> Self {
+        PeerVerifier { sessions: Some(sessions), ..self }
     }
 
     /// Believes only what fits one of these, unless there are none.
@@ -152,6 +159,9 @@ impl ServerCertVerifier for PeerVerifier {
         self.verify(end_entity, intermediates, now, Purpose::Server)?;
         if let Names::ServerName = self.names {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        }
+        if let Some(sessions) = &self.sessions {
+            std::iter::once(end_entity).chain(intermediates).for_each(|shown| sessions.rest_on(shown));
         }
         Ok(ServerCertVerified::assertion())
     }

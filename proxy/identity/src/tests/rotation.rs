@@ -1,17 +1,23 @@
 //! What is shown and believed changes under configurations that stand.
 
 use super::{
-    Authority, connect, handshake,
+    Authority, connect, dns, handshake,
     mesh::{HOUR, mesh_client, mesh_server, uri},
     serve,
 };
 use crate::{Svid, Workload};
 use rcgen::{
-    CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
+    CertificateParams, CertificateRevocationListParams, KeyIdMethod, KeyPair, RevocationReason,
+    RevokedCertParams, SerialNumber,
 };
 use rustls::{CertificateError, Error, HandshakeKind};
 use sidle_model::ir::{CertificateFiles, Certificates, ClientTls, ServerTls, Trust};
-use std::{fs, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// Moves `new` over `old`, and says what the store made of that.
 fn replace(workload: &Workload, old: &Path, new: &Path) -> Vec<bool> {
@@ -61,6 +67,46 @@ fn new_roots_end_sessions_that_were_given_under_the_old_ones() {
     assert_eq!(replace(&workload, &both, &new.ca()), [true]);
     let refused = kind(&live);
     assert!(matches!(refused, Err(Error::InvalidCertificate(_))), "{refused:?}");
+}
+
+/// A session that is resumed shows no certificate, so it must not outlive the one that was shown when it began, on either side.
+/// Real seconds, since rustls asks the real clock.
+#[test]
+fn sessions_end_with_the_certificates_that_they_rest_on() {
+    let authority = Authority::new();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![dns("server.test")];
+    let (begin, end) = (SystemTime::now() - HOUR, SystemTime::now() + Duration::from_secs(4));
+    (params.not_before, params.not_after) = (begin.into(), end.into());
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+    let files = CertificateFiles {
+        certificate: authority.write("brief.pem", &certificate.pem()),
+        key: authority.write("brief.key", &key.serialize_pem()),
+    };
+    let server = crate::server_config(&serve(vec![files.clone()]), &Workload::default()).unwrap();
+    let client = crate::client_config(&authority.client(), &[], &Workload::default()).unwrap();
+    // Others, that go on with what they have: a server that resumes for ever, a client that believes everybody.
+    let any_server = super::server_config(&serve(vec![files])).unwrap();
+    let anybody = ClientTls { insecure_skip_verify: true, ..authority.client() };
+    let any_client = super::client_config(&anybody, &[]).unwrap();
+    let kinds = || {
+        [(client.current().unwrap(), any_server.clone()), (any_client.clone(), server.current().unwrap())]
+            .map(|(client, server)| {
+                connect(client, server).map(|connected| connected.client.handshake_kind())
+            })
+    };
+    let both = |kind| [Ok(Some(kind)), Ok(Some(kind))];
+    assert_eq!(kinds(), both(HandshakeKind::Full));
+    assert_eq!(kinds(), both(HandshakeKind::Resumed));
+    while SystemTime::now() < end + Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let [seen_by_client, seen_of_server] = kinds();
+    assert!(matches!(seen_by_client, Err(Error::InvalidCertificate(_))), "{seen_by_client:?}");
+    assert_eq!(seen_of_server, Ok(Some(HandshakeKind::Full)), "it shows what it has");
+    // It is over once, not at each handshake from then on.
+    assert!(Arc::ptr_eq(&server.current().unwrap(), &server.current().unwrap()));
 }
 
 /// Add the new root, issue anew, drop the old root: at each step every workload meets every other, whether it has taken the

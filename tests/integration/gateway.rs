@@ -111,7 +111,7 @@ async fn a_request_for_another_server_of_the_port_is_misdirected() {
     let port = ports::free();
     let builder = Sidle::builder();
     let folder = builder.folder().to_owned();
-    authority.issue(&["*.shop.example"]).write(&folder, "all");
+    authority.issue(&["*.shop.example", "*.bank.example"]).write(&folder, "all");
     let server = |name: &str, host: &str| {
         format!(
             "    - port: {{ number: {port}, name: https-{name}, protocol: HTTPS }}\n      hosts: ['{host}']\n      \
@@ -120,9 +120,10 @@ async fn a_request_for_another_server_of_the_port_is_misdirected() {
             folder = folder.display(),
         )
     };
-    let manifests = gateway(&(server("all", "*.shop.example") + &server("api", "api.shop.example")))
-        + &routes("*.shop.example")
-        + &service("shop", "shop.internal", "HTTP", &[("v1", echo.port())]);
+    let servers = [("all", "*.shop.example"), ("api", "api.shop.example"), ("bank", "*.bank.example")];
+    let servers: String = servers.into_iter().map(|(name, host)| server(name, host)).collect();
+    let manifests =
+        gateway(&servers) + &routes("*") + &service("shop", "shop.internal", "HTTP", &[("v1", echo.port())]);
     let _sidle = builder.file("test.yaml", &manifests).start();
     for (server_name, host, status) in [
         ("www.shop.example", "www.shop.example", 200),
@@ -132,6 +133,13 @@ async fn a_request_for_another_server_of_the_port_is_misdirected() {
         ("www.shop.example", "elsewhere.example", 421),
         ("api.shop.example", "api.shop.example", 200),
         ("api.shop.example", "www.shop.example", 421),
+        // Neighbours behind wildcards.
+        ("www.bank.example", "www.bank.example", 200),
+        ("www.bank.example", "www.shop.example", 421),
+        ("www.shop.example", "www.bank.example", 421),
+        ("www.shop.example", "www.bank.example.:443", 421),
+        ("www.shop.example", "shop.example", 421),
+        ("www.shop.example", "www.shop.example.bank.example", 421),
     ] {
         let tls = authority.connect(port, server_name, &[b"h2"]).await.unwrap();
         assert_eq!(Client::http2_over(tls).await.get(host, "/").await.status, status, "{server_name} {host}");

@@ -1,11 +1,12 @@
 //! A compiled [`ir::StringMatch`].
 //!
-//! Invariant: works on bytes, so that a value that is not UTF-8 can match or not, but never fails.
+//! Invariant: works on bytes, so that a value that is not UTF-8 can match or not, but never fails. An expression takes a byte that is
+//! no text for a character that it does not know, as Go's do: `.*admin.*` would else be got round with one such byte (as in Envoy).
 //! Not here: presence. Whoever asks has a value already; a missing one is theirs to judge.
 
 use regex::bytes::Regex;
 use sidle_model::ir;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// A compiled [`ir::StringMatch`].
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ impl StringMatcher {
         match &self.0 {
             Kind::Exact(wanted) => wanted.as_bytes() == value,
             Kind::Prefix(wanted) => value.starts_with(wanted.as_bytes()),
-            Kind::Regex(regex) => regex.is_match(value),
+            Kind::Regex(regex) => regex.is_match(value) || !value.is_ascii() && as_text(regex, value),
             Kind::Present => true,
         }
     }
@@ -44,6 +45,11 @@ impl StringMatcher {
     pub(crate) fn is_presence(&self) -> bool {
         matches!(self.0, Kind::Present)
     }
+}
+
+/// Whether a value that is not UTF-8 is covered with U+FFFD in the place of what is no text.
+fn as_text(regex: &Regex, value: &[u8]) -> bool {
+    matches!(String::from_utf8_lossy(value), Cow::Owned(text) if regex.is_match(text.as_bytes()))
 }
 
 impl From<&ir::StringMatch> for StringMatcher {

@@ -115,6 +115,8 @@ fn values_that_are_not_utf8_still_match_or_fail() {
     assert!(takes(&header("x-a", StringMatch::Prefix("admin".into()), false), &request));
     assert!(takes(&header("x-a", regex("admin(?-u:.)"), false), &request));
     assert!(!takes(&header("x-a", regex("admin"), false), &request));
+    assert!(takes(&header("x-a", regex("admin.*"), false), &request), "one byte is no way around it");
+    assert!(!takes(&header("x-a", regex("[a-z]*"), false), &request));
 }
 
 #[test]

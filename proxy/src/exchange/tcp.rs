@@ -201,7 +201,7 @@ impl Drop for Held {
     }
 }
 
-/// Opens a connection for bytes.
+/// Opens a connection for bytes. `host` is the server that the client named; if it named none, it is the service.
 ///
 /// # Errors
 /// Why it cannot be opened.
@@ -215,7 +215,8 @@ pub async fn open(
         return Err(ProxyError::Overflow);
     };
     let active = ActiveConnection::open(endpoint.clone());
-    let host = host.map_or("", |host| sidle_routing::host::split_host_port(host).0);
+    let host =
+        host.map_or(&*cluster.config.service.host, |host| sidle_routing::host::split_host_port(host).0);
     match cluster.connector.connect(endpoint, host, Target::Bytes).await {
         Ok(stream) => {
             cluster.metrics.connection_opened();

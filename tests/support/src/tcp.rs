@@ -2,9 +2,9 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -50,7 +50,7 @@ impl TcpServer {
         Self::start(|mut stream, _| {
             let mut copy = stream.try_clone().unwrap();
             let _ = std::io::copy(&mut copy, &mut stream);
-            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.shutdown(Shutdown::Write);
         })
     }
 
@@ -90,6 +90,55 @@ impl Drop for TcpServer {
         // Wakes the accepting thread, which then ends.
         let _ = TcpStream::connect(self.address);
     }
+}
+
+/// A relay to another address that keeps what clients send.
+pub struct Tap {
+    server: TcpServer,
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Tap {
+    /// Stands in front of `to`.
+    ///
+    /// # Panics
+    /// When it cannot listen.
+    pub fn start(to: SocketAddr) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let keep = seen.clone();
+        let server = TcpServer::start(move |client, _| {
+            let Ok(upstream) = TcpStream::connect(to) else { return };
+            let (Ok(from), Ok(mut back)) = (upstream.try_clone(), client.try_clone()) else { return };
+            let answers = std::thread::spawn(move || {
+                let _ = std::io::copy(&mut &from, &mut back);
+                let _ = back.shutdown(Shutdown::Write);
+            });
+            pass(client, upstream, &keep);
+            let _ = answers.join();
+        });
+        Tap { server, seen }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// What all clients sent since this was last asked.
+    pub fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn pass(mut client: TcpStream, mut upstream: TcpStream, seen: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 16 << 10];
+    while let Ok(read @ 1..) = client.read(&mut buffer) {
+        seen.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..read]);
+        if upstream.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = upstream.shutdown(Shutdown::Write);
 }
 
 /// Reads the head of an HTTP/1 request and a body of its `content-length`; `None` when the connection ends first.

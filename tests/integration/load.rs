@@ -11,3 +11,4 @@ mod demo;
 mod drain;
 mod mtls_rotation;
 mod reload_under_load;
+mod tls;

@@ -1,20 +1,25 @@
 //! mTLS between two proxies: what each port takes, what each rule sends, and who is believed.
 
-use rustls::{HandshakeKind, pki_types::ServerName};
 use sidle_test_support::{
     client::{Answer, Client, request},
     echo::{Echo, full},
-    ports,
     sidle::{Builder, Sidle},
-    tls::Authority,
+    tcp::{TcpServer, read_request},
+    tls::{Authority, Name},
     wait,
 };
-use std::{fmt::Write, net::SocketAddr, path::Path};
+use std::{
+    fmt::Write,
+    io::{Read, Write as _},
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::TlsConnector;
 
 pub const SHOP: &str = "spiffe://cluster.local/ns/default/sa/shop";
 pub const WEB: &str = "spiffe://cluster.local/ns/default/sa/web";
@@ -139,19 +144,102 @@ async fn the_application_is_told_who_called_and_nobody_can_forge_it() {
     assert_eq!(metrics.sum("istio_requests_total", &plain), 1.0, "{}", metrics.text);
 }
 
+/// What comes back for these bytes, up to the end of the connection.
+async fn answer_to(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset is an end too.
+    let _ = wait::within("the end of the connection", stream.read_to_end(&mut answer)).await;
+    answer
+}
+
 #[tokio::test]
-async fn plain_text_to_a_strict_port_is_closed() {
+async fn plain_text_to_a_strict_port_is_closed_and_counted() {
     let (authority, application) = (Authority::new(), Echo::start("shop"));
     let shop = server(with_identity(&authority, SHOP), &application, "{ mtls: { mode: STRICT } }");
-    let mut plain = TcpStream::connect(shop.ports.inbound).await.unwrap();
-    plain.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer).await;
-    assert_eq!(String::from_utf8_lossy(&answer), "");
-    assert!(
-        authority.connect(shop.ports.inbound, "shop", &[b"istio"]).await.is_err()
-            || application.requests() == 0
-    );
+    for bytes in [
+        &b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n"[..],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        b"neither\r\n",
+    ] {
+        assert_eq!(String::from_utf8_lossy(&answer_to(shop.ports.inbound, bytes).await), "");
+    }
+    let closed = ("sidle_listener_no_filter_chain_match_total", [("listener", "virtualInbound")]);
+    assert_eq!(shop.metrics().sum(closed.0, &closed.1), 3.0);
+    assert_eq!(application.requests(), 0);
+}
+
+#[tokio::test]
+async fn tls_to_a_port_of_plain_text_is_no_request() {
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let shop = server(with_identity(&authority, SHOP), &application, "{ mtls: { mode: DISABLE } }");
+    let web = authority.issue_workload(WEB);
+    for address in [shop.ports.inbound, shop.ports.outbound, shop.ports.admin] {
+        for alpn in [&[&b"istio"[..]][..], &[b"http/1.1"], &[]] {
+            let tls = wait::within("a refusal", authority.connect_as(Some(&web), address, alpn)).await;
+            assert!(tls.is_err(), "{address} {alpn:?}");
+        }
+    }
+    assert_eq!(application.requests(), 0);
+    assert_eq!(shop.admin("/ready").status, 200);
+}
+
+/// A server that ends each handshake in a way of its own, and keeps what it was sent.
+fn unwilling(how: &'static str) -> (TcpServer, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let keep = seen.clone();
+    let server = TcpServer::start(move |mut stream, _| {
+        let mut first = vec![0; 16 << 10];
+        let read = stream.read(&mut first).unwrap_or(0);
+        first.truncate(read);
+        let _ = match how {
+            "closes" => Ok(()),
+            "sends an alert" => stream.write_all(&[21, 3, 3, 0, 2, 2, 40]),
+            "speaks plain HTTP" => stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"),
+            // It takes plain text as if nothing had happened.
+            _ => {
+                let _ = stream.set_read_timeout(Some(Duration::from_millis(300)));
+                read_request(&mut stream).map_or(Ok(()), |request| {
+                    first.extend(request.into_bytes());
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                })
+            }
+        };
+        keep.lock().unwrap().push(first);
+    });
+    (server, seen)
+}
+
+#[tokio::test]
+async fn when_mtls_fails_nothing_is_sent_in_plain_text_instead() {
+    let authority = Authority::new();
+    for how in ["closes", "sends an alert", "speaks plain HTTP", "waits for a request"] {
+        let (server, seen) = unwilling(how);
+        let builder = with_identity(&authority, WEB);
+        let folder = builder.folder().join("identity").display().to_string();
+        let mut manifests = String::new();
+        let rules = [
+            ("auto", TAKES_MTLS, String::new()),
+            ("mutual", "", "{ mode: ISTIO_MUTUAL }".to_owned()),
+            ("simple", "", format!("{{ mode: SIMPLE, caCertificates: {folder}/ca.crt }}")),
+        ];
+        for (name, labels, rule) in &rules {
+            manifests += &(service_of(name, server.address(), "", labels, rule) + "---\n");
+        }
+        let web = builder.file("test.yaml", &manifests).start();
+        for (name, ..) in &rules {
+            let answer = Client::http1(web.outbound()).await.get(&format!("{name}.test"), "/secret").await;
+            assert_eq!(answer.status, 503, "{name}, a server that {how}");
+        }
+        drop(web);
+        let seen = seen.lock().unwrap();
+        assert!(seen.len() >= rules.len(), "{how}: {}", seen.len());
+        for bytes in &*seen {
+            assert!(bytes.starts_with(&[22, 3]), "{how}: {}", String::from_utf8_lossy(bytes));
+            assert!(!bytes.windows(7).any(|window| window == b"/secret"), "{how}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -172,11 +260,21 @@ async fn whoever_is_not_the_service_or_of_another_authority_is_refused() {
     assert_eq!(application.requests(), 0);
 }
 
-/// Whether a request got through to the application, by whatever was agreed on.
-async fn gets_through(tls: std::io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>) -> bool {
+/// Whether a request got through to the application `shop`, by whatever was agreed on.
+pub async fn gets_through(
+    tls: std::io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+) -> bool {
+    gets_through_to("shop", tls).await
+}
+
+/// The same, to another one.
+pub async fn gets_through_to(
+    name: &str,
+    tls: std::io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+) -> bool {
     let Ok(tls) = tls else { return false };
     let mut client = Client::http1_over(tls).await;
-    let asked = request("GET", "shop", "/").body(full("")).unwrap();
+    let asked = request("GET", name, "/").body(full("")).unwrap();
     client.try_exchange(asked).await.is_ok_and(|answer| answer.status == 200)
 }
 
@@ -193,10 +291,29 @@ async fn only_a_workload_of_the_mesh_gets_through_the_handshake() {
             "of another trust domain",
             Some(authority.issue_workload("spiffe://elsewhere.test/ns/default/sa/web")),
         ),
-        ("with two ids", Some(authority.issue_with_uris(&[WEB, SHOP]))),
+        ("with two ids", Some(authority.issue_named(&[Name::Uri(WEB), Name::Uri(SHOP)]))),
+        ("with its id twice", Some(authority.issue_named(&[Name::Uri(WEB), Name::Uri(WEB)]))),
         ("with NUL in its id", Some(authority.issue_workload(&nul))),
         ("with another scheme", Some(authority.issue_workload("https://cluster.local/ns/default/sa/web"))),
+        (
+            "with SPIFFE in capitals",
+            Some(authority.issue_workload("SPIFFE://cluster.local/ns/default/sa/web")),
+        ),
+        (
+            "of a domain in capitals",
+            Some(authority.issue_workload("spiffe://CLUSTER.local/ns/default/sa/web")),
+        ),
+        (
+            "with a wildcard for an id",
+            Some(authority.issue_workload("spiffe://cluster.local/ns/default/sa/*")),
+        ),
+        ("of any domain", Some(authority.issue_workload("spiffe://*/ns/default/sa/web"))),
+        ("with an escape", Some(authority.issue_workload("spiffe://cluster.local/ns/default/sa/%77eb"))),
+        ("with steps back", Some(authority.issue_workload("spiffe://cluster.local/ns/x/../default/sa/web"))),
         ("with a DNS name alone", Some(authority.issue(&["web"]))),
+        ("with its id as a DNS name", Some(authority.issue_named(&[Name::Dns(WEB)]))),
+        ("with its id as a common name", Some(authority.issue_named(&[Name::Common(WEB)]))),
+        ("with no name", Some(authority.issue_named(&[]))),
     ];
     for (what, who) in &refused {
         for alpn in [&[&b"istio-http/1.1"[..], b"istio", b"http/1.1"][..], &[]] {
@@ -235,41 +352,4 @@ async fn a_client_hello_that_comes_late_is_one() {
         let tls = authority.handshake_as(Some(&web), stream, &[b"istio"]).await;
         assert!(gets_through(tls).await, "{policy}");
     }
-}
-
-/// A session that began where nobody asks for certificates is worth nothing where somebody does.
-#[tokio::test]
-async fn a_ticket_opens_no_door_that_asks_for_certificates() {
-    let (authority, application) = (Authority::new(), Echo::start("shop"));
-    let ports = [ports::free(), ports::free()];
-    let builder = Sidle::builder();
-    let folder = builder.folder().display().to_string();
-    authority.issue(&["www.shop.example"]).write(builder.folder(), "www");
-    std::fs::write(builder.folder().join("ca.pem"), authority.pem()).unwrap();
-    let mut manifests =
-        service_of("shop", SocketAddr::from(([127, 0, 0, 1], application.port())), "", "", "");
-    manifests += "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: { name: doors }\nspec:\n  servers:\n";
-    for (port, mode) in ports.iter().zip(["SIMPLE", "MUTUAL"]) {
-        writeln!(
-            manifests,
-            "    - port: {{ number: {}, name: {mode}, protocol: HTTPS }}\n      hosts: ['*']\n      tls: {{ mode: {mode}, \
-             serverCertificate: {folder}/www.pem, privateKey: {folder}/www.key, caCertificates: {folder}/ca.pem }}",
-            port.port()
-        )
-        .unwrap();
-    }
-    manifests += "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: doors }\nspec:\n  hosts: ['*']\n  \
-                  gateways: [doors]\n  http: [{ route: [{ destination: { host: shop.test } }] }]\n";
-    let _sidle = builder.file("test.yaml", &manifests).start();
-    let client = authority.client(&[b"http/1.1"]);
-    let connect = async |port: SocketAddr| {
-        let stream = TcpStream::connect(port).await.unwrap();
-        let name = ServerName::try_from("www.shop.example").unwrap();
-        TlsConnector::from(client.clone()).connect(name, stream).await
-    };
-    assert!(gets_through(connect(ports[0]).await).await);
-    let again = connect(ports[0]).await.unwrap();
-    assert_eq!(again.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed), "it has a ticket");
-    assert!(!gets_through(connect(ports[1]).await).await);
-    assert_eq!(application.requests(), 1);
 }

@@ -1,19 +1,24 @@
 //! Certificates made for a test.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, SanType,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName,
+    DnType, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::aws_lc_rs,
+    crypto::aws_lc_rs::{self, sign::any_supported_type},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 use tokio::net::TcpStream;
@@ -26,10 +31,23 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key.
 pub struct Identity {
-    certificate: CertificateDer<'static>,
-    /// PEM.
+    /// The leaf, then the authorities between it and the root.
+    chain: Vec<CertificateDer<'static>>,
+    /// The leaf, PEM.
     pub certificate_pem: String,
     key: KeyPair,
+    serial: u64,
+}
+
+/// A name in a certificate.
+#[derive(Debug, Clone, Copy)]
+pub enum Name<'a> {
+    /// An alternative name.
+    Uri(&'a str),
+    /// An alternative name.
+    Dns(&'a str),
+    /// Of the subject.
+    Common(&'a str),
 }
 
 impl Default for Authority {
@@ -67,9 +85,18 @@ impl Authority {
     /// When one of them is not a name.
     pub fn issue(&self, names: &[&str]) -> Identity {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
-        Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+        self.sign(CertificateParams::new(names).unwrap())
+    }
+
+    /// The same, valid for so long from now on.
+    ///
+    /// # Panics
+    /// When one of them is not a name.
+    pub fn issue_for(&self, names: &[&str], life: Duration) -> Identity {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        lives(&mut params, life);
+        self.sign(params)
     }
 
     /// A certificate of the workload `id`, a SPIFFE id.
@@ -77,7 +104,7 @@ impl Authority {
     /// # Panics
     /// When it is not ASCII.
     pub fn issue_workload(&self, id: &str) -> Identity {
-        self.issue_uris(&[id], |_| {})
+        self.issue_named(&[Name::Uri(id)])
     }
 
     /// The same, valid for so long from now on.
@@ -85,10 +112,9 @@ impl Authority {
     /// # Panics
     /// When it is not ASCII.
     pub fn issue_workload_for(&self, id: &str, life: Duration) -> Identity {
-        self.issue_uris(&[id], |params| {
-            params.not_before = SystemTime::now().into();
-            params.not_after = (SystemTime::now() + life).into();
-        })
+        let mut params = named(&[Name::Uri(id)]);
+        lives(&mut params, life);
+        self.sign(params)
     }
 
     /// A certificate that has run out, of the workload `id`.
@@ -96,25 +122,68 @@ impl Authority {
     /// # Panics
     /// When it is not ASCII.
     pub fn issue_expired(&self, id: &str) -> Identity {
-        self.issue_uris(&[id], |params| params.not_after = date_time_ymd(2020, 1, 1))
+        let mut params = named(&[Name::Uri(id)]);
+        params.not_after = date_time_ymd(2020, 1, 1);
+        self.sign(params)
     }
 
-    /// A certificate with these URIs.
+    /// A certificate with just these names.
     ///
     /// # Panics
     /// When one is not ASCII.
-    pub fn issue_with_uris(&self, uris: &[&str]) -> Identity {
-        self.issue_uris(uris, |_| {})
+    pub fn issue_named(&self, names: &[Name<'_>]) -> Identity {
+        self.sign(named(names))
     }
 
-    fn issue_uris(&self, uris: &[&str], edit: impl FnOnce(&mut CertificateParams)) -> Identity {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new(); // as the certificates of meshes are
-        params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
-        edit(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+    /// A certificate of the workload `id` with so many authorities between it and this one.
+    ///
+    /// # Panics
+    /// When it is not ASCII.
+    pub fn issue_below(&self, id: &str, depth: usize) -> Identity {
+        let mut chain = Vec::new();
+        let mut issuer: Option<CertifiedIssuer<'static, KeyPair>> = None;
+        for number in 0..depth {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(DnType::CommonName, format!("authority {number}"));
+            let key = KeyPair::generate().unwrap();
+            let next = match &issuer {
+                None => CertifiedIssuer::signed_by(params, key, &self.0),
+                Some(issuer) => CertifiedIssuer::signed_by(params, key, issuer),
+            };
+            chain.insert(0, next.as_ref().unwrap().der().clone());
+            issuer = next.ok();
+        }
+        let mut identity = sign(named(&[Name::Uri(id)]), issuer.as_ref().unwrap_or(&self.0));
+        identity.chain.extend(chain);
+        identity
+    }
+
+    fn sign(&self, params: CertificateParams) -> Identity {
+        sign(params, &self.0)
+    }
+
+    /// A list of what was revoked, PEM.
+    ///
+    /// # Panics
+    /// Never in practice.
+    pub fn revoke(&self, revoked: &[&Identity]) -> String {
+        let now = SystemTime::now();
+        let revoked = revoked.iter().map(|identity| RevokedCertParams {
+            serial_number: SerialNumber::from(identity.serial),
+            revocation_time: now.into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: (now - Duration::from_secs(60)).into(),
+            next_update: (now + Duration::from_secs(3600)).into(),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).unwrap().pem().unwrap()
     }
 
     /// Speaks TLS with `address`, to whoever it is, as `who`.
@@ -146,19 +215,7 @@ impl Authority {
         stream: TcpStream,
         alpn: &[&[u8]],
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody));
-        let mut config = match who {
-            None => builder.with_no_client_auth(),
-            Some(who) => {
-                let key = PrivateKeyDer::try_from(who.key.serialize_der()).unwrap();
-                builder.with_client_auth_cert(vec![who.certificate.clone()], key).unwrap()
-            }
-        };
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        let config = client_as(who, alpn, rustls::ALL_VERSIONS);
         let name = ServerName::try_from("outbound_.80_._.shop.test").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
@@ -212,6 +269,61 @@ impl Authority {
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
     }
+}
+
+/// A certificate of its names and nothing else, as those of meshes are.
+fn named(names: &[Name<'_>]) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    for name in names {
+        match name {
+            Name::Uri(uri) => params.subject_alt_names.push(SanType::URI((*uri).try_into().unwrap())),
+            Name::Dns(dns) => params.subject_alt_names.push(SanType::DnsName((*dns).try_into().unwrap())),
+            Name::Common(name) => params.distinguished_name.push(DnType::CommonName, *name),
+        }
+    }
+    params
+}
+
+fn lives(params: &mut CertificateParams, life: Duration) {
+    params.not_before = SystemTime::now().into();
+    params.not_after = (SystemTime::now() + life).into();
+}
+
+fn sign(mut params: CertificateParams, issuer: &CertifiedIssuer<'static, KeyPair>) -> Identity {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let serial = NEXT.fetch_add(1, Relaxed);
+    params.serial_number = Some(SerialNumber::from(serial));
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, issuer).unwrap();
+    Identity { chain: vec![certificate.der().clone()], certificate_pem: certificate.pem(), key, serial }
+}
+
+/// A client that believes every server, and shows who it is if it is somebody. It resumes sessions.
+///
+/// # Panics
+/// Never in practice.
+pub fn client_as(
+    who: Option<&Identity>,
+    alpn: &[&[u8]],
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody));
+    let mut config = match who {
+        None => builder.with_no_client_auth(),
+        Some(who) => {
+            let key = PrivateKeyDer::try_from(who.key.serialize_der()).unwrap();
+            // Whatever it is: rustls would not let us show what cannot be read.
+            let shown = CertifiedKey::new(who.chain.clone(), any_supported_type(&key).unwrap());
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
+        }
+    };
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    config
 }
 
 /// Believes every server.
@@ -278,7 +390,7 @@ impl Identity {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![self.certificate], key)
+            .with_single_cert(self.chain, key)
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         TlsAcceptor::from(Arc::new(config))

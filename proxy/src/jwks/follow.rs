@@ -1,10 +1,10 @@
 //! When keys are fetched: at the start, every so often, and when a token names one that is not known.
 
-use super::{KEPT, REFRESH, Source, fetch};
+use super::{REFRESH, Source, fetch, source::Left};
 use crate::upstream::dns::Dns;
 use std::{
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Between the first tries and, doubled each time, later ones at an issuer that is away.
@@ -44,15 +44,16 @@ fn due(source: &Source) -> Duration {
 fn tell(source: &Arc<Source>, failure: Option<&fetch::FetchError>) {
     let place = source.location.text();
     let Some(why) = failure else { return tracing::info!(place, "keys fetched") };
-    match source.keys() {
-        None => tracing::warn!(place, "keys cannot be fetched, tokens of this issuer are refused: {why}"),
-        Some(held) if held.since.0.elapsed() > KEPT => {
-            source.forget();
-            tracing::error!(
-                place,
-                "keys could not be fetched for too long, tokens of this issuer are refused: {why}"
-            );
+    match source.after_failure(Instant::now()) {
+        Left::Never => {
+            tracing::warn!(place, "keys cannot be fetched, tokens of this issuer are refused: {why}")
         }
-        Some(_) => tracing::warn!(place, "keys cannot be fetched, those that were good stay in use: {why}"),
+        Left::TooOld => tracing::error!(
+            place,
+            "keys could not be fetched for too long, tokens of this issuer are refused: {why}"
+        ),
+        Left::Good => {
+            tracing::warn!(place, "keys cannot be fetched, those that were good stay in use: {why}");
+        }
     }
 }

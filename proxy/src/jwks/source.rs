@@ -1,6 +1,6 @@
 //! One place that keys are fetched from, as workers see it.
 
-use super::PAUSE;
+use super::{KEPT, PAUSE};
 use arc_swap::ArcSwapOption;
 use sidle_jwt::KeySet;
 use sidle_model::ir::{JwtKeys, JwtProvider, KeyFetching};
@@ -58,6 +58,17 @@ impl Held {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Held { keys, version: NEXT.fetch_add(1, SeqCst), since: (Instant::now(), SystemTime::now()) }
     }
+}
+
+/// What is left when keys cannot be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing: there never were any, or there are none any more.
+    Never,
+    /// Nothing: what there was is too old from now on.
+    TooOld,
+    /// What was fetched before.
+    Good,
 }
 
 /// Requests that may wait for a fetch at once.
@@ -185,8 +196,16 @@ impl Source {
         self.ended.send_modify(|ended| *ended += 1);
     }
 
-    pub(super) fn forget(&self) {
-        self.held.store(None);
+    /// What a fetch that failed leaves, as of `now`. Keys that were fetched too long ago are used no more.
+    pub(super) fn after_failure(&self, now: Instant) -> Left {
+        match self.keys() {
+            None => Left::Never,
+            Some(held) if now.saturating_duration_since(held.since.0) > KEPT => {
+                self.held.store(None);
+                Left::TooOld
+            }
+            Some(_) => Left::Good,
+        }
     }
 
     /// What admin shows.
@@ -221,5 +240,49 @@ impl<'a> Seat<'a> {
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sidle_telemetry::Telemetry;
+
+    const KEYS: &[u8] =
+        br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    fn source() -> Source {
+        let location = Location::Uri("https://issuer.test/keys".into());
+        let metrics = Telemetry::new().jwks_metrics(location.text());
+        Source::new(location, KeyFetching::default(), Duration::from_secs(5), metrics)
+    }
+
+    #[test]
+    fn keys_are_used_for_a_day_after_the_last_good_fetch_and_no_longer() {
+        let source = source();
+        let fail = |now| {
+            source.end(Err("away".into()));
+            source.after_failure(now)
+        };
+        assert_eq!(fail(Instant::now()), Left::Never);
+        source.end(Ok(KeySet::parse(KEYS).unwrap()));
+        let first = source.keys().unwrap().since.0;
+        for hours in [0, 1, 12, 24] {
+            assert_eq!(fail(first + hours * Duration::from_secs(3600)), Left::Good, "{hours} h");
+            assert!(source.keys().is_some());
+        }
+        // A reload takes them over with their age.
+        let next = self::source();
+        next.take_over(&source);
+        let too_late = first + KEPT + Duration::from_secs(1);
+        assert_eq!(next.after_failure(too_late), Left::TooOld);
+        assert!(next.keys().is_none());
+        // A good fetch begins the day anew.
+        source.end(Ok(KeySet::parse(KEYS).unwrap()));
+        let second = source.keys().unwrap().since.0;
+        assert_eq!(fail(second + KEPT), Left::Good);
+        assert_eq!(fail(second + KEPT + Duration::from_secs(1)), Left::TooOld);
+        assert_eq!((fail(too_late), source.keys().is_none()), (Left::Never, true));
+        assert_eq!(source.view().failure.as_deref(), Some("away"));
     }
 }

@@ -1,14 +1,16 @@
 //! Keys that are fetched: found, kept, and never waited for by others.
 
-use super::stage::{ISSUER, LOOPBACK, Stage, authentication, bearer, claims};
+use super::stage::{ISSUER, LOOPBACK, Stage, authentication, bearer, claims, with};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sidle_test_support::{
-    client::Client,
+    client::{Client, request},
     echo::{self, Echo},
     issuer::key_set,
     ports,
     sidle::Sidle,
     tcp::{TcpServer, read_request},
+    tls::Authority,
     wait,
 };
 use std::{
@@ -25,14 +27,25 @@ struct KeyServer {
 
 impl KeyServer {
     fn start(keys: &[Value]) -> Self {
-        let keys = Arc::new(Mutex::new(key_set(keys)));
-        let server = Echo::start("issuer");
-        let shown = keys.clone();
-        server.answer(move |_| {
+        Self::on(Echo::start("issuer"), keys)
+    }
+
+    fn on(server: Echo, keys: &[Value]) -> Self {
+        let server = KeyServer { server, keys: Arc::new(Mutex::new(key_set(keys))) };
+        server.come_back();
+        server
+    }
+
+    fn go(&self) {
+        self.server.answer(|_| Some(echo::Answer::status(500)));
+    }
+
+    fn come_back(&self) {
+        let shown = self.keys.clone();
+        self.server.answer(move |_| {
             let body = shown.lock().unwrap().clone().into();
             Some(echo::Answer { body, ..echo::Answer::default() })
         });
-        KeyServer { server, keys }
     }
 
     fn uri(&self) -> String {
@@ -130,13 +143,90 @@ async fn keys_outlive_a_reload_and_an_issuer_that_goes() {
     let sidle = stage.builder(&rule(json!({}))).settings(LOOPBACK).start();
     let token = stage.issuer.token("authlib", "a", "EdDSA", &claims());
     status_of(&sidle, &token, 200).await;
-    server.server.answer(|_| Some(echo::Answer::status(500)));
+    server.go();
     for change in [json!({"outputPayloadToHeader": "x-payload"}), json!({"timeout": "1s"})] {
         sidle.replace("shop.yaml", &rule(change.clone()));
         assert_eq!(sidle.admin_post("/reload").status, 200);
         assert_eq!(bearer(&sidle, &token).await.status, 200, "{change}");
     }
     assert_eq!(server.server.requests(), 1, "keys that are fresh are not fetched again");
+}
+
+/// A token of a new key has the keys fetched, and the issuer has nothing but errors: of the old key they are still believed.
+#[tokio::test]
+async fn keys_that_were_good_are_used_while_the_issuer_fails() {
+    let Some(stage) = Stage::new() else { return };
+    let server = KeyServer::start(&[stage.issuer.key("old", "Ed25519")]);
+    let sidle = stage.run_with(&[json!({"issuer": ISSUER, "jwksUri": server.uri()})], LOOPBACK);
+    let token = |key: &str| stage.issuer.token("pyjwt", key, "EdDSA", &claims());
+    let old = token("old");
+    status_of(&sidle, &old, 200).await;
+    server.go();
+    stage.issuer.key("new", "Ed25519");
+    assert_eq!(bearer(&sidle, &token("new")).await.status, 401);
+    assert_eq!(failure(&sidle).await, "answered 500 Internal Server Error");
+    // A token that no worker has verified before.
+    let another = stage.issuer.token("joserfc", "old", "EdDSA", &with(&claims(), json!({"sub": "anna"})));
+    for token in [&old, &another] {
+        assert_eq!(bearer(&sidle, token).await.status, 200);
+    }
+    assert_eq!(sidle.metrics().sum("sidle_jwks_fetches_total", &[("result", "failure")]), 1.0);
+}
+
+/// Ten thousand names that nobody has: whoever makes them up cannot make the proxy ask for them.
+#[tokio::test]
+async fn names_of_keys_cost_one_fetch_in_half_a_minute() {
+    let names = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
+    let Some(stage) = Stage::new() else { return };
+    let server = KeyServer::start(&[stage.issuer.key("a", "Ed25519")]);
+    let sidle = stage.run_with(&[json!({"issuer": ISSUER, "jwksUri": server.uri()})], LOOPBACK);
+    let token = stage.issuer.token("pyjwt", "a", "EdDSA", &claims());
+    status_of(&sidle, &token, 200).await;
+    let rest = token.split_once('.').unwrap().1;
+    let begun = Instant::now();
+    let mut client = Client::http1(sidle.ports.inbound).await;
+    for number in 0..names {
+        let header = json!({"alg": "EdDSA", "kid": format!("../{number}' OR 1")}).to_string();
+        let token = format!("Bearer {}.{rest}", BASE64_URL_SAFE_NO_PAD.encode(header));
+        let answer = client.ask(request("GET", "shop", "/").header("authorization", token)).await;
+        assert_eq!(answer.status, 401);
+    }
+    let most = 2 + begun.elapsed().as_secs() / 30;
+    assert!(server.server.requests() <= most, "{} fetches for {names} names", server.server.requests());
+    println!("{names} names of keys in {:.1?}: {} fetches", begun.elapsed(), server.server.requests());
+    assert_eq!(stage.application.requests(), 1);
+    status_of(&sidle, &token, 200).await;
+}
+
+#[tokio::test]
+async fn keys_come_over_tls_from_who_can_prove_to_be_the_issuer() {
+    let Some(stage) = Stage::new() else { return };
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let key = stage.issuer.key("a", "Ed25519");
+    let token = stage.issuer.token("authlib", "a", "EdDSA", &claims());
+    for (issuer, name, words) in [
+        (&authority, "localhost", None),
+        (&authority, "elsewhere.test", Some("not valid for name")),
+        (&stranger, "localhost", Some("BadSignature")),
+    ] {
+        let server = Echo::start_tls("issuer", issuer.issue(&[name]));
+        let server = KeyServer::on(server, std::slice::from_ref(&key));
+        let uri = server.uri().replace("http://127.0.0.1", "https://localhost");
+        let files = stage.files(&[authentication("tokens", &[json!({"issuer": ISSUER, "jwksUri": uri})])]);
+        let builder = stage.builder(&files);
+        let ca = builder.folder().join("ca.pem");
+        std::fs::write(&ca, authority.pem()).unwrap();
+        let settings = format!("  jwks: {{ allowPrivate: true, caCertificates: {} }}\n", ca.display());
+        let sidle = builder.settings(&settings).start();
+        let Some(words) = words else {
+            status_of(&sidle, &token, 200).await;
+            assert_eq!(server.server.last().authority, uri.split('/').nth(2).unwrap());
+            continue;
+        };
+        let failure = failure(&sidle).await;
+        assert!(failure.contains(words), "{failure}");
+        assert_eq!((bearer(&sidle, &token).await.status.as_u16(), server.server.requests()), (401, 0));
+    }
 }
 
 #[tokio::test]
@@ -187,12 +277,15 @@ async fn what_an_issuer_may_cost_has_a_bound() {
     });
     let elsewhere = Echo::start("elsewhere");
     let target = format!("http://127.0.0.1:{}/", elsewhere.port());
+    let failing = Echo::start("issuer");
+    failing.answer(|_| Some(echo::Answer::status(500)));
     let redirecting = Echo::start("issuer");
     redirecting.answer(move |_| Some(echo::Answer::status(302).header("location", &target)));
     for (port, words) in [
         (endless.port(), "more than 1048576 bytes"),
         (slow.port(), "no whole answer within 300ms"),
         (redirecting.port(), "answered 302"),
+        (failing.port(), "answered 500"),
     ] {
         let uri = format!("http://127.0.0.1:{port}/keys");
         let sidle =

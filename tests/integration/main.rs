@@ -62,6 +62,7 @@ mod resumption;
 mod retries;
 mod secrets;
 mod smuggling;
+mod spire;
 mod splitting;
 mod tunnels;
 mod upstream_tls;

@@ -21,6 +21,9 @@ pub enum ProxyError {
     /// Authorization policies refuse the request; holds the details.
     #[error("RBAC: access denied")]
     Forbidden(Box<str>),
+    /// An external authoriser refuses a connection of bytes, or does not answer.
+    #[error("{0}")]
+    Unauthorized(#[from] ExternalRefusal),
     /// The request is for a host that other TLS settings hold for than those of its connection.
     #[error("misdirected request")]
     Misdirected,
@@ -90,6 +93,27 @@ pub enum ProxyError {
     /// There is too little memory to take more on.
     #[error("overloaded")]
     Overload,
+}
+
+/// Why an external authoriser lets nothing pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ExternalRefusal {
+    /// It says no.
+    #[error("external authorization refuses")]
+    Denied,
+    /// It says nothing that could be understood.
+    #[error("external authorization failed")]
+    Failed,
+}
+
+impl ExternalRefusal {
+    /// Envoy's response code details.
+    pub fn details(self) -> &'static str {
+        match self {
+            ExternalRefusal::Denied => "ext_authz_denied",
+            ExternalRefusal::Failed => "ext_authz_error",
+        }
+    }
 }
 
 /// Why a request's head cannot be served.
@@ -194,7 +218,7 @@ impl ProxyError {
             Token(_) => StatusCode::UNAUTHORIZED,
             BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             NoRoute => StatusCode::NOT_FOUND,
-            Forbidden(_) => StatusCode::FORBIDDEN,
+            Forbidden(_) | Unauthorized(_) => StatusCode::FORBIDDEN,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
             BlackHole | UpstreamProtocol => StatusCode::BAD_GATEWAY,
             NoCluster
@@ -225,6 +249,7 @@ impl ProxyError {
             BodyTooLarge => ResponseFlags::NONE,
             NoRoute | Misdirected => ResponseFlags::NR,
             BlackHole | Token(_) | Forbidden(_) => ResponseFlags::NONE,
+            Unauthorized(_) => ResponseFlags::UAEX,
             NoCluster => ResponseFlags::NC,
             NoHealthyUpstream => ResponseFlags::UH,
             DnsFailure => ResponseFlags::DF,
@@ -254,6 +279,7 @@ impl ProxyError {
                 return format!("jwt_authn_access_denied{{{words}}}").into();
             }
             Forbidden(details) => return Cow::Owned(details.to_string()),
+            Unauthorized(refusal) => refusal.details(),
             NoRoute => "route_not_found",
             Misdirected => "misdirected_request",
             BlackHole => "direct_response",

@@ -7,12 +7,12 @@ use sidle_test_support::{
     manifest::service_on,
     peers, ports,
     process::Process,
-    sidle::Sidle,
+    sidle::{self, Sidle},
     wait,
 };
 use std::process::Command;
 
-const AUTHORISER: &str = "authorizer.test";
+pub const AUTHORISER: &str = "authorizer.test";
 
 /// An application whose every request but those to `/free` is asked about.
 struct Guarded {
@@ -194,15 +194,50 @@ async fn a_body_is_shown_as_far_as_it_was_said_and_sent_on_whole() {
     assert_eq!(guarded.application.last().body, b"123456789");
 }
 
+/// An authoriser in Python.
+pub struct Authoriser {
+    process: Process,
+    pub port: u16,
+    /// Holds what it says about connections of bytes.
+    decision: tempfile::NamedTempFile,
+}
+
+impl Authoriser {
+    /// `decision`: about connections of bytes.
+    pub fn start(decision: &str) -> Option<Self> {
+        let python = peers::find("python")?;
+        let (port, file) = (ports::free().port(), tempfile::NamedTempFile::new().unwrap());
+        std::fs::write(&file, decision).unwrap();
+        let mut command = Command::new(python);
+        command.arg(peers::root().join("tests/peers/authz_peer.py"));
+        command.args(["serve", &port.to_string()]).arg(file.path());
+        let process = Process::start(command);
+        wait::until("the authoriser", || process.output().contains("ready").then_some(()));
+        Some(Authoriser { process, port, decision: file })
+    }
+
+    /// What it says about connections of bytes from now on.
+    pub fn decide(&self, decision: &str) {
+        // One write at its place: nobody may find a part of it.
+        let next = self.decision.path().with_extension("next");
+        std::fs::write(&next, decision).unwrap();
+        std::fs::rename(next, self.decision.path()).unwrap();
+    }
+
+    /// The question `at`, counted from 0, once it has come.
+    pub fn question(&self, at: usize) -> serde_json::Value {
+        wait::until("the question", || {
+            let output = self.process.output();
+            let questions = output.lines().filter_map(|line| serde_json::from_str(line).ok());
+            questions.filter(serde_json::Value::is_object).nth(at)
+        })
+    }
+}
+
 /// The authoriser in Python, and the proxy that asks it.
-fn by_grpc(provider: &str) -> Option<(Process, Guarded)> {
-    let python = peers::find("python")?;
-    let port = ports::free().port();
-    let mut command = Command::new(python);
-    command.arg(peers::root().join("tests/peers/authz_peer.py")).args(["serve", &port.to_string()]);
-    let server = Process::start(command);
-    wait::until("the authoriser", || server.output().contains("ready").then_some(()));
-    let guarded = Guarded::new("GRPC", port, "envoyExtAuthzGrpc", provider);
+fn by_grpc(provider: &str) -> Option<(Authoriser, Guarded)> {
+    let server = Authoriser::start("")?;
+    let guarded = Guarded::new("GRPC", server.port, "envoyExtAuthzGrpc", provider);
     Some((server, guarded))
 }
 
@@ -220,10 +255,7 @@ async fn by_grpc_an_authoriser_of_the_protocols_own_code_decides() {
     assert_eq!((received.header("x-user"), received.header("x-secret")), ("alice", ""));
     assert_eq!((&*received.path, &*received.body), ("/buy?x=1&by=authz", &b"hello"[..]));
 
-    let question: serde_json::Value = wait::until("the question", || {
-        let output = server.output();
-        output.lines().find_map(|line| serde_json::from_str(line).ok().filter(serde_json::Value::is_object))
-    });
+    let question = server.question(0);
     let http = &question["attributes"]["request"]["http"];
     assert_eq!((&http["method"], &http["path"]), (&"POST".into(), &"/buy?token=t&x=1".into()));
     assert_eq!((&http["host"], &http["protocol"]), (&"shop".into(), &"HTTP/1.1".into()));
@@ -245,4 +277,45 @@ async fn by_grpc_a_refusal_and_a_failure() {
         assert_eq!(answer.status, 403, "{decision}");
     }
     assert_eq!(guarded.application.requests(), 0);
+}
+
+/// What `sidle` prints of a policy that has `provider` asked about everything, where two providers are known.
+fn told(provider: &str, arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = format!(
+        "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{ name: proxy }}\nspec:\n  extensionProviders:\n    \
+         - {{ name: g, envoyExtAuthzGrpc: {{ service: judge.test, port: 9 }} }}\n    \
+         - {{ name: h, envoyExtAuthzHttp: {{ service: judge.test, port: 9 }} }}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {{ name: shop }}\nspec:\n  selector: {{ app: shop }}\n  \
+         ports: [{{ name: http, port: 80 }}]\n---\n\
+         apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{ name: ask }}\nspec:\n  \
+         action: CUSTOM\n  provider: {{ name: {provider} }}\n  rules: [{{}}]\n---\n\
+         apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{ name: no }}\nspec:\n  \
+         action: DENY\n  rules: [{{ to: [{{ operation: {{ paths: [/no], ports: ['80'] }} }}] }}]\n"
+    );
+    std::fs::write(folder.path().join("test.yaml"), manifests).unwrap();
+    let table =
+        "- { url: 'http://shop/' }\n- { url: 'http://shop/no', port: 80 }\n- { name: bytes, port: 90 }\n";
+    std::fs::write(folder.path().join("table"), table).unwrap();
+    let mut command = sidle::command();
+    command.args(arguments).args(["--labels", "app=shop", "-c"]).arg(folder.path().join("test.yaml"));
+    if arguments.contains(&"simulate") {
+        command.arg("-f").arg(folder.path().join("table"));
+    }
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn what_is_told_beforehand_says_who_will_be_asked() {
+    let explain = |provider| told(provider, &["explain", "--listener", "inbound", "GET", "http://shop/"]);
+    assert!(explain("g").contains("provider g; what follows holds if it allows"), "{}", explain("g"));
+    assert!(explain("x").contains("provider `x` cannot be asked"), "{}", explain("x"));
+    let simulate = |provider| -> Vec<String> {
+        let found = told(provider, &["authz", "simulate", "-o", "json"]);
+        let found: serde_json::Value = serde_json::from_str(&found).unwrap_or_else(|_| panic!("{found}"));
+        found.as_array().unwrap().iter().map(|one| one["found"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(simulate("g"), ["ask", "deny", "ask"]);
+    assert_eq!(simulate("h"), ["ask", "deny", "deny"], "of bytes HTTP has no words");
+    assert_eq!(simulate("x"), ["deny", "deny", "deny"]);
 }

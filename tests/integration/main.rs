@@ -30,6 +30,7 @@ mod endings;
 mod envoy_oracle;
 mod examples;
 mod ext_authz;
+mod ext_authz_bytes;
 mod faults;
 mod gateway;
 mod grpc;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """An authoriser that speaks envoy.service.auth.v3, by grpcio and the protocol's own generated code.
 
-    authz_peer.py serve PORT      decides by the header `x-decision`: allow, deny, wait, fail; prints a line for each question
+    authz_peer.py serve PORT [FILE]     prints a line for each question, and decides by the header `x-decision`: allow, deny, wait,
+                                        fail; about a connection of bytes by FILE, where `hold` waits for another word
 """
 
 import sys
@@ -48,10 +49,25 @@ def denied():
     )
 
 
+def of_bytes(file, context):
+    while True:
+        with open(file) as opened:
+            decision = opened.read()
+        if decision != "hold" or not context.is_active():
+            return decision
+        time.sleep(0.02)
+
+
 class Authorizer(external_auth_pb2_grpc.AuthorizationServicer):
+    def __init__(self, file):
+        self.file = file
+
     def Check(self, request, context):
         print(json_format.MessageToJson(request, indent=None), flush=True)
-        decision = request.attributes.request.http.headers.get("x-decision", "")
+        if request.attributes.HasField("request"):
+            decision = request.attributes.request.http.headers.get("x-decision", "")
+        else:
+            decision = of_bytes(self.file, context)
         if decision == "fail":
             context.abort(grpc.StatusCode.INTERNAL, "broken")
         if decision == "wait":
@@ -59,9 +75,9 @@ class Authorizer(external_auth_pb2_grpc.AuthorizationServicer):
         return denied() if decision == "deny" else allowed()
 
 
-def serve(port):
+def serve(port, file):
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
-    external_auth_pb2_grpc.add_AuthorizationServicer_to_server(Authorizer(), server)
+    external_auth_pb2_grpc.add_AuthorizationServicer_to_server(Authorizer(file), server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     print("ready", flush=True)
@@ -70,6 +86,6 @@ def serve(port):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        serve(int(sys.argv[2]))
+        serve(int(sys.argv[2]), *sys.argv[3:4] or [None])
     else:
         sys.exit(__doc__)

@@ -5,14 +5,14 @@
 
 use bytes::{Buf, Bytes};
 use std::{
-    future::Future,
+    future::{Future, pending},
     io,
     net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -73,6 +73,14 @@ impl Stream {
         if matches!(self.transport, Transport::ServerTls(_) | Transport::ClientTls(_)) {
             let leaving = pin!(tokio::task::unconstrained(self.shutdown()));
             let _ = leaving.poll(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
+    /// Until the socket has failed, by RST for instance; of Unix sockets only reads and writes tell.
+    pub async fn reset(&self) {
+        match self.tcp() {
+            Some(tcp) => drop(tcp.ready(Interest::ERROR).await),
+            None => pending().await,
         }
     }
 

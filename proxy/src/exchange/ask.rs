@@ -1,14 +1,21 @@
-//! Questions to a cluster on behalf of a request: an authoriser's opinion, for instance.
+//! Questions to a cluster on behalf of a request or a connection: an authoriser's opinion, for instance.
 //!
 //! In:  a head and bytes.   Out: the head of the answer, then its body, or why there is none.
 //! Invariants: of an answer's body at most [`MAX_ANSWER`] bytes are kept; the cluster's limits and figures hold, and its endpoints are
 //! balanced as ever; what a connection did not answer because it was closing is asked again, once.
 //! Not here: deadlines (the caller's), what is asked.
 
-use super::{Exchange, attempt::CountedRequest, destination::Wish, send};
+use super::{
+    Exchange, TcpExchange,
+    attempt::CountedRequest,
+    destination::{self, Wish},
+    send,
+};
 use crate::{
     codec::{Body, RequestHead, ResponseHead},
+    config::Snapshot,
     error::ProxyError,
+    listener::Connection,
     upstream::Cluster,
 };
 use bytes::{Bytes, BytesMut};
@@ -32,7 +39,28 @@ pub struct Reply {
     _permit: Permit,
 }
 
+/// On whose behalf a question is asked.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    connection: &'a Connection,
+    snapshot: &'a Snapshot,
+}
+
 impl Exchange {
+    /// Asks on behalf of this request.
+    pub fn asker(&self) -> Asker<'_> {
+        Asker { connection: &self.connection, snapshot: &self.snapshot }
+    }
+}
+
+impl TcpExchange {
+    /// Asks on behalf of this connection.
+    pub fn asker(&self) -> Asker<'_> {
+        Asker { connection: &self.connection, snapshot: &self.snapshot }
+    }
+}
+
+impl Asker<'_> {
     /// Asks an endpoint of `cluster`, and waits for the head of its answer.
     ///
     /// # Errors
@@ -44,7 +72,7 @@ impl Exchange {
         body: &Bytes,
     ) -> Result<Reply, ProxyError> {
         let wish = Wish::of(head, None, &[]);
-        let endpoint = self.pick(cluster, &wish).await?;
+        let endpoint = destination::pick(self.connection, self.snapshot, cluster, &wish).await?;
         let Some(permit) = cluster.usage.try_acquire_request(&cluster.config.limits) else {
             cluster.metrics.overflowed(Overflow::Requests);
             return Err(ProxyError::Overflow);
@@ -53,7 +81,7 @@ impl Exchange {
         let active = ActiveRequest::start(endpoint.clone());
         let mut fresh = false;
         let sent = loop {
-            let to = send::To { connection: &self.connection, cluster, endpoint: &endpoint, fresh };
+            let to = send::To { connection: self.connection, cluster, endpoint: &endpoint, fresh };
             let failure = match send::send(to, head, Body::from(body.clone())).await {
                 Ok(sent) => break sent,
                 Err(failure) => failure,

@@ -32,7 +32,7 @@ mod send;
 pub mod tcp;
 mod via;
 
-pub use ask::Reply;
+pub use ask::{Asker, Reply};
 pub use record::{Downstream, Moment, Record, Wanted};
 pub use refused::{Glimpse, refuse_seen};
 pub use reply::{direct, grpc_status};

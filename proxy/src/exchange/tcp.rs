@@ -33,9 +33,10 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// One TCP connection.
 pub struct TcpExchange {
-    record: Record,
-    connection: Rc<Connection>,
-    snapshot: Arc<Snapshot>,
+    /// What is known of it.
+    pub record: Record,
+    pub(super) connection: Rc<Connection>,
+    pub(super) snapshot: Arc<Snapshot>,
     metrics: Option<Arc<TcpMetrics>>,
     held: Option<Held>,
     meter: Rc<Meter>,
@@ -88,6 +89,9 @@ impl TcpExchange {
                 self.record.flags |= error.flags();
                 match error {
                     ProxyError::Forbidden(_) => self.record.termination = error.details(),
+                    ProxyError::Unauthorized(_) => {
+                        (self.record.details, self.record.termination) = (error.details(), error.details());
+                    }
                     _ => self.record.details = error.details(),
                 }
                 self.record.transport_failure = error.transport_failure().map(str::to_owned);

@@ -10,7 +10,7 @@ use crate::{
     codec::{Body, RequestHead},
     config::HttpPlan,
     error::ProxyError,
-    exchange::{Downstream, Exchange},
+    exchange::{Downstream, Exchange, TcpExchange},
     upstream::Cluster,
 };
 use sidle_authz::{Authorizer, Custom, Decision, Facts, Verdict as Judgement};
@@ -48,12 +48,18 @@ impl Guard {
         provider.check(exchange, head, body).await
     }
 
-    /// Refuses a connection that somebody would have to be asked about: of bytes nobody is.
+    /// Asks whom a CUSTOM policy names about a connection of bytes.
     ///
     /// # Errors
-    /// The refusal.
-    pub fn ask_of_bytes(&self, facts: &impl Facts) -> Result<(), ProxyError> {
-        self.authorizer.custom(facts).map_or(Ok(()), |custom| Err(self.nobody(&custom)))
+    /// The refusal, also where nobody of that name can be asked about bytes.
+    pub async fn ask_of_bytes(&self, exchange: &TcpExchange, facts: &impl Facts) -> Result<(), ProxyError> {
+        let Some(custom) = self.authorizer.custom(facts) else { return Ok(()) };
+        let asked = |provider: &&ExtAuthz| provider.name() == custom.provider && provider.knows_bytes();
+        match self.providers.iter().find(asked) {
+            // Boxed: most connections never need it.
+            Some(provider) => Box::pin(provider.check_bytes(exchange)).await,
+            None => Err(self.nobody(&custom)),
+        }
     }
 
     fn nobody(&self, custom: &Custom<'_>) -> ProxyError {

@@ -9,7 +9,7 @@
 use super::{clusters::Clusters, names};
 use crate::{
     ir::{self, BodyInCheck, ExtAuthz, ExtAuthzTransport, HeaderNameMatch},
-    sidle::{ExtAuthzHttp, RequestBodyInCheck},
+    sidle::{ExtAuthzHttp, ExtensionProvider, Proxy, RequestBodyInCheck},
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::time::Duration;
@@ -17,11 +17,17 @@ use std::time::Duration;
 /// Istio's.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The provider of this name; `None`: there is none, or it is of no kind.
+/// The provider of this name, if it is of a kind.
+pub(super) fn find<'a>(proxy: &'a Proxy, name: &str) -> Option<&'a ExtensionProvider> {
+    let provider = proxy.extension_providers.iter().find(|provider| provider.name == name)?;
+    (provider.envoy_ext_authz_http.is_some() || provider.envoy_ext_authz_grpc.is_some()).then_some(provider)
+}
+
+/// As a listener asks it; `None`: there is none, or it is of no kind.
 pub(super) fn ext_authz(clusters: &mut Clusters<'_>, name: &str) -> Option<ExtAuthz> {
     let mesh = clusters.mesh();
     let proxy = mesh.proxy?;
-    let provider = proxy.spec.extension_providers.iter().find(|provider| provider.name == name)?;
+    let provider = find(&proxy.spec, name)?;
     let (asked, transport) = match (&provider.envoy_ext_authz_http, &provider.envoy_ext_authz_grpc) {
         (Some(by), _) => (by.asked(), ExtAuthzTransport::Http(http(by))),
         (None, Some(by)) => (by.asked(), ExtAuthzTransport::Grpc),

@@ -54,4 +54,6 @@ pub enum Expected {
     Allow,
     /// It is refused.
     Deny,
+    /// A provider decides, and all else lets it pass.
+    Ask,
 }

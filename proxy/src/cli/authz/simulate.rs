@@ -16,7 +16,7 @@ use sidle_model::{
     sidle::{AuthorizationCase, Expected},
     source::{SizeLimit, read},
 };
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 /// Arguments of `sidle authz simulate`.
 #[derive(Debug, clap::Args)]
@@ -42,9 +42,9 @@ struct Outcome {
     line: u32,
     /// Its name, or what it asks for.
     request: String,
-    /// `allow`, `deny`, or nothing.
+    /// `allow`, `deny`, `ask`, or nothing.
     expected: &'static str,
-    /// `allow` or `deny`.
+    /// `allow`, `deny`, or `ask`: a provider decides.
     found: &'static str,
     /// The rule that decided; `none`: no ALLOW rule holds; empty: there is none to ask.
     rule: String,
@@ -87,15 +87,22 @@ fn cases(path: PathBuf) -> Result<Vec<(AuthorizationCase, u32)>, CliError> {
 }
 
 struct Judge {
-    of_http: Authorizer,
-    of_bytes: Authorizer,
+    of_http: Bench,
+    of_bytes: Bench,
     options: HttpOptions,
+}
+
+/// Policies, and whom they may ask.
+struct Bench {
+    authorizer: Authorizer,
+    asked: Option<Arc<str>>,
 }
 
 impl Judge {
     fn new(policies: Policies, options: HttpOptions) -> Self {
-        let Policies { of_http, of_bytes } = policies;
-        Judge { of_http: Authorizer::new(of_http), of_bytes: Authorizer::new(of_bytes), options }
+        let Policies { of_http, of_bytes, asked_of_http, asked_of_bytes } = policies;
+        let bench = |policies, asked| Bench { authorizer: Authorizer::new(policies), asked };
+        Judge { of_http: bench(of_http, asked_of_http), of_bytes: bench(of_bytes, asked_of_bytes), options }
     }
 
     fn outcome(&self, case: &AuthorizationCase, line: u32) -> Result<Outcome, CliError> {
@@ -103,39 +110,47 @@ impl Judge {
         let method = case.method.as_deref().unwrap_or("GET");
         let request = case.url.as_ref().map(|url| Request::parse(method, url, &case.headers)).transpose();
         let request = request.map_err(|error| CliError::Failed(format!("line {line}: {error}")))?;
-        let (allowed, rule) = match &request {
-            None => decide(&self.of_bytes, &client, None),
+        let (found, rule) = match &request {
+            None => self.of_bytes.decide(&client, None),
             Some(request) => match request.admitted(&self.options) {
-                Ok(admitted) => decide(&self.of_http, &client, Some(&admitted)),
-                Err(reason) => (false, format!("400: {reason}")),
+                Ok(admitted) => self.of_http.decide(&client, Some(&admitted)),
+                Err(reason) => (Expected::Deny, format!("400: {reason}")),
             },
         };
         let title = request.map_or_else(|| "bytes".to_owned(), |request| request.to_string());
-        let expected = case.expect.map(|expected| expected == Expected::Allow);
         let right_rule = case.rule.as_ref().is_none_or(|wanted| *wanted == rule);
         Ok(Outcome {
             line,
             request: if case.name.is_empty() { title } else { case.name.clone() },
-            expected: expected.map_or("", word),
-            found: word(allowed),
-            as_expected: expected.is_none_or(|expected| expected == allowed) && right_rule,
+            expected: case.expect.map_or("", word),
+            found: word(found),
+            as_expected: case.expect.is_none_or(|expected| expected == found) && right_rule,
             rule,
         })
     }
 }
 
-fn word(allowed: bool) -> &'static str {
-    if allowed { "allow" } else { "deny" }
+fn word(found: Expected) -> &'static str {
+    match found {
+        Expected::Allow => "allow",
+        Expected::Deny => "deny",
+        Expected::Ask => "ask",
+    }
 }
 
-fn decide(authorizer: &Authorizer, client: &Client, request: Option<&Request>) -> (bool, String) {
-    let facts = client.asking(request);
-    if let Some(custom) = authorizer.custom(&facts) {
-        return (false, format!("{}: no provider `{}` is known", custom.rule, custom.provider));
-    }
-    match authorizer.decide(&facts).verdict {
-        Verdict::Allowed(rule) => (true, rule.unwrap_or_default().to_owned()),
-        Verdict::Denied(rule) => (false, rule.unwrap_or("none").to_owned()),
+impl Bench {
+    fn decide(&self, client: &Client, request: Option<&Request>) -> (Expected, String) {
+        let facts = client.asking(request);
+        let custom = self.authorizer.custom(&facts);
+        if let Some(custom) = custom.filter(|custom| self.asked.as_deref() != Some(custom.provider)) {
+            let why = format!("{}: provider `{}` cannot be asked", custom.rule, custom.provider);
+            return (Expected::Deny, why);
+        }
+        match (self.authorizer.decide(&facts).verdict, custom) {
+            (Verdict::Denied(rule), _) => (Expected::Deny, rule.unwrap_or("none").to_owned()),
+            (Verdict::Allowed(_), Some(custom)) => (Expected::Ask, custom.rule.to_owned()),
+            (Verdict::Allowed(rule), None) => (Expected::Allow, rule.unwrap_or_default().to_owned()),
+        }
     }
 }
 

@@ -17,9 +17,12 @@ pub struct Authorization {
     pub allowed: bool,
     /// The rule that decides; `None`: no ALLOW rule holds, or there are no rules to ask.
     pub rule: Option<String>,
-    /// The provider that would have to be asked, and that nobody knows.
+    /// The provider that would have to be asked, and cannot be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// The provider that is asked before all else, and has to allow it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asks: Option<String>,
     /// Every policy, in the order in which they count.
     pub policies: Vec<Policy>,
 }
@@ -93,6 +96,11 @@ impl Authorization {
     fn new(given: &ir::Authorization, asking: Asking<'_>) -> Self {
         let authorizer = Authorizer::new(given.policies.clone());
         let custom = authorizer.custom(&asking);
+        let is_known = |name: &str| given.providers.iter().any(|provider| *provider.name == *name);
+        let (asked, custom) = match custom {
+            Some(custom) if is_known(custom.provider) => (Some(custom), None),
+            custom => (None, custom),
+        };
         let (allowed, rule) = match (&custom, authorizer.decide(&asking).verdict) {
             (Some(custom), _) => (false, Some(custom.rule)),
             (None, Verdict::Allowed(rule)) => (true, rule),
@@ -103,6 +111,7 @@ impl Authorization {
             allowed,
             rule: rule.map(str::to_owned),
             provider: custom.map(|custom| custom.provider.to_owned()),
+            asks: asked.map(|custom| custom.provider.to_owned()),
             policies: policies.iter().map(policy).collect(),
         }
     }
@@ -110,7 +119,7 @@ impl Authorization {
     /// What becomes of a request that may not pass.
     pub fn refusal(&self) -> Option<Outcome> {
         let why = match (&self.provider, &self.rule) {
-            (Some(provider), Some(rule)) => format!("{rule}: no provider `{provider}` is known"),
+            (Some(provider), Some(rule)) => format!("{rule}: provider `{provider}` cannot be asked"),
             (_, Some(rule)) => rule.clone(),
             (_, None) => "no ALLOW rule holds".to_owned(),
         };

@@ -70,6 +70,9 @@ impl Page {
     }
 
     fn authorization(&mut self, authorization: &Authorization) {
+        if let Some(provider) = &authorization.asks {
+            self.fact("asks", &format!("provider {provider}; what follows holds if it allows"));
+        }
         for policy in &authorization.policies {
             let dry_run = if policy.dry_run { ", only tried" } else { "" };
             self.line("");

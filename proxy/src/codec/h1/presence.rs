@@ -9,18 +9,18 @@
 //! Not here: RST while a request's content waits for an upstream that does not take it; the stream's idle timeout ends that.
 
 use super::{encode, wire::Wire};
-use crate::codec::{Stream, timer::Timer};
+use crate::codec::timer::Timer;
 use http::{StatusCode, Version};
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     cell::RefCell,
-    future::{pending, poll_fn},
+    future::poll_fn,
     pin::pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::{io::Interest, time::Instant};
+use tokio::time::Instant;
 
 /// How long an answer may take before a client that sent FIN is asked whether it is still there.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -110,7 +110,7 @@ async fn while_not_reset<T>(
         let _ = SockRef::from(tcp).set_tcp_keepalive(&asking); // of a socket that has failed: it is asked next
     }
     let waited = {
-        let mut reset = pin!(reset(&stream));
+        let mut reset = pin!(stream.reset());
         poll_fn(|cx| {
             if let Poll::Ready(done) = work(cx) {
                 return Poll::Ready(Waited::Done(done));
@@ -124,14 +124,6 @@ async fn while_not_reset<T>(
     };
     wire.borrow_mut().take_back(stream);
     waited
-}
-
-/// Until the socket has failed.
-async fn reset(stream: &Stream) {
-    match stream.tcp() {
-        Some(tcp) => drop(tcp.ready(Interest::ERROR).await),
-        None => pending().await, // the writes tell
-    }
 }
 
 /// Asks a client that sent FIN whether it is still there, once.
@@ -166,7 +158,10 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::h1::{decode::Decoder, framing::Framing};
+    use crate::codec::{
+        Stream,
+        h1::{decode::Decoder, framing::Framing},
+    };
     use tokio::{
         io::AsyncWriteExt,
         net::{TcpListener, TcpStream},

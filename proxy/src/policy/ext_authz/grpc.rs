@@ -4,11 +4,12 @@ use super::{Change, ExtAuthz, Opinion, Refusal, Seen, Silence, change, messages:
 use crate::{
     codec::{Authority, RequestHead, Scheme},
     error::ProxyError,
-    exchange::{self, Exchange},
+    exchange::{self, Asker, Record},
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
 use prost::Message;
+use sidle_identity::SpiffeId;
 use std::{collections::HashMap, net::SocketAddr, time::UNIX_EPOCH};
 use tokio::time::{Instant, timeout_at};
 
@@ -19,22 +20,47 @@ const PREFIX: usize = 5;
 
 pub(super) async fn ask(
     service: &ExtAuthz,
-    exchange: &Exchange,
+    asker: Asker<'_>,
+    record: &Record,
     head: &RequestHead,
     seen: Seen,
     deadline: Instant,
 ) -> Result<Opinion, Silence> {
     let as_bytes = service.config.body.is_some_and(|body| body.as_bytes);
-    let message = CheckRequest { attributes: Some(attributes(exchange, head, seen, as_bytes)) };
+    let since = record.began_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let request = Request {
+        time: Some(Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() as i32 }),
+        http: Some(http_request(head, seen, as_bytes)),
+    };
+    opinion(check(service, asker, attributes(record, Some(request)), deadline).await?, head)
+}
+
+/// Whether a connection of bytes may go on.
+pub(super) async fn ask_of_bytes(
+    service: &ExtAuthz,
+    asker: Asker<'_>,
+    record: &Record,
+    deadline: Instant,
+) -> Result<bool, Silence> {
+    check(service, asker, attributes(record, None), deadline).await.map(|answer| is_permission(&answer))
+}
+
+async fn check(
+    service: &ExtAuthz,
+    asker: Asker<'_>,
+    attributes: Attributes,
+    deadline: Instant,
+) -> Result<CheckResponse, Silence> {
+    let message = CheckRequest { attributes: Some(attributes) };
     let question = question(&service.config.authority).ok_or(Silence::Unclear)?;
-    let reply = service.reply(exchange, &question, &framed(&message), deadline).await?;
+    let reply = service.reply(asker, &question, &framed(&message), deadline).await?;
     let early = exchange::grpc_status(&reply.head.headers);
     if reply.head.status != StatusCode::OK {
         return Err(Silence::Failed(ProxyError::UpstreamProtocol));
     }
     let (body, trailers) = timeout_at(deadline, reply.read()).await.ok().flatten().ok_or(Silence::Unclear)?;
     match exchange::grpc_status(&trailers).or(early) {
-        Some(0) => opinion(unframed(&body).ok_or(Silence::Unclear)?, head),
+        Some(0) => unframed(&body).ok_or(Silence::Unclear),
         Some(_) => Err(Silence::Failed(ProxyError::UpstreamProtocol)),
         None => Err(Silence::Unclear),
     }
@@ -76,26 +102,22 @@ fn unframed(body: &[u8]) -> Option<CheckResponse> {
     CheckResponse::decode(message).ok()
 }
 
-fn attributes(exchange: &Exchange, head: &RequestHead, seen: Seen, as_bytes: bool) -> Attributes {
-    let record = &exchange.record;
+fn attributes(record: &Record, request: Option<Request>) -> Attributes {
     let downstream = &record.downstream;
     let principal = downstream.identity.as_ref().and_then(|peer| peer.uris.first());
-    let since = record.began_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let own = downstream.own.as_ref().map(SpiffeId::as_str);
     Attributes {
-        source: Some(peer(downstream.peer, principal.map(|uri| uri.to_string()))),
-        destination: Some(peer(downstream.local, None)),
-        request: Some(Request {
-            time: Some(Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() as i32 }),
-            http: Some(http_request(head, seen, as_bytes)),
-        }),
+        source: Some(peer(downstream.peer, principal.map(|uri| &**uri))),
+        destination: Some(peer(downstream.local, own)),
+        request,
         tls_session: downstream.server_name.as_ref().map(|sni| TlsSession { sni: sni.to_string() }),
     }
 }
 
-fn peer(address: Option<SocketAddr>, principal: Option<String>) -> Peer {
+fn peer(address: Option<SocketAddr>, principal: Option<&str>) -> Peer {
     let socket = address
         .map(|address| SocketAddress { address: address.ip().to_string(), port: address.port().into() });
-    Peer { address: Some(Address { socket }), principal: principal.unwrap_or_default() }
+    Peer { address: Some(Address { socket }), principal: principal.unwrap_or_default().to_owned() }
 }
 
 fn http_request(head: &RequestHead, seen: Seen, as_bytes: bool) -> HttpRequest {
@@ -147,9 +169,14 @@ fn http_request(head: &RequestHead, seen: Seen, as_bytes: bool) -> HttpRequest {
     }
 }
 
+/// One that says no in one place and nothing in the other is none.
+fn is_permission(answer: &CheckResponse) -> bool {
+    let code = answer.status.as_ref().map_or(0, |status| status.code);
+    code == 0 && (answer.ok.is_some() || answer.denied.is_none())
+}
+
 fn opinion(answer: CheckResponse, head: &RequestHead) -> Result<Opinion, Silence> {
-    let code = answer.status.unwrap_or_default().code;
-    if code != 0 || (answer.denied.is_some() && answer.ok.is_none()) {
+    if !is_permission(&answer) {
         let denied = answer.denied.unwrap_or_default();
         let status = denied.status.map_or(0, |status| status.code);
         let status = u16::try_from(status).ok().and_then(|code| StatusCode::from_u16(code).ok());

@@ -4,7 +4,7 @@ use super::{Change, ExtAuthz, Opinion, Refusal, Seen, Silence, change};
 use crate::{
     codec::{RequestHead, ResponseHead},
     error::ProxyError,
-    exchange::Exchange,
+    exchange::Asker,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::PathAndQuery};
@@ -21,13 +21,13 @@ const ALWAYS_ON_DENY: [HeaderName; 3] =
 pub(super) async fn ask(
     service: &ExtAuthz,
     by: &ExtAuthzHttp,
-    exchange: &Exchange,
+    asker: Asker<'_>,
     head: &RequestHead,
     seen: Seen,
     deadline: Instant,
 ) -> Result<Opinion, Silence> {
     let question = question(by, head, seen.shown.then_some(seen.partial)).ok_or(Silence::Unclear)?;
-    let reply = service.reply(exchange, &question, &seen.bytes, deadline).await?;
+    let reply = service.reply(asker, &question, &seen.bytes, deadline).await?;
     let status = reply.head.status;
     if status.is_server_error() || status.is_informational() {
         return Err(Silence::Failed(ProxyError::UpstreamProtocol));

@@ -1,11 +1,12 @@
-//! External authorisation: a service that decides about a request before it goes on.
+//! External authorisation: a service that decides about a request, or a connection of bytes, before it goes on.
 //!
-//! In:  a request's head, and its body where the service is to see it.   Out: a [`Verdict`], and what the service changed.
+//! In:  a request's head, and its body where the service is to see it; or a connection.   Out: a [`Verdict`], and what the service
+//! changed.
 //! Invariants: no answer is no permission, unless the provider was said to fail open; only 200, or gRPC's 0, is a permission; what
 //! the service says never frames a message or changes whom the request is for.
 //! Not here: which requests are asked about (policies), sending the question (`exchange::ask`).
-//! Read: [`ExtAuthz::check`] -> `http`, `grpc` -> `messages`; `change` is what an answer does to headers.
-//! Source: Envoy's `ext_authz` filter.
+//! Read: [`ExtAuthz::check`], [`ExtAuthz::check_bytes`] -> `http`, `grpc` -> `messages`; `change` is what an answer does to headers.
+//! Source: Envoy's two `ext_authz` filters, for HTTP and for bytes.
 
 mod change;
 mod grpc;
@@ -17,8 +18,8 @@ pub use change::Change;
 use super::Verdict;
 use crate::{
     codec::{Body, Interim, RequestHead, ResponseHead},
-    error::ProxyError,
-    exchange::{self, Exchange, Reply},
+    error::{ExternalRefusal, ProxyError},
+    exchange::{self, Asker, Exchange, Reply, TcpExchange},
     upstream::Cluster,
 };
 use ::http::{HeaderName, HeaderValue, StatusCode, header::EXPECT};
@@ -105,8 +106,12 @@ impl ExtAuthz {
         let seen = self.look(head, body).await?;
         let deadline = Instant::now() + self.config.timeout;
         let opinion = match &self.config.transport {
-            ir::ExtAuthzTransport::Http(by) => http::ask(self, by, exchange, head, seen, deadline).await,
-            ir::ExtAuthzTransport::Grpc => grpc::ask(self, exchange, head, seen, deadline).await,
+            ir::ExtAuthzTransport::Http(by) => {
+                http::ask(self, by, exchange.asker(), head, seen, deadline).await
+            }
+            ir::ExtAuthzTransport::Grpc => {
+                grpc::ask(self, exchange.asker(), &exchange.record, head, seen, deadline).await
+            }
         };
         Ok(match opinion {
             Ok(opinion) => opinion.carry_out(exchange, head),
@@ -114,15 +119,34 @@ impl ExtAuthz {
         })
     }
 
+    /// Whether it can be asked about connections of bytes.
+    pub fn knows_bytes(&self) -> bool {
+        self.config.transport == ir::ExtAuthzTransport::Grpc
+    }
+
+    /// Asks by gRPC whether a connection may go on.
+    ///
+    /// # Errors
+    /// It may not.
+    pub async fn check_bytes(&self, exchange: &TcpExchange) -> Result<(), ProxyError> {
+        let deadline = Instant::now() + self.config.timeout;
+        match grpc::ask_of_bytes(self, exchange.asker(), &exchange.record, deadline).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ExternalRefusal::Denied.into()),
+            Err(silence) if self.passes(&silence) => Ok(()),
+            Err(_) => Err(ExternalRefusal::Failed.into()),
+        }
+    }
+
     /// The head of the answer to a question.
     async fn reply(
         &self,
-        exchange: &Exchange,
+        asker: Asker<'_>,
         question: &RequestHead,
         body: &Bytes,
         deadline: Instant,
     ) -> Result<Reply, Silence> {
-        match timeout_at(deadline, exchange.ask(&self.cluster, question, body)).await {
+        match timeout_at(deadline, asker.ask(&self.cluster, question, body)).await {
             Ok(reply) => reply.map_err(Silence::Failed),
             Err(_) => Err(Silence::Failed(ProxyError::ResponseTimeout)),
         }
@@ -149,15 +173,20 @@ impl ExtAuthz {
         Ok(Seen { shown: true, bytes: beginning.bytes, partial: !beginning.whole })
     }
 
-    fn failed(&self, silence: &Silence, exchange: &mut Exchange, head: &mut RequestHead) -> Verdict {
+    /// Whether what the service said nothing about passes all the same.
+    fn passes(&self, silence: &Silence) -> bool {
         tracing::debug!(provider = %self.config.name, %silence, "external authorisation failed");
-        if self.config.fail_open && matches!(silence, Silence::Failed(_)) {
+        self.config.fail_open && matches!(silence, Silence::Failed(_))
+    }
+
+    fn failed(&self, silence: &Silence, exchange: &mut Exchange, head: &mut RequestHead) -> Verdict {
+        if self.passes(silence) {
             head.headers.insert(FAILURE_ALLOWED, HeaderValue::from_static("true"));
             return Verdict::Continue;
         }
         exchange.record.flags |= ResponseFlags::UAEX;
         let (answer, body) = exchange::direct(self.config.status_on_error, Bytes::new(), head);
-        Verdict::Respond(answer, body, "ext_authz_error".into())
+        Verdict::Respond(answer, body, ExternalRefusal::Failed.details().into())
     }
 }
 
@@ -172,6 +201,6 @@ impl Opinion {
         exchange.record.flags |= ResponseFlags::UAEX;
         let (mut answer, body) = exchange::direct(refusal.status, refusal.body, head);
         refusal.headers.iter().for_each(|change| change.apply(&mut answer.headers));
-        Verdict::Respond(answer, body, "ext_authz_denied".into())
+        Verdict::Respond(answer, body, ExternalRefusal::Denied.details().into())
     }
 }

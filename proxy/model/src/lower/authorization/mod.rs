@@ -17,10 +17,10 @@ use crate::{
     diagnostic::codes,
     ir::{
         self, Authorization, AuthorizationPolicy, AuthorizationRule, Clause, Condition, Direction, ExtAuthz,
-        FilterChain, Listener, NetworkFilter, Node, WorkloadPort,
+        ExtAuthzTransport, FilterChain, Listener, NetworkFilter, Node, WorkloadPort,
     },
     istio::{self, AuthorizationAction},
-    sidle::Proxy,
+    sidle::{ExtensionProvider, Proxy},
 };
 use attribute::Attribute;
 use std::{collections::BTreeSet, sync::Arc};
@@ -35,11 +35,26 @@ pub struct Policies {
     pub of_http: Arc<Vec<AuthorizationPolicy>>,
     /// Where bytes are.
     pub of_bytes: Arc<Vec<AuthorizationPolicy>>,
+    /// Whom CUSTOM policies name, if he can be asked about requests.
+    pub asked_of_http: Option<Arc<str>>,
+    /// Whom they name, if he can be asked about connections of bytes.
+    pub asked_of_bytes: Option<Arc<str>>,
 }
 
 /// The policies that hold for a node.
 pub(super) fn of_node(config: &Config, node: &Node, proxy: Option<&Proxy>) -> Policies {
     lowered(node, proxy, &holding(config, node, &mut Notes::default()))
+}
+
+/// Whom CUSTOM policies name, each once. Of several none is asked (R10).
+fn named<'a>(holding: &[&'a Source]) -> BTreeSet<&'a str> {
+    let custom = holding.iter().filter(|policy| policy.spec.action == AuthorizationAction::Custom);
+    custom.map(|policy| provider_name(policy)).collect()
+}
+
+/// The only one of them.
+fn only<'a>(named: &BTreeSet<&'a str>) -> Option<&'a str> {
+    named.first().copied().filter(|_| named.len() == 1)
 }
 
 /// Those that hold, in the order in which they are asked.
@@ -57,7 +72,14 @@ fn lowered(node: &Node, proxy: Option<&Proxy>, holding: &[&Source]) -> Policies 
     let domains = TrustDomains::of(proxy);
     let of_http: Vec<_> = holding.iter().map(|policy| lower(node, policy, &domains)).collect();
     let of_bytes = Arc::new(of_http.iter().map(for_bytes).collect());
-    Policies { of_http: Arc::new(of_http), of_bytes }
+    let asked = only(&named(holding)).and_then(|name| extension_providers::find(proxy?, name));
+    let name = |provider: &ExtensionProvider| Arc::from(&*provider.name);
+    Policies {
+        of_http: Arc::new(of_http),
+        of_bytes,
+        asked_of_http: asked.map(name),
+        asked_of_bytes: asked.filter(|provider| provider.envoy_ext_authz_grpc.is_some()).map(name),
+    }
 }
 
 /// Puts what holds for the node on its listeners.
@@ -67,9 +89,10 @@ pub(super) fn apply(routes: &mut Routes<'_>, plan: &mut Plan) {
     if holding.is_empty() {
         return;
     }
-    let Policies { of_http, of_bytes } = lowered(&mesh.node, mesh.proxy.map(|proxy| &*proxy.spec), &holding);
+    let Policies { of_http, of_bytes, .. } =
+        lowered(&mesh.node, mesh.proxy.map(|proxy| &*proxy.spec), &holding);
     let ports = &plan.inbound_ports;
-    let providers = providers(routes, &holding);
+    let providers = Providers::of(routes, &holding);
     let mut bytes_served = false;
     for listener in plan.listeners.iter_mut().filter(|listener| listener.direction != Direction::Outbound) {
         let uncaptured = &*listener.name == super::inbound::LISTENER;
@@ -89,34 +112,46 @@ pub(super) fn apply(routes: &mut Routes<'_>, plan: &mut Plan) {
                             .map_or(WorkloadPort::OfConnection, WorkloadPort::Fixed),
                         (true, _) => WorkloadPort::OfCluster(ports.clone()),
                     };
-                    http.admission.authorization = with(&of_http, &providers, port);
+                    http.admission.authorization = with(&of_http, &providers.of_http, port);
                 }
                 NetworkFilter::Tcp(tcp) => {
                     bytes_served = true;
                     let port =
                         tcp.clusters.first().and_then(|only| ports.get(&only.cluster)).filter(|_| uncaptured);
                     let port = port.map_or(WorkloadPort::OfConnection, |port| WorkloadPort::Fixed(*port));
-                    tcp.authorization = with(&of_bytes, &[], port);
+                    tcp.authorization = with(&of_bytes, &providers.of_bytes, port);
                 }
             }
         }
     }
     for policy in holding {
-        note_custom(policy, &providers, &mut routes.notes);
+        note_custom(policy, &providers, bytes_served, &mut routes.notes);
         if bytes_served {
             note_bytes(policy, &mut routes.notes);
         }
     }
 }
 
-/// Whom CUSTOM policies name, each once, as far as they are known.
-fn providers(routes: &mut Routes<'_>, holding: &[&Source]) -> Vec<Arc<ExtAuthz>> {
-    let custom = holding.iter().filter(|policy| policy.spec.action == AuthorizationAction::Custom);
-    let names: BTreeSet<&str> =
-        custom.filter_map(|policy| policy.spec.provider.as_ref()).map(|provider| &*provider.name).collect();
-    let known =
-        names.into_iter().filter_map(|name| extension_providers::ext_authz(&mut routes.clusters, name));
-    known.map(Arc::new).collect()
+/// Whom CUSTOM policies name, as far as they can be asked.
+struct Providers<'a> {
+    named: BTreeSet<&'a str>,
+    of_http: Vec<Arc<ExtAuthz>>,
+    of_bytes: Vec<Arc<ExtAuthz>>,
+}
+
+impl<'a> Providers<'a> {
+    fn of(routes: &mut Routes<'_>, holding: &[&'a Source]) -> Self {
+        let named = named(holding);
+        let asked = only(&named).and_then(|name| extension_providers::ext_authz(&mut routes.clusters, name));
+        let of_http: Vec<_> = asked.into_iter().map(Arc::new).collect();
+        let speak_of_bytes = |provider: &&Arc<ExtAuthz>| provider.transport == ExtAuthzTransport::Grpc;
+        let of_bytes = of_http.iter().filter(speak_of_bytes).cloned().collect();
+        Providers { named, of_http, of_bytes }
+    }
+}
+
+fn provider_name(policy: &Source) -> &str {
+    policy.spec.provider.as_ref().map_or("", |provider| &provider.name)
 }
 
 fn chains(listener: &mut Listener) -> impl Iterator<Item = &mut FilterChain> {
@@ -155,10 +190,7 @@ fn lower(node: &Node, policy: &Source, domains: &TrustDomains) -> AuthorizationP
         AuthorizationAction::Allow => ir::AuthorizationAction::Allow,
         AuthorizationAction::Deny => ir::AuthorizationAction::Deny,
         AuthorizationAction::Audit => ir::AuthorizationAction::Audit,
-        AuthorizationAction::Custom => {
-            let provider = policy.spec.provider.as_ref();
-            ir::AuthorizationAction::Custom(provider.map_or("", |provider| &provider.name).into())
-        }
+        AuthorizationAction::Custom => ir::AuthorizationAction::Custom(provider_name(policy).into()),
     };
     let lowering = Lowering { policy, title: &title, domains };
     AuthorizationPolicy {
@@ -302,15 +334,27 @@ fn without_http(rule: &AuthorizationRule) -> AuthorizationRule {
     }
 }
 
-fn note_custom(policy: &Source, providers: &[Arc<ExtAuthz>], notes: &mut Notes) {
-    if policy.spec.action == AuthorizationAction::Custom {
-        let name = policy.spec.provider.as_ref().map_or("", |provider| &provider.name);
-        if providers.iter().any(|provider| *provider.name == *name) {
-            return;
-        }
-        let message = format!("no provider `{name}` is known: what the rules match is refused");
-        notes.warn(policy, codes::NOT_APPLIED, &[Step::Key("provider")], message);
+fn note_custom(policy: &Source, providers: &Providers<'_>, bytes_served: bool, notes: &mut Notes) {
+    if policy.spec.action != AuthorizationAction::Custom {
+        return;
     }
+    let name = provider_name(policy);
+    let message = match () {
+        () if providers.named.len() > 1 => {
+            let names = providers.named.iter().copied().collect::<Vec<_>>().join("`, `");
+            format!(
+                "this workload's policies name several providers, `{names}`: none is asked, and what the rules match is refused"
+            )
+        }
+        () if providers.of_http.is_empty() => {
+            format!("no provider `{name}` is known: what the rules match is refused")
+        }
+        () if bytes_served && providers.of_bytes.is_empty() => format!(
+            "provider `{name}` is asked by HTTP, which has no words for connections of bytes: there, what the rules match is refused"
+        ),
+        () => return,
+    };
+    notes.warn(policy, codes::NOT_APPLIED, &[Step::Key("provider")], message);
 }
 
 /// Tells what becomes of rules where bytes are served (R10).

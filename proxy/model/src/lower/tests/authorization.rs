@@ -144,3 +144,44 @@ fn where_bytes_are_served_allow_narrows_and_all_else_widens() {
     let told: Vec<_> = lowered.diagnostics.iter().filter(|told| told.code == "SDL0607").collect();
     assert_eq!(told.len(), 4, "{told:#?}");
 }
+
+#[test]
+fn a_provider_is_asked_where_it_can_be_and_several_nowhere() {
+    const PROVIDERS: &str = "---
+apiVersion: sidle.dev/v1
+kind: Proxy
+metadata: {name: proxy}
+spec:
+  extensionProviders:
+    - {name: g, envoyExtAuthzGrpc: {service: judge.test, port: 9000}}
+    - {name: h, envoyExtAuthzHttp: {service: judge.test, port: 9000}}
+";
+    let custom = |name: &str, provider: &str| {
+        policy("default", name, &format!("action: CUSTOM, provider: {{name: {provider}}}, rules: [{{}}]"))
+    };
+    let asked = |named: &[&str], elsewhere: &str| {
+        let policies = named.iter().map(|provider| custom(&format!("of-{provider}"), provider));
+        let text: String = [PORTS.to_owned(), PROVIDERS.to_owned(), elsewhere.to_owned()]
+            .into_iter()
+            .chain(policies)
+            .collect();
+        let lowered = lowered_for(&node("default", "app=shop"), &text);
+        let of = |end: &str| {
+            let guarded = guarded_of(&lowered.ir);
+            let (_, given) = guarded.into_iter().find(|(chain, _)| chain.ends_with(end)).unwrap();
+            given.unwrap().providers.iter().map(|one| one.name.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let told = lowered.diagnostics.iter().filter(|told| told.code == "SDL0501");
+        let words = ["several providers, `g`, `h`", "no provider", "no words for connections of bytes"];
+        let told = told.map(|told| words.iter().find(|words| told.message.contains(**words)).unwrap());
+        (of(" http"), of(" tcp"), told.copied().collect::<Vec<_>>())
+    };
+    let said =
+        |http: &str, tcp: &str, told: &[&'static str]| (http.to_owned(), tcp.to_owned(), told.to_vec());
+    assert_eq!(asked(&["g"], ""), said("g", "g", &[]));
+    assert_eq!(asked(&["h"], ""), said("h", "", &["no words for connections of bytes"]));
+    assert_eq!(asked(&["x"], ""), said("", "", &["no provider"]));
+    assert_eq!(asked(&["g", "h"], ""), said("", "", &["several providers, `g`, `h`"; 2]));
+    let other = custom("other", "h").replace("namespace: default", "namespace: elsewhere");
+    assert_eq!(asked(&["g"], &other), said("g", "g", &[]), "that holds for others");
+}

@@ -91,6 +91,7 @@ async fn by_http_200_lets_pass_and_its_headers_reach_whom_they_are_for() {
 
     assert_eq!(guarded.ask(request("GET", "shop", "/free"), "").await.status, 200);
     assert_eq!(authoriser.requests(), 1, "no policy asks about this path");
+    assert_eq!(counted(&guarded.sidle, "http_"), [1, 0, 0, 0, 0, 1]);
 }
 
 #[tokio::test]
@@ -134,6 +135,8 @@ async fn an_authoriser_that_fails_lets_nothing_pass_unless_it_was_said_to() {
         } else {
             assert_eq!(guarded.application.requests(), 0);
         }
+        let open = u32::from(expected == 200);
+        assert_eq!(counted(&guarded.sidle, "http_"), [0, 0, 1, u32::from(hangs), open, 0], "{provider:?}");
     }
 }
 
@@ -192,6 +195,15 @@ async fn a_body_is_shown_as_far_as_it_was_said_and_sent_on_whole() {
     let asked = authoriser.last();
     assert_eq!((&*asked.body, asked.header("x-envoy-auth-partial-body")), (&b"12345678"[..], "true"));
     assert_eq!(guarded.application.last().body, b"123456789");
+}
+
+/// What Envoy's metrics of authorisers say, in the order of the list.
+pub fn counted(sidle: &Sidle, of: &str) -> [u32; 6] {
+    let metrics = sidle.metrics();
+    ["ok", "denied", "error", "timeout", "failure_mode_allowed", "disabled"].map(|what| {
+        let name = format!("envoy_{of}ext_authz_{what}");
+        metrics.sum(&name, &[("envoy_ext_authz_prefix", "judge")]) as u32
+    })
 }
 
 /// An authoriser in Python.

@@ -1,7 +1,7 @@
 //! External authorisation of connections of bytes: a provider by gRPC is asked before anything goes on; one by HTTP cannot be.
 
 use crate::{
-    ext_authz::{AUTHORISER, Authoriser},
+    ext_authz::{AUTHORISER, Authoriser, counted},
     mtls::{SHOP, WEB, with_identity},
     raw::Raw,
 };
@@ -108,6 +108,7 @@ fn a_refusal_and_a_failure_close_and_the_log_says_so() {
         assert!(line.contains(details), "{decision}: {line}");
     }
     assert_eq!(application.connections(), 0);
+    assert_eq!(counted(&sidle, ""), [0, 1, 2, 1, 0, 0]);
     let metrics = sidle.metrics();
     assert_eq!(
         metrics.sum("istio_tcp_connections_closed_total", &[("response_flags", "UAEX")]),
@@ -126,6 +127,7 @@ fn a_provider_that_fails_open_lets_pass_what_it_says_nothing_about() {
         authoriser.decide(decision);
         assert_eq!(hello(&sidle), answer, "{decision}");
     }
+    assert_eq!(counted(&sidle, ""), [0, 1, 2, 1, 2, 0]);
 }
 
 #[test]

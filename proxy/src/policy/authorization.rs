@@ -17,7 +17,7 @@ use sidle_authz::{Authorizer, Custom, Decision, Facts, Verdict as Judgement};
 use sidle_identity::SpiffeId;
 use sidle_jwt::VerifiedToken;
 use sidle_model::ir;
-use sidle_telemetry::{Authorized, ListenerMetrics, Telemetry};
+use sidle_telemetry::{Authorized, ExtAuthzOutcome, ListenerMetrics, Telemetry};
 use std::{net::IpAddr, sync::Arc};
 
 /// The policies of one listener, compiled.
@@ -41,6 +41,7 @@ impl Guard {
         body: &mut Body,
     ) -> Result<Verdict, ProxyError> {
         let Some(custom) = self.authorizer.custom(&exchange.known(head, &self.port)) else {
+            self.providers.iter().for_each(|provider| provider.metrics.request(ExtAuthzOutcome::Disabled));
             return Ok(Verdict::Continue);
         };
         let provider = self.providers.iter().find(|provider| provider.name() == custom.provider);
@@ -53,7 +54,10 @@ impl Guard {
     /// # Errors
     /// The refusal, also where nobody of that name can be asked about bytes.
     pub async fn ask_of_bytes(&self, exchange: &TcpExchange, facts: &impl Facts) -> Result<(), ProxyError> {
-        let Some(custom) = self.authorizer.custom(facts) else { return Ok(()) };
+        let Some(custom) = self.authorizer.custom(facts) else {
+            self.providers.iter().for_each(|provider| provider.metrics.connection(ExtAuthzOutcome::Disabled));
+            return Ok(());
+        };
         let asked = |provider: &&ExtAuthz| provider.name() == custom.provider && provider.knows_bytes();
         match self.providers.iter().find(asked) {
             // Boxed: most connections never need it.
@@ -141,8 +145,10 @@ impl<'a> Guards<'a> {
             new
         });
         let metrics = self.telemetry.listener_metrics(listener);
-        let provider =
-            |config: &Arc<ir::ExtAuthz>| Ok(ExtAuthz::new(config.clone(), cluster(&config.cluster)?));
+        let provider = |config: &Arc<ir::ExtAuthz>| {
+            let metrics = self.telemetry.ext_authz_metrics(&config.name);
+            Ok(ExtAuthz::new(config.clone(), cluster(&config.cluster)?, metrics))
+        };
         let providers = authorization.providers.iter().map(provider).collect::<Result<_, E>>()?;
         Ok(Guard { authorizer, providers, port: authorization.port.clone(), metrics })
     }

@@ -16,8 +16,9 @@ mod trace_context;
 pub use flags::ResponseFlags;
 pub use grpc::grpc_status_from_http;
 pub use metrics::{
-    Authorized, ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, Http2Flood, IdentityMetrics,
-    JwksMetrics, ListenerMetrics, Overflow, ProcessUsage, Reload, Reporter, RequestLabels, RequestMetrics,
-    RequestProtocol, RequestRecord, TcpLabels, TcpMetrics, Telemetry, TokenMetrics, WorkloadLabels,
+    Authorized, ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, ExtAuthzMetrics, ExtAuthzOutcome,
+    Http2Flood, IdentityMetrics, JwksMetrics, ListenerMetrics, Overflow, ProcessUsage, Reload, Reporter,
+    RequestLabels, RequestMetrics, RequestProtocol, RequestRecord, TcpLabels, TcpMetrics, Telemetry,
+    TokenMetrics, WorkloadLabels,
 };
 pub use trace_context::TraceParent;

@@ -1,8 +1,8 @@
 //! Every metric of the proxy: name, help, kind and labels, each once.
 //!
 //! Out: [`Family`] constants, and [`ALL`] of them for the table in the crate's README.
-//! Invariants: `istio_*` names, labels and their order are Istio's standard metrics; own names start with `sidle_`;
-//! `process_*` are Prometheus' conventions. Not here: values (`metrics`).
+//! Invariants: `istio_*` names, labels and their order are Istio's standard metrics; `envoy_*` names and labels are Envoy's, whose
+//! counters have no suffix; own names start with `sidle_`; `process_*` are Prometheus' conventions. Not here: values (`metrics`).
 //! Source: Istio "Standard Metrics" reference.
 
 /// What kind of number a family holds.
@@ -142,6 +142,19 @@ families! {
     HTTP2_FLOODS = Counter "sidle_http2_floods_total" &["listener", "kind"], "Downstream HTTP/2 connections that ended because the client sent too much of one kind of frame.";
     AUTHORIZATIONS = Counter "sidle_authorizations_total" &["listener", "result"], "Decisions of authorization policies: allowed, denied, audited; of those that are only tried: dry_run_allowed, dry_run_denied.";
 
+    EXT_AUTHZ_HTTP_OK = Counter "envoy_http_ext_authz_ok" &["envoy_ext_authz_prefix"], "Requests that were let through, by external authorization provider.";
+    EXT_AUTHZ_HTTP_DENIED = Counter "envoy_http_ext_authz_denied" &["envoy_ext_authz_prefix"], "Requests that were refused, by external authorization provider.";
+    EXT_AUTHZ_HTTP_ERROR = Counter "envoy_http_ext_authz_error" &["envoy_ext_authz_prefix"], "Requests that went without an answer that could be understood, timeouts included, by external authorization provider.";
+    EXT_AUTHZ_HTTP_TIMEOUT = Counter "envoy_http_ext_authz_timeout" &["envoy_ext_authz_prefix"], "Requests that went without an answer in time, by external authorization provider.";
+    EXT_AUTHZ_HTTP_FAILURE_MODE_ALLOWED = Counter "envoy_http_ext_authz_failure_mode_allowed" &["envoy_ext_authz_prefix"], "Requests that passed without an answer, because the provider may fail open, by external authorization provider.";
+    EXT_AUTHZ_HTTP_DISABLED = Counter "envoy_http_ext_authz_disabled" &["envoy_ext_authz_prefix"], "Requests that no rule asks the provider about, by external authorization provider.";
+    EXT_AUTHZ_BYTES_OK = Counter "envoy_ext_authz_ok" &["envoy_ext_authz_prefix"], "Connections of bytes that were let through, by external authorization provider.";
+    EXT_AUTHZ_BYTES_DENIED = Counter "envoy_ext_authz_denied" &["envoy_ext_authz_prefix"], "Connections of bytes that were refused, by external authorization provider.";
+    EXT_AUTHZ_BYTES_ERROR = Counter "envoy_ext_authz_error" &["envoy_ext_authz_prefix"], "Connections of bytes that went without an answer that could be understood, timeouts included, by external authorization provider.";
+    EXT_AUTHZ_BYTES_TIMEOUT = Counter "envoy_ext_authz_timeout" &["envoy_ext_authz_prefix"], "Connections of bytes that went without an answer in time, by external authorization provider.";
+    EXT_AUTHZ_BYTES_FAILURE_MODE_ALLOWED = Counter "envoy_ext_authz_failure_mode_allowed" &["envoy_ext_authz_prefix"], "Connections of bytes that passed without an answer, because the provider may fail open, by external authorization provider.";
+    EXT_AUTHZ_BYTES_DISABLED = Counter "envoy_ext_authz_disabled" &["envoy_ext_authz_prefix"], "Connections of bytes that no rule asks the provider about, by external authorization provider.";
+
     CLUSTER_ACTIVE = Gauge "sidle_cluster_connections_active" &["cluster"], "Upstream connections that are open.";
     CLUSTER_CONNECTIONS = Counter "sidle_cluster_connections_total" &["cluster"], "Upstream connections that were opened.";
     CLUSTER_CONNECT_FAILURES = Counter "sidle_cluster_connect_failures_total" &["cluster"], "Upstream connections that could not be opened.";
@@ -181,9 +194,11 @@ mod tests {
         let mut seen = HashSet::new();
         for family in ALL {
             assert!(seen.insert(family.name), "{} twice", family.name);
-            let own = ["istio_", "sidle_", "process_"].iter().any(|p| family.name.starts_with(p));
+            let of_envoy = family.name.starts_with("envoy_");
+            let own = of_envoy || ["istio_", "sidle_", "process_"].iter().any(|p| family.name.starts_with(p));
             assert!(own, "{}", family.name);
-            assert_eq!(family.kind == Kind::Counter, family.name.ends_with("_total"), "{}", family.name);
+            let counts = family.kind == Kind::Counter && !of_envoy;
+            assert_eq!(counts, family.name.ends_with("_total"), "{}", family.name);
             assert!(family.help.ends_with('.'), "{}", family.help);
         }
     }

@@ -26,7 +26,7 @@ use ::http::{HeaderName, HeaderValue, StatusCode, header::EXPECT};
 use bytes::Bytes;
 use http_body::Body as _;
 use sidle_model::ir;
-use sidle_telemetry::ResponseFlags;
+use sidle_telemetry::{ExtAuthzMetrics, ExtAuthzOutcome, ResponseFlags};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
@@ -40,6 +40,8 @@ const LOOK: Duration = Duration::from_secs(60);
 pub struct ExtAuthz {
     config: Arc<ir::ExtAuthz>,
     cluster: Arc<Cluster>,
+    /// What came of it.
+    pub metrics: Arc<ExtAuthzMetrics>,
 }
 
 /// What a service says.
@@ -84,8 +86,8 @@ struct Seen {
 
 impl ExtAuthz {
     /// With the cluster that the configuration names.
-    pub fn new(config: Arc<ir::ExtAuthz>, cluster: Arc<Cluster>) -> Self {
-        ExtAuthz { config, cluster }
+    pub fn new(config: Arc<ir::ExtAuthz>, cluster: Arc<Cluster>, metrics: Arc<ExtAuthzMetrics>) -> Self {
+        ExtAuthz { config, cluster, metrics }
     }
 
     /// What policies call it.
@@ -113,6 +115,8 @@ impl ExtAuthz {
                 grpc::ask(self, exchange.asker(), &exchange.record, head, seen, deadline).await
             }
         };
+        let permission = opinion.as_ref().map(|opinion| opinion.refusal.is_none());
+        self.count(permission, &|what| self.metrics.request(what));
         Ok(match opinion {
             Ok(opinion) => opinion.carry_out(exchange, head),
             Err(silence) => self.failed(&silence, exchange, head),
@@ -130,7 +134,9 @@ impl ExtAuthz {
     /// It may not.
     pub async fn check_bytes(&self, exchange: &TcpExchange) -> Result<(), ProxyError> {
         let deadline = Instant::now() + self.config.timeout;
-        match grpc::ask_of_bytes(self, exchange.asker(), &exchange.record, deadline).await {
+        let permission = grpc::ask_of_bytes(self, exchange.asker(), &exchange.record, deadline).await;
+        self.count(permission.as_ref().copied(), &|what| self.metrics.connection(what));
+        match permission {
             Ok(true) => Ok(()),
             Ok(false) => Err(ExternalRefusal::Denied.into()),
             Err(silence) if self.passes(&silence) => Ok(()),
@@ -173,9 +179,25 @@ impl ExtAuthz {
         Ok(Seen { shown: true, bytes: beginning.bytes, partial: !beginning.whole })
     }
 
+    fn count(&self, permission: Result<bool, &Silence>, count: &dyn Fn(ExtAuthzOutcome)) {
+        match permission {
+            Ok(true) => count(ExtAuthzOutcome::Ok),
+            Ok(false) => count(ExtAuthzOutcome::Denied),
+            Err(silence) => {
+                tracing::debug!(provider = %self.config.name, %silence, "external authorisation failed");
+                count(ExtAuthzOutcome::Error);
+                if matches!(silence, Silence::Failed(ProxyError::ResponseTimeout)) {
+                    count(ExtAuthzOutcome::Timeout);
+                }
+                if self.passes(silence) {
+                    count(ExtAuthzOutcome::FailureModeAllowed);
+                }
+            }
+        }
+    }
+
     /// Whether what the service said nothing about passes all the same.
     fn passes(&self, silence: &Silence) -> bool {
-        tracing::debug!(provider = %self.config.name, %silence, "external authorisation failed");
         self.config.fail_open && matches!(silence, Silence::Failed(_))
     }
 

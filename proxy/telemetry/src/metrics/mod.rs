@@ -8,6 +8,7 @@
 
 mod authorization;
 mod export;
+mod ext_authz;
 mod histogram;
 mod identity;
 mod labels;
@@ -23,6 +24,7 @@ mod tests;
 mod tokens;
 
 pub use authorization::Authorized;
+pub use ext_authz::{ExtAuthzMetrics, ExtAuthzOutcome};
 pub use identity::IdentityMetrics;
 pub use labels::{
     ConnectionSecurityPolicy, Reporter, RequestLabels, RequestProtocol, TcpLabels, WorkloadLabels,
@@ -159,6 +161,11 @@ impl Telemetry {
     /// The metrics of a listener.
     pub fn listener_metrics(&self, name: &Arc<str>) -> Arc<ListenerMetrics> {
         self.hops.owned.listener(name)
+    }
+
+    /// The metrics of an external authoriser.
+    pub fn ext_authz_metrics(&self, provider: &Arc<str>) -> Arc<ExtAuthzMetrics> {
+        self.hops.owned.provider(provider)
     }
 
     /// An attempt to load the configuration has ended.

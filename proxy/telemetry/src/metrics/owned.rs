@@ -1,4 +1,4 @@
-//! Metrics that belong to one name of the configuration: a cluster, or a listener.
+//! Metrics that belong to one name of the configuration: a cluster, a listener, or an external authoriser.
 //!
 //! In:  events of the engine.   Out: `sidle_cluster_*`, `sidle_listener_*`.
 //! Invariants: a gauge is the sum of what went up and down on any thread; a cluster without traffic shows only its
@@ -7,6 +7,7 @@
 use super::{
     authorization::Authorized,
     export::{family, number},
+    ext_authz::ExtAuthzMetrics,
     labels::pairs,
     sharded::Sharded,
     table::Table,
@@ -143,7 +144,7 @@ pub enum Overflow {
 }
 
 /// Numbers in the order of a list of families.
-struct Cells<const N: usize>([AtomicI64; N]);
+pub(super) struct Cells<const N: usize>([AtomicI64; N]);
 
 impl<const N: usize> Default for Cells<N> {
     fn default() -> Self {
@@ -152,11 +153,11 @@ impl<const N: usize> Default for Cells<N> {
 }
 
 impl<const N: usize> Sharded<Cells<N>> {
-    fn add(&self, place: usize, amount: i64) {
+    pub(super) fn add(&self, place: usize, amount: i64) {
         self.own().0[place].fetch_add(amount, Relaxed);
     }
 
-    fn sum(&self, place: usize) -> f64 {
+    pub(super) fn sum(&self, place: usize) -> f64 {
         self.iter().map(|cells| cells.0[place].load(Relaxed)).sum::<i64>().max(0) as f64
     }
 }
@@ -289,11 +290,12 @@ impl ClusterMetrics {
     }
 }
 
-/// All clusters and listeners.
+/// All clusters, listeners and providers.
 #[derive(Default)]
 pub(super) struct Owned {
     clusters: Table<Arc<str>, ClusterMetrics>,
     listeners: Table<Arc<str>, ListenerMetrics>,
+    providers: Table<Arc<str>, ExtAuthzMetrics>,
 }
 
 impl Owned {
@@ -305,13 +307,18 @@ impl Owned {
         self.listeners.take(name, || Some(ListenerMetrics::default())).expect("made if missing")
     }
 
+    pub(super) fn provider(&self, name: &Arc<str>) -> Arc<ExtAuthzMetrics> {
+        self.providers.take(name, || Some(ExtAuthzMetrics::default())).expect("made if missing")
+    }
+
     pub(super) fn sweep(&self, now: std::time::Instant) {
         self.clusters.sweep(now);
         self.listeners.sweep(now);
+        self.providers.sweep(now);
     }
 
     pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-        LISTENER.iter().chain(CLUSTER).chain(&[CLUSTER_ENDPOINTS])
+        LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(CLUSTER).chain(&[CLUSTER_ENDPOINTS])
     }
 
     pub(super) fn collect(&self) -> Vec<MetricFamily> {
@@ -338,6 +345,7 @@ impl Owned {
                 }
             }
         });
+        self.providers.visit(|name, metrics| metrics.collect(name, &mut rows));
         self.clusters.visit(|name, metrics| collect_cluster(name, metrics, &mut rows));
         rows.0.into_iter().map(|(of, metrics)| family(of, metrics)).collect()
     }
@@ -359,10 +367,10 @@ fn collect_cluster(name: &str, metrics: &ClusterMetrics, rows: &mut Rows) {
 
 /// Series so far, by family.
 #[derive(Default)]
-struct Rows(Vec<(&'static Family, Vec<Metric>)>);
+pub(super) struct Rows(Vec<(&'static Family, Vec<Metric>)>);
 
 impl Rows {
-    fn add(&mut self, of: &'static Family, values: &[&str], value: f64) {
+    pub(super) fn add(&mut self, of: &'static Family, values: &[&str], value: f64) {
         let metric = number(of, pairs(of.labels, values.iter().copied()), value);
         match self.0.iter_mut().find(|(known, _)| known.name == of.name) {
             Some((_, metrics)) => metrics.push(metric),

@@ -59,7 +59,7 @@ fn answered(code: u16) -> RequestRecord {
 }
 
 /// Everything that can be counted, once.
-fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sync>; 5] {
+fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sync>; 6] {
     let requests = telemetry.request_metrics(&labels("b"));
     requests.record(&RequestRecord {
         request_messages: 2,
@@ -79,11 +79,15 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     listener.connection_opened();
     listener.http2_flood(Http2Flood::Stalled);
     listener.authorized(Authorized::Denied);
+    let authoriser = telemetry.ext_authz_metrics(&"judge".into());
+    authoriser.request(ExtAuthzOutcome::Error);
+    authoriser.request(ExtAuthzOutcome::FailureModeAllowed);
+    authoriser.connection(ExtAuthzOutcome::Denied);
     telemetry.reloaded(Reload::Applied("v1"));
     telemetry.identity().rotated(0, u64::MAX);
     let keys = telemetry.jwks_metrics("https://issuer.test/keys");
     keys.fetched(true);
-    [requests, tcp, cluster, listener, Arc::new(keys)]
+    [requests, tcp, cluster, listener, authoriser, Arc::new(keys)]
 }
 
 #[test]
@@ -123,6 +127,16 @@ fn every_family_of_the_list_is_shown_and_no_other() {
     assert!(value(&text, "istio_agent_cert_expiry_seconds", &["default"]) < 0.0, "it has run out");
     assert!(value(&text, "istio_agent_cert_expiry_seconds", &["ROOTCA"]) > 0.0);
     assert_eq!(value(&text, "sidle_authorizations_total", &["virtualOutbound", "result=\"denied\""]), 1.0);
+    let judge = &["envoy_ext_authz_prefix=\"judge\""];
+    for (name, wanted) in [
+        ("envoy_http_ext_authz_error", 1.0),
+        ("envoy_http_ext_authz_failure_mode_allowed", 1.0),
+        ("envoy_http_ext_authz_ok", 0.0),
+        ("envoy_ext_authz_denied", 1.0),
+        ("envoy_ext_authz_disabled", 0.0),
+    ] {
+        assert_eq!(value(&text, name, judge), wanted, "{name}");
+    }
     assert_eq!(value(&text, "istio_tcp_sent_bytes_total", &["response_flags=\"-\""]), 7.0);
     assert_eq!(value(&text, "istio_tcp_connections_closed_total", &["response_flags=\"UF\""]), 1.0);
 }
@@ -267,8 +281,8 @@ fn every_metric_of_the_limits_table_exists() {
     }
 }
 
-/// Prometheus' own check of names and format, where it is installed (`tests/run` installs it). It has one complaint, and
-/// about a name that is Istio's.
+/// Prometheus' own check of names and format, where it is installed (`tests/run` installs it). It complains about names that are
+/// Istio's and Envoy's.
 #[test]
 fn promtool_accepts_the_text() {
     use std::{
@@ -291,6 +305,9 @@ fn promtool_accepts_the_text() {
     let unexpected: Vec<_> = said
         .lines()
         .filter(|line| !line.starts_with("istio_request_duration_milliseconds use base unit \"seconds\""))
+        .filter(|line| {
+            !(line.starts_with("envoy_") && line.ends_with("counter metrics should have \"_total\" suffix"))
+        })
         .collect();
     assert_eq!(unexpected, [""; 0]);
 }

@@ -5,8 +5,7 @@
 //! Source: Istio's `pkg/config/validation`, `pkg/config/security`; R10.
 
 use super::{
-    authorization_value,
-    http_match::labels,
+    attachment, authorization_value,
     report::{At, Report},
 };
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
 
 pub(super) fn check(spec: &AuthorizationPolicy, report: &mut Report<'_>) {
     let root = At::SPEC;
-    attachment(spec, report);
+    attachment::check(spec.attachment(), report);
     action(spec, report);
     let rules = root.to("rules");
     for (index, rule) in spec.rules.iter().enumerate() {
@@ -41,56 +40,6 @@ pub(super) fn check_dry_run(resource: &Resource<AuthorizationPolicy>, out: &mut 
             report.manifest_error(&path, codes::BAD_VALUE, message);
         }
         Some(_) => {}
-    }
-}
-
-fn attachment(spec: &AuthorizationPolicy, report: &mut Report<'_>) {
-    let root = At::SPEC;
-    if let Some(selector) = &spec.selector {
-        let at = root.to("selector");
-        labels(&selector.match_labels, at.to("matchLabels"), report);
-        if selector.match_labels.is_empty() {
-            report.warn(
-                at,
-                codes::EMPTY_LIST,
-                "a selector without labels picks every workload of the namespace",
-            );
-        }
-    }
-    let ways = [spec.selector.is_some(), spec.target_ref.is_some(), !spec.target_refs.is_empty()];
-    if ways.into_iter().filter(|way| *way).count() > 1 {
-        let (list, _) = spec.targets();
-        let message = "only one of `selector`, `targetRef` and `targetRefs` may be set";
-        report.error(root.to(list), codes::EXCLUSIVE_FIELDS, message);
-    }
-    let (list, targets) = spec.targets();
-    let at = root.to(list);
-    for (index, target) in targets.iter().enumerate() {
-        let at = if list == "targetRef" { at } else { at.to(index) };
-        let known = [
-            ("gateway.networking.k8s.io", "Gateway"),
-            ("gateway.networking.k8s.io", "GatewayClass"),
-            ("", "Service"),
-            ("core", "Service"),
-            ("networking.istio.io", "ServiceEntry"),
-        ];
-        if !known.contains(&(&target.group, &target.kind)) {
-            let message = format!("a policy cannot be attached to {} of `{}`", target.kind, target.group);
-            report.error_help(
-                at.to("kind"),
-                codes::UNKNOWN_VALUE,
-                message,
-                "Gateway, GatewayClass, Service, ServiceEntry",
-            );
-        }
-        if target.name.is_empty() {
-            report.error(at, codes::MISSING_FIELD, "a target needs a `name`");
-        }
-        if target.namespace.is_some() {
-            let message =
-                "a policy is attached to resources of its own namespace only: leave `namespace` out";
-            report.error(at.to("namespace"), codes::BAD_VALUE, message);
-        }
     }
 }
 

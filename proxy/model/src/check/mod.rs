@@ -6,6 +6,7 @@
 //! Not here: fields and types (`crate::yaml`), the file system (but for `files`, which only [`crate::load()`] asks), what depends on the proxy's place in the mesh (`crate::lower`).
 //! Read: `report` -> `virtual_service`, `http_route` -> `destination_rule` … -> `references` -> `unreachable`.
 
+mod attachment;
 mod authorization_policy;
 mod authorization_value;
 mod claims;

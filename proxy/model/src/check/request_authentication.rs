@@ -1,7 +1,7 @@
 //! RequestAuthentications: issuers, keys, where tokens stand and where they go.
 
 use super::{
-    http_match::labels,
+    attachment,
     report::{At, Report},
     values,
 };
@@ -14,10 +14,7 @@ use std::collections::HashMap;
 
 pub(super) fn check(spec: &RequestAuthentication, report: &mut Report<'_>) {
     let root = At::SPEC;
-    if let Some(selector) = &spec.selector {
-        labels(&selector.match_labels, root.to("selector").to("matchLabels"), report);
-    }
-    targets(spec, report);
+    attachment::check(spec.attachment(), report);
     let rules = root.to("jwtRules");
     if spec.jwt_rules.is_empty() {
         let message = "without `jwtRules` no token is looked at";
@@ -25,22 +22,6 @@ pub(super) fn check(spec: &RequestAuthentication, report: &mut Report<'_>) {
     }
     for (index, rule) in spec.jwt_rules.iter().enumerate() {
         check_rule(rule, rules.to(index), report);
-    }
-}
-
-/// What a policy is attached to.
-fn targets(spec: &RequestAuthentication, report: &mut Report<'_>) {
-    let root = At::SPEC;
-    if spec.target_ref.is_some() && !spec.target_refs.is_empty() {
-        report.error(
-            root.to("targetRef"),
-            codes::EXCLUSIVE_FIELDS,
-            "`targetRef` and `targetRefs` exclude one another",
-        );
-    }
-    let (field, targets) = spec.targets();
-    if spec.selector.is_some() && !targets.is_empty() {
-        report.error(root.to(field), codes::EXCLUSIVE_FIELDS, "`selector` and targets exclude one another");
     }
 }
 

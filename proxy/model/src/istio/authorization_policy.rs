@@ -2,7 +2,7 @@
 //!
 //! Source: Istio's `security/v1/authorization_policy.proto`.
 
-use super::{MatchLabels, PolicyTargetReference};
+use super::{Attachment, MatchLabels, PolicyTargetReference};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -183,11 +183,12 @@ impl Operation {
 }
 
 impl AuthorizationPolicy {
-    /// What the policy is attached to, in either form, with the name of the list.
-    pub fn targets(&self) -> (&'static str, &[PolicyTargetReference]) {
-        match &self.target_ref {
-            Some(target) if self.target_refs.is_empty() => ("targetRef", std::slice::from_ref(target)),
-            _ => ("targetRefs", &self.target_refs),
+    /// Which workloads it is for.
+    pub fn attachment(&self) -> Attachment<'_> {
+        Attachment {
+            selector: self.selector.as_ref(),
+            target_ref: self.target_ref.as_ref(),
+            target_refs: &self.target_refs,
         }
     }
 }

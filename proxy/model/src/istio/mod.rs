@@ -107,6 +107,27 @@ pub struct PolicyTargetReference {
     pub namespace: Option<String>,
 }
 
+/// Which workloads a policy is for, as it was written.
+#[derive(Debug, Clone, Copy)]
+pub struct Attachment<'a> {
+    /// By their labels.
+    pub selector: Option<&'a MatchLabels>,
+    /// By one resource: the older form.
+    pub target_ref: Option<&'a PolicyTargetReference>,
+    /// By several.
+    pub target_refs: &'a [PolicyTargetReference],
+}
+
+impl<'a> Attachment<'a> {
+    /// The resources, in either form, with the name of the field.
+    pub fn targets(&self) -> (&'static str, &'a [PolicyTargetReference]) {
+        match self.target_ref {
+            Some(target) if self.target_refs.is_empty() => ("targetRef", std::slice::from_ref(target)),
+            _ => ("targetRefs", self.target_refs),
+        }
+    }
+}
+
 /// An empty text is an absent one, as in protobuf.
 pub(crate) fn non_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))

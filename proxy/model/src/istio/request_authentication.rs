@@ -2,7 +2,7 @@
 //!
 //! Source: Istio's `security/v1beta1/request_authentication.proto`.
 
-use super::{MatchLabels, PolicyTargetReference, non_empty};
+use super::{Attachment, MatchLabels, PolicyTargetReference, non_empty};
 use crate::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -80,11 +80,12 @@ pub struct ClaimToHeader {
 }
 
 impl RequestAuthentication {
-    /// What the policy is attached to, in either form, with the name of the field.
-    pub fn targets(&self) -> (&'static str, &[PolicyTargetReference]) {
-        match &self.target_ref {
-            Some(target) if self.target_refs.is_empty() => ("targetRef", std::slice::from_ref(target)),
-            _ => ("targetRefs", &self.target_refs),
+    /// Which workloads it is for.
+    pub fn attachment(&self) -> Attachment<'_> {
+        Attachment {
+            selector: self.selector.as_ref(),
+            target_ref: self.target_ref.as_ref(),
+            target_refs: &self.target_refs,
         }
     }
 }

@@ -4,12 +4,12 @@
 //! Invariants: all that select the node hold, those of the root namespace first, the older before the younger (R12).
 //! Not here: keys being fetched, tokens.
 
-use super::{Mesh, notes::Notes, registry::selects};
+use super::{Mesh, attachment, notes::Notes};
 use crate::{
     config::{Resource, age_order},
     diagnostic::codes,
-    ir::{Direction, JwtKeys, JwtProvider, KeyFetching, Listener, NetworkFilter, Node, TokenPlace},
-    istio::{JwtRule, MatchLabels, PolicyTargetReference, RequestAuthentication},
+    ir::{Direction, JwtKeys, JwtProvider, KeyFetching, Listener, NetworkFilter, TokenPlace},
+    istio::{JwtRule, RequestAuthentication},
 };
 use http::HeaderName;
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
@@ -18,10 +18,6 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Claims that OAuth defines as lists of words (RFC 8693 section 4.2, and many servers).
 const SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
-/// Labels that name the Gateway of the Gateway API that a proxy serves.
-const GATEWAY_NAME: [&str; 2] = ["gateway.networking.k8s.io/gateway-name", "istio.io/gateway-name"];
-const GATEWAY_API: &str = "gateway.networking.k8s.io";
-
 /// Gives every listener that takes requests from others what holds.
 pub(super) fn apply(mesh: &Mesh<'_>, fetching: &KeyFetching, listeners: &mut [Listener], notes: &mut Notes) {
     let providers = providers(mesh, fetching, notes);
@@ -44,13 +40,7 @@ fn providers(mesh: &Mesh<'_>, fetching: &KeyFetching, notes: &mut Notes) -> Arc<
     policies.sort_by(|a, b| of_root(b).cmp(&of_root(a)).then_with(|| age_order(a, b)));
     let mut providers = Vec::new();
     for policy in policies {
-        let (field, targets) = policy.spec.targets();
-        let namespace = &policy.metadata.namespace;
-        if !targets.is_empty() && *namespace == node.namespace && gateway_name(node).is_none() {
-            let message = "a proxy that serves no Gateway of the Gateway API passes over a policy with targets, as in Istio: no token is verified by it here";
-            notes.warn(policy, codes::DROPPED, &[field.into()], message);
-        }
-        if !holds(node, namespace, policy.spec.selector.as_ref(), targets) {
+        if !attachment::holds(node, policy, policy.spec.attachment(), notes) {
             continue;
         }
         for (at, rule) in policy.spec.jwt_rules.iter().enumerate() {
@@ -59,11 +49,6 @@ fn providers(mesh: &Mesh<'_>, fetching: &KeyFetching, notes: &mut Notes) -> Arc<
         }
     }
     providers.into()
-}
-
-/// The Gateway of the Gateway API that the node serves.
-fn gateway_name(node: &Node) -> Option<&String> {
-    GATEWAY_NAME.iter().find_map(|label| node.labels.get(*label))
 }
 
 /// Keys at an address that may not be asked never come.
@@ -92,25 +77,6 @@ fn note_refused(
         );
         notes.warn(policy, codes::DROPPED, &["jwtRules".into(), at.into(), field.into()], message);
     }
-}
-
-/// Whether a policy that stands in `namespace` holds for the node.
-fn holds(
-    node: &Node,
-    namespace: &str,
-    selector: Option<&MatchLabels>,
-    targets: &[PolicyTargetReference],
-) -> bool {
-    if !targets.is_empty() {
-        let is_own = |target: &PolicyTargetReference| {
-            target.group == GATEWAY_API
-                && target.kind == "Gateway"
-                && Some(&target.name) == gateway_name(node)
-        };
-        return namespace == node.namespace && targets.iter().any(is_own);
-    }
-    let reaches = namespace == node.root_namespace || namespace == node.namespace;
-    reaches && selector.is_none_or(|selector| selects(&selector.match_labels, &node.labels))
 }
 
 fn provider(policy: &Resource<RequestAuthentication>, at: usize, rule: &JwtRule) -> JwtProvider {

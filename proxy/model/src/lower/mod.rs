@@ -10,6 +10,7 @@
 //! `outbound`, `inbound`, `gateways`.
 
 mod actions;
+mod attachment;
 mod authentication;
 pub(crate) mod authorization;
 mod captured;

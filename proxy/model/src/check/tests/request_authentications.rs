@@ -47,7 +47,13 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         RA,
         "  selector: {matchLabels: {app: a}}\n  targetRef: {kind: Gateway, group: gateway.networking.k8s.io, name: a}\n  targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: a}]\n  jwtRules: [{issuer: 'https://a.io'}]",
-        &["6:3 e0107", "7:3 e0107"],
+        &["7:3 e0107"],
     ),
+    (
+        RA,
+        "  targetRefs: [{group: apps, kind: Deployment, name: x}, {kind: Service, name: '', namespace: y}]\n  jwtRules: [{issuer: 'https://a.io'}]",
+        &["5:36 e0103", "5:58 e0104", "5:95 e0222"],
+    ),
+    (RA, "  selector: {}\n  jwtRules: [{issuer: 'https://a.io'}]", &["5:3 w0203"]),
     ("Proxy", "  jwks: {allowAddresses: [10.0.0.0/8, ::1, a.io]}", &["5:44 e0207"]),
 ];

@@ -11,7 +11,7 @@
 pub(crate) mod attribute;
 mod trust_domain;
 
-use super::{Plan, extension_providers, notes::Notes, registry::selects, routes::Routes};
+use super::{Plan, attachment, extension_providers, notes::Notes, routes::Routes};
 use crate::{
     config::{Config, Resource, Step},
     diagnostic::codes,
@@ -59,8 +59,8 @@ fn only<'a>(named: &BTreeSet<&'a str>) -> Option<&'a str> {
 
 /// Those that hold, in the order in which they are asked.
 fn holding<'a>(config: &'a Config, node: &Node, notes: &mut Notes) -> Vec<&'a Source> {
-    let mut holding: Vec<_> =
-        config.authorization_policies.iter().filter(|policy| holds(node, policy, notes)).collect();
+    let mut holds = |policy: &Source| attachment::holds(node, policy, policy.spec.attachment(), notes);
+    let mut holding: Vec<_> = config.authorization_policies.iter().filter(|policy| holds(policy)).collect();
     holding.sort_by_cached_key(|policy| {
         let metadata = &policy.metadata;
         (metadata.namespace != node.root_namespace, metadata.namespace.clone(), metadata.name.clone())
@@ -156,31 +156,6 @@ fn provider_name(policy: &Source) -> &str {
 
 fn chains(listener: &mut Listener) -> impl Iterator<Item = &mut FilterChain> {
     listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain)
-}
-
-/// Label of proxies that a Gateway of the Gateway API made.
-const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
-
-fn holds(node: &Node, policy: &Source, notes: &mut Notes) -> bool {
-    let namespace = &policy.metadata.namespace;
-    if *namespace != node.root_namespace && *namespace != node.namespace {
-        return false;
-    }
-    let (list, targets) = policy.spec.targets();
-    if targets.is_empty() {
-        let selector = policy.spec.selector.as_ref();
-        return selector.is_none_or(|selector| selects(&selector.match_labels, &node.labels));
-    }
-    let gateway = node.labels.get(GATEWAY_NAME);
-    let is_own = |target: &istio::PolicyTargetReference| {
-        target.kind == "Gateway" && *namespace == node.namespace && gateway == Some(&target.name)
-    };
-    let own = targets.iter().any(is_own);
-    if gateway.is_none() {
-        let message = "this proxy is not of a Gateway of the Gateway API: as in Istio, it passes over a policy with targets";
-        notes.info(policy, codes::DROPPED, &[Step::Key(list)], message);
-    }
-    own
 }
 
 fn lower(node: &Node, policy: &Source, domains: &TrustDomains) -> AuthorizationPolicy {

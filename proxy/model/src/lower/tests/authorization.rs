@@ -92,11 +92,11 @@ fn policies_add_up_and_stand_on_every_inbound_and_gateway_chain() {
     assert!(
         lowered.diagnostics.iter().any(|told| told.message.contains("passes over a policy with targets"))
     );
-    let gateway = lowered_for(
-        &node("default", "app=shop,gateway.networking.k8s.io/gateway-name=x"),
-        &(PORTS.to_owned() + &text[7]),
-    );
-    assert_eq!(names(&guarded_of(&gateway.ir)[0].1.as_ref().unwrap().policies), "default/attached");
+    for label in ["gateway.networking.k8s.io/gateway-name", "istio.io/gateway-name"] {
+        let node = node("default", &format!("app=shop,{label}=x"));
+        let gateway = lowered_for(&node, &(PORTS.to_owned() + &text[7]));
+        assert_eq!(names(&guarded_of(&gateway.ir)[0].1.as_ref().unwrap().policies), "default/attached");
+    }
 }
 
 #[test]

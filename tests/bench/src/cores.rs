@@ -1,9 +1,9 @@
-//! Who runs on which core, and how long a process has run.
+//! Who runs on which core, and how much a core is used.
 //!
-//! Invariants: the proxy has a core that nobody else here uses; CPU time is counted in nanoseconds, kernel time included.
+//! Invariant: the proxy has a core that nobody else here uses.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use std::{collections::BTreeMap, fs, io};
+use std::{fs, io};
 
 /// A core for the proxy and one for everything else.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,36 @@ impl Cores {
         Ok(Some(Cores { proxy, load }))
     }
 
+    /// These two, and moves this thread to the second; `None` stands for the first that is left.
+    ///
+    /// # Errors
+    /// When this process may not use them, or they are one.
+    pub fn choose(proxy: Option<usize>, load: Option<usize>) -> io::Result<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let left = |other: Option<usize>| {
+            (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core) && Some(*core) != other)
+        };
+        let cores =
+            proxy.or_else(|| left(load)).and_then(|proxy| Some((proxy, load.or_else(|| left(Some(proxy)))?)));
+        match cores {
+            Some((proxy, load)) if proxy != load && allowed.is_set(proxy) && allowed.is_set(load) => {
+                move_to(load)?;
+                Ok(Cores { proxy, load })
+            }
+            _ => Err(io::Error::other("two cores are needed, one for the proxy and one for everything else")),
+        }
+    }
+
+    /// The proxy's.
+    pub fn proxy(self) -> usize {
+        self.proxy
+    }
+
+    /// Everybody else's.
+    pub fn load(self) -> usize {
+        self.load
+    }
+
     /// Does `spawn` on the proxy's core: a child keeps the core that it was born on.
     ///
     /// # Errors
@@ -45,38 +75,36 @@ fn move_to(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &only)?)
 }
 
-/// How long each thread of a process has run so far.
-#[derive(Debug)]
-pub struct CpuTime(BTreeMap<String, u64>);
-
-impl CpuTime {
-    /// Of process `id`.
-    ///
-    /// # Errors
-    /// When it has gone, or the kernel keeps no scheduling statistics.
-    pub fn of(id: u32) -> io::Result<Self> {
-        let mut threads = BTreeMap::new();
-        for task in fs::read_dir(format!("/proc/{id}/task"))? {
-            let path = task?.path();
-            match fs::read_to_string(path.join("schedstat")) {
-                Ok(text) => threads.insert(path.to_string_lossy().into_owned(), first_number(&text)?),
-                // A thread may end between the two looks.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => None,
-                Err(error) => return Err(error),
-            };
-        }
-        Ok(CpuTime(threads))
-    }
-
-    /// Nanoseconds from `earlier` to now, over all threads that are still there.
-    pub fn since(&self, earlier: &CpuTime) -> u64 {
-        self.0.iter().map(|(thread, now)| now - earlier.0.get(thread).copied().unwrap_or(0)).sum()
-    }
+/// How long a core has been used so far, by anybody, and by others than this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct CoreTime {
+    ticks: u64,
 }
 
-fn first_number(text: &str) -> io::Result<u64> {
-    let first = text.split_whitespace().next().and_then(|word| word.parse().ok());
-    first.ok_or_else(|| io::Error::other(format!("not scheduling statistics: {text:?}")))
+impl CoreTime {
+    /// Of core `number`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn of(number: usize) -> io::Result<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat")?, number)
+            .ok_or_else(|| io::Error::other(format!("no figures of core {number}")))
+    }
+
+    fn parse(stat: &str, number: usize) -> Option<Self> {
+        let name = format!("cpu{number} ");
+        let figures = stat.lines().find_map(|line| line.strip_prefix(&name))?;
+        let figures: Vec<u64> = figures.split_whitespace().map_while(|figure| figure.parse().ok()).collect();
+        // user, nice, system, idle, iowait, irq, softirq, steal
+        let [user, nice, system, _, _, irq, softirq, steal] = *figures.first_chunk()?;
+        Some(CoreTime { ticks: user + nice + system + irq + softirq + steal })
+    }
+
+    /// Seconds from `earlier` to now.
+    pub fn since(self, earlier: &CoreTime) -> f64 {
+        const TICKS_PER_SECOND: f64 = 100.0; // USER_HZ, the same on every Linux
+        (self.ticks - earlier.ticks) as f64 / TICKS_PER_SECOND
+    }
 }
 
 /// What runs on this machine already: the load average of the last minute.
@@ -92,19 +120,14 @@ pub fn load_average() -> io::Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
 
     #[test]
-    fn counts_what_a_thread_burns() {
-        let id = std::process::id();
-        let before = CpuTime::of(id).unwrap();
-        let begin = Instant::now();
-        while begin.elapsed() < Duration::from_millis(50) {
-            std::hint::black_box(0);
-        }
-        let burnt = CpuTime::of(id).unwrap().since(&before);
-        // The machine may be shared, so there is no sharp lower bound.
-        assert!(burnt > 1_000_000, "{burnt} ns");
+    fn a_core_is_used_or_idle() {
+        let stat = "cpu  9 9 9 9\ncpu0 1 2 3 1000 50 4 5 6 0 0\ncpu10 1 1 1 1 1 1 1 1 0 0\n";
+        let (first, eleventh) = (CoreTime::parse(stat, 0).unwrap(), CoreTime::parse(stat, 10).unwrap());
+        assert_eq!((first.ticks, eleventh.ticks), (21, 6));
+        assert!(CoreTime::parse(stat, 1).is_none());
+        assert_eq!(first.since(&eleventh), 0.15);
     }
 
     #[test]

@@ -22,16 +22,19 @@ pub fn target(head: &[u8]) -> Option<&[u8]> {
 pub fn answer(bytes: &[u8]) -> Result<Option<&[u8]>, Void> {
     let Some(end) = head_end(bytes) else { return Ok(None) };
     let (head, body) = bytes.split_at(end);
-    let length = head
-        .starts_with(b"HTTP/1.1 200 ")
-        .then(|| head.split(|byte| *byte == b'\n').find_map(content_length))
-        .flatten()
+    let length = length_of_200(head)
         .ok_or_else(|| Void::because(format!("not an answer: {}", String::from_utf8_lossy(bytes))))?;
     match body.len().cmp(&length) {
         std::cmp::Ordering::Less => Ok(None),
         std::cmp::Ordering::Equal => Ok(Some(body)),
         std::cmp::Ordering::Greater => Err(Void::because("more bytes than the answer has")),
     }
+}
+
+/// How long the body of a 200 is; `None` if its head does not say, or is not one of a 200.
+pub fn length_of_200(head: &[u8]) -> Option<usize> {
+    let right = head.starts_with(b"HTTP/1.1 200 ");
+    right.then(|| head.split(|byte| *byte == b'\n').find_map(content_length)).flatten()
 }
 
 fn content_length(line: &[u8]) -> Option<usize> {

@@ -3,8 +3,9 @@
 //! In:  the name of a measurement and its sizes.   Out: a Markdown table, or why there is none.
 //! Invariants: a run with a wrong answer is void, and so is one that takes longer than it may; all traffic stays on loopback.
 //! Not here: measurements of one crate (`examples/` beside it), tests (`tests/integration`).
-//! Read: [`scale`] and [`mtls`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where, and for how long).
+//! Read: [`compare`], [`scale`] and [`mtls`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where), [`usage`] (for how long).
 
+mod compare;
 mod cores;
 mod http1;
 mod load;
@@ -12,6 +13,7 @@ mod mtls;
 mod scale;
 mod statistics;
 mod upstream;
+mod usage;
 mod void;
 
 use clap::{Parser, Subcommand};
@@ -31,17 +33,33 @@ enum Measurement {
     Scale(scale::ScaleArgs),
     /// What mutual TLS costs for each connection and each request, beside Envoy
     Mtls(mtls::MtlsArgs),
+    /// What the proxy costs beside others, on the same work
+    Compare(compare::CompareArgs),
+    /// The upstreams of `compare`
+    #[command(hide = true)]
+    Upstream,
+    /// The load of `compare`
+    #[command(hide = true)]
+    Load,
+    /// The limit of `compare`
+    #[command(hide = true)]
+    Relay(compare::relay::RelayArgs),
 }
 
 fn main() -> ExitCode {
+    // A text for standard output, and whether all runs count.
     let report = match Cli::parse().measurement {
-        Measurement::Scale(args) => scale::run(&args).map(|report| report.to_string()),
-        Measurement::Mtls(args) => mtls::run(&args).map(|report| report.to_string()),
+        Measurement::Scale(args) => scale::run(&args).map(|report| (report.to_string(), true)),
+        Measurement::Mtls(args) => mtls::run(&args).map(|report| (report.to_string(), true)),
+        Measurement::Compare(args) => compare::run(&args),
+        Measurement::Upstream => compare::upstream::run().map(|()| (String::new(), true)),
+        Measurement::Load => compare::measure::load_process().map(|said| (said, true)),
+        Measurement::Relay(args) => compare::relay::run(&args).map(|()| (String::new(), true)),
     };
     match report {
-        Ok(report) => {
+        Ok((report, all_count)) => {
             print!("{report}");
-            ExitCode::SUCCESS
+            if all_count { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(void) => {
             eprintln!("void: {void}");

@@ -13,19 +13,24 @@ pub fn root() -> &'static Path {
 /// # Panics
 /// When it is not installed and `CI=true`: there a test that does not run has failed.
 pub fn find(name: &str) -> Option<PathBuf> {
+    let found = look(name);
+    if found.is_none() {
+        skip(name);
+    }
+    found
+}
+
+/// Like [`find`], for those who can do without it.
+pub fn look(name: &str) -> Option<PathBuf> {
     let private = match std::env::var_os("SIDLE_PEERS") {
         Some(folder) => PathBuf::from(folder),
         None => root().join("target/peers"),
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::iter::once(private.join("bin"))
+    std::iter::once(private.join("bin"))
         .chain(std::env::split_paths(&path))
         .map(|folder| folder.join(name))
-        .find(|program| program.is_file());
-    if found.is_none() {
-        skip(name);
-    }
-    found
+        .find(|program| program.is_file())
 }
 
 /// Says that a test does not run for want of `what`.

@@ -1,9 +1,6 @@
 //! A proxy that terminates mutual TLS: Sidle, or Envoy on what Sidle exports of the same files.
 
-use crate::{
-    cores::{Cores, CpuTime},
-    void::Void,
-};
+use crate::{cores::Cores, usage::CpuTime, void::Void};
 use sidle_test_support::{
     peers, ports,
     process::Process,

@@ -4,8 +4,9 @@
 
 use super::mesh::{Mesh, Switch, file_name};
 use crate::{
-    cores::{Cores, CpuTime},
+    cores::Cores,
     load::{Connection, Load, Question},
+    usage::CpuTime,
     void::Void,
 };
 use sidle_test_support::{

@@ -1,0 +1,177 @@
+//! One subject, one scenario, one round.
+//!
+//! Invariants: a subject is started anew for each, alone on its core; what it did not answer rightly makes the run void.
+
+use super::{
+    load::{Figures, Measured, Plan},
+    scenarios::Scenario,
+    scenarios::{Clients, Work},
+    stage::{Setup, Stage},
+    subjects::{Reason, Subject},
+};
+use crate::{cores::Cores, usage::family, void::Void};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use sidle_test_support::process::Process;
+use std::{
+    net::TcpStream,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use tokio::{io::AsyncWriteExt, time::timeout};
+
+/// How long a subject may take to start: 10,000 routes are many.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take to end.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// What a load may take longer than it asks.
+const SLACK: Duration = Duration::from_secs(30);
+/// The share of requests that the second cluster is to get.
+const SHARE: std::ops::Range<f64> = 0.07..0.13;
+/// Too few answers say nothing of shares.
+const MANY: u64 = 2000;
+
+/// How long to ask.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// Before anything counts.
+    pub warm_up: Duration,
+    /// What counts.
+    pub window: Duration,
+}
+
+/// A subject that runs.
+struct Running {
+    process: Process,
+}
+
+impl Running {
+    async fn start(subject: &Subject, setup: &Setup<'_>, cores: Cores) -> Result<Self, Reason> {
+        let command = subject.command(setup)?;
+        let mut running = Running { process: cores.on_proxy_core(|| Process::start(command))? };
+        let begin = Instant::now();
+        while TcpStream::connect(setup.address).is_err() {
+            let ended = running.process.exit_status().is_some();
+            if ended || begin.elapsed() > PATIENCE {
+                let output = running.process.output();
+                return Err(Reason::Void(Void::because(format!("does not listen: {}", output.trim()))));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(running)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Asked to end, a subject ends its children too.
+        let all = family(self.process.id());
+        let signal = |id: u32, signal| {
+            // One that has gone needs no signal.
+            Pid::from_raw(id as i32).map(|id| kill_process(id, signal))
+        };
+        signal(self.process.id(), Signal::TERM);
+        let begin = Instant::now();
+        while self.process.exit_status().is_none() && begin.elapsed() < FAREWELL {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if self.process.exit_status().is_none() {
+            for id in all {
+                signal(id, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// Does one work of a scenario with a subject.
+///
+/// # Errors
+/// When the subject cannot do it, or the run is void.
+pub async fn measure(
+    stage: &Stage,
+    cores: Cores,
+    subject: &Subject,
+    scenario: &Scenario,
+    work: Work,
+    times: Times,
+) -> Result<Figures, Reason> {
+    let setup = stage.setup(scenario)?;
+    let running = Running::start(subject, &setup, cores).await?;
+    let plan = Plan {
+        target: setup.address,
+        subject: running.process.id(),
+        core: cores.proxy(),
+        clients: scenario.clients,
+        certificates: setup.certificates.to_owned(),
+        work,
+        warm_up: times.warm_up,
+        window: times.window,
+    };
+    let figures = load(&plan).await.map_err(|void| {
+        let output = running.process.output();
+        let last: Vec<_> = output.trim().lines().rev().take(3).collect();
+        Void::because(if last.is_empty() {
+            void.to_string()
+        } else {
+            format!("{void}; it says: {}", last.join(" / "))
+        })
+    })?;
+    if let Some(measured) = figures.load().filter(|_| subject.splits()) {
+        right_shares(&plan.clients, measured)?;
+    }
+    Ok(figures)
+}
+
+/// Runs the load in a process of its own.
+async fn load(plan: &Plan) -> Result<Figures, Void> {
+    let mut child = tokio::process::Command::new(std::env::current_exe()?)
+        .arg("load")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(&serde_json::to_vec(plan)?).await?;
+    }
+    // Idle connections are waited for twice.
+    let limit = (plan.warm_up + plan.window) * 2 + SLACK;
+    let ended = timeout(limit, child.wait_with_output()).await;
+    let output = ended.map_err(|_| Void::because(format!("no end after {limit:?}")))??;
+    match serde_json::from_slice(&output.stdout)? {
+        Outcome::Counts(figures) => Ok(figures),
+        Outcome::Void(reason) => Err(Void::because(reason)),
+    }
+}
+
+/// What a load says.
+#[derive(Serialize, Deserialize)]
+pub enum Outcome {
+    /// All was right.
+    Counts(Figures),
+    /// Something was not.
+    Void(String),
+}
+
+/// The other end of [`load`]: what a load says, for its standard output.
+///
+/// # Errors
+/// When it is not told what to do.
+pub fn load_process() -> Result<String, Void> {
+    let plan: Plan = serde_json::from_reader(std::io::stdin())?;
+    let outcome =
+        super::load::run(&plan).map_or_else(|void| Outcome::Void(void.to_string()), Outcome::Counts);
+    Ok(serde_json::to_string(&outcome)?)
+}
+
+/// Whether the second cluster had its part.
+fn right_shares(clients: &Clients, measured: &Measured) -> Result<(), Void> {
+    let share = measured.clusters[1] as f64 / measured.answers as f64;
+    let few = measured.answers < MANY;
+    if few || SHARE.contains(&share) {
+        return Ok(());
+    }
+    Err(Void::because(format!(
+        "of {} answers on {} connections the second cluster gave {share:.3}, not 0.1",
+        measured.answers, clients.connections
+    )))
+}

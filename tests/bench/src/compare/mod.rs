@@ -1,0 +1,172 @@
+//! `compare`: what Sidle costs beside other proxies, on the same work.
+//!
+//! In:  who, what, how often.   Out: for each scenario and subject processor time of a request, requests a second, latency, memory.
+//! Invariants: the proxy is alone on its core, with one worker; load and upstreams are processes of their own on another core; rounds
+//! go through all subjects, in an order that changes from round to round, and ratios are taken round by round; every answer is checked, and a
+//! run with a wrong one is void.
+//! Read: [`run`] -> `scenarios.rs` -> `stage.rs` -> `subjects/` -> `measure.rs` -> `load/`, `upstream/` -> `report.rs`.
+
+pub mod load;
+pub mod measure;
+pub mod relay;
+mod report;
+mod results;
+mod scenarios;
+mod stage;
+mod subjects;
+pub mod upstream;
+mod wire;
+
+use crate::{
+    cores::{Cores, load_average},
+    void::Void,
+};
+use clap::Args;
+use load::Figures;
+use measure::{Times, measure};
+use results::{Results, Run};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use scenarios::{SCENARIOS, Scenario};
+use stage::Stage;
+use std::{path::PathBuf, time::Duration};
+use subjects::{Own, PEERS, Subject};
+
+/// A run that others disturbed is tried so often.
+const TRIES: u32 = 3;
+/// Who is compared, in what, how often.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Other proxies: all (that are installed), none, or some of envoy, haproxy, nginx, nghttpx, separated by commas
+    #[arg(long, default_value = "all")]
+    peers: String,
+    /// Scenarios: all, or some of them, separated by commas
+    #[arg(long, default_value = "all")]
+    scenarios: String,
+    /// Rounds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds that are measured of each load
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// The subject that ratios refer to
+    #[arg(long, default_value = "haproxy")]
+    reference: String,
+    /// A proxy of your own: 'name=command'; {port}, {a}, {b}, {certs}, {scenario} and so on are filled in (see the README)
+    #[arg(long)]
+    own: Vec<String>,
+    /// Writes every round to this file, as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Writes the tables to this file, too
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+    /// The core of the proxy; the first, if not said
+    #[arg(long)]
+    proxy_core: Option<usize>,
+    /// The core of load and upstreams; the second, if not said
+    #[arg(long)]
+    load_core: Option<usize>,
+}
+
+/// Compares. The tables; whether all runs count.
+///
+/// # Errors
+/// When there is nothing to say.
+pub fn run(args: &CompareArgs) -> Result<(String, bool), Void> {
+    if cfg!(debug_assertions) {
+        return Err(Void::because("an unoptimised build says nothing: run with --release"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            compared = compare(args) => compared,
+            // Whoever was started is ended on the way out.
+            _ = terminated.recv() => Err(Void::because("terminated")),
+            _ = tokio::signal::ctrl_c() => Err(Void::because("interrupted")),
+        }
+    })
+}
+
+async fn compare(args: &CompareArgs) -> Result<(String, bool), Void> {
+    // Builds the program if it is not there: before anything is measured, and before this thread keeps to one core.
+    sidle_test_support::sidle::path();
+    let scenarios = chosen_scenarios(&args.scenarios)?;
+    let mut subjects = chosen_subjects(&args.peers)?;
+    for own in &args.own {
+        subjects.push(Subject::Own(Own::parse(own)?));
+    }
+    let cores = Cores::choose(args.proxy_core, args.load_core)?;
+    let mut results = Results::new(args, cores, &scenarios, &subjects, load_average()?);
+    // Whoever is started has as many descriptors as there may be.
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(std::io::Error::from)?;
+    let stage = Stage::set()?;
+    let times = Times { warm_up: Duration::from_secs(1), window: Duration::from_secs(args.seconds) };
+    for round in 0..args.rounds {
+        for scenario in &scenarios {
+            for work in scenario.work {
+                for at in 0..subjects.len() {
+                    let subject = &subjects[(at + round as usize) % subjects.len()];
+                    if results.skipped(scenario, subject) {
+                        continue;
+                    }
+                    let mut tries = 0;
+                    let run = loop {
+                        tries += 1;
+                        let outcome = measure(&stage, cores, subject, scenario, *work, times).await;
+                        let disturbed = outcome.as_ref().is_ok_and(Figures::disturbed);
+                        if !disturbed || tries == TRIES {
+                            break Run::new(round, scenario, subject, *work, outcome);
+                        }
+                    };
+                    eprintln!("{run}");
+                    results.add(run);
+                }
+            }
+        }
+    }
+    let tables = report::tables(&results);
+    if let Some(path) = &args.json {
+        std::fs::write(path, serde_json::to_string_pretty(&results)?)?;
+    }
+    if let Some(path) = &args.markdown {
+        std::fs::write(path, &tables)?;
+    }
+    Ok((tables, results.all_count()))
+}
+
+fn chosen_scenarios(wanted: &str) -> Result<Vec<Scenario>, Void> {
+    if wanted == "all" {
+        return Ok(SCENARIOS.to_vec());
+    }
+    wanted
+        .split(',')
+        .map(|name| {
+            let known = || SCENARIOS.map(|scenario| scenario.name).join(", ");
+            let found = SCENARIOS.into_iter().find(|scenario| scenario.name == name);
+            found.ok_or_else(|| Void::because(format!("no scenario {name:?}; there are: {}", known())))
+        })
+        .collect()
+}
+
+/// Sidle, and unless nobody is wanted the limit and the others.
+fn chosen_subjects(wanted: &str) -> Result<Vec<Subject>, Void> {
+    let mut subjects = vec![Subject::Sidle];
+    match wanted {
+        "none" => return Ok(subjects),
+        "all" => subjects.extend(PEERS),
+        _ => {
+            for name in wanted.split(',') {
+                let known = || PEERS.iter().map(Subject::name).collect::<Vec<_>>().join(", ");
+                let found = PEERS.into_iter().find(|subject| subject.name() == name);
+                subjects.push(
+                    found
+                        .ok_or_else(|| Void::because(format!("no peer {name:?}; there are: {}", known())))?,
+                );
+            }
+        }
+    }
+    subjects.push(Subject::Relay);
+    Ok(subjects)
+}

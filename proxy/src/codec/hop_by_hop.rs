@@ -22,10 +22,27 @@ pub fn is_framing(name: &HeaderName) -> bool {
     framing.contains(name)
 }
 
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "te"
+            | "upgrade"
+            | "transfer-encoding"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+    )
+}
+
 /// Removes hop-by-hop fields and those that `connection` lists; keeps `te: trailers`.
 ///
 /// Returns the `upgrade` token if `connection` asks for it.
 pub fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    // Most heads have none of them: one look at the names costs less than a search for each.
+    if !headers.keys().any(is_hop_by_hop) {
+        return None;
+    }
     let mut upgrade = None;
     if headers.contains_key(header::CONNECTION) {
         let mut listed: smallvec::SmallVec<[HeaderName; 4]> = smallvec::SmallVec::new();

@@ -8,6 +8,7 @@
 
 mod authority;
 pub mod body;
+mod buffers;
 pub mod detect;
 pub mod grpc;
 pub mod h1;

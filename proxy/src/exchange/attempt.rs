@@ -261,7 +261,7 @@ impl Exchange {
                 self.record.upstream_local = info.and_then(|info| info.local);
                 self.record.upstream_identity = info.and_then(|info| info.identity.clone());
                 let elapsed = began.elapsed().as_millis() as u64;
-                sent.head.headers.insert(SERVICE_TIME, HeaderValue::from(elapsed));
+                sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed));
                 let outcome = Outcome::Response {
                     status: sent.head.status,
                     grpc_status: sent

@@ -33,6 +33,7 @@ pub mod tcp;
 mod via;
 
 pub use ask::{Asker, Reply};
+pub use outgoing::address_text;
 pub use record::{Downstream, Moment, Record, Wanted};
 pub use refused::{Glimpse, refuse_seen};
 pub use reply::{direct, grpc_status};

@@ -48,29 +48,50 @@ pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection
 /// Nobody outside may speak as the mesh does, but for so many proxies in front that are believed.
 fn from_outside(head: &mut RequestHead, trusted_hops: usize, connection: &Connection) -> Option<SocketAddr> {
     let internal = |name: &&HeaderName| name.as_str().starts_with(INTERNAL_PREFIX);
-    let forged: Vec<HeaderName> = head.headers.keys().filter(internal).cloned().collect();
-    for name in forged {
-        head.headers.remove(name);
+    if head.headers.keys().any(|name| internal(&name)) {
+        let forged: Vec<HeaderName> = head.headers.keys().filter(internal).cloned().collect();
+        for name in forged {
+            head.headers.remove(name);
+        }
     }
     if !believes_scheme(head, trusted_hops) {
         head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(connection.scheme().as_str()));
     }
     let peer = connection.downstream.peer?;
-    let client = forwarded_for(&head.headers, trusted_hops).unwrap_or(peer);
-    if let Ok(value) = HeaderValue::from_str(&client.ip().to_string()) {
-        head.headers.insert(EXTERNAL_ADDRESS, value);
+    let client = forwarded_for(&head.headers, trusted_hops);
+    let address = match client {
+        Some(client) => address_text(client),
+        None => connection.peer_text().cloned(),
+    };
+    if let Some(address) = address {
+        head.headers.insert(EXTERNAL_ADDRESS, address);
+    }
+    append_peer(&mut head.headers, connection);
+    Some(client.unwrap_or(peer))
+}
+
+/// An address without its port, for a header.
+pub fn address_text(address: SocketAddr) -> Option<HeaderValue> {
+    HeaderValue::from_str(&address.ip().to_string()).ok()
+}
+
+/// Adds the client to the addresses that its proxies wrote; one field holds them all.
+fn append_peer(headers: &mut HeaderMap, connection: &Connection) {
+    let Some(peer) = connection.peer_text() else { return };
+    if !headers.contains_key(&FORWARDED_FOR) {
+        headers.insert(FORWARDED_FOR, peer.clone());
+        return;
     }
     let mut chain = String::new();
-    for value in head.headers.get_all(&FORWARDED_FOR) {
+    for value in headers.get_all(&FORWARDED_FOR) {
         if let Ok(text) = value.to_str() {
             let _ = write!(chain, "{text},");
         }
     }
-    let _ = write!(chain, "{}", peer.ip());
+    chain.push_str(peer.to_str().unwrap_or_default());
     if let Ok(value) = HeaderValue::from_str(&chain) {
-        head.headers.insert(FORWARDED_FOR, value);
+        headers.insert(FORWARDED_FOR, value);
     }
-    Some(client)
 }
 
 /// Takes the scheme from a believed proxy that says it: it may have terminated TLS.
@@ -138,6 +159,13 @@ fn rewrite_path(exchange: &mut Exchange, rewrite: &sidle_routing::PathRewriter, 
     exchange.record.target = Some(masked(&head.target));
 }
 
+/// A number for a header; most are small.
+pub fn number(number: u64) -> HeaderValue {
+    const SMALL: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let small = usize::try_from(number).ok().and_then(|number| SMALL.get(number));
+    small.map_or_else(|| HeaderValue::from(number), |text| HeaderValue::from_static(text))
+}
+
 /// Says which try this is, and how long it is waited for: the shorter of its own time and what is left of the route's.
 pub fn announce_attempt(
     head: &mut RequestHead,
@@ -145,7 +173,7 @@ pub fn announce_attempt(
     per_try: Option<Duration>,
     deadline: Option<Instant>,
 ) {
-    head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(attempt));
+    head.headers.insert(ATTEMPT_COUNT, number(attempt.into()));
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     if let Some(expected) = left.into_iter().chain(per_try).min() {
         // Rounded to the nearest: 300 ms that have just begun are 300.

@@ -10,8 +10,12 @@ use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 
 /// The outcome of `work`, or 500 if it panics.
-pub async fn caught<T>(work: impl Future<Output = Result<T, ProxyError>>) -> Result<T, ProxyError> {
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(ProxyError::Panicked))
+///
+/// No `async fn`: its future would have room for `work` twice.
+pub fn caught<T>(
+    work: impl Future<Output = Result<T, ProxyError>>,
+) -> impl Future<Output = Result<T, ProxyError>> {
+    AssertUnwindSafe(work).catch_unwind().map(|done| done.unwrap_or(Err(ProxyError::Panicked)))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{Drain, inspect::Seen};
 use crate::{
     codec::{Authority, RequestHead, Scheme},
     config::{Chain, Filter, HttpPlan, ListenerPlan, Snapshot},
-    exchange::{Downstream, client_cert},
+    exchange::{Downstream, address_text, client_cert},
     overload::Pressure,
     worker::Worker,
 };
@@ -68,6 +68,8 @@ pub struct Connection {
     fault: Cell<Option<Fault>>,
     /// The element of `x-forwarded-client-cert`.
     client_cert: OnceCell<Option<HeaderValue>>,
+    /// The client's address, for headers.
+    peer_text: OnceCell<Option<HeaderValue>>,
 }
 
 /// How long a connection must have been idle before draining closes it: a client that is about to send another request has
@@ -114,6 +116,7 @@ impl Connection {
             last_active: Cell::new(Instant::now()),
             fault: Cell::new(None),
             client_cert: OnceCell::new(),
+            peer_text: OnceCell::new(),
             worker,
         }
     }
@@ -175,6 +178,11 @@ impl Connection {
             client_cert::element(identity.as_ref()?, own.as_ref(), whole)
         };
         self.client_cert.get_or_init(element).as_ref()
+    }
+
+    /// The client's address without its port, for headers.
+    pub fn peer_text(&self) -> Option<&HeaderValue> {
+        self.peer_text.get_or_init(|| address_text(self.downstream.peer?)).as_ref()
     }
 
     /// Where a redirected connection meant to go.

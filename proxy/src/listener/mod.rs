@@ -23,7 +23,7 @@ pub use sources::Sources;
 
 use crate::{
     codec::{self, Stream},
-    config::{Chain, Filter},
+    config::{Chain, Filter, TcpPlan},
     overload::Pressure,
     worker::Worker,
 };
@@ -33,8 +33,11 @@ use sidle_model::ir::Certificates;
 use sidle_telemetry::Doorkeeper;
 use sources::Source;
 use std::{io, rc::Rc, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::{task::coop::consume_budget, time::Instant};
 
+/// What a new connection takes of the 128 units of work that tokio gives a task before others have their turn: many that come at once
+/// must not keep those that are served waiting.
+const CONNECTION_COST: u32 = 8;
 /// How long accepting pauses when descriptors or memory run out.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often the log says so.
@@ -62,6 +65,9 @@ pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
                     tokio::task::spawn_local(async move {
                         connection(worker, name, drain, &open, stream, origin).await;
                     });
+                    for _ in 0..CONNECTION_COST {
+                        consume_budget().await;
+                    }
                 }
                 Err(limit) => {
                     metrics.connection_refused(limit);
@@ -140,29 +146,67 @@ async fn connection(
     listener: Arc<str>,
     drain: Rc<Drain>,
     open: &Open,
+    stream: Stream,
+    origin: Origin,
+) {
+    // Boxed, so that what it takes to find out what is spoken is not kept while it is.
+    let Some(Spoken { service, stream, connection, _source }) =
+        Box::pin(opened(worker, listener, drain, open, stream, origin)).await
+    else {
+        return;
+    };
+    match service {
+        Service::Tcp(tcp) => Box::pin(opaque::serve(stream, connection, tcp)).await,
+        Service::Http1 => codec::h1::serve(stream, connection).await,
+        Service::Http2 => Box::pin(codec::h2::serve(stream, connection)).await,
+    }
+}
+
+/// A connection of which all is known that must be to serve it.
+struct Spoken {
+    service: Service,
+    stream: Stream,
+    connection: Rc<Connection>,
+    /// Counts the client for as long as it is served.
+    _source: Option<Source>,
+}
+
+/// What is spoken on it.
+enum Service {
+    Tcp(Arc<TcpPlan>),
+    Http1,
+    Http2,
+}
+
+/// Introduces the client, terminates TLS and finds out what is spoken; `None`: the connection is over.
+async fn opened(
+    worker: Rc<Worker>,
+    listener: Arc<str>,
+    drain: Rc<Drain>,
+    open: &Open,
     mut stream: Stream,
     mut origin: Origin,
-) {
+) -> Option<Spoken> {
     let snapshot = worker.snapshot();
-    let Some(plan) = snapshot.listeners.get(&listener) else { return };
+    let plan = snapshot.listeners.get(&listener)?;
     let limits = &snapshot.ir.settings.limits;
-    let mut _source = None; // counts the client for as long as it is served
+    let mut source = None;
     if plan.config.proxy_protocol {
         let timeout = limits.request_headers_timeout;
         let introducing = introduced(&worker, open, &mut stream, &mut origin, timeout);
-        let Some(source) = unless_drained(&worker, &drain, introducing).await else { return };
-        _source = source;
+        source = unless_drained(&worker, &drain, introducing).await?;
     }
     let inspected =
         unless_drained(&worker, &drain, inspect::inspect(&mut stream, plan, &origin, limits, &open.metrics))
             .await;
-    let Some((chain, mut seen)) = inspected else { return };
+    let (chain, mut seen) = inspected?;
     if let Some((tls, config)) = &chain.tls {
         let config = match config.current() {
             Ok(config) => config,
             Err(error) => {
                 open.metrics.tls_handshake_failed();
-                return tracing::debug!(peer = ?origin.peer, %error, "TLS cannot be spoken");
+                tracing::debug!(peer = ?origin.peer, %error, "TLS cannot be spoken");
+                return None;
             }
         };
         let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
@@ -170,43 +214,38 @@ async fn connection(
             Ok(Ok(tls)) => stream = tls.into(),
             Ok(Err(error)) => {
                 open.metrics.tls_handshake_failed();
-                return tracing::debug!(peer = ?origin.peer, %error, "TLS handshake failed");
+                tracing::debug!(peer = ?origin.peer, %error, "TLS handshake failed");
+                return None;
             }
-            Err(_) => return open.metrics.tls_handshake_failed(),
+            Err(_) => {
+                open.metrics.tls_handshake_failed();
+                return None;
+            }
         }
         let own = (tls.certificates == Certificates::Workload).then(|| snapshot.workload.current()).flatten();
         seen.terminated(&stream, own.map(|svid| svid.id.clone()));
     }
     let chain: Arc<Chain> = chain;
-    match &chain.filter {
-        Filter::Tcp(tcp) => {
-            let connection = Connection::new(worker, &snapshot, drain, &chain, plan, origin, seen);
-            opaque::serve(stream, Rc::new(connection), tcp.clone()).await;
-        }
+    let service = match &chain.filter {
+        Filter::Tcp(tcp) => Service::Tcp(tcp.clone()),
         Filter::Http(_) => {
-            let speaks_http2 = match seen.http2 {
+            let (idle, head) = (limits.connection_idle_timeout, limits.request_headers_timeout);
+            let http2 = match seen.http2 {
                 Some(known) => known,
-                None => match unless_drained(
-                    &worker,
-                    &drain,
-                    inspect::preface(
-                        &mut stream,
-                        limits.connection_idle_timeout,
-                        limits.request_headers_timeout,
-                    ),
-                )
-                .await
-                {
-                    Some(http2) => http2,
-                    None => return stream.take_leave(),
-                },
+                None => {
+                    let preface = inspect::preface(&mut stream, idle, head);
+                    match unless_drained(&worker, &drain, preface).await {
+                        Some(http2) => http2,
+                        None => {
+                            stream.take_leave();
+                            return None;
+                        }
+                    }
+                }
             };
-            let connection = Rc::new(Connection::new(worker, &snapshot, drain, &chain, plan, origin, seen));
-            if speaks_http2 {
-                codec::h2::serve(stream, connection).await;
-            } else {
-                codec::h1::serve(stream, connection).await;
-            }
+            if http2 { Service::Http2 } else { Service::Http1 }
         }
-    }
+    };
+    let connection = Connection::new(worker.clone(), &snapshot, drain, &chain, plan, origin, seen);
+    Some(Spoken { service, stream, connection: Rc::new(connection), _source: source })
 }

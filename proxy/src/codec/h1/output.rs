@@ -3,7 +3,7 @@
 //! Invariants: order is kept; small pieces are copied together, large ones are never copied.
 //! Not here: how much may wait (whoever pushes asks [`Output::has_room`] first).
 
-use crate::codec::Stream;
+use crate::codec::{Stream, buffers::Size};
 use bytes::{Buf, Bytes};
 use std::{
     collections::VecDeque,
@@ -19,8 +19,6 @@ const SMALL: usize = 2 << 10;
 const HIGH_WATER: usize = 64 << 10;
 /// Pieces of one write.
 const GATHER: usize = 16;
-/// A buffer that grew beyond this is not kept.
-const KEEP: usize = 4 << 10;
 
 /// Bytes on their way out.
 #[derive(Debug, Default)]
@@ -40,13 +38,16 @@ pub struct Output {
 impl Output {
     /// A place for small pieces.
     pub fn small(&mut self) -> &mut Vec<u8> {
+        if self.small.capacity() == 0 {
+            self.small = Size::Head.take();
+        }
         &mut self.small
     }
 
     /// Adds a piece.
     pub fn push(&mut self, data: Bytes) {
         if data.len() < SMALL {
-            return self.small.extend_from_slice(&data);
+            return self.small().extend_from_slice(&data);
         }
         if self.small.len() > self.gone {
             let mut small = Bytes::from(std::mem::take(&mut self.small));
@@ -129,16 +130,13 @@ impl Output {
         if self.gone == self.small.len() {
             self.gone = 0;
             self.small.clear();
-            if self.small.capacity() > KEEP {
-                self.small = Vec::new();
-            }
         }
     }
 
     /// Gives the buffer back, as nothing is to be written for a while.
     pub fn rest(&mut self) {
         if self.is_empty() {
-            self.small = Vec::new();
+            Size::Head.give_back(std::mem::take(&mut self.small));
         }
     }
 

@@ -13,6 +13,8 @@ use std::mem::MaybeUninit;
 
 /// Fields that fit on the stack.
 const FEW: usize = 128;
+/// Fields that a proxy adds to a head: room for them is made at once.
+const ADDED: usize = 6;
 
 /// Finds the end of a head in bytes that come bit by bit, each looked at once.
 #[derive(Debug, Default)]
@@ -171,7 +173,7 @@ fn version(minor: Option<u8>) -> Option<Version> {
 }
 
 fn collect(buffer: &Bytes, fields: &[httparse::Header<'_>], keep_case: bool) -> Option<(HeaderMap, Casing)> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut headers = HeaderMap::with_capacity(fields.len() + ADDED);
     let mut casing = Casing::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;

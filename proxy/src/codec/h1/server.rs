@@ -87,7 +87,8 @@ impl Server {
         let mut drained = pin!(connection.drained());
         loop {
             let step = match self.next_head(drained.as_mut()).await {
-                Head::Whole(head) => self.request(head).await,
+                // Boxed, so that a connection without a request does not keep the room for one.
+                Head::Whole(head) => Box::pin(self.request(head)).await,
                 Head::Refused(refusal) => {
                     let bytes = self.wire.borrow_mut().input.split().freeze();
                     Err(self.refuse(refusal, Glimpse::default(), &bytes).await)
@@ -203,9 +204,7 @@ impl Server {
     /// The exchange's answer; `None`: the client went away, and the exchange with it.
     async fn answer(&mut self, head: RequestHead, body: Body) -> Option<Answer> {
         let mut probe = Probe::of(head.version);
-        // Boxed, so that a connection without a request does not keep the room for one.
-        let connection = self.connection.clone();
-        let mut answering = Box::pin(async move { exchange::serve(&connection, head, body).await });
+        let mut answering = pin!(exchange::serve(&self.connection, head, body));
         let (wire, timer) = (&self.wire, &mut self.timer);
         let answer = presence::while_there(wire, |cx| {
             if let Poll::Ready(answer) = answering.as_mut().poll(cx) {

@@ -3,11 +3,12 @@
 //! Invariants: a stream whose client went away is dropped with all that it holds, at once; data waits for the client's
 //! window, so a stream holds one frame at most; draining sends GOAWAY and lets streams end; a client that sends too much of
 //! what costs it nothing is told so by GOAWAY, and gone.
-//! Read: [`serve`] -> [`guard`] (what may be sent) -> `stream` (one request) -> `convert` (heads) -> [`send`] (bodies) ->
+//! Read: [`serve`] -> [`guard`] (what may be sent) -> [`gather`] (how it leaves) -> `stream` (one request) -> `convert` (heads) -> [`send`] (bodies) ->
 //! [`duplex`] (tunnels).
 
 mod convert;
 pub mod duplex;
+pub mod gather;
 pub mod guard;
 pub mod send;
 mod stream;
@@ -19,25 +20,34 @@ use crate::{
     listener::{Connection, Fault},
 };
 use bytes::Bytes;
+use gather::{Gathered, Outlet, gathered};
 use guard::{Allowance, Guarded, Patience, Watch};
 use h2::{Reason, server};
 use http::Version;
 use sidle_model::ir::Limits;
 use sidle_telemetry::Http2Flood;
 use std::{future::poll_fn, num::NonZero, pin::pin, rc::Rc, task::Poll, time::Duration};
-use tokio::time::Instant;
+use tokio::{task::coop::consume_budget, time::Instant};
 
 /// Bytes that a stream may have handed to h2 and not yet on the wire.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// How long a connection that is closed at once may take to say why.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-type Driver = server::Connection<Guarded<Stream>, Bytes>;
+/// What a new stream takes of the 128 units of work that tokio gives a task before others have their turn: a connection that opens many
+/// must not keep others waiting.
+const STREAM_COST: u32 = 4;
+/// The same, on a connection whose streams are reset: their work may be for nothing.
+const SUSPICIOUS_STREAM_COST: u32 = 32;
+
+type Driver = server::Connection<Gathered<Guarded<Stream>>, Bytes>;
+type Out = Outlet<Guarded<Stream>>;
 
 /// Serves one connection until it ends.
 pub async fn serve(stream: Stream, connection: Rc<Connection>) {
     let limits = connection.limits();
     let (guarded, watch) = Guarded::client(stream, allowance(limits), patience(limits));
+    let (stream, out) = gathered(guarded);
     let handshake = server::Builder::new()
         .initial_window_size(limits.http2_initial_stream_window)
         .initial_connection_window_size(limits.http2_initial_connection_window)
@@ -45,10 +55,10 @@ pub async fn serve(stream: Stream, connection: Rc<Connection>) {
         .max_header_list_size(limits.max_request_headers_bytes)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .enable_connect_protocol()
-        .handshake::<_, Bytes>(guarded);
-    match tokio::time::timeout(limits.request_headers_timeout, handshake).await {
+        .handshake::<_, Bytes>(stream);
+    match tokio::time::timeout(limits.request_headers_timeout, out.drive(handshake)).await {
         Ok(Ok(driver)) => {
-            drive(driver, &watch, &connection).await;
+            drive(driver, &out, &watch, &connection).await;
             account_refused(watch.take_refused(), &connection);
         }
         Ok(Err(error)) => {
@@ -77,7 +87,7 @@ fn patience_of_streams(limits: &Limits) -> Option<Duration> {
     Some(limits.stream_idle_timeout).filter(|limit| !limit.is_zero())
 }
 
-async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
+async fn drive(mut driver: Driver, out: &Out, watch: &Watch, connection: &Rc<Connection>) {
     let limits = connection.limits();
     let mut idle = pin!(tokio::time::sleep(limits.connection_idle_timeout));
     let mut draining = false;
@@ -90,10 +100,14 @@ async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
                 driver.graceful_shutdown();
                 idle.as_mut().reset(Instant::now() + limits.request_headers_timeout);
             }
-            accepted = driver.accept() => match accepted {
+            accepted = poll_fn(|cx| out.poll(|cx| driver.poll_accept(cx), cx)) => match accepted {
                 Some(Ok((request, respond))) => {
                     watch.accepted(respond.stream_id().as_u32());
                     tokio::task::spawn_local(stream::serve(request, respond, connection.clone()));
+                    let cost = if watch.is_suspicious() { SUSPICIOUS_STREAM_COST } else { STREAM_COST };
+                    for _ in 0..cost {
+                        consume_budget().await;
+                    }
                 }
                 Some(Err(error)) => {
                     tracing::debug!(peer = %connection.peer(), %error, "HTTP/2 connection ended");
@@ -102,7 +116,7 @@ async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
                 None => return,
             },
             flood = poll_fn(|_| watch.flood().map_or(Poll::Pending, Poll::Ready)) => {
-                return turn_away(driver, flood, connection).await;
+                return turn_away(driver, out, flood, connection).await;
             }
             refused = poll_fn(|_| NonZero::new(watch.take_refused()).map_or(Poll::Pending, Poll::Ready)) => {
                 account_refused(refused.get(), connection);
@@ -114,7 +128,7 @@ async fn drive(mut driver: Driver, watch: &Watch, connection: &Rc<Connection>) {
                 let mut next = connection.idle_since().unwrap_or(now) + limit;
                 if next <= now {
                     if draining {
-                        return say_goodbye(driver, Reason::NO_ERROR).await; // it was told, and does not answer
+                        return say_goodbye(driver, out, Reason::NO_ERROR).await; // it was told, and does not answer
                     }
                     draining = true;
                     watch.leaves_in_peace();
@@ -149,17 +163,17 @@ fn count(error: &h2::Error, watch: &Watch, connection: &Connection) {
 }
 
 /// Ends a connection, and all its streams, for what its client sends.
-async fn turn_away(driver: Driver, flood: Http2Flood, connection: &Connection) {
+async fn turn_away(driver: Driver, out: &Out, flood: Http2Flood, connection: &Connection) {
     tracing::debug!(peer = %connection.peer(), flood = flood.as_str(), "HTTP/2 connection turned away");
     connection.end_for(Fault::Flood(flood));
     connection.count_flood(flood);
-    say_goodbye(driver, Reason::ENHANCE_YOUR_CALM).await;
+    say_goodbye(driver, out, Reason::ENHANCE_YOUR_CALM).await;
 }
 
 /// Ends a connection, and all its streams, at once.
-async fn say_goodbye(mut driver: Driver, reason: Reason) {
+async fn say_goodbye(mut driver: Driver, out: &Out, reason: Reason) {
     driver.abrupt_shutdown(reason);
-    let goodbye = async { while let Some(Ok(_)) = driver.accept().await {} };
+    let goodbye = out.drive(async { while let Some(Ok(_)) = driver.accept().await {} });
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
 }
 

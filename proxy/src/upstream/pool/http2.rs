@@ -2,7 +2,10 @@
 
 use super::{Checkout, ConnectionInfo, Pool, Target, Waiting};
 use crate::{
-    codec::h2::guard::{Allowance, Guarded, Patience},
+    codec::h2::{
+        gather::gathered,
+        guard::{Allowance, Guarded, Patience},
+    },
     error::ProxyError,
 };
 use bytes::Bytes;
@@ -145,6 +148,7 @@ impl Pool {
         limits: &Limits,
     ) -> Result<Rc<Shared>, ProxyError> {
         let (guarded, watch) = Guarded::server(stream, allowance(limits), patience(limits));
+        let (stream, out) = gathered(guarded);
         let handshake = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
@@ -152,8 +156,9 @@ impl Pool {
             .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER_BYTES)
             .initial_max_send_streams(INITIAL_MAX_STREAMS)
-            .handshake::<_, Bytes>(guarded);
-        let (sender, driver) = handshake.await.map_err(|_| ProxyError::ConnectionTermination(false))?;
+            .handshake::<_, Bytes>(stream);
+        let (sender, driver) =
+            out.drive(handshake).await.map_err(|_| ProxyError::ConnectionTermination(false))?;
         let shared = Rc::new(Shared {
             sender,
             info: info.clone(),
@@ -165,7 +170,7 @@ impl Pool {
         // The task must not hold the sender: the connection ends when nobody can send on it any more.
         let (pool, driven) = (Rc::downgrade(self), Rc::downgrade(&shared));
         tokio::task::spawn_local(async move {
-            if let Err(error) = driver.await {
+            if let Err(error) = out.drive(driver).await {
                 let flood = watch.flood().map(Http2Flood::as_str);
                 tracing::debug!(%error, flood, "upstream HTTP/2 connection ended");
             }

@@ -103,6 +103,11 @@ impl Budget {
         }
     }
 
+    /// Whether streams have ended by reset lately.
+    pub fn is_suspicious(&self) -> bool {
+        self.resets > 0
+    }
+
     /// What was too much, if it was not too much for this budget. Among what h2 bounds, resets alone are seen here.
     pub fn suspicion(&self) -> Http2Flood {
         if self.resets >= H2_PENDING_RESETS { Http2Flood::Resets } else { Http2Flood::Other }

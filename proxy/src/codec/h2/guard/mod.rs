@@ -26,13 +26,20 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::coop,
+};
 use unaccepted::Unaccepted;
 
 /// How long a client may take to read why its connection was closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How much of what it still sends is read at once meanwhile.
 const FAREWELL_READS: usize = 16;
+
+/// Frames that are read for one of the 128 units of work that tokio gives a task before others have their turn: a connection that sends many
+/// small ones must not keep others waiting.
+const FRAMES_OF_UNIT: u32 = 8;
 
 /// How long things may take; `None`: for ever.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,6 +65,11 @@ impl Watch {
     /// What the peer sent too much of.
     pub fn flood(&self) -> Option<Http2Flood> {
         self.flood.get()
+    }
+
+    /// Whether the peer resets streams, or has them reset.
+    pub fn is_suspicious(&self) -> bool {
+        self.budget.borrow().is_suspicious()
     }
 
     /// What it was most likely, if h2 says that it was too much.
@@ -210,6 +222,16 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     }
 }
 
+/// Takes from this task's turn what `frames` cost. When nothing is left the next read waits for the next turn.
+fn spend(frames: u32, cx: &mut Context<'_>) {
+    for _ in 0..frames / FRAMES_OF_UNIT {
+        match coop::poll_proceed(cx) {
+            Poll::Ready(unit) => unit.made_progress(),
+            Poll::Pending => return,
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -228,7 +250,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         };
         let bytes = &buf.filled()[before..];
         this.ended |= bytes.is_empty();
-        let whole = this.reading.follow(bytes, |head| this.watch.received(head));
+        let mut frames = 0;
+        let whole = this.reading.follow(bytes, |head| {
+            frames += 1;
+            this.watch.received(head)
+        });
+        spend(frames, cx);
         if this.watch.flood().is_some() {
             buf.set_filled(before + whole);
             if whole == 0 {

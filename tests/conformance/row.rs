@@ -13,12 +13,19 @@ use crate::{
     verdict::{self, Observation},
 };
 use std::{
+    net::SocketAddr,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
 
 const QUIET: Duration = Duration::from_millis(60);
-const BASELINE: Duration = Duration::from_millis(800);
+const BASELINE: Duration = Duration::from_millis(1600);
+/// How long a flood that is over at once goes on and on, for the healthy client's sake.
+const SIEGE: Duration = Duration::from_millis(1600);
+/// Answers that a percentile of the healthy client's needs.
+const ENOUGH: usize = 200;
+/// The lowest priority: who shares the machine with an attacker must not mistake its work for the proxy's.
+const NICE: i32 = 19;
 const RECOVERY: Duration = Duration::from_secs(5);
 /// How often each line that should come later is looked for.
 const LOOKS: u32 = 100;
@@ -73,7 +80,11 @@ fn once(case: &Case, stage: &mut Stage) -> Row {
         first: first(case),
         ..Observation::default()
     };
-    attack(case, stage, &mut seen);
+    if case.flood {
+        at_lowest_priority(|| attack(case, stage, &mut seen));
+    } else {
+        attack(case, stage, &mut seen);
+    }
     let spent_all = stage.sidle.processor_time().saturating_sub(spent);
     let ours = if case.flood { begin.elapsed().mul_f64(share) } else { Duration::ZERO };
     seen.processor = spent_all.saturating_sub(ours);
@@ -87,8 +98,41 @@ fn once(case: &Case, stage: &mut Stage) -> Row {
     if let Some(status) = stage.sidle.exit_status() {
         seen.troubles.push(format!("the process ended with {status}"));
     }
+    if let Some((_, meanwhile)) = &mut seen.health
+        && meanwhile.answers() < ENOUGH
+        && stage.sidle.exit_status().is_none()
+    {
+        *meanwhile = besieged(case, stage, probe_address);
+        seen.troubles.extend(recovery(probe_address));
+    }
     let wrong = verdict::judge(case.expect.all(), &seen);
     report(seen, wrong)
+}
+
+/// The healthy client's fortunes while the row's bytes come again and again, each time on new connections.
+fn besieged(case: &Case, stage: &Stage, probe_address: SocketAddr) -> Health {
+    let address = stage.address(case);
+    let probe = Probe::start(probe_address);
+    at_lowest_priority(|| {
+        let begin = Instant::now();
+        while begin.elapsed() < SIEGE {
+            let crowd: Result<Vec<_>, _> =
+                (0..case.connections).map(|_| Talk::open(address, case.deaf)).collect();
+            let Ok(crowd) = crowd else { continue };
+            let _ = perform(&case.send, &mut Counters::default(), &mut Crowd(crowd));
+        }
+    });
+    probe.finish()
+}
+
+/// Runs what attacks, on a thread of its own.
+fn at_lowest_priority(attack: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _ = rustix::process::setpriority_process(None, NICE); // Linux: of this thread, and those it starts
+            attack();
+        });
+    });
 }
 
 fn first(case: &Case) -> First {
@@ -180,7 +224,7 @@ fn next(talk: &mut Talk, seen: &Observation) -> Option<String> {
 }
 
 /// Whether the proxy is well when the flood is over.
-fn recovery(address: std::net::SocketAddr) -> Option<String> {
+fn recovery(address: SocketAddr) -> Option<String> {
     let begin = Instant::now();
     loop {
         match probe::ask_once(address, &mut None) {

@@ -48,6 +48,7 @@ pub struct Stage {
     tls: SocketAddr,
     authority: Arc<Authority>,
     recorder: Recorder,
+    _probed: Recorder,
     http2: Http2Upstream,
 }
 
@@ -57,7 +58,7 @@ impl Stage {
     /// # Panics
     /// When the proxy does not become ready.
     pub fn start(needs: Needs) -> Self {
-        let (recorder, http2) = (Recorder::start(), Http2Upstream::start());
+        let (recorder, probed, http2) = (Recorder::start(), Recorder::start(), Http2Upstream::start());
         let (gateway, tls) = (ports::free(), ports::free());
         let authority = Arc::new(Authority::new());
         let mut builder =
@@ -69,6 +70,7 @@ impl Stage {
         let mut manifests = format!("{MANIFESTS}---\n{}", needs.manifests);
         for (word, by) in [
             ("{http}", recorder.port().to_string()),
+            ("{probe}", probed.port().to_string()),
             ("{http2}", http2.port().to_string()),
             ("{gateway}", gateway.port().to_string()),
             ("{tls}", tls.port().to_string()),
@@ -83,7 +85,7 @@ impl Stage {
             builder = builder.open_files(limit);
         }
         let sidle = builder.file("stage.yaml", &manifests).start();
-        Stage { sidle, needs, gateway, tls, authority, recorder, http2 }
+        Stage { sidle, needs, gateway, tls, authority, recorder, _probed: probed, http2 }
     }
 
     /// Whether a row can run here.

@@ -21,6 +21,9 @@ pub fn free() -> SocketAddr {
     listen().local_addr().expect("a bound socket has an address")
 }
 
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
 /// A listener on a free port: nobody else can take the port in between.
 ///
 /// # Panics
@@ -30,10 +33,13 @@ pub fn listen() -> TcpListener {
     let first = first();
     // Test processes that run at the same time begin at different places.
     let base = std::process::id().wrapping_mul(97);
-    (0..COUNT)
+    let listener = (0..COUNT)
         .map(|_| first + base.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT)
         .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port as u16)).ok())
-        .unwrap_or_else(|| panic!("no free port between {first} and {}", first + COUNT))
+        .unwrap_or_else(|| panic!("no free port between {first} and {}", first + COUNT));
+    // The standard library's queue is short: behind it a flood would make others wait for TCP to try again.
+    let _ = socket2::SockRef::from(&listener).listen(BACKLOG);
+    listener
 }
 
 /// The first of [`COUNT`] ports, the last of which lies below the system's own range if there is room for them.

@@ -1,7 +1,7 @@
 //! One cluster's names, for as long as the cluster is in use.
 //!
 //! In:  a cluster.   Out: its endpoints, swapped when answers change.
-//! Invariants: at most [`AT_ONCE`] names of a cluster are looked up at a time.
+//! Invariants: at most [`AT_ONCE`] names of a cluster are looked up at a time, so that one of many names leaves turns to others.
 //! Not here: what is kept of names that cannot be looked up (`names`).
 
 use super::{

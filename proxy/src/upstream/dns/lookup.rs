@@ -1,7 +1,7 @@
 //! One name, looked up once.
 //!
 //! In:  a name.   Out: an [`Answer`].
-//! Invariants: TTLs are followed within [`MIN_TTL`] and [`MAX_TTL`]; at most [`MAX_ADDRESSES`] addresses of one name are used;
+//! Invariants: at most [`AT_ONCE`] names take their turn at once; TTLs are followed within [`MIN_TTL`] and [`MAX_TTL`]; at most [`MAX_ADDRESSES`] addresses of one name are used;
 //! a name counts as gone only if every name that it may stand for is known not to exist, or to have no address.
 //! Not here: what becomes of the answer (`names`).
 
@@ -17,7 +17,10 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::Semaphore;
 
+/// Each look-up has a socket or two for as long as it takes, and a server that is slow is not helped by more questions.
+pub(super) const AT_ONCE: usize = 64;
 const MIN_TTL: Duration = Duration::from_secs(1);
 pub(super) const MAX_TTL: Duration = Duration::from_secs(300);
 pub(super) const MAX_ADDRESSES: usize = 256;
@@ -40,6 +43,7 @@ pub(super) struct Lookup {
     /// What may be put behind a name.
     suffixes: Arc<[String]>,
     telemetry: Arc<Telemetry>,
+    turns: Arc<Semaphore>,
 }
 
 impl Lookup {
@@ -52,10 +56,16 @@ impl Lookup {
             config.search().iter().chain(config.domain()).map(|suffix| suffix.to_ascii()).collect();
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
-        Ok(Lookup { resolver: builder.build()?, suffixes, telemetry })
+        Ok(Lookup { resolver: builder.build()?, suffixes, telemetry, turns: turns() })
+    }
+
+    /// The same, with turns of its own.
+    pub fn apart(&self) -> Self {
+        Lookup { turns: turns(), ..self.clone() }
     }
 
     pub async fn addresses(&self, name: &str) -> Answer {
+        let _turn = self.turns.acquire().await; // never closed
         let error = match self.resolver.lookup_ip(name).await {
             Ok(found) => {
                 let now = Instant::now();
@@ -92,6 +102,10 @@ impl Lookup {
         }
         true
     }
+}
+
+fn turns() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(AT_ONCE))
 }
 
 /// As Envoy and Istio: IPv6 only where there is no IPv4. A name such as `localhost` has both, its server often one.

@@ -2,7 +2,8 @@
 //!
 //! In:  clusters with names; single look-ups of workers.   Out: endpoint sets, swapped into their clusters.
 //! Invariants: one look-up a name at a time, however many workers ask; at most [`MAX_CACHED`] names that clients bring are
-//! remembered, [`MAX_LOOKUPS`] of theirs looked up at once, and [`MAX_WAITING`] questions wait for one name.
+//! remembered, and [`MAX_WAITING`] questions wait for one name; of theirs and of those of clusters, [`lookup::AT_ONCE`] each are
+//! looked up at once, so that neither waits for the other.
 //! Not here: choosing among addresses (`sidle-balance`).
 //! Read: `lookup` (one name, once) -> this file (questions of workers) -> `names` (what is known of a cluster's names) ->
 //! `follow` (a cluster for as long as it is in use).
@@ -32,8 +33,6 @@ use tokio::{
 const MAX_CACHED: usize = 4096;
 /// Questions of workers that were not taken up yet.
 const MAX_QUEUED: usize = 1024;
-/// Names that are looked up for workers at once; further questions stay queued.
-const MAX_LOOKUPS: usize = 256;
 /// Questions for one name.
 const MAX_WAITING: usize = 4096;
 
@@ -58,6 +57,7 @@ struct Question {
 /// The part that runs on the control runtime.
 pub struct DnsServer {
     lookup: Lookup,
+    of_clusters: Lookup,
     questions: mpsc::Receiver<Question>,
     cache: Cache,
     /// Who waits for a name that is being looked up.
@@ -79,6 +79,7 @@ fn with_lookup(lookup: Lookup) -> (Dns, DnsServer) {
     let (sender, questions) = mpsc::channel(MAX_QUEUED);
     let cache = Cache::default();
     let server = DnsServer {
+        of_clusters: lookup.apart(),
         lookup,
         questions,
         cache: cache.clone(),
@@ -115,7 +116,7 @@ impl DnsServer {
     pub async fn run(mut self, mut clusters: mpsc::UnboundedReceiver<Arc<Cluster>>) {
         loop {
             tokio::select! {
-                question = self.questions.recv(), if self.under_way.len() < MAX_LOOKUPS => match question {
+                question = self.questions.recv(), if self.under_way.len() < lookup::AT_ONCE => match question {
                     Some(question) => self.ask(question),
                     None => return,
                 },
@@ -125,7 +126,7 @@ impl DnsServer {
                     self.answer(id, answer);
                 }
                 Some(cluster) = clusters.recv() => {
-                    tokio::spawn(follow::follow(self.lookup.clone(), cluster.config.clone(), Arc::downgrade(&cluster)));
+                    tokio::spawn(follow::follow(self.of_clusters.clone(), cluster.config.clone(), Arc::downgrade(&cluster)));
                 }
             }
         }

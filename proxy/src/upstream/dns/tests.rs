@@ -202,6 +202,37 @@ async fn the_names_of_a_cluster_are_looked_up_together_but_not_all_at_once() {
 }
 
 #[tokio::test]
+async fn many_clusters_take_turns_and_leave_some_to_requests() {
+    let (server, lookup) = NameServer::start().await;
+    let held = Arc::new(Notify::new());
+    let clusters: Vec<_> = (0..10)
+        .map(|cluster_number| {
+            let names: Vec<String> = (0..10).map(|n| format!("n{n}.c{cluster_number}.test")).collect();
+            names.iter().for_each(|name| server.set(name, Zone::Held(held.clone())));
+            cluster(ir::Discovery::StrictDns(names.iter().map(|name| endpoint(name)).collect()))
+        })
+        .collect();
+    let (dns, serving) = with_lookup(lookup);
+    let (tell, told) = mpsc::unbounded_channel();
+    clusters.iter().for_each(|cluster| tell.send(cluster.clone()).unwrap());
+    tokio::spawn(serving.run(told));
+    until("all turns taken", || server.answering.load(SeqCst) == lookup::AT_ONCE).await;
+    server.set("free.test", Zone::Addresses(ips(&[7])));
+    assert_eq!(dns.resolve("free.test").await.unwrap(), ips(&[7]), "a request's name need not wait");
+    let release = async {
+        loop {
+            held.notify_waiters();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = release => {}
+        () = until("resolved", || clusters.iter().all(|cluster| cluster.is_resolved())) => {}
+    }
+    assert_eq!(server.most_at_once.load(SeqCst), lookup::AT_ONCE, "of 100 names");
+}
+
+#[tokio::test]
 async fn failures_keep_the_last_good_addresses() {
     let (server, lookup) = NameServer::start().await;
     server.set("a.test", Zone::Addresses(ips(&[3, 2])));

@@ -6,12 +6,13 @@ use sidle_test_support::{
     echo::Echo,
     manifest::{service_on, subsets},
     sidle::Sidle,
+    tcp::TcpServer,
     tls::Authority,
 };
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Asks for a tunnel and returns it, with the status of the answer.
@@ -61,6 +62,26 @@ fn connect_to_nowhere_is_an_error() {
     let sidle = Sidle::run("");
     let (_, status) = connect(sidle.outbound(), &sidle_test_support::ports::free().to_string());
     assert_eq!(status, 503);
+}
+
+#[test]
+fn a_silent_tunnel_ends_when_its_destination_says_so() {
+    let echo = TcpServer::echo();
+    let policy = "  trafficPolicy: { connectionPool: { tcp: { idleTimeout: 500ms } } }\n";
+    let sidle = Sidle::run(
+        &(service_on("ledger", "ledger.test", 9000, "TCP", &[("v1", echo.port())])
+            + &subsets("ledger", "ledger.test", &["v1"], policy)),
+    );
+    let (mut stream, status) = connect(sidle.outbound(), "ledger.test:9000");
+    assert_eq!(status, 200);
+    let began = Instant::now();
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(250)); // what moves keeps it
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+    }
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert!(began.elapsed() >= Duration::from_millis(1250), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -62,6 +62,7 @@ fn cluster() -> ir::Cluster {
         outlier_detection: None,
         tcp_keepalive: None,
         idle_timeout: None,
+        tunnel_idle_timeout: None,
         max_connection_duration: None,
         service: ir::ServiceIdentity::default(),
         subset: "".into(),

@@ -39,6 +39,9 @@ const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-servi
 const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
+/// How long an upgraded connection may be silent: Envoy's for TCP.
+const UPGRADE_IDLE: Duration = Duration::from_secs(3600);
+
 /// Connections in a row that may close under a request before it counts as failed.
 const MAX_STALE: u32 = 3;
 
@@ -50,8 +53,8 @@ pub struct Response {
     pub body: Body,
     /// The connection.
     pub lease: Lease,
-    /// The connection itself, after 101 or to CONNECT.
-    pub upgraded: Option<Duplex>,
+    /// The connection itself, after 101 or to CONNECT, and how long nothing may move on it.
+    pub upgraded: Option<(Duplex, Option<Duration>)>,
     /// The client's side of an HTTP/2 tunnel.
     pub client: Body,
     /// The route's timeout, if it has one, and since when it runs.
@@ -141,7 +144,7 @@ impl Exchange {
             head: sent.head,
             body: sent.body,
             lease: sent.lease,
-            upgraded: sent.upgraded,
+            upgraded: sent.upgraded.map(|upgraded| (upgraded, Some(UPGRADE_IDLE))),
             client,
             timeout: timeout.map(|timeout| (from, timeout)),
             hold: Hold {

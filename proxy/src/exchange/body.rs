@@ -21,20 +21,16 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
-
-/// How long a tunnel may be silent: Envoy's for TCP.
-const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
 /// The answer for an upstream's response; accounting moves into its body.
 pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
     let Response { head, body, lease, upgraded, client, timeout, hold } = response;
     exchange.record.grpc_status = reply::grpc_status(&head.headers);
-    if let Some(upstream) = upgraded {
+    if let Some((upstream, idle_timeout)) = upgraded {
         let meter = Rc::<Meter>::default();
         exchange.tunnel = Some(meter.clone());
-        let tunnel = Tunnel::new(upstream, Some(TUNNEL_IDLE), meter, move |relayed| {
+        let tunnel = Tunnel::new(upstream, idle_timeout, meter, move |relayed| {
             drop((lease, hold));
             exchange.finish_tunnel(relayed);
         });

@@ -160,6 +160,7 @@ pub(crate) mod tests {
             outlier_detection: None,
             tcp_keepalive: None,
             idle_timeout: None,
+            tunnel_idle_timeout: None,
             max_connection_duration: None,
             service: ir::ServiceIdentity::default(),
             subset: "".into(),

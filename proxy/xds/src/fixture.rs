@@ -32,6 +32,7 @@ pub(crate) fn cluster(name: &str, discovery: Discovery) -> Cluster {
         outlier_detection: None,
         tcp_keepalive: None,
         idle_timeout: Some(Duration::from_secs(3600)),
+        tunnel_idle_timeout: Some(Duration::from_secs(3600)),
         max_connection_duration: None,
         service: ServiceIdentity::default(),
         subset: "".into(),

@@ -34,6 +34,8 @@ pub struct Cluster {
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// Idle pooled HTTP connections close after this; 1 h unless said, 3 s inbound.
     pub idle_timeout: Option<Duration>,
+    /// CONNECT tunnels end when nothing moves for so long; 1 h unless said; `None`: never.
+    pub tunnel_idle_timeout: Option<Duration>,
     /// Connections close at this age; `None`: never.
     pub max_connection_duration: Option<Duration>,
     /// The service that it stands for, in metrics.

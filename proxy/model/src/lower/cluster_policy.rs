@@ -63,7 +63,8 @@ pub(super) fn apply_pool(cluster: &mut Cluster, pool: &istio::ConnectionPoolSett
             interval: keepalive.interval.map(|interval| interval.0),
         });
         if let Some(idle) = tcp.idle_timeout {
-            cluster.idle_timeout = Some(idle.0).filter(|idle| !idle.is_zero());
+            let idle = Some(idle.0).filter(|idle| !idle.is_zero());
+            (cluster.idle_timeout, cluster.tunnel_idle_timeout) = (idle, idle);
         }
     }
     let Some(http) = &pool.http else { return };

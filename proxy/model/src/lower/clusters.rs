@@ -293,6 +293,7 @@ impl<'a> Clusters<'a> {
             outlier_detection: None,
             tcp_keepalive: None,
             idle_timeout: Some(Duration::from_secs(3600)),
+            tunnel_idle_timeout: Some(Duration::from_secs(3600)),
             max_connection_duration: None,
             service,
             subset: "".into(),

@@ -214,6 +214,7 @@ fn r24_bounds_and_timeouts() {
     let cluster_a = cluster(&defaults, A);
     assert_eq!(cluster_a.limits, crate::ir::ClusterLimits::default());
     assert_eq!((cluster_a.connect_timeout.as_secs(), cluster_a.idle_timeout.unwrap().as_secs()), (10, 3600));
+    assert_eq!(cluster_a.tunnel_idle_timeout.unwrap().as_secs(), 3600);
     let ir = with_policy(
         &[("http", 80)],
         "
@@ -228,7 +229,7 @@ fn r24_bounds_and_timeouts() {
     assert_eq!((limits.max_requests_per_connection, limits.max_concurrent_streams), (1, 4));
     assert_eq!(limits.retry_budget, None);
     assert_eq!(cluster.connect_timeout.as_secs(), 2);
-    assert_eq!(cluster.idle_timeout, None);
+    assert_eq!((cluster.idle_timeout, cluster.tunnel_idle_timeout.unwrap().as_secs()), (None, 5));
     assert_eq!(cluster.max_connection_duration.unwrap().as_secs(), 60);
     assert_eq!(cluster.tcp_keepalive.as_ref().unwrap().time.unwrap().as_secs(), 7);
 }

@@ -1,7 +1,10 @@
 //! Where a workload's identity comes from: SDS, the SPIFFE Workload API and Istio's certificate service, served in another language.
 
+use crate::mtls::{SHOP, TAKES_MTLS, gets_through_to, server, service_of, with_identity};
 use serde_json::Value;
 use sidle_test_support::{
+    client::Client,
+    echo::Echo,
     peers, ports,
     process::Process,
     sidle::{Sidle, http_get},
@@ -187,10 +190,20 @@ fn the_spiffe_workload_api_is_followed() {
 }
 
 /// The certificate lives for four seconds: it is renewed at two, outlives an authority that is down, and when that was down
-/// for too long the proxy is not ready until it is back.
-#[test]
-fn istios_certificate_service_is_asked_again_at_half_of_the_life() {
-    let authority = Authority::new();
+/// for too long the proxy is not ready, and neither makes nor takes connections of the mesh, until it is back.
+#[tokio::test]
+async fn istios_certificate_service_is_asked_again_at_half_of_the_life() {
+    let (authority, application, other) = (Authority::new(), Echo::start("web"), Echo::start("shop"));
+    let shop = server(with_identity(&authority, SHOP), &other, "{ mtls: { mode: STRICT } }");
+    let manifests = service_of("shop", shop.ports.inbound, "serviceAccount: shop,", TAKES_MTLS, "")
+        + &format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{ name: once }}\nspec:\n  host: shop.test\n  \
+             trafficPolicy: {{ connectionPool: {{ http: {{ maxRequestsPerConnection: 1 }} }} }}\n---\n\
+             apiVersion: v1\nkind: Service\nmetadata: {{ name: web }}\nspec:\n  selector: {{ app: web }}\n  \
+             ports: [{{ name: http, port: 80, targetPort: {} }}]\n---\n\
+             apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{ name: web }}\nspec: {{ mtls: {{ mode: STRICT }} }}\n",
+            application.port()
+        );
     let folder = Issuer::folder();
     let path = folder.path().to_owned();
     let port = ports::free().port();
@@ -206,22 +219,33 @@ fn istios_certificate_service_is_asked_again_at_half_of_the_life() {
     }
     std::fs::write(path.join("mine"), "an-old-token").unwrap();
     let Some(issuer) = Issuer::start(folder, "authority", &port.to_string()) else { return };
-    let mut sidle = run(&format!(
-        "{{ certificateAuthority: {{ address: 'localhost:{port}', rootCertificates: {path}/ca.pem, tokenFile: {path}/mine, \
-         serviceAccount: web, secretTtl: 1h }} }}",
+    let settings = format!(
+        "  identity: {{ certificateAuthority: {{ address: 'localhost:{port}', rootCertificates: {path}/ca.pem, tokenFile: {path}/mine, \
+         serviceAccount: web, secretTtl: 1h }} }}\n",
         path = path.display()
-    ));
+    );
+    let builder = Sidle::builder().settings(&settings).file("test.yaml", &manifests);
+    let mut sidle = builder.arguments(&["--labels", "app=web"]).spawn();
     issuer.says("unauthenticated");
     wait::until("the log", || sidle.output().contains("request authenticate failure").then_some(()));
     issuer.write("mine", "a-token-of-mine\n");
     sidle.wait_ready();
     is(&sidle, ID);
     issuer.says(&format!("asked {ID} 3600 Kubernetes"));
+    // A new connection out, a new connection in.
+    let peer = authority.issue_workload(SHOP);
+    let handshakes = async || {
+        let out = Client::http1(sidle.outbound()).await.get("shop.test", "/").await.status.as_u16();
+        let tls = authority.connect_as(Some(&peer), sidle.ports.inbound, &[b"istio"]).await;
+        (out, gets_through_to("web", tls).await)
+    };
+    assert_eq!(handshakes().await, (200, true));
     let serial = || own(&sidle).unwrap().0[0]["serial_number"].clone();
     let (first, metric) = (serial(), "sidle_identity_rotations_total");
     wait::until("a renewal", || (serial() != first).then_some(()));
     assert!(sidle.metrics().sum(metric, &[]) >= 2.0);
     assert_eq!(sidle.admin("/ready").status, 200);
+    assert_eq!(handshakes().await, (200, true));
 
     issuer.write("down", "");
     let ready = |status| {
@@ -231,7 +255,11 @@ fn istios_certificate_service_is_asked_again_at_half_of_the_life() {
     assert!(sidle.admin("/ready").body.contains("the workload certificate expired at"));
     wait::until("the log", || sidle.output().contains("new mTLS connections fail").then_some(()));
     assert!(sidle.metrics().sum("istio_agent_cert_expiry_seconds", &[("resource_name", "default")]) <= 0.0);
+    let before = (other.requests(), application.requests());
+    assert_eq!(handshakes().await, (503, false));
+    assert_eq!((other.requests(), application.requests()), before, "nothing went in the clear");
     std::fs::remove_file(path.join("down")).unwrap();
     ready(200);
+    assert_eq!(handshakes().await, (200, true), "without a restart");
     assert!(!sidle.output().contains("a-token-of-mine"), "no token in the log");
 }

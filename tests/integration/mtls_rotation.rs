@@ -147,7 +147,12 @@ async fn roots_are_replaced_under_load_and_no_request_and_no_handshake_fails() {
     }
     let report = load.stop().await;
     report.assert_no_failure();
-    println!("{} requests, {} handshakes", report.succeeded.load(Ordering::Relaxed), handshakes(&web));
+    let (succeeded, rate) = (report.succeeded.load(Ordering::Relaxed), report.rate());
+    let (elapsed, handshakes) = (report.elapsed.get().unwrap().as_secs_f64(), handshakes(&web));
+    println!(
+        "rotation: {succeeded} requests in {elapsed:.1} s, {rate:.0}/s of {RATE}/s, {handshakes} handshakes, 0 failures"
+    );
+    assert!(rate > 0.98 * f64::from(RATE), "only {rate:.0} requests a second of {RATE}");
     let none = |side: &Side, name: &str| assert_eq!(side.sidle.metrics().sum(name, &[]), 0.0, "{name}");
     // Nor was one hidden by a retry.
     none(&web, "sidle_cluster_connect_failures_total");

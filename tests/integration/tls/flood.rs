@@ -55,7 +55,10 @@ impl Crowd {
 
     /// Until nobody is left; says when that was.
     fn end(mut self, hello: &[u8]) -> Instant {
-        while !self.dripping.is_empty() {
+        for _ in 0..30 {
+            if self.dripping.is_empty() {
+                break;
+            }
             std::thread::sleep(Duration::from_secs(1));
             self.dripping.retain_mut(|(stream, sent)| {
                 let byte = [hello[*sent % hello.len()]];
@@ -63,6 +66,7 @@ impl Crowd {
                 stream.write_all(&byte).is_ok()
             });
         }
+        assert!(self.dripping.is_empty(), "{} go on dripping", self.dripping.len());
         self.silent.into_iter().map(answer).for_each(drop);
         Instant::now()
     }

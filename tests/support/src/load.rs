@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -52,6 +52,7 @@ pub struct Running {
     stop: Arc<AtomicBool>,
     report: Arc<Report>,
     tasks: JoinSet<()>,
+    began: Instant,
 }
 
 /// What came of it.
@@ -67,6 +68,8 @@ pub struct Report {
     pub failed: AtomicU64,
     /// How often a client connected.
     pub connects: AtomicU64,
+    /// How long it ran, once it has been stopped.
+    pub elapsed: OnceLock<Duration>,
 }
 
 impl Load {
@@ -87,7 +90,7 @@ impl Load {
             let offset = pause * index / self.connections;
             tasks.spawn(connection(self.clone(), pause, offset, stop.clone(), report.clone()));
         }
-        Running { stop, report, tasks }
+        Running { stop, report, tasks, began: Instant::now() }
     }
 }
 
@@ -103,6 +106,7 @@ impl Running {
     /// When a client did.
     pub async fn stop(mut self) -> Arc<Report> {
         self.stop.store(true, Ordering::Relaxed);
+        let _ = self.report.elapsed.set(self.began.elapsed());
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();
         }
@@ -122,6 +126,14 @@ impl Report {
         let first = &failures[..failures.len().min(5)];
         assert_eq!(failed, 0, "{failed} failed beside {succeeded} that succeeded: {first:#?}");
         assert!(succeeded > 0, "nothing was sent");
+    }
+
+    /// Answers a second, of a load that was stopped: whether what was asked for was reached.
+    ///
+    /// # Panics
+    /// While it runs.
+    pub fn rate(&self) -> f64 {
+        self.succeeded.load(Ordering::Relaxed) as f64 / self.elapsed.get().unwrap().as_secs_f64()
     }
 
     fn fail(&self, why: String) {

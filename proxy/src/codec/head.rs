@@ -8,6 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri:
 use sidle_routing::RequestView;
 use std::rc::Rc;
 
+/// Fields that the proxy adds to a head: room for them is made at once.
+pub const ADDED_FIELDS: usize = 6;
+
 /// `http` or `https`, as the client meant it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {

@@ -38,7 +38,8 @@ pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection
     if !head.headers.contains_key(&REQUEST_ID) {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
-        if let Ok(id) = HeaderValue::from_str(text) {
+        if let Ok(mut id) = HeaderValue::from_str(text) {
+            id.set_sensitive(true); // no HTTP/2 connection should remember what never comes again
             head.headers.insert(REQUEST_ID, id);
         }
     }

@@ -6,15 +6,16 @@
 //! Not here: what the fields mean (`framing`, `convert`).
 
 use super::Casing;
-use crate::{codec::target, error::Refusal};
+use crate::{
+    codec::{head::ADDED_FIELDS, target},
+    error::Refusal,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use std::mem::MaybeUninit;
 
 /// Fields that fit on the stack.
 const FEW: usize = 128;
-/// Fields that a proxy adds to a head: room for them is made at once.
-const ADDED: usize = 6;
 
 /// Finds the end of a head in bytes that come bit by bit, each looked at once.
 #[derive(Debug, Default)]
@@ -173,7 +174,7 @@ fn version(minor: Option<u8>) -> Option<Version> {
 }
 
 fn collect(buffer: &Bytes, fields: &[httparse::Header<'_>], keep_case: bool) -> Option<(HeaderMap, Casing)> {
-    let mut headers = HeaderMap::with_capacity(fields.len() + ADDED);
+    let mut headers = HeaderMap::with_capacity(fields.len() + ADDED_FIELDS);
     let mut casing = Casing::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;

@@ -2,7 +2,8 @@
 
 use crate::{
     codec::{
-        Authority, Body, RequestHead, ResponseHead, Scheme, body::Http2Body, hop_by_hop, target, underscores,
+        Authority, Body, RequestHead, ResponseHead, Scheme, body::Http2Body, head::ADDED_FIELDS, hop_by_hop,
+        target, underscores,
     },
     error::Refusal,
     listener::Connection,
@@ -30,6 +31,7 @@ pub fn request(
     hop_by_hop::strip(&mut parts.headers);
     trim(&mut parts.headers);
     join_cookies(&mut parts.headers);
+    parts.headers.reserve(ADDED_FIELDS);
     if parts.headers.len() > connection.limits().max_request_headers_count as usize {
         return Err(Refusal::TooManyHeaders);
     }

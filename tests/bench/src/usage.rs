@@ -38,6 +38,12 @@ impl CpuTime {
         Ok(CpuTime(threads))
     }
 
+    /// Of two processes.
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     /// Nanoseconds from `earlier` to now, over all threads that are still there.
     pub fn since(&self, earlier: &CpuTime) -> u64 {
         self.0.iter().map(|(thread, now)| now - earlier.0.get(thread).copied().unwrap_or(0)).sum()

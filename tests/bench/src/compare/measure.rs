@@ -4,8 +4,7 @@
 
 use super::{
     load::{Figures, Measured, Plan},
-    scenarios::Scenario,
-    scenarios::{Clients, Work},
+    scenarios::{Scenario, Work},
     stage::{Setup, Stage},
     subjects::{Reason, Subject},
 };
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sidle_test_support::process::Process;
 use std::{
     net::TcpStream,
+    path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -28,6 +28,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const SLACK: Duration = Duration::from_secs(30);
 /// The share of requests that the second cluster is to get.
 const SHARE: std::ops::Range<f64> = 0.07..0.13;
+/// The share of answers that is in the log at least.
+const LOGGED: f64 = 0.98;
 /// Too few answers say nothing of shares.
 const MANY: u64 = 2000;
 
@@ -100,7 +102,8 @@ pub async fn measure(
     let plan = Plan {
         target: setup.address,
         subject: running.process.id(),
-        core: cores.proxy(),
+        upstream: stage.upstream(),
+        cores: [cores.proxy(), cores.load()],
         clients: scenario.clients,
         certificates: setup.certificates.to_owned(),
         work,
@@ -117,9 +120,22 @@ pub async fn measure(
         })
     })?;
     if let Some(measured) = figures.load().filter(|_| subject.splits()) {
-        right_shares(&plan.clients, measured)?;
+        right_shares(measured)?;
+    }
+    drop(running);
+    if let Some(measured) = figures.load().filter(|_| scenario.logs) {
+        logged(&setup.log(), measured.answers)?;
     }
     Ok(figures)
+}
+
+/// Whether a log has a line for each answer, but for what may be lost when a subject ends.
+fn logged(log: &Path, answers: u64) -> Result<(), Void> {
+    let lines = memchr::memchr_iter(b'\n', &std::fs::read(log)?).count();
+    if lines as f64 >= answers as f64 * LOGGED {
+        return Ok(());
+    }
+    Err(Void::because(format!("{lines} lines in the log for {answers} answers")))
 }
 
 /// Runs the load in a process of its own.
@@ -164,14 +180,48 @@ pub fn load_process() -> Result<String, Void> {
 }
 
 /// Whether the second cluster had its part.
-fn right_shares(clients: &Clients, measured: &Measured) -> Result<(), Void> {
+fn right_shares(measured: &Measured) -> Result<(), Void> {
     let share = measured.clusters[1] as f64 / measured.answers as f64;
     let few = measured.answers < MANY;
     if few || SHARE.contains(&share) {
         return Ok(());
     }
     Err(Void::because(format!(
-        "of {} answers on {} connections the second cluster gave {share:.3}, not 0.1",
-        measured.answers, clients.connections
+        "of {} answers {share:.3} came from the second cluster, not 0.1",
+        measured.answers
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_has_a_line_for_each_answer() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(log.path(), "line\n".repeat(99)).unwrap();
+        assert!(logged(log.path(), 100).is_ok());
+        assert!(logged(log.path(), 102).is_err());
+        assert!(logged(Path::new("/no/such/file"), 1).is_err());
+    }
+
+    #[test]
+    fn a_tenth_goes_to_the_second_cluster_if_there_are_many() {
+        let judged = |clusters: [u64; 2]| {
+            let answers = clusters.iter().sum();
+            let measured = Measured {
+                answers,
+                clusters,
+                seconds: 1.0,
+                cpu_nanoseconds: 1,
+                disturbance: [0.0; 2],
+                latency: None,
+            };
+            right_shares(&measured).is_ok()
+        };
+        assert!(judged([9000, 1000]));
+        assert!(judged([9300, 701]) && judged([8701, 1299]));
+        assert!(!judged([10_000, 0]) && !judged([5000, 5000]));
+        assert!(judged([10, 10]), "few say nothing");
+    }
 }

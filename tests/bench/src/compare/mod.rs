@@ -170,3 +170,30 @@ fn chosen_subjects(wanted: &str) -> Result<Vec<Subject>, Void> {
     subjects.push(Subject::Relay);
     Ok(subjects)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenarios_are_chosen_by_name() {
+        let names =
+            |wanted| chosen_scenarios(wanted).map(|all| all.iter().map(|one| one.name).collect::<Vec<_>>());
+        assert_eq!(names("all").unwrap().len(), SCENARIOS.len());
+        assert_eq!(names("grpc,h1").unwrap(), ["grpc", "h1"]);
+        assert!(names("h3").unwrap_err().to_string().contains("h1, h2, grpc"));
+    }
+
+    #[test]
+    fn whoever_is_compared_sidle_is_too_and_the_relay_with_others() {
+        let names = |wanted: &str| {
+            let subjects = chosen_subjects(wanted).map_err(|void| void.to_string())?;
+            let names: Vec<_> = subjects.iter().map(|subject| subject.name().to_owned()).collect();
+            Ok::<_, String>(names.join(" "))
+        };
+        assert_eq!(names("none"), Ok("sidle".to_owned()));
+        assert_eq!(names("nginx"), Ok("sidle nginx relay".to_owned()));
+        assert_eq!(names("all"), Ok("sidle envoy haproxy nginx nghttpx relay".to_owned()));
+        assert!(names("squid").unwrap_err().contains("haproxy"));
+    }
+}

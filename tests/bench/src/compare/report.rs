@@ -167,3 +167,42 @@ fn table(results: &Results, title: &str, rows: Vec<String>, text: &mut String) {
         let _ = writeln!(text, "{row}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::results::tests::example;
+
+    #[test]
+    fn each_table_has_a_row_for_each_scenario_that_has_the_figure() {
+        let text = tables(&example());
+        for row in [
+            "| h1 | 15.0 (10.0–20.0) | 30.0 (20.0–40.0) | – |",
+            "| h1, ratio to haproxy | 0.50 (0.50–0.50) | 1.00 (1.00–1.00) | – |",
+            "| h1 at 5000/s | 15.0 (10.0–20.0) | 30.0 (20.0–40.0) | – |",
+            "| h1 | 30000 (30000–30000) * | 30000 (30000–30000) * | – |",
+            "| h1 at 5000/s, p50 | 100 (100–100) | 100 (100–100) | – |",
+            "| h1 at 5000/s, p99.9 | 300 (300–300) | 300 (300–300) | – |",
+            "| idle: MiB resident | 10.0 (10.0–10.0) | 10.0 (10.0–10.0) | void |",
+            "| idle: KiB of a connection | 2.0 (2.0–2.0) | 2.0 (2.0–2.0) | void |",
+            "* void: round 1 idle nginx: wrong",
+        ] {
+            assert!(text.lines().any(|line| line == row), "{row}\n{text}");
+        }
+        assert!(text.contains("load average before: 0.25"), "{text}");
+    }
+
+    #[test]
+    fn without_the_reference_there_are_no_ratios() {
+        let mut results = example();
+        results.reference = "envoy".to_owned();
+        assert!(!tables(&results).contains("ratio"));
+    }
+
+    #[test]
+    fn a_ratio_is_of_two_figures_of_one_round() {
+        let cell = Cell::Figures(vec![(0, 10.0), (1, 30.0), (2, 50.0)]);
+        assert_eq!(ratio(cell, &[(1, 10.0), (0, 5.0)]), Cell::Figures(vec![(0, 2.0), (1, 3.0)]));
+        assert_eq!(ratio(Cell::Void, &[(0, 1.0)]), Cell::Void);
+    }
+}

@@ -181,3 +181,106 @@ fn processor(cpuinfo: &str) -> String {
     let named = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     named.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::{
+        compare::{
+            load::{Idle, Latency, Measured, Nothing},
+            scenarios::SCENARIOS,
+        },
+        void::Void,
+    };
+
+    /// Rounds of two scenarios with three subjects, the last of which does not do the first scenario, and fails in the second.
+    pub fn example() -> Results {
+        let mut results = Results {
+            date: "2026-11-22T10:00:00Z".to_owned(),
+            kernel: "6.18".to_owned(),
+            processor: "some".to_owned(),
+            load_average: 0.25,
+            cores: [0, 1],
+            rounds: 2,
+            seconds: 3,
+            reference: "haproxy".to_owned(),
+            subjects: ["sidle", "haproxy", "nginx"].map(str::to_owned).to_vec(),
+            versions: BTreeMap::from([("haproxy".to_owned(), "2.6".to_owned())]),
+            scenarios: SCENARIOS
+                .into_iter()
+                .filter(|scenario| ["h1", "idle"].contains(&scenario.name))
+                .collect(),
+            runs: Vec::new(),
+        };
+        let [h1, idle] = results.scenarios[..] else { panic!("two scenarios") };
+        for round in 0..2 {
+            for (subject, cost) in [(Subject::Sidle, 10_000), (Subject::Haproxy, 20_000)] {
+                for work in h1.work {
+                    let measured = measured(cost * (1 + u64::from(round)), *work);
+                    results.add(Run::new(round, &h1, &subject, *work, Ok(Figures::Load(measured))));
+                }
+                let memory = |mib: u64| Nothing { resident_bytes: mib << 20, cpu_milliseconds: 0.5 };
+                let one = Idle { connections: 1024, alone: memory(10), with: memory(12) };
+                results.add(Run::new(round, &idle, &subject, idle.work[0], Ok(Figures::Idle(one))));
+            }
+        }
+        let skip = Reason::Skip("cannot".to_owned());
+        results.add(Run::new(0, &h1, &Subject::Nginx, h1.work[0], Err(skip)));
+        let void = Reason::Void(Void::because("wrong"));
+        results.add(Run::new(0, &idle, &Subject::Nginx, idle.work[0], Err(void)));
+        results
+    }
+
+    fn measured(nanoseconds: u64, work: Work) -> Measured {
+        Measured {
+            answers: 90_000,
+            clusters: [81_000, 9000],
+            seconds: 3.0,
+            cpu_nanoseconds: nanoseconds * 90_000,
+            disturbance: [0.0; 2],
+            latency: matches!(work, Work::Rate(_)).then_some(Latency {
+                p50: 100.0,
+                p99: 200.0,
+                p999: 300.0,
+                max: 400.0,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_cell_has_a_figure_for_each_round() {
+        let results = example();
+        let cell = |subject, figure: fn(&Figures) -> Option<f64>| {
+            results.cell("h1", subject, Work::Saturation, figure)
+        };
+        let cost = |figures: &Figures| Some(figures.load()?.cpu_microseconds());
+        assert_eq!(cell("sidle", cost), Cell::Figures(vec![(0, 10.0), (1, 20.0)]));
+        assert_eq!(cell("nginx", cost), Cell::Absent);
+        assert_eq!(results.cell("idle", "nginx", Work::Idle(1000), cost), Cell::Void);
+        assert!(results.skipped(&results.scenarios[0], &Subject::Nginx));
+        assert!(!results.skipped(&results.scenarios[1], &Subject::Nginx));
+    }
+
+    #[test]
+    fn a_void_run_is_told_and_fails_the_whole() {
+        let mut results = example();
+        assert_eq!(results.remarks(), ["skipped: h1 nginx: cannot", "void: round 1 idle nginx: wrong"]);
+        assert!(!results.all_count());
+        results.runs.retain(|run| !matches!(run.outcome, Outcome::Void(_)));
+        assert!(results.all_count());
+    }
+
+    #[test]
+    fn every_round_is_in_the_json() {
+        let json = serde_json::to_value(example()).unwrap();
+        assert_eq!(json["runs"].as_array().unwrap().len(), 14);
+        assert_eq!(json["runs"][0]["outcome"]["Counts"]["Load"]["answers"], 90_000);
+        assert_eq!(json["versions"]["haproxy"], "2.6");
+    }
+
+    #[test]
+    fn the_processor_has_a_name() {
+        assert_eq!(processor("processor\t: 0\nmodel name\t: Some CPU\n"), "Some CPU");
+        assert_eq!(processor(""), std::env::consts::ARCH);
+    }
+}

@@ -222,3 +222,23 @@ impl Content {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_different_and_something_is_done_in_each() {
+        for (at, scenario) in SCENARIOS.iter().enumerate() {
+            assert!(SCENARIOS[..at].iter().all(|other| other.name != scenario.name), "{}", scenario.name);
+            assert!(!scenario.work.is_empty());
+            assert!(!scenario.grpc() || scenario.upstream == Protocol::Http2, "gRPC is HTTP/2");
+        }
+    }
+
+    #[test]
+    fn one_host_is_the_host_and_many_are_many() {
+        assert_eq!(hosts(1).collect::<Vec<_>>(), [HOST]);
+        assert_eq!(hosts(10_000).last().unwrap(), "shop-9999.bench.test");
+    }
+}

@@ -83,14 +83,21 @@ impl Stage {
         self.folder.path()
     }
 
+    /// The process of the upstreams.
+    pub fn upstream(&self) -> u32 {
+        self.upstream.id()
+    }
+
     /// What a subject needs to know of a scenario; with a folder of its own.
     ///
     /// # Errors
     /// When there is no room.
     pub fn setup<'a>(&'a self, scenario: &'a Scenario) -> Result<Setup<'a>, Void> {
         let ports = VERSIONS.map(|version| {
-            let door =
-                self.doors.iter().find(|door| door.protocol == scenario.upstream && door.version == version);
+            let door = self.doors.iter().find(|door| {
+                (door.protocol, door.version) == (scenario.upstream, version)
+                    && door.certificates.is_some() == scenario.upstream_tls
+            });
             door.map_or(0, |door| door.port)
         });
         Ok(Setup {
@@ -127,6 +134,11 @@ impl Setup<'_> {
     /// The subject's own folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where requests are logged, if they are.
+    pub fn log(&self) -> PathBuf {
+        self.folder().join("access.log")
     }
 
     /// Writes a file into it.

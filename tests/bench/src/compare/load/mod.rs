@@ -16,6 +16,8 @@ use super::scenarios::{Clients, Work};
 use crate::{cores::CoreTime, usage::CpuTime, void::Void};
 use client::Client;
 pub use idle::Idle;
+#[cfg(test)]
+pub use idle::Nothing;
 use pace::Pace;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
@@ -36,8 +38,10 @@ pub struct Plan {
     pub target: SocketAddr,
     /// Its process, whose children are looked at too.
     pub subject: u32,
-    /// Its core.
-    pub core: usize,
+    /// The process of the upstreams.
+    pub upstream: u32,
+    /// The subject's core, and the one of load and upstreams.
+    pub cores: [usize; 2],
     /// Who asks.
     pub clients: Clients,
     /// Where `ca.pem` is.
@@ -61,8 +65,8 @@ pub struct Measured {
     pub seconds: f64,
     /// Processor time of the subject.
     pub cpu_nanoseconds: u64,
-    /// Processor time of whoever else used its core, and what a hypervisor took of it, in parts of the whole time.
-    pub disturbance: f64,
+    /// What others used of the two cores, a hypervisor among them, in parts of the whole time.
+    pub disturbance: [f64; 2],
     /// From the moment a request should have been sent to its whole answer; only at a fixed rate.
     pub latency: Option<Latency>,
 }
@@ -87,7 +91,8 @@ impl Figures {
 
     /// Whether something else used the subject's core.
     pub fn disturbed(&self) -> bool {
-        self.load().is_some_and(|measured| measured.disturbance > Measured::DISTURBANCE)
+        self.load()
+            .is_some_and(|measured| measured.disturbance.iter().any(|part| *part > Measured::DISTURBANCE))
     }
 
     /// If connections stayed.
@@ -109,7 +114,11 @@ impl fmt::Display for Figures {
                     write!(f, ", p50 {p50:.0} µs, p99 {p99:.0} µs, p99.9 {p999:.0} µs")?;
                 }
                 if self.disturbed() {
-                    write!(f, ", others on its core {:.0} %", load.disturbance * 100.0)?;
+                    let [first, second] = load.disturbance.map(|part| part * 100.0);
+                    write!(
+                        f,
+                        ", disturbed: others had {first:.0} % of its core, {second:.0} % of the other"
+                    )?;
                 }
                 Ok(())
             }
@@ -126,7 +135,7 @@ impl fmt::Display for Figures {
 }
 
 impl Measured {
-    /// Others on the proxy's core, in parts of the time, are a disturbance from here on.
+    /// What others may use of a core.
     const DISTURBANCE: f64 = 0.06;
 
     /// Processor time of a request.
@@ -213,28 +222,25 @@ async fn count(plan: &Plan, tally: &Tally) -> Result<Measured, Void> {
     sleep_until(tally.end).await;
     let after = Moment::now(plan, tally)?;
     let seconds = after.at.duration_since(before.at).as_secs_f64();
-    let cpu_nanoseconds = after.subject.since(&before.subject);
-    let others = after.core.since(&before.core) - cpu_nanoseconds as f64 / 1e9;
+    let [cpu_nanoseconds, ours] = [0, 1].map(|core| after.used[core].since(&before.used[core]));
+    let disturbance = [(0, cpu_nanoseconds), (1, ours)].map(|(core, known)| {
+        let others = after.cores[core].since(&before.cores[core]) - known as f64 / 1e9;
+        (others / seconds).max(0.0)
+    });
     let clusters = [0, 1].map(|at| after.clusters[at] - before.clusters[at]);
     let answers = clusters.iter().sum();
     if answers == 0 {
         return Err(Void::because("no answer"));
     }
-    Ok(Measured {
-        answers,
-        clusters,
-        seconds,
-        cpu_nanoseconds,
-        disturbance: (others / seconds).max(0.0),
-        latency: None,
-    })
+    Ok(Measured { answers, clusters, seconds, cpu_nanoseconds, disturbance, latency: None })
 }
 
 /// What there is at a moment.
 struct Moment {
     at: Instant,
-    subject: CpuTime,
-    core: CoreTime,
+    /// By the subject; by the upstreams and this process.
+    used: [CpuTime; 2],
+    cores: [CoreTime; 2],
     clusters: [u64; 2],
 }
 
@@ -242,8 +248,11 @@ impl Moment {
     fn now(plan: &Plan, tally: &Tally) -> Result<Self, Void> {
         Ok(Moment {
             at: Instant::now(),
-            subject: CpuTime::of(plan.subject)?,
-            core: CoreTime::of(plan.core)?,
+            used: [
+                CpuTime::of(plan.subject)?,
+                CpuTime::of(plan.upstream)?.and(CpuTime::of(std::process::id())?),
+            ],
+            cores: [CoreTime::of(plan.cores[0])?, CoreTime::of(plan.cores[1])?],
             clusters: tally.clusters(),
         })
     }

@@ -63,7 +63,7 @@ fn filter_chain(setup: &Setup<'_>) -> Value {
             "name": "envoy.access_loggers.file",
             "typed_config": {
                 "@type": format!("{TYPE}.extensions.access_loggers.file.v3.FileAccessLog"),
-                "path": setup.folder().join("access.log"),
+                "path": setup.log(),
             },
         }]);
     }

@@ -46,7 +46,7 @@ pub fn command(setup: &Setup<'_>) -> Result<Command, Reason> {
     let configuration = setup.file("haproxy.cfg", &configuration)?;
     let mut command = Command::new("sh");
     // Its log goes to its standard output, as in a container.
-    let output = if scenario.logs { setup.folder().join("access.log") } else { "/dev/null".into() };
+    let output = if scenario.logs { setup.log() } else { "/dev/null".into() };
     command.args(["-c", "output=\"$1\"; shift; exec \"$0\" \"$@\" >\"$output\""]).arg(program).arg(output);
     command.args(["-db", "-f"]).arg(configuration);
     Ok(command)

@@ -44,7 +44,7 @@ pub fn command(setup: &Setup<'_>) -> Result<Command, Reason> {
         );
     }
     if scenario.logs {
-        let _ = writeln!(configuration, "accesslog-file={}", setup.folder().join("access.log").display());
+        let _ = writeln!(configuration, "accesslog-file={}", setup.log().display());
     }
     let mut command = Command::new(program);
     command.arg(format!("--conf={}", setup.file("nghttpx.conf", &configuration)?.display()));

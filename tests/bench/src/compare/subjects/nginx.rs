@@ -16,7 +16,7 @@ pub fn command(setup: &Setup<'_>) -> Result<Command, Reason> {
     }
     // Its workers are nobody, unless told otherwise, and may not enter a private folder.
     let user = if rustix::process::getuid().is_root() { "user root;\n" } else { "" };
-    let log = if scenario.logs { format!("{own}/access.log combined") } else { "off".to_owned() };
+    let log = if scenario.logs { format!("{} combined", setup.log().display()) } else { "off".to_owned() };
     let [first, second] = setup.upstreams;
     let mut configuration = format!(
         "daemon off;\n{user}worker_processes 1;\npid {own}/pid;\nerror_log stderr crit;\n\

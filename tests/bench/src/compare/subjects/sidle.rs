@@ -57,11 +57,8 @@ pub fn command(setup: &Setup<'_>) -> Result<Command, Reason> {
              - {{ destination: {{ host: {SERVICE}, subset: b }}, weight: 10 }}\n---\n"
         );
     }
-    let log = if scenario.logs {
-        format!("  accessLogFile: {}\n", setup.folder().join("access.log").display())
-    } else {
-        String::new()
-    };
+    let log =
+        if scenario.logs { format!("  accessLogFile: {}\n", setup.log().display()) } else { String::new() };
     setup.file("service.yaml", &manifests)?;
     setup.file("proxy.yaml", &own.document(&format!("  concurrency: 1\n{log}")))?;
     let mut command = program();

@@ -15,14 +15,14 @@ use std::process::Command;
 pub const AUTHORISER: &str = "authorizer.test";
 
 /// An application whose every request but those to `/free` is asked about.
-struct Guarded {
-    application: Echo,
-    sidle: Sidle,
+pub struct Guarded {
+    pub application: Echo,
+    pub sidle: Sidle,
 }
 
 impl Guarded {
     /// `provider` holds the lines of the provider's block, each indented by eight.
-    fn new(protocol: &str, port: u16, kind: &str, provider: &str) -> Self {
+    pub fn new(protocol: &str, port: u16, kind: &str, provider: &str) -> Self {
         let application = Echo::start("application");
         let shop = application.port();
         let manifests = format!(

@@ -16,10 +16,11 @@ use sidle_test_support::{
     tls::Authority,
     wait,
 };
+use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A policy that has the provider `judge` asked about everything, and the provider; `provider` holds lines of its block.
-fn asking(builder: Builder, kind: &str, protocol: &str, port: u16, provider: &str) -> Builder {
+pub fn asking(builder: Builder, kind: &str, protocol: &str, port: u16, provider: &str) -> Builder {
     let manifests = format!(
         "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{ name: ask }}\nspec:\n  \
          action: CUSTOM\n  provider: {{ name: judge }}\n  rules: [{{ to: [{{ operation: {{ methods: [GET] }} }}] }}]\n---\n{}",
@@ -34,12 +35,12 @@ fn asking(builder: Builder, kind: &str, protocol: &str, port: u16, provider: &st
 }
 
 /// A workload of bytes whose connections are asked about.
-fn guarded(application: &TcpServer, authoriser: &Authoriser, provider: &str) -> Sidle {
+pub fn guarded(application: &TcpServer, authoriser: &Authoriser, provider: &str) -> Sidle {
     let builder = asking(Sidle::builder(), "envoyExtAuthzGrpc", "GRPC", authoriser.port, provider);
     serving(builder, application)
 }
 
-fn serving(builder: Builder, application: &TcpServer) -> Sidle {
+pub fn serving(builder: Builder, application: &TcpServer) -> Sidle {
     let service = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{ name: shop }}\nspec:\n  selector: {{ app: shop }}\n  \
          ports: [{{ name: tcp, port: 80, targetPort: {} }}]\n",
@@ -60,7 +61,12 @@ fn log(sidle: &Sidle, lines: usize) -> Vec<String> {
 
 /// What comes back of `hello`.
 fn hello(sidle: &Sidle) -> String {
-    Raw::to(sidle.ports.inbound).send("hello").finish().rest()
+    hello_to(sidle.ports.inbound)
+}
+
+/// The same, at this address.
+pub fn hello_to(address: SocketAddr) -> String {
+    Raw::to(address).send("hello").finish().rest()
 }
 
 fn socket(end: &Value) -> (&str, &Value) {

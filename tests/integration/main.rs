@@ -31,6 +31,7 @@ mod envoy_oracle;
 mod examples;
 mod ext_authz;
 mod ext_authz_bytes;
+mod ext_authz_envoy;
 mod faults;
 mod gateway;
 mod grpc;

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """An authoriser that speaks envoy.service.auth.v3, by grpcio and the protocol's own generated code.
 
-    authz_peer.py serve PORT [FILE]     prints a line for each question, and decides by the header `x-decision`: allow, deny, wait,
-                                        fail; about a connection of bytes by FILE, where `hold` waits for another word
+    authz_peer.py serve PORT [FILE]     prints a line for each question, and decides by the header `x-decision`: allow (and break
+                                        the framing), pass, deny, wait, fail; about a connection of bytes by FILE, where `hold` waits for another word
 """
 
 import sys
@@ -21,12 +21,12 @@ def option(key, value, **how):
     return base_pb2.HeaderValueOption(header=base_pb2.HeaderValue(key=key, value=value), **how)
 
 
-def allowed():
+def allowed(framing):
     append = base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
     return external_auth_pb2.CheckResponse(
         status=status_pb2.Status(code=code_pb2.OK),
         ok_response=external_auth_pb2.OkHttpResponse(
-            headers=[option("x-user", "alice"), option("content-length", "7")],
+            headers=[option("x-user", "alice")] + framing,
             headers_to_remove=["x-secret"],
             response_headers_to_add=[
                 option("set-cookie", "a=1", append_action=append),
@@ -72,7 +72,8 @@ class Authorizer(external_auth_pb2_grpc.AuthorizationServicer):
             context.abort(grpc.StatusCode.INTERNAL, "broken")
         if decision == "wait":
             time.sleep(2)
-        return denied() if decision == "deny" else allowed()
+        framing = [option("content-length", "7")] if decision == "allow" else []
+        return denied() if decision == "deny" else allowed(framing)
 
 
 def serve(port, file):

@@ -1,23 +1,30 @@
 //! Tokens, as Istio writes them for Envoy's filter.
 //!
-//! Keys that would have to be fetched come from a cluster without endpoints: every token of that issuer is refused, as it is here
-//! until they are there. See the README.
+//! Where an issuer has to say first where its keys are, they come from a cluster without endpoints: every token of that issuer is refused,
+//! as it is here until they are there. See the README.
 
-use crate::value::{Object, duration, extension};
+use crate::{
+    context::Context,
+    issuer,
+    value::{Object, duration, extension},
+};
 use serde_json::{Value, json};
 use sidle_model::ir::{BLACK_HOLE_CLUSTER, JwtKeys, JwtProvider, TokenPlace};
+use std::time::Duration;
 
+/// How long keys are used before they are fetched again, as in Sidle.
+const REFRESH: Duration = Duration::from_secs(20 * 60);
 /// Name of the filter, and of its metadata.
 pub(crate) const FILTER: &str = "envoy.filters.http.jwt_authn";
 
 /// The filter; `None`: tokens are not looked at.
-pub(crate) fn filter(providers: &[JwtProvider]) -> Option<Value> {
+pub(crate) fn filter(context: &Context<'_>, providers: &[JwtProvider]) -> Option<Value> {
     if providers.is_empty() {
         return None;
     }
     let names: Vec<String> = (0..providers.len()).map(|at| format!("origins-{at}")).collect();
     let map: serde_json::Map<String, Value> =
-        names.iter().cloned().zip(providers.iter().map(|config| provider(config).into())).collect();
+        names.iter().cloned().zip(providers.iter().map(|config| provider(context, config).into())).collect();
     let config = Object::typed("extensions.filters.http.jwt_authn.v3.JwtAuthentication")
         .with("providers", map)
         .with("rules", json!([{"match": {"prefix": "/"}, "requires": requirement(&names)}]))
@@ -39,7 +46,7 @@ fn requirement(names: &[String]) -> Value {
     json!({"requires_any": {"requirements": any}})
 }
 
-fn provider(config: &JwtProvider) -> Object {
+fn provider(context: &Context<'_>, config: &JwtProvider) -> Object {
     let claims = config.claim_headers.iter();
     let claims = claims
         .map(|(path, name)| json!({"header_name": name.as_str(), "claim_name": path.join(".")}))
@@ -74,7 +81,7 @@ fn provider(config: &JwtProvider) -> Object {
     Object::new()
         .with("issuer", &*config.issuer)
         .with_list("audiences", config.audiences.iter().map(|audience| json!(&**audience)).collect())
-        .merge(keys(&config.keys))
+        .merge(keys(context, &config.keys))
         .merge(places)
         .with("forward", config.forward)
         .with_some("forward_payload_header", config.payload_header.as_ref().map(|name| name.as_str()))
@@ -84,12 +91,21 @@ fn provider(config: &JwtProvider) -> Object {
         .with("clear_route_cache", true)
 }
 
-fn keys(keys: &JwtKeys) -> Object {
-    match keys {
-        JwtKeys::Inline(text) => Object::new().with("local_jwks", json!({"inline_string": &**text})),
-        JwtKeys::Remote { timeout, .. } | JwtKeys::Discovered { timeout } => {
-            let uri = json!({"uri": "http://keys.invalid/", "cluster": BLACK_HOLE_CLUSTER, "timeout": duration(*timeout)});
-            Object::new().with("remote_jwks", json!({ "http_uri": uri }))
+fn keys(context: &Context<'_>, keys: &JwtKeys) -> Object {
+    let (uri, timeout) = match keys {
+        JwtKeys::Inline(text) => {
+            return Object::new().with("local_jwks", json!({"inline_string": &**text}));
         }
-    }
+        JwtKeys::Remote { uri, timeout } => (Some(&**uri), timeout),
+        JwtKeys::Discovered { timeout } => (None, timeout),
+    };
+    let place = uri.and_then(|uri| Some((uri, issuer::cluster_name(context, uri)?)));
+    let (uri, cluster) = place.unwrap_or(("http://keys.invalid/", BLACK_HOLE_CLUSTER.to_owned()));
+    let from = json!({"uri": uri, "cluster": cluster, "timeout": duration(*timeout)});
+    let jwks = Object::new()
+        .with("http_uri", from)
+        .with("cache_duration", duration(REFRESH))
+        // Nothing waits for keys at the start.
+        .with("async_fetch", json!({"fast_listener": true}));
+    Object::new().with("remote_jwks", jwks)
 }

@@ -3,7 +3,7 @@
 use crate::{
     authority, cluster,
     context::Context,
-    listener,
+    issuer, listener,
     value::{Object, extension, ip_address},
     workload,
 };
@@ -41,7 +41,8 @@ pub fn bootstrap(ir: &Ir, options: &ExportOptions<'_>) -> Value {
     let twins = authority::twins(&context);
     let own = ir.clusters.iter().map(|cluster| cluster::cluster(&context, cluster));
     let twins = ir.clusters.iter().filter(|c| twins.contains(&*c.name)).map(|c| cluster::twin(&context, c));
-    let clusters: Vec<Value> = own.chain(twins).chain(workload::agent(ir)).collect();
+    let clusters: Vec<Value> =
+        own.chain(twins).chain(workload::agent(ir)).chain(issuer::clusters(&context)).collect();
     common(ir, options.admin, options.node_id)
         .with("static_resources", json!({"listeners": listeners, "clusters": clusters}))
         .into()

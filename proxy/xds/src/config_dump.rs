@@ -2,7 +2,7 @@
 //!
 //! Invariant: `istioctl proxy-config`, which reads names, versions and `@type`s, finds what it looks for.
 
-use crate::{bootstrap, cluster, context::Context, endpoint, listener, route, value::Object};
+use crate::{bootstrap, cluster, context::Context, endpoint, issuer, listener, route, value::Object};
 use serde_json::{Value, json};
 use sidle_model::ir::Ir;
 
@@ -12,8 +12,9 @@ pub fn config_dump(ir: &Ir, version: &str) -> Value {
     let section = |name: &str| Object::typed(&format!("admin.v3.{name}"));
     let bootstrap =
         typed("config.bootstrap.v3.Bootstrap", bootstrap::common(ir, Some(ir.settings.admin), "").into());
-    let clusters = ir.clusters.iter().map(|one| {
-        let cluster = typed("config.cluster.v3.Cluster", cluster::cluster(&context, one));
+    let clusters = ir.clusters.iter().map(|one| cluster::cluster(&context, one));
+    let clusters = clusters.chain(issuer::clusters(&context)).map(|one| {
+        let cluster = typed("config.cluster.v3.Cluster", one);
         json!({"version_info": version, "cluster": cluster})
     });
     let listeners = ir.listeners.iter().map(|one| {

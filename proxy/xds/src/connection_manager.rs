@@ -51,7 +51,7 @@ fn routes(table: &TableContext<'_>, manager: &HttpConnectionManager) -> Object {
         ),
     };
     let resolves_authority = found.is_some_and(|found| authority::is_used(table, found));
-    routes.with("http_filters", filter::chain(&manager.admission, resolves_authority))
+    routes.with("http_filters", filter::chain(table.context, &manager.admission, resolves_authority))
 }
 
 /// Who the proxy says it is, and what it believes of who came before (R22).

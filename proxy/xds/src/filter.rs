@@ -1,9 +1,11 @@
-//! HTTP filters: tokens, authorization, faults, CORS, the router.
+//! HTTP filters: external authorization, tokens, authorization, faults, CORS, the router.
 //!
 //! The filters stand in every connection manager, in Istio's order; a route configures its own faults and origins.
 
 use crate::{
-    authentication, authority, rbac,
+    authentication, authority,
+    context::Context,
+    ext_authz, rbac,
     value::{Object, duration, extension, share, string_matcher},
 };
 use serde_json::{Value, json};
@@ -13,9 +15,11 @@ const FAULT: &str = "envoy.filters.http.fault";
 const CORS: &str = "envoy.filters.http.cors";
 
 /// The filters of a connection manager.
-pub(crate) fn chain(admission: &Admission, resolves_authority: bool) -> Vec<Value> {
-    let mut filters: Vec<Value> = authentication::filter(&admission.authentication).into_iter().collect();
-    filters.extend(rbac::http_filters(admission.authorization.as_ref()));
+pub(crate) fn chain(context: &Context<'_>, admission: &Admission, resolves_authority: bool) -> Vec<Value> {
+    let authorization = admission.authorization.as_ref();
+    let mut filters = ext_authz::http_filters(authorization);
+    filters.extend(authentication::filter(context, &admission.authentication));
+    filters.extend(rbac::filters(authorization, &rbac::HTTP));
     filters.push(extension(FAULT, Object::typed("extensions.filters.http.fault.v3.HTTPFault")));
     filters.push(extension(CORS, Object::typed("extensions.filters.http.cors.v3.Cors")));
     if resolves_authority {

@@ -7,7 +7,7 @@ use crate::{
     authority::is_captured,
     connection_manager::connection_manager,
     context::{Chains, Context},
-    rbac, tls,
+    ext_authz, rbac, tls,
     value::{Object, duration, duration_or_never, extension, listen_address},
 };
 use serde_json::{Value, json};
@@ -106,7 +106,9 @@ fn filter_chain(
             connection_manager(context, listener, address, chain, manager),
         )],
         NetworkFilter::Tcp(proxy) => {
-            let mut filters = rbac::network_filters(proxy.authorization.as_ref());
+            let authorization = proxy.authorization.as_ref();
+            let mut filters = ext_authz::network_filters(authorization);
+            filters.extend(rbac::filters(authorization, &rbac::NETWORK));
             let carrier = tcp_proxy(context, listener, proxy);
             filters.push(extension("envoy.filters.network.tcp_proxy", carrier));
             filters

@@ -1,8 +1,8 @@
 //! Authorization: RBAC filters, as Istio writes them.
 //!
-//! In:  [`Authorization`].   Out: one filter an action: CUSTOM (which refuses, as nobody can be asked), AUDIT, DENY of the root namespace,
-//! DENY, ALLOW. Policies that are only tried are the filters' shadow rules.
-//! Not here: the second reading of what was sent, which Envoy has not; see the README.
+//! In:  [`Authorization`].   Out: one filter an action: AUDIT, DENY of the root namespace, DENY, ALLOW. Policies that are only tried are the
+//! filters' shadow rules.
+//! Not here: CUSTOM (`ext_authz`); the second reading of what was sent, which Envoy has not, see the README.
 
 use crate::value::{Object, extension};
 use serde_json::{Map, Value, json};
@@ -11,26 +11,46 @@ use sidle_model::ir::{
     HeaderField, PathPattern, Test, TextPattern, WorkloadPort,
 };
 
-/// The filters of a connection manager.
-pub(crate) fn http_filters(authorization: Option<&Authorization>) -> Vec<Value> {
-    let typed = || Object::typed("extensions.filters.http.rbac.v3.RBAC");
-    filters(authorization, "envoy.filters.http.rbac", typed)
+/// The filters for HTTP, or for bytes.
+pub(crate) struct Kind {
+    /// The filter's name, under which its results are found too.
+    pub name: &'static str,
+    message: &'static str,
+    stat_prefix: Option<&'static str>,
 }
 
-/// The filters before a TCP proxy.
-pub(crate) fn network_filters(authorization: Option<&Authorization>) -> Vec<Value> {
-    let typed = || Object::typed("extensions.filters.network.rbac.v3.RBAC").with("stat_prefix", "tcp.");
-    filters(authorization, "envoy.filters.network.rbac", typed)
+/// In a connection manager.
+pub(crate) const HTTP: Kind = Kind {
+    name: "envoy.filters.http.rbac",
+    message: "extensions.filters.http.rbac.v3.RBAC",
+    stat_prefix: None,
+};
+/// Before a TCP proxy.
+pub(crate) const NETWORK: Kind = Kind {
+    name: "envoy.filters.network.rbac",
+    message: "extensions.filters.network.rbac.v3.RBAC",
+    stat_prefix: Some("tcp."),
+};
+
+impl Kind {
+    /// The configuration of a filter without rules.
+    pub(crate) fn config(&self) -> Object {
+        Object::typed(self.message).with_some("stat_prefix", self.stat_prefix)
+    }
+
+    pub(crate) fn filter(&self, config: Object) -> Value {
+        extension(self.name, config)
+    }
 }
 
 /// Which policies a filter is of.
 type Wanted<'a> = &'a dyn Fn(&AuthorizationPolicy) -> bool;
 
-fn filters(authorization: Option<&Authorization>, name: &str, typed: impl Fn() -> Object) -> Vec<Value> {
+/// The filters, in Istio's order.
+pub(crate) fn filters(authorization: Option<&Authorization>, kind: &Kind) -> Vec<Value> {
     let Some(authorization) = authorization else { return Vec::new() };
-    use AuthorizationAction::{Allow, Audit, Custom, Deny};
-    let stages: [(&str, Wanted<'_>); 5] = [
-        ("DENY", &|policy| matches!(policy.action, Custom(_))),
+    use AuthorizationAction::{Allow, Audit, Deny};
+    let stages: [(&str, Wanted<'_>); 4] = [
         ("LOG", &|policy| policy.action == Audit),
         ("DENY", &|policy| policy.action == Deny && policy.root),
         ("DENY", &|policy| policy.action == Deny && !policy.root),
@@ -38,28 +58,33 @@ fn filters(authorization: Option<&Authorization>, name: &str, typed: impl Fn() -
     ];
     let filter = |(action, wanted): (&str, Wanted<'_>)| {
         let of = |tried: bool| {
-            let is_tried =
-                |policy: &AuthorizationPolicy| policy.dry_run && !matches!(policy.action, Custom(_));
-            let chosen =
-                authorization.policies.iter().filter(|policy| wanted(policy) && is_tried(policy) == tried);
-            let chosen: Vec<_> = chosen.collect();
-            (!chosen.is_empty()).then(|| rules(action, &chosen, &authorization.port))
+            let chosen = authorization.policies.iter();
+            let chosen: Vec<_> = chosen.filter(|policy| wanted(policy) && policy.dry_run == tried).collect();
+            (!chosen.is_empty()).then(|| rules(action, &chosen, &authorization.port, ""))
         };
         let (enforced, tried) = (of(false), of(true));
         let any = enforced.is_some() || tried.is_some();
-        let config = || typed().with_some("rules", enforced).with_some("shadow_rules", tried);
-        any.then(|| extension(name, config()))
+        any.then(|| kind.filter(kind.config().with_some("rules", enforced).with_some("shadow_rules", tried)))
     };
     stages.into_iter().filter_map(filter).collect()
 }
 
-fn rules(action: &str, policies: &[&AuthorizationPolicy], port: &WorkloadPort) -> Value {
+/// What Istio calls a rule of a CUSTOM policy.
+pub(crate) fn custom_name(provider: &str, rule: &str) -> String {
+    format!("istio-ext-authz-{provider}-{rule}")
+}
+
+/// Rules of these policies; `suffix` ends the names of those of CUSTOM policies.
+pub(crate) fn rules(
+    action: &str,
+    policies: &[&AuthorizationPolicy],
+    port: &WorkloadPort,
+    suffix: &str,
+) -> Value {
     let mut named = Map::new();
     for policy in policies {
         let name = |rule: &str| match &policy.action {
-            AuthorizationAction::Custom(provider) => {
-                format!("istio-ext-authz-{provider}-{rule}-deny-due-to-bad-CUSTOM-action")
-            }
+            AuthorizationAction::Custom(provider) => custom_name(provider, rule) + suffix,
             _ => rule.to_owned(),
         };
         for rule in &policy.rules {

@@ -35,7 +35,7 @@ fn assert_valid(bootstrap: &Value) {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-fn export(ir: &Ir) -> Value {
+pub(crate) fn export(ir: &Ir) -> Value {
     let bootstrap = bootstrap(ir, &ExportOptions::default());
     assert_valid(&bootstrap);
     bootstrap

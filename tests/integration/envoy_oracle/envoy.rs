@@ -11,6 +11,8 @@ pub struct Envoy {
     process: Process,
     /// Where each listener went, by its port in the configuration.
     pub listeners: BTreeMap<u16, SocketAddr>,
+    /// Its admin.
+    pub admin: SocketAddr,
 }
 
 impl Envoy {
@@ -25,7 +27,7 @@ impl Envoy {
         let mut command = Command::new(program);
         command.arg("-c").arg(&file).args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]);
         command.args(["--file-flush-interval-msec", "20"]);
-        let mut envoy = Envoy { process: Process::start(command), listeners };
+        let mut envoy = Envoy { process: Process::start(command), listeners, admin };
         wait::until("Envoy's readiness", || {
             if let Some(status) = envoy.process.exit_status() {
                 panic!("envoy ended with {status}:\n{}", envoy.process.output());

@@ -193,7 +193,7 @@ fn log_settings(log: &Path) -> String {
 }
 
 /// What `sidle export envoy` says of the configuration in `folder`.
-fn export(folder: &Path, arguments: &[&str]) -> Value {
+pub fn export(folder: &Path, arguments: &[&str]) -> Value {
     let output =
         sidle::command().args(["export", "envoy", "-c"]).arg(folder).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

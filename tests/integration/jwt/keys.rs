@@ -1,13 +1,14 @@
 //! Keys that are fetched: found, kept, and never waited for by others.
 
 use super::stage::{ISSUER, LOOPBACK, Stage, authentication, bearer, claims, with};
+use crate::envoy_oracle::{envoy::Envoy, export};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sidle_test_support::{
     client::{Client, request},
     echo::{self, Echo},
     issuer::key_set,
-    ports,
+    peers, ports,
     sidle::Sidle,
     tcp::{TcpServer, read_request},
     tls::Authority,
@@ -324,4 +325,45 @@ async fn what_only_the_proxy_can_reach_is_not_asked_for_others() {
         "  jwks: { allowAddresses: [127.0.0.0/30] }\n",
     );
     assert!(failure(&sidle).await.contains("Jwks"), "it is asked, and is no issuer");
+}
+
+/// What a token gets at this address.
+async fn status_at(address: std::net::SocketAddr, token: &str) -> u16 {
+    let ask = request("GET", "shop", "/").header("authorization", format!("Bearer {token}"));
+    Client::http1(address).await.ask(ask).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn an_exported_envoy_fetches_the_same_keys() {
+    let (Some(stage), Some(program)) = (Stage::new(), peers::find("envoy")) else { return };
+    let authority = Authority::new();
+    for secure in [false, true] {
+        let key = stage.issuer.key("k", "Ed25519");
+        let shown = key_set(std::slice::from_ref(&key));
+        let server = match secure {
+            true => Echo::start_tls("issuer", authority.issue(&["localhost"])),
+            false => Echo::start("issuer"),
+        };
+        server.answer(move |_| Some(echo::Answer { body: shown.clone().into(), ..echo::Answer::default() }));
+        let uri = match secure {
+            true => format!("https://localhost:{}/keys", server.port()),
+            false => format!("http://127.0.0.1:{}/keys", server.port()),
+        };
+        let builder = stage
+            .builder(&stage.files(&[authentication("tokens", &[json!({"issuer": ISSUER, "jwksUri": uri})])]));
+        let roots = builder.folder().join("roots");
+        std::fs::write(&roots, authority.pem()).unwrap();
+        let settings = format!("  jwks: {{ allowPrivate: true, caCertificates: {} }}\n", roots.display());
+        let sidle = builder.settings(&settings).start();
+        let folder = tempfile::tempdir().unwrap();
+        let exported = export(sidle.folder(), &["--labels", "app=shop"]);
+        let envoy = Envoy::start(&program, exported, folder.path(), &folder.path().join("log"));
+        let good = stage.issuer.token("pyjwt", "k", "EdDSA", &claims());
+        let forged = good[..good.len() - 8].to_owned() + "AAAAAAAA";
+        for address in [sidle.ports.inbound, envoy.listeners[&sidle.ports.inbound.port()]] {
+            wait::eventually("the keys", || async { (status_at(address, &good).await == 200).then_some(()) })
+                .await;
+            assert_eq!(status_at(address, &forged).await, 401);
+        }
+    }
 }

@@ -45,6 +45,7 @@ mod http2_heads;
 mod http2_upstream;
 mod identity_sources;
 mod inbound;
+mod ingress_tls;
 mod jwt;
 mod keep_alive;
 mod laws;

@@ -86,7 +86,6 @@ const TABLE: &[Row] = &[
         &["outboundTrafficPolicy", "egressProxy"],
         "unknown traffic is treated as `mode` says",
     ),
-    not_applied("Sidecar", &["ingress", "tls"], "the port takes plain text, from everybody"),
     not_applied("Sidecar", &["http", "http2KeepAlive"], "no HTTP/2 PING is sent"),
     deprecated("Sidecar", &["port", "targetPort"], "it is ignored"),
     value(not_applied("Service", &["internalTrafficPolicy"], "endpoints of every node are called"), "Local"),

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     diagnostic::codes,
-    istio::{CaptureMode, IstioEgressListener, IstioIngressListener, OutboundTrafficPolicy, Port, Sidecar},
+    istio::{
+        CaptureMode, IstioEgressListener, IstioIngressListener, OutboundTrafficPolicy, Port, ServerTlsMode,
+        ServerTlsSettings, Sidecar,
+    },
 };
 use std::collections::HashSet;
 
@@ -62,9 +65,30 @@ fn ingress(listener: &IstioIngressListener, at: At<'_>, report: &mut Report<'_>)
         default_endpoint(endpoint, at.to("defaultEndpoint"), report);
     }
     if let Some(tls) = &listener.tls {
-        server_tls(tls, at.to("tls"), report);
+        ingress_tls(tls, &listener.port, at, report);
     }
     connection_pool(listener.connection_pool.as_ref(), at.to("connectionPool"), report);
+}
+
+/// As Istio's admission has it.
+fn ingress_tls(tls: &ServerTlsSettings, port: &Port, at: At<'_>, report: &mut Report<'_>) {
+    let place = at.to("tls");
+    match tls.mode {
+        ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
+            server_tls(tls, place, report);
+        }
+        ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
+            let message = "a port of a Sidecar opens TLS by SIMPLE, MUTUAL or OPTIONAL_MUTUAL";
+            report.error_help(place.to("mode"), codes::BAD_TLS, message, "leave `tls` out to pass TLS on");
+        }
+    }
+    if !["https", "tls"].contains(&&*port.protocol.to_ascii_lowercase()) {
+        let message = "TLS is opened on a port whose protocol is HTTPS or TLS";
+        report.error(at.to("port").to("protocol"), codes::BAD_TLS, message);
+    }
+    if tls.https_redirect {
+        report.error(place.to("httpsRedirect"), codes::BAD_TLS, "a port of a Sidecar redirects nobody");
+    }
 }
 
 fn default_endpoint(endpoint: &str, at: At<'_>, report: &mut Report<'_>) {

@@ -39,6 +39,7 @@ mod registry;
 mod retries;
 mod routes;
 pub(crate) mod secrets;
+mod server_tls;
 mod settings;
 mod sidecars;
 mod table;

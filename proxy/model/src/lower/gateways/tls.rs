@@ -2,28 +2,24 @@
 //!
 //! In:  servers.   Out: filter chains, and a route table where HTTP is inside.
 //! Invariants: a server without a certificate that can be read is dropped with a note, never opened without one.
-//! Not here: reading certificates.
+//! Not here: how TLS is opened (`server_tls`).
 //! Source: R25.
 
 use super::{
     super::{
-        Mesh,
         captured::{Chains, tcp_chain},
-        inbound::mtls,
-        names, policies,
+        names,
         protocol::Class,
         routes::Routes,
+        server_tls,
         tcp::{self, Choice},
     },
     BoundServer, Kind, auto_passthrough, http, http_chain,
 };
 use crate::{
     diagnostic::codes,
-    ir::{
-        ApplicationProtocol, CertificateFiles, CertificatePin, Certificates, CipherSuite, FilterChain,
-        FilterChainMatch, HostPattern, RouteConfiguration, ServerTls, TlsVersion, Transport, Trust,
-    },
-    istio::{ServerTlsMode, ServerTlsSettings, TlsProtocol},
+    ir::{FilterChain, FilterChainMatch, HostPattern, RouteConfiguration, Transport},
+    istio::ServerTlsMode,
 };
 
 /// Adds the chains of a TLS server; the table of its HTTP, if there is any.
@@ -41,7 +37,7 @@ pub(super) fn server(
         return None;
     }
     let settings = server.server.tls.as_ref()?;
-    let tls = match server_tls(settings, server.kind, routes.mesh) {
+    let tls = match server_tls::lower(settings, server.kind == Kind::Https, routes.mesh) {
         Ok(tls) => tls,
         Err(message) => {
             server.warn(&mut routes.notes, codes::NOT_APPLIED, format!("server dropped: {message}"));
@@ -170,84 +166,4 @@ pub(super) fn bytes(
         }
     }
     default
-}
-
-/// How TLS is opened. `Err`: why it cannot be.
-fn server_tls(settings: &ServerTlsSettings, kind: Kind, mesh: &Mesh<'_>) -> Result<ServerTls, String> {
-    if settings.mode == ServerTlsMode::IstioMutual {
-        let tls = mtls::of_mesh(kind == Kind::Https);
-        let tls = ServerTls { subject_alt_names: settings.subject_alt_names.clone(), ..tls };
-        return mesh.has_identity().then_some(tls).ok_or("this proxy has no identity to show".into());
-    }
-    let alpn = match kind {
-        Kind::Https => vec![ApplicationProtocol::Http2, ApplicationProtocol::Http1],
-        _ => Vec::new(),
-    };
-    Ok(ServerTls {
-        certificates: certificates(settings, mesh)?,
-        client_ca: client_ca(settings, mesh)?,
-        crl: settings.ca_crl.as_ref().map(Into::into),
-        client_certificate_optional: settings.mode == ServerTlsMode::OptionalMutual,
-        subject_alt_names: settings.subject_alt_names.clone(),
-        pins: pins(settings),
-        cipher_suites: cipher_suites(settings),
-        min_version: version(settings.min_protocol_version, TlsVersion::V1_2),
-        max_version: version(settings.max_protocol_version, TlsVersion::V1_3),
-        alpn,
-    })
-}
-
-/// What does not parse is refused by `check`.
-fn pins(settings: &ServerTlsSettings) -> Vec<CertificatePin> {
-    let certificates =
-        settings.verify_certificate_hash.iter().filter_map(|text| policies::sha256_of_hex(text));
-    let keys = settings.verify_certificate_spki.iter().filter_map(|text| policies::sha256_of_base64(text));
-    certificates.map(CertificatePin::Certificate).chain(keys.map(CertificatePin::Key)).collect()
-}
-
-/// Those that are spoken; `check` tells the others.
-fn cipher_suites(settings: &ServerTlsSettings) -> Vec<CipherSuite> {
-    let named = |name: &String| CipherSuite::ALL.into_iter().find(|suite| suite.name() == name);
-    settings.cipher_suites.iter().filter_map(named).collect()
-}
-
-/// What is shown: Secrets, else files.
-fn certificates(settings: &ServerTlsSettings, mesh: &Mesh<'_>) -> Result<Certificates, String> {
-    let secrets: Vec<_> =
-        settings.credential_name.iter().chain(&settings.credential_names).map(String::as_str).collect();
-    if !secrets.is_empty() {
-        return mesh.secrets().certificates(&secrets);
-    }
-    let own = settings.server_certificate.as_ref().zip(settings.private_key.as_ref());
-    let more = settings.tls_certificates.iter();
-    let more = more.filter_map(|pair| pair.server_certificate.as_ref().zip(pair.private_key.as_ref()));
-    let files = own.into_iter().chain(more);
-    let files: Vec<_> = files
-        .map(|(certificate, key)| CertificateFiles { certificate: certificate.into(), key: key.into() })
-        .collect();
-    if files.is_empty() { Err("it has no certificate".into()) } else { Ok(Certificates::Files(files)) }
-}
-
-/// What client certificates must chain to, where they are asked for.
-fn client_ca(settings: &ServerTlsSettings, mesh: &Mesh<'_>) -> Result<Option<Trust>, String> {
-    if !matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual) {
-        return Ok(None);
-    }
-    let of_pairs = settings.tls_certificates.iter().find_map(|pair| pair.ca_certificates.as_ref());
-    if let Some(path) = settings.ca_certificates.as_ref().or(of_pairs) {
-        return Ok(Some(Trust::File(path.into())));
-    }
-    let credential = settings.credential_name.as_ref().or(settings.credential_names.first());
-    let secret = settings.ca_cert_credential_name.as_ref().or(credential);
-    let secret = secret.ok_or("client certificates cannot be verified without `caCertificates`")?;
-    mesh.secrets().roots(secret).map(Some)
-}
-
-/// Older versions than 1.2 are not spoken.
-fn version(version: TlsProtocol, default: TlsVersion) -> TlsVersion {
-    match version {
-        TlsProtocol::Auto => default,
-        TlsProtocol::V1_3 => TlsVersion::V1_3,
-        TlsProtocol::V1_0 | TlsProtocol::V1_1 | TlsProtocol::V1_2 => TlsVersion::V1_2,
-    }
 }

@@ -10,7 +10,7 @@ use super::{
         captured::{Chains, tcp_chain},
         routes::Routes,
     },
-    InboundPort, TABLE, TABLE_OF_PLAIN,
+    InboundPort, TABLE, TABLE_OF_PLAIN, cluster_name,
     mtls::{Kind, kinds},
     tcp_proxy,
 };
@@ -36,7 +36,14 @@ pub(super) fn of_port(
             FilterChain { tls: kind.tls(), ..chain }
         }
     };
-    kinds(port.mode, port.protocol.class()).iter().map(chain).collect()
+    match &port.tls {
+        None => kinds(port.mode, port.protocol.class()).iter().map(chain).collect(),
+        // As if mTLS were demanded, with the port's own certificate in place of the workload's.
+        Some(tls) => {
+            let opened = kinds(MtlsMode::Strict, port.protocol.class()).iter().map(chain);
+            opened.map(|chain| FilterChain { name: name.into(), tls: Some(tls.clone()), ..chain }).collect()
+        }
+    }
 }
 
 /// Adds chains that are told apart by nothing before them; returns the one that takes every connection.
@@ -51,12 +58,12 @@ pub(super) fn push_all(chains: &mut Chains, mut list: Vec<FilterChain>) -> Optio
 pub(super) fn uncaptured(
     routes: &mut Routes<'_>,
     chains: &mut Chains,
-    ports: &[InboundPort<'_>],
+    ports: &[&InboundPort<'_>],
 ) -> Option<FilterChain> {
     let name = "virtualInbound";
-    let with_http = |port: &&InboundPort<'_>| port.protocol.class().has_http();
+    let with_http = |port: &&&InboundPort<'_>| port.protocol.class().has_http();
     let first = ports.first()?;
-    let cluster: Arc<str> = format!("inbound|{}||", first.number).into();
+    let cluster = cluster_name(first);
     if ports.len() > 1 && ports.iter().any(|port| with_http(&port)) {
         let of_names = named(name, ports.iter().filter(with_http).map(|port| port.mode));
         return push_all(chains, of_names);
@@ -90,7 +97,7 @@ fn named(name: &str, modes: impl Iterator<Item = MtlsMode> + Clone) -> Vec<Filte
 }
 
 /// Whether there are requests in plain text that must not reach every port by its name.
-pub(super) fn needs_table_of_plain(ports: &[InboundPort<'_>]) -> bool {
+pub(super) fn needs_table_of_plain(ports: &[&InboundPort<'_>]) -> bool {
     let modes = || ports.iter().filter(|port| port.protocol.class().has_http()).map(|port| port.mode);
     modes().any(|mode| mode == MtlsMode::Strict) && modes().any(|mode| mode != MtlsMode::Strict)
 }

@@ -2,7 +2,8 @@
 //!
 //! In:  `ingress` entries.   Out: ports for `virtualInbound`, and a listener for each entry with an address of its own or
 //! without capture.
-//! Invariants: bounds come from the entry, else from the Sidecar, else from the service's DestinationRule.
+//! Invariants: bounds come from the entry, else from the Sidecar, else from the service's DestinationRule. A port that is to open TLS
+//! of its own and cannot is closed.
 //! Not here: ports of Services (`super`).
 //! Source: R20, R24.
 
@@ -14,14 +15,15 @@ use super::{
         protocol::{Class, Protocol},
         registry,
         routes::Routes,
+        server_tls,
     },
     InboundPort, chains, cluster, everything_table, tell_mode,
 };
 use crate::{
     config::{Resource, Step},
     diagnostic::codes,
-    ir::{Direction, EndpointAddress, ListenAddress, Listener},
-    istio::{CaptureMode, IstioIngressListener, Sidecar},
+    ir::{Direction, EndpointAddress, ListenAddress, Listener, MtlsMode},
+    istio::{CaptureMode, IstioIngressListener, ServerTlsSettings, Sidecar},
     kubernetes::IntOrString,
 };
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,7 +37,12 @@ pub(super) fn ports<'a>(
     let mut captured = Vec::new();
     for (at, entry) in resource.spec.ingress.iter().enumerate() {
         let path = ["ingress".into(), at.into()];
-        let port = ingress_port(routes, resource, entry, &path);
+        let mut port = ingress_port(routes, resource, entry, &path);
+        if let Some(settings) = &entry.tls
+            && !open_tls(routes, resource, settings, &path, &mut port)
+        {
+            continue;
+        }
         if entry.bind.is_some() || entry.capture_mode == CaptureMode::None {
             own_listener(routes, plan, resource, entry, &path, port);
         } else {
@@ -72,10 +79,43 @@ fn ingress_port<'a>(
         number,
         protocol: Protocol::parse(&entry.port.protocol),
         mode: mesh.inbound_mode(number),
+        tls: None,
         endpoint: default_endpoint(entry.default_endpoint.as_deref(), number),
         services,
         pool: entry.connection_pool.as_ref().or(resource.spec.inbound_connection_pool.as_ref()).or(of_rule),
         origin: resource.origin(path),
+    }
+}
+
+/// Has `port` open TLS of its own, where it takes no mTLS of the mesh; `false`: it cannot, and stays closed.
+fn open_tls(
+    routes: &mut Routes<'_>,
+    resource: &Resource<Sidecar>,
+    settings: &ServerTlsSettings,
+    [list, at]: &[Step<'_>; 2],
+    port: &mut InboundPort<'_>,
+) -> bool {
+    let path = [*list, *at, "tls".into()];
+    if port.mode != MtlsMode::Disable {
+        let message = "the port takes mTLS of the mesh: as in Istio, its own TLS is opened only where a PeerAuthentication says DISABLE";
+        routes.notes.warn(resource, codes::NOT_APPLIED, &path, message);
+        return true;
+    }
+    let inside = match port.protocol {
+        Protocol::Https => Protocol::Http,
+        _ => Protocol::Tcp,
+    };
+    match server_tls::lower(settings, inside == Protocol::Http, routes.mesh) {
+        Ok(tls) => {
+            port.tls = Some(tls);
+            port.protocol = inside;
+            true
+        }
+        Err(message) => {
+            let message = format!("the port stays closed: {message}");
+            routes.notes.warn(resource, codes::NOT_APPLIED, &path, message);
+            false
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! to serve: the first such port takes every connection. Nothing known: connections are closed.
 //! Not here: authorization.
 //! Source: R8, R11, R20, R24.
-//! Read: here -> `mtls` -> `chains` -> `ingress`.
+//! Read: here -> `mtls` -> `chains` -> `ingress` (with TLS of a port's own).
 
 mod chains;
 mod ingress;
@@ -32,7 +32,7 @@ use crate::{
     diagnostic::codes,
     ir::{
         self, Direction, Discovery, Endpoint, EndpointAddress, InboundMtls, ListenAddress, Listener,
-        MtlsMode, Origin, Route, RouteAction, ServiceIdentity,
+        MtlsMode, Origin, Route, RouteAction, ServerTls, ServiceIdentity,
     },
     istio::ConnectionPoolSettings,
     kubernetes::IntOrString,
@@ -58,6 +58,8 @@ struct InboundPort<'a> {
     protocol: Protocol,
     /// What it takes.
     mode: MtlsMode,
+    /// How its own TLS is opened, if it has any.
+    tls: Option<ServerTls>,
     /// Where the application listens.
     endpoint: EndpointAddress,
     /// The services that it stands for, with their own port.
@@ -84,18 +86,19 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
         let cluster = cluster(routes, port);
         plan.inbound_ports.insert(cluster.clone(), port.number);
         captured(&mut chains, plan, port, &cluster);
-        if port.protocol.class().has_http() {
-            named(&mut table, routes, port, &ports, &cluster);
-            if port.mode != MtlsMode::Strict {
-                named(&mut table_of_plain, routes, port, &ports, &cluster);
-            }
+    }
+    let open: Vec<_> = ports.iter().filter(|port| is_open(port, &ports)).collect();
+    for port in open.iter().filter(|port| port.protocol.class().has_http()) {
+        named(&mut table, routes, port, &open);
+        if port.mode != MtlsMode::Strict {
+            named(&mut table_of_plain, routes, port, &open);
         }
     }
-    let default_filter_chain = chains::uncaptured(routes, &mut chains, &ports);
-    if chains::needs_table_of_plain(&ports) {
+    let default_filter_chain = chains::uncaptured(routes, &mut chains, &open);
+    if chains::needs_table_of_plain(&open) {
         plan.route_configurations.push(table_of_plain.finish());
     }
-    if ports.iter().any(|port| port.protocol.class().has_http()) {
+    if open.iter().any(|port| port.protocol.class().has_http()) {
         plan.route_configurations.push(table.finish());
     }
     let address = settings::address(mesh.proxy.and_then(|proxy| proxy.spec.inbound.as_ref()), INBOUND);
@@ -109,6 +112,12 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
         proxy_protocol: false,
         origin: Origin::built_in(),
     });
+}
+
+/// Whether connections without capture, which do not tell their port, can be for `port`: among several, those with TLS of their own
+/// have a certificate that is for nobody else.
+fn is_open(port: &InboundPort<'_>, ports: &[InboundPort<'_>]) -> bool {
+    port.tls.is_none() || ports.len() == 1
 }
 
 /// The ports of all services that pick the node, each once; of two declarations the older service's holds.
@@ -142,6 +151,7 @@ fn of_services<'a>(routes: &mut Routes<'a>, plan: &Plan) -> Vec<InboundPort<'a>>
                 number,
                 protocol: port.protocol,
                 mode: mesh.inbound_mode(number),
+                tls: None,
                 endpoint: EndpointAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, number))),
                 services: vec![(service, port.number)],
                 pool: sidecar_pool.or(pool),
@@ -192,6 +202,10 @@ fn tell_mode(routes: &Routes<'_>, plan: &mut Plan, port: &InboundPort<'_>) {
 }
 
 /// `inbound|8080||`.
+fn cluster_name(port: &InboundPort<'_>) -> Arc<str> {
+    format!("inbound|{}||", port.number).into()
+}
+
 fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
     let node = &routes.mesh.node;
     let workload = ir::Workload {
@@ -215,8 +229,8 @@ fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
             namespace: node.namespace.as_str().into(),
         },
     };
-    let name = format!("inbound|{}||", port.number).into();
-    let mut cluster = routes.clusters.plain(name, Discovery::Static(vec![endpoint]), port.protocol, identity);
+    let mut cluster =
+        routes.clusters.plain(cluster_name(port), Discovery::Static(vec![endpoint]), port.protocol, identity);
     // The application may close an idle connection at any moment; most wait 5 s or longer.
     cluster.idle_timeout = Some(Duration::from_secs(3));
     if let Some(pool) = port.pool {
@@ -238,15 +252,9 @@ fn captured(chains: &mut Chains, plan: &mut Plan, port: &InboundPort<'_>, cluste
 }
 
 /// The names under which others call the port.
-fn named(
-    table: &mut Table,
-    routes: &Routes<'_>,
-    port: &InboundPort<'_>,
-    all: &[InboundPort<'_>],
-    cluster: &Arc<str>,
-) {
+fn named(table: &mut Table, routes: &Routes<'_>, port: &InboundPort<'_>, all: &[&InboundPort<'_>]) {
     let node = &routes.mesh.node;
-    let route: Vec<Arc<Route>> = vec![Arc::new(route(port, cluster))];
+    let route: Vec<Arc<Route>> = vec![Arc::new(route(port, &cluster_name(port)))];
     for (service, number) in &port.services {
         let names = Names::of_service(service, node);
         let bare = super::outbound::bare_port(service) == Some(*number);

@@ -5,6 +5,7 @@
 mod authentication;
 mod authorization;
 mod gateways;
+mod ingress_tls;
 mod listeners;
 mod mtls;
 mod policies;

@@ -1,6 +1,6 @@
 //! Where a workload's identity comes from: SDS, the SPIFFE Workload API and Istio's certificate service, served in another language.
 
-use crate::mtls::{SHOP, TAKES_MTLS, gets_through_to, server, service_of, with_identity};
+use crate::mtls::{SHOP, TAKES_MTLS, gets_through, gets_through_to, server, service_of, with_identity};
 use serde_json::Value;
 use sidle_test_support::{
     client::Client,
@@ -262,4 +262,43 @@ async fn istios_certificate_service_is_asked_again_at_half_of_the_life() {
     ready(200);
     assert_eq!(handshakes().await, (200, true), "without a restart");
     assert!(!sidle.output().contains("a-token-of-mine"), "no token in the log");
+}
+
+#[tokio::test]
+async fn whom_a_list_of_sds_names_comes_in_no_more() {
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let folder = Issuer::folder();
+    let socket = Issuer::socket(folder.path());
+    let identity = authority.issue_workload(SHOP);
+    write_identity(folder.path(), &identity.certificate_pem, &identity.key_pem(), &authority.pem());
+    std::fs::write(folder.path().join("version"), "0").unwrap();
+    let Some(issuer) = Issuer::start(folder, "sds", &socket.display().to_string()) else { return };
+    let settings = format!("  identity: {{ sds: {{ socket: {} }} }}\n", socket.display());
+    let sidle = server(Sidle::builder().settings(&settings), &application, "{ mtls: { mode: STRICT } }");
+    let clients = [(); 2].map(|()| authority.issue_workload(ID));
+    let come_in = async || {
+        let mut passed = Vec::new();
+        for client in &clients {
+            passed.push(
+                gets_through(authority.connect_as(Some(client), sidle.ports.inbound, &[b"istio"]).await)
+                    .await,
+            );
+        }
+        passed
+    };
+    assert_eq!(come_in().await, [true, true]);
+    let lists = [
+        authority.revoke(&[&clients[0]]),
+        authority.revoke(&[]),
+        "rubbish".into(),
+        authority.revoke(&[&clients[1]]),
+    ];
+    for (version, (list, expected)) in
+        lists.iter().zip([[false, true], [true, true], [true, true], [true, false]]).enumerate()
+    {
+        issuer.write("crl.pem", list);
+        issuer.write("version", &format!("{}", version + 1));
+        issuer.says(&format!("ROOTCA {} nonce-{}", if version == 2 { 2 } else { version + 1 }, version + 1));
+        wait::eventually("the list", async || (come_in().await == expected).then_some(())).await;
+    }
 }

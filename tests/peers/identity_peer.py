@@ -5,7 +5,7 @@
     identity_peer.py workload-api SOCKET FOLDER  the SPIFFE Workload API
     identity_peer.py authority PORT FOLDER       Istio's certificate service, over TLS
 
-The first two serve FOLDER/chain.pem, key.pem, roots.pem and federated/DOMAIN.pem, and again each time that FOLDER/version is another.
+The first two serve FOLDER/chain.pem, key.pem, roots.pem and federated/DOMAIN.pem (SDS crl.pem too), and again each time that FOLDER/version is another.
 The last signs with FOLDER/ca.pem and ca.key for who shows FOLDER/token, as FOLDER/id, for FOLDER/life seconds; it refuses while
 there is FOLDER/down. What happens is told on standard output.
 """
@@ -82,6 +82,8 @@ def sds(folder):
         made = secret_pb2.Secret(name=name)
         if name == "ROOTCA":
             made.validation_context.trusted_ca.inline_bytes = folder.read("roots.pem")
+            if folder.has("crl.pem"):
+                made.validation_context.crl.inline_bytes = folder.read("crl.pem")
         elif name == "ALL":
             # As SPIRE's agent does, by the last request.
             version = request.node.user_agent_build_version.version

@@ -13,14 +13,15 @@ use rustls::{
 use std::sync::Arc;
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
-    RevocationOptionsBuilder,
+    RevocationCheckDepth, RevocationOptionsBuilder,
 };
 
-/// Revocation lists of a file, at least one.
+/// Revocation lists that came together, at least one.
 #[derive(Debug)]
 pub(crate) struct RevocationLists {
     parsed: Vec<CertRevocationList<'static>>,
     text: Vec<CertificateRevocationListDer<'static>>,
+    depth: RevocationCheckDepth,
 }
 
 impl RevocationLists {
@@ -28,13 +29,19 @@ impl RevocationLists {
     pub fn new(text: Vec<CertificateRevocationListDer<'static>>) -> Option<Self> {
         let parsed = text.iter().map(|list| OwnedCertRevocationList::from_der(list).map(Into::into));
         let parsed = parsed.collect::<Result<Vec<_>, _>>().ok()?;
-        (!parsed.is_empty()).then_some(RevocationLists { parsed, text })
+        let depth = RevocationCheckDepth::Chain;
+        (!parsed.is_empty()).then_some(RevocationLists { parsed, text, depth })
+    }
+
+    /// Looks for leaves only, and asks for no list of authorities.
+    pub fn of_leaves(self) -> Self {
+        RevocationLists { depth: RevocationCheckDepth::EndEntity, ..self }
     }
 }
 
 impl PartialEq for RevocationLists {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.text == other.text && self.depth == other.depth
     }
 }
 
@@ -49,17 +56,19 @@ pub(crate) enum Purpose {
 pub(crate) fn verify(
     (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
     roots: &RootCertStore,
-    lists: Option<&Arc<RevocationLists>>,
+    lists: &[&RevocationLists],
     algorithms: WebPkiSupportedAlgorithms,
     now: UnixTime,
     purpose: Purpose,
 ) -> Result<(), Error> {
     let leaf = EndEntityCert::try_from(leaf).map_err(reason)?;
+    let whole = lists.iter().any(|lists| lists.depth == RevocationCheckDepth::Chain);
+    let depth = if whole { RevocationCheckDepth::Chain } else { RevocationCheckDepth::EndEntity };
     let lists: Vec<_> = lists.iter().flat_map(|lists| &lists.parsed).collect();
     // Without lists there is nothing to ask.
-    let revocation = RevocationOptionsBuilder::new(&lists).ok();
-    let revocation =
-        revocation.map(|revocation| revocation.with_expiration_policy(ExpirationPolicy::Enforce).build());
+    let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|revocation| {
+        revocation.with_depth(depth).with_expiration_policy(ExpirationPolicy::Enforce).build()
+    });
     let usage = match purpose {
         Purpose::Client => KeyUsage::client_auth(),
         Purpose::Server => KeyUsage::server_auth(),

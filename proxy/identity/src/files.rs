@@ -28,6 +28,8 @@ pub struct Bundle {
     pub certificates: Vec<CertificateDer<'static>>,
     /// What chains may end at.
     pub roots: Arc<RootCertStore>,
+    /// What came with them, for all that chain to them.
+    pub(crate) lists: Option<RevocationLists>,
 }
 
 impl Bundle {
@@ -45,7 +47,17 @@ impl Bundle {
                 .add(certificate.clone())
                 .map_err(|source| TlsError::Certificate { path: path.into(), source })?;
         }
-        Ok(Bundle { certificates, roots: Arc::new(roots) })
+        Ok(Bundle { certificates, roots: Arc::new(roots), lists: None })
+    }
+
+    /// Believes none that these PEM revocation lists name, nor any that they do not cover. `leaves`: only the leaves of chains are
+    /// looked for. `path` names the text in errors.
+    ///
+    /// # Errors
+    /// [`TlsError`], when they are none.
+    pub fn with_revocation_lists(self, text: &[u8], leaves: bool, path: &Path) -> Result<Self, TlsError> {
+        let lists = revocation_lists_in(text, path)?;
+        Ok(Bundle { lists: Some(if leaves { lists.of_leaves() } else { lists }), ..self })
     }
 
     /// Takes the text of a PEM bundle. `path` names it in errors.
@@ -123,8 +135,11 @@ pub(crate) fn pair(
 
 /// The revocation lists in a file.
 pub(crate) fn revocation_lists(path: &Path) -> Result<RevocationLists, TlsError> {
-    let text = read(path)?;
-    let lists = CertificateRevocationListDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    revocation_lists_in(&read(path)?, path)
+}
+
+fn revocation_lists_in(text: &[u8], path: &Path) -> Result<RevocationLists, TlsError> {
+    let lists = CertificateRevocationListDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
     let lists = lists.map_err(|error| broken(path, &error))?;
     RevocationLists::new(lists).ok_or_else(|| TlsError::RevocationList { path: path.into() })
 }

@@ -12,7 +12,7 @@ pub(crate) fn system() -> Result<Arc<Bundle>, TlsError> {
         return Ok(roots.clone());
     }
     let roots = Arc::new(usable(rustls_native_certs::load_native_certs())?);
-    Ok(SYSTEM.get_or_init(|| Arc::new(Bundle { certificates: Vec::new(), roots })).clone())
+    Ok(SYSTEM.get_or_init(|| Arc::new(Bundle { certificates: Vec::new(), roots, lists: None })).clone())
 }
 
 /// What webpki can use of it. Systems carry roots that it cannot, and the others must not suffer from them.

@@ -94,16 +94,17 @@ impl PeerVerifier {
         now: UnixTime,
         purpose: Purpose,
     ) -> Result<(), Error> {
-        let roots = match &self.trust {
-            Trusted::Roots(bundle) => &bundle.roots,
+        let bundle = match &self.trust {
+            Trusted::Roots(bundle) => bundle,
             Trusted::Mesh(svid) => {
                 let id = peer::spiffe_id(leaf).ok_or_else(|| refused(NoWorkload::NoSpiffeId))?;
                 let bundle = svid.bundles.get(id.trust_domain());
                 let unknown = || refused(NoWorkload::UnknownTrustDomain(id.trust_domain().into()));
-                &bundle.ok_or_else(unknown)?.roots
+                bundle.ok_or_else(unknown)?
             }
         };
-        chains::verify((leaf, intermediates), roots, self.lists.as_ref(), self.algorithms, now, purpose)?;
+        let lists: Vec<_> = self.lists.as_deref().into_iter().chain(&bundle.lists).collect();
+        chains::verify((leaf, intermediates), &bundle.roots, &lists, self.algorithms, now, purpose)?;
         if !self.pins.is_empty() && !peer::fits(leaf, &self.pins) {
             return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
         }

@@ -65,7 +65,7 @@ impl Svid {
         // One that is to be valid soon is taken: its source may run a little ahead of our clock.
         let at = UnixTime::since_unix_epoch(Duration::from_secs(now.max(not_before).0));
         for purpose in [Purpose::Client, Purpose::Server] {
-            chains::verify((leaf, rest), &own.roots, None, algorithms, at, purpose)
+            chains::verify((leaf, rest), &own.roots, &[], algorithms, at, purpose)
                 .map_err(TlsError::Untrusted)?;
         }
         let bundles = BTreeMap::from([(id.trust_domain().into(), own)]);
@@ -111,13 +111,12 @@ impl Svid {
     }
 
     fn same(&self, other: &Svid) -> bool {
-        let bundles = |svid: &Svid| -> Vec<_> {
-            svid.bundles
-                .iter()
-                .map(|(domain, bundle)| (domain.clone(), bundle.certificates.clone()))
-                .collect()
-        };
-        self.certified.cert == other.certified.cert && bundles(self) == bundles(other)
+        let mut pairs = self.bundles.iter().zip(&other.bundles);
+        self.certified.cert == other.certified.cert
+            && self.bundles.len() == other.bundles.len()
+            && pairs.all(|((domain, one), (name, two))| {
+                domain == name && one.certificates == two.certificates && one.lists == two.lists
+            })
     }
 }
 

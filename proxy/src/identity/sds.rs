@@ -1,7 +1,7 @@
 //! Envoy's secret discovery service: a stream for the certificate, another for the roots, as Envoy has.
 //!
 //! Invariants: each response is answered: taken, or refused with the reason and the version that stays; certificate and roots are
-//! published together, once both are there and fit; the last good ones outlive a connection.
+//! published together, once both are there and fit; the last good ones outlive a connection; keys in messages are wiped.
 //! Source: Envoy's xDS protocol and "Secret discovery service"; SPIRE's and Istio's agents, which serve it.
 
 use super::{
@@ -20,7 +20,6 @@ use std::{path::Path, sync::Arc};
 use tokio::sync::mpsc::{self, Sender};
 use tonic::{Code, Request, transport::Channel};
 use tonic_prost::ProstCodec;
-use zeroize::Zeroize;
 
 /// The first Envoy that takes all that is taken here: `SPIFFECertValidatorConfig`.
 const ENVOY: (u32, u32) = (1, 18);
@@ -151,11 +150,7 @@ async fn subscribe(channel: Channel, socket: &Path, name: &str, contents: Sender
         let DiscoveryResponse { version_info, nonce, resources } = response;
         ask.response_nonce = nonce;
         ask.error_detail = None;
-        let secrets = resources.into_iter().filter_map(|mut any| {
-            let secret = Secret::decode(&*any.value).ok();
-            any.value.zeroize();
-            secret
-        });
+        let secrets = resources.into_iter().filter_map(|any| Secret::decode(&*any.value).ok());
         for secret in secrets.filter(|secret| secret.name == name || secret.name.is_empty()) {
             match read(secret, socket) {
                 Ok(content) => {
@@ -197,26 +192,35 @@ fn read(secret: Secret, place: &Path) -> Result<Content, String> {
 
 fn certified(certificate: TlsCertificate, place: &Path) -> Result<Arc<CertifiedKey>, String> {
     let chain = certificate.certificate_chain.unwrap_or_default();
-    let mut key = certificate.private_key.unwrap_or_default();
+    let key = certificate.private_key.unwrap_or_default();
     let certified = certified_from_pem(chain.bytes(), key.bytes(), place);
-    key.inline_bytes.zeroize();
-    key.inline_string.zeroize();
     certified.map(Arc::new).map_err(|error| error.to_string())
 }
 
 fn roots(context: ValidationContext, place: &Path) -> Result<Roots, String> {
-    let bundle = |source: &DataSource| {
-        Bundle::from_pem(source.bytes(), place).map(Arc::new).map_err(|error| error.to_string())
-    };
+    let bundle =
+        |source: &DataSource| Bundle::from_pem(source.bytes(), place).map_err(|error| error.to_string());
     let validator = context.custom_validator_config.and_then(|extension| extension.typed_config);
     if let Some(validator) = validator {
         let validator = SpiffeValidator::decode(&*validator.value).map_err(|error| error.to_string())?;
         let each = validator.trust_domains.into_iter();
-        let each =
-            each.map(|domain| Ok((domain.name.into(), bundle(&domain.trust_bundle.unwrap_or_default())?)));
+        let each = each.map(|domain| {
+            let bundle = bundle(&domain.trust_bundle.unwrap_or_default())?;
+            Ok((domain.name.into(), Arc::new(bundle)))
+        });
+        if context.crl.is_some() {
+            return Err("it has revocation lists beside the roots of several domains: whose are they?".into());
+        }
         return each.collect::<Result<_, String>>().map(Roots::Each);
     }
-    bundle(&context.trusted_ca.unwrap_or_default()).map(Roots::Own)
+    let mut own = bundle(&context.trusted_ca.unwrap_or_default())?;
+    if let Some(lists) = context.crl {
+        // Also where they are said to be in a file: to believe everybody meanwhile would be worse.
+        own = own
+            .with_revocation_lists(lists.bytes(), context.only_verify_leaf_cert_crl, place)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(Roots::Own(Arc::new(own)))
 }
 
 #[cfg(test)]
@@ -226,7 +230,7 @@ mod tests {
     use sidle_identity::DevelopmentAuthority;
 
     fn text(text: &str) -> Option<DataSource> {
-        Some(DataSource { inline_string: text.into(), ..DataSource::default() })
+        Some(DataSource { inline_string: text.into(), inline_bytes: Vec::new() })
     }
 
     fn roots_of(domains: &[(&str, &str)]) -> Secret {
@@ -264,6 +268,26 @@ mod tests {
         let one = ValidationContext { trusted_ca: text(&there.certificate), ..Default::default() };
         let one = Secret { validation_context: Some(one), ..Secret::default() };
         assert!(with(one).unwrap_err().contains("does not lead to its roots"));
+    }
+
+    #[test]
+    fn revocation_lists_come_with_roots_or_the_roots_are_refused() {
+        let place = Path::new("sds");
+        let authority = DevelopmentAuthority::new("here").unwrap();
+        let with = |crl: DataSource, secret: Secret| {
+            let context = ValidationContext { crl: Some(crl), ..secret.validation_context.unwrap() };
+            read(Secret { validation_context: Some(context), ..Secret::default() }, place).map(drop)
+        };
+        let one = || {
+            let context =
+                ValidationContext { trusted_ca: text(&authority.certificate), ..Default::default() };
+            Secret { validation_context: Some(context), ..Secret::default() }
+        };
+        let rubbish = text(&authority.certificate).unwrap();
+        assert!(with(rubbish, one()).unwrap_err().contains("revocation list"));
+        assert!(with(DataSource::default(), one()).is_err(), "in a file, say");
+        let several = roots_of(&[("here", &authority.certificate)]);
+        assert!(with(DataSource::default(), several).unwrap_err().contains("whose are they"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The SPIFFE Workload API: a stream of identities, each with the roots of all trust domains.
 //!
-//! Invariants: each message is whole, and replaces the one before; the key's bytes are wiped once it is in use.
+//! Invariants: each message is whole, and replaces the one before; the bytes of keys are wiped, also of those that are not used.
 //! Source: SPIFFE Workload API and Workload Endpoint specifications.
 
 use super::{
@@ -17,7 +17,6 @@ use std::{
 use tokio::sync::mpsc::Sender;
 use tonic::{Request, metadata::MetadataValue};
 use tonic_prost::ProstCodec;
-use zeroize::Zeroize;
 
 /// Names the socket for programs that are not told otherwise.
 const VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
@@ -104,22 +103,19 @@ fn read(response: X509SvidResponse, hint: Option<&str>, place: &Path) -> Deliver
         None => (!svids.is_empty()).then_some(0),
         Some(hint) => svids.iter().position(|svid| svid.hint == hint),
     };
-    let key = chosen.map(|chosen| std::mem::take(&mut svids[chosen].x509_svid_key));
-    for svid in &mut svids {
-        svid.x509_svid_key.zeroize();
-    }
-    let (Some(chosen), Some(key)) = (chosen, key) else {
+    let Some(chosen) = chosen.and_then(|chosen| svids.get_mut(chosen)) else {
         return Err(format!("{}: no identity for this workload", place.display()));
     };
     let broken = |what: &str| format!("{}: {what} is not DER", place.display());
     let certificates = |der: &[u8], what| split_der(der).ok_or_else(|| broken(what));
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
-    let certified = certificates(&svids[chosen].x509_svid, "the chain")
-        .and_then(|chain| certified_from_der(chain, key, place).map_err(|error| error.to_string()))?;
+    let chain = certificates(&chosen.x509_svid, "the chain")?;
+    let key = PrivatePkcs8KeyDer::from(std::mem::take(&mut chosen.x509_svid_key));
+    let certified = certified_from_der(chain, PrivateKeyDer::Pkcs8(key), place);
+    let certified = certified.map_err(|error| error.to_string())?;
     let bundle = |der: &[u8]| {
         Bundle::new(certificates(der, "a bundle")?, place).map(Arc::new).map_err(|error| error.to_string())
     };
-    let own = bundle(&svids[chosen].bundle)?;
+    let own = bundle(&chosen.bundle)?;
     let mut federated = Bundles::new();
     for (domain, der) in &federated_bundles {
         federated.insert(domain.strip_prefix("spiffe://").unwrap_or(domain).into(), bundle(der)?);

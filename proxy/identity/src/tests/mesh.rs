@@ -1,6 +1,6 @@
 //! Workloads of a mesh: who they believe, and whom not.
 
-use super::{Authority, Connected, connect, dns, serve};
+use super::{Authority, Connected, connect, dns, rotation::revoke, serve};
 use crate::{Bundle, Bundles, Moment, Svid, TlsError, Workload, certified_from_pem};
 use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use rustls::{
@@ -15,6 +15,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub(super) fn uri(text: &str) -> SanType {
     SanType::URI(text.try_into().unwrap())
@@ -316,5 +317,70 @@ fn old_versions_are_refused() {
         server.read_tls(&mut &bytes[..]).unwrap();
         assert!(server.process_new_packets().is_err());
         assert!(server.is_handshaking());
+    }
+}
+
+#[test]
+fn lists_that_come_with_the_roots_hold_for_workloads_of_the_domain() {
+    let authority = Authority::new();
+    let [a, b] = ["spiffe://td/a", "spiffe://td/b"].map(|id| authority.svid(vec![uri(id)], HOUR).unwrap());
+    let (client, server) = (Workload::default(), Workload::default());
+    client.publish(Arc::new(a.clone()));
+    let serial =
+        |svid: &Svid| X509Certificate::from_der(&svid.certified.cert[0]).unwrap().1.raw_serial().to_vec();
+    let publish = |name: &str, revoked: &[&Svid], leaves: bool| {
+        let serials: Vec<_> = revoked.iter().map(|svid| serial(svid)).collect();
+        let serials: Vec<&[u8]> = serials.iter().map(|serial| &serial[..]).collect();
+        let text = std::fs::read(revoke(&authority, name, &serials, 4000)).unwrap();
+        let bundle = Bundle::read(&authority.ca()).unwrap();
+        let bundle = bundle.with_revocation_lists(&text, leaves, Path::new("test")).unwrap();
+        server.publish(Arc::new(Svid::new(b.certified.clone(), Arc::new(bundle)).unwrap()))
+    };
+    server.publish(Arc::new(b.clone()));
+    assert!(meet(&client, &server).is_ok());
+    assert!(publish("empty", &[], false), "another list is another identity");
+    assert!(meet(&client, &server).is_ok());
+    assert!(publish("others", &[&b], false) && !publish("others", &[&b], false));
+    assert!(meet(&client, &server).is_ok());
+    assert!(publish("revoked", &[&a], false));
+    let revoked = Error::InvalidCertificate(rustls::CertificateError::Revoked);
+    assert_eq!(meet(&client, &server).map(drop), Err(revoked.clone()));
+    assert!(publish("revoked", &[&a], true), "of leaves alone");
+    assert_eq!(meet(&client, &server).map(drop), Err(revoked));
+    assert!(
+        Bundle::read(&authority.ca()).unwrap().with_revocation_lists(b"", false, Path::new("test")).is_err()
+    );
+}
+
+#[test]
+fn lists_of_leaves_need_not_cover_authorities() {
+    let root = Authority::new();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "between");
+    let key = KeyPair::generate().unwrap();
+    let between = CertifiedIssuer::signed_by(params, key, &root.issuer).unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![uri("spiffe://td/a")];
+    let key = KeyPair::generate().unwrap();
+    let leaf = params.signed_by(&key, &between).unwrap();
+    let chain = leaf.pem() + &between.pem();
+    let certified = certified_from_pem(chain.as_bytes(), key.serialize_pem().as_bytes(), Path::new("test"));
+    let certified = Arc::new(certified.unwrap());
+    let lists = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(1999, 1, 1),
+        next_update: rcgen::date_time_ymd(4000, 1, 1),
+        crl_number: rcgen::SerialNumber::from(1u64),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    let lists = lists.signed_by(&between).unwrap().pem().unwrap();
+    for (leaves, passes) in [(true, true), (false, false)] {
+        let bundle = Bundle::read(&root.ca()).unwrap();
+        let bundle = bundle.with_revocation_lists(lists.as_bytes(), leaves, Path::new("test")).unwrap();
+        let workload = Workload::default();
+        workload.publish(Arc::new(Svid::new(certified.clone(), Arc::new(bundle)).unwrap()));
+        assert_eq!(meet(&workload, &workload).is_ok(), passes, "leaves alone: {leaves}");
     }
 }

@@ -142,7 +142,7 @@ fn roots_are_replaced_step_by_step() {
     }
 }
 
-fn revoke(authority: &Authority, name: &str, serials: &[&[u8]], until: i32) -> std::path::PathBuf {
+pub(super) fn revoke(authority: &Authority, name: &str, serials: &[&[u8]], until: i32) -> std::path::PathBuf {
     let now = SystemTime::now();
     let params = CertificateRevocationListParams {
         this_update: rcgen::date_time_ymd(1999, 1, 1),

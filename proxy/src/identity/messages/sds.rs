@@ -1,6 +1,7 @@
 //! `envoy.service.secret.v3`, and what its resources are made of.
 
 use http::uri::PathAndQuery;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// `SecretDiscoveryService.StreamSecrets`, a stream both ways.
 pub fn stream_secrets() -> PathAndQuery {
@@ -92,7 +93,7 @@ pub struct DiscoveryResponse {
     pub nonce: String,
 }
 
-/// `google.protobuf.Any`.
+/// `google.protobuf.Any`; wiped, since it may hold a key.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
 pub struct Any {
@@ -103,6 +104,14 @@ pub struct Any {
     #[prost(bytes = "vec", tag = "2")]
     pub value: Vec<u8>,
 }
+
+impl Drop for Any {
+    fn drop(&mut self) {
+        self.value.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for Any {}
 
 /// `envoy.extensions.transport_sockets.tls.v3.Secret`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -138,9 +147,15 @@ pub struct ValidationContext {
     /// PEM.
     #[prost(message, optional, tag = "1")]
     pub trusted_ca: Option<DataSource>,
+    /// Revocation lists, PEM.
+    #[prost(message, optional, tag = "7")]
+    pub crl: Option<DataSource>,
     /// [`SpiffeValidator`], where there are several trust domains.
     #[prost(message, optional, tag = "12")]
     pub custom_validator_config: Option<TypedExtension>,
+    /// Whether authorities need no list.
+    #[prost(bool, tag = "14")]
+    pub only_verify_leaf_cert_crl: bool,
 }
 
 /// `envoy.config.core.v3.TypedExtensionConfig`.
@@ -173,7 +188,7 @@ pub struct TrustDomain {
     pub trust_bundle: Option<DataSource>,
 }
 
-/// `envoy.config.core.v3.DataSource`; only what comes with the message is taken.
+/// `envoy.config.core.v3.DataSource`; only what comes with the message is taken. Wiped, since it may be a key.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
 pub struct DataSource {
@@ -184,6 +199,15 @@ pub struct DataSource {
     #[prost(string, tag = "3")]
     pub inline_string: String,
 }
+
+impl Drop for DataSource {
+    fn drop(&mut self) {
+        self.inline_bytes.zeroize();
+        self.inline_string.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for DataSource {}
 
 impl DataSource {
     /// What it holds, however it was said.

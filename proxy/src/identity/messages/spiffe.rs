@@ -2,6 +2,7 @@
 
 use http::uri::PathAndQuery;
 use std::collections::HashMap;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// `SpiffeWorkloadAPI.FetchX509SVID`, a stream of responses.
 pub fn fetch_x509_svid() -> PathAndQuery {
@@ -24,7 +25,7 @@ pub struct X509SvidResponse {
     pub federated_bundles: HashMap<String, Vec<u8>>,
 }
 
-/// `X509SVID`.
+/// `X509SVID`; its key is wiped.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
 pub struct X509Svid {
@@ -41,3 +42,11 @@ pub struct X509Svid {
     #[prost(string, tag = "5")]
     pub hint: String,
 }
+
+impl Drop for X509Svid {
+    fn drop(&mut self) {
+        self.x509_svid_key.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for X509Svid {}

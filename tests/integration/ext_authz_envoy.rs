@@ -62,12 +62,9 @@ async fn by_grpc_it_does_the_same_with_requests() {
     let guarded = Guarded::new("GRPC", authoriser.port, "envoyExtAuthzGrpc", body);
     let Some((envoy, _folder)) = envoy(&guarded.sidle) else { return };
     let addresses = both(&guarded.sidle, &envoy);
-    for (path, decision, status) in [
-        ("/buy?token=t&x=1", "pass", 200),
-        ("/buy", "deny", 401),
-        ("/buy", "fail", 403),
-        ("/free", "deny", 200),
-    ] {
+    for (path, decision, status) in
+        [("/buy?token=t", "pass", 200), ("/buy", "deny", 401), ("/buy", "fail", 403), ("/free", "deny", 200)]
+    {
         let [sidle, envoy] =
             addresses.map(|address| outcome(address, &guarded.application, path, decision, "hello"));
         let (sidle, envoy) = (sidle.await, envoy.await);

@@ -299,6 +299,6 @@ async fn whom_a_list_of_sds_names_comes_in_no_more() {
         issuer.write("crl.pem", list);
         issuer.write("version", &format!("{}", version + 1));
         issuer.says(&format!("ROOTCA {} nonce-{}", if version == 2 { 2 } else { version + 1 }, version + 1));
-        wait::eventually("the list", async || (come_in().await == expected).then_some(())).await;
+        wait::eventually("the list", || async { (come_in().await == expected).then_some(()) }).await;
     }
 }

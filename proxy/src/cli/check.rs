@@ -8,6 +8,7 @@ use super::{
     node::{NodeArgs, environment},
     output::{self, Format, Style, Terminal},
 };
+use crate::config::lacks;
 use serde::Serialize;
 use sidle_model::{
     Config, Loaded,
@@ -42,7 +43,8 @@ struct Report<'a> {
 
 /// Checks the paths. Exit code 1 if there is an error.
 pub fn run(args: &CheckArgs, terminal: Terminal) -> Result<ExitCode, CliError> {
-    let loaded = load(&args.paths, &args.node.node(&environment)?);
+    let mut loaded = load(&args.paths, &args.node.node(&environment)?);
+    lacks::judge(&mut loaded);
     let count = |severity| loaded.diagnostics.iter().filter(|one| one.severity == severity).count();
     let report = Report {
         files: loaded.texts.len(),

@@ -7,6 +7,7 @@
 
 mod build;
 mod input;
+pub mod lacks;
 mod read;
 mod reload;
 mod settle;

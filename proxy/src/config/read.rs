@@ -7,6 +7,7 @@
 
 use super::{
     input::{self, Input},
+    lacks,
     reload::Overrides,
     status::FileStatus,
 };
@@ -108,6 +109,7 @@ impl Work {
             return None;
         }
         let mut loaded = self.loader.load(texts, &self.node);
+        lacks::judge(&mut loaded);
         if !unreadable.is_empty() {
             loaded.ir = None;
             loaded.diagnostics.extend(unreadable);

@@ -6,13 +6,19 @@
 //! Not here: what makes an identity good (`sidle-identity`), handshakes (`listener`, `upstream`).
 //! Read: [`run`] -> one source: `files`, `sds`, `workload_api`, `authority` -> `watch` (files that the configuration names).
 
+#[cfg(feature = "grpc-clients")]
 mod authority;
+#[cfg(feature = "grpc-clients")]
 mod channel;
 mod files;
+#[cfg(feature = "grpc-clients")]
 mod messages;
+#[cfg(feature = "grpc-clients")]
 mod retry;
+#[cfg(feature = "grpc-clients")]
 mod sds;
 mod watch;
+#[cfg(feature = "grpc-clients")]
 mod workload_api;
 
 pub use watch::follow_files;
@@ -91,13 +97,18 @@ impl<'a> Keeper<'a> {
             match source {
                 IdentitySource::Folder(folder) => files::folder(&folder, deliver).await,
                 IdentitySource::Files { pair, roots } => files::files(&pair, &roots, deliver).await,
+                #[cfg(feature = "grpc-clients")]
                 IdentitySource::Sds { socket, certificate, roots } => {
                     sds::follow(&socket, &certificate, &roots, deliver).await
                 }
+                #[cfg(feature = "grpc-clients")]
                 IdentitySource::WorkloadApi { socket, hint } => {
                     workload_api::follow(socket.as_deref(), hint.as_deref(), deliver).await
                 }
+                #[cfg(feature = "grpc-clients")]
                 IdentitySource::Authority(authority) => authority::follow(&authority, deliver).await,
+                #[cfg(not(feature = "grpc-clients"))]
+                _ => std::future::pending().await, // such a configuration is refused
             }
         };
         tokio::pin!(source);

@@ -76,6 +76,7 @@ codes! {
     MISSING_FILE = "SDL0308": "A file that is named and does not exist.";
     NO_IDENTITY = "SDL0309": "mTLS is asked of a proxy that has no identity.";
     BAD_SECRET = "SDL0310": "A Secret that is missing, or lacks what is asked of it.";
+    LEFT_OUT = "SDL0311": "Something that this build of the program was made without.";
 
     UNREACHABLE_ROUTE = "SDL0401": "A rule that an earlier one always takes the requests of.";
     SHADOWED_RESOURCE = "SDL0402": "A resource of which an older one takes the place.";

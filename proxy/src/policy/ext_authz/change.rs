@@ -1,5 +1,6 @@
 //! What an authoriser's answer does to headers.
 
+#[cfg(feature = "grpc-clients")]
 use super::messages::HeaderOption;
 use crate::codec::hop_by_hop;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -12,6 +13,7 @@ pub struct Change {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "grpc-clients"), allow(dead_code, reason = "some are said by gRPC only"))]
 enum How {
     /// In place of what is there.
     Set(HeaderValue),
@@ -35,32 +37,6 @@ impl Change {
     /// Away with all of this name.
     pub(super) fn remove(name: &str) -> Option<Self> {
         Change::new(HeaderName::from_bytes(name.as_bytes()).ok()?, How::Remove)
-    }
-
-    /// To a refused client's answer.
-    pub(super) fn to_refusal(option: &HeaderOption) -> Option<Self> {
-        let (name, value) = parts(option)?;
-        Change::add(name, value)
-    }
-
-    /// To a request: in place of what is there, unless it is to be appended.
-    pub(super) fn to_request(option: &HeaderOption) -> Option<Self> {
-        let (name, value) = parts(option)?;
-        let append = option.append.is_some_and(|append| append.value);
-        Change::new(name, if append { How::AddToExisting(value) } else { How::Set(value) })
-    }
-
-    /// To the response.
-    pub(super) fn to_response(option: &HeaderOption) -> Option<Self> {
-        let (name, value) = parts(option)?;
-        let how = match (option.append.map(|append| append.value), option.append_action) {
-            (Some(true), _) | (None, 0) => How::Add(value),
-            (Some(false), _) | (None, 2) => How::Set(value),
-            (None, 1) => How::AddIfAbsent(value),
-            (None, 3) => How::Replace(value),
-            (None, _) => return None,
-        };
-        Change::new(name, how)
     }
 
     /// `None`: that header is the codecs' alone, or says whom the request is for.
@@ -95,6 +71,36 @@ impl Change {
     }
 }
 
+/// As gRPC says them.
+#[cfg(feature = "grpc-clients")]
+impl Change {
+    /// To a refused client's answer.
+    pub(super) fn to_refusal(option: &HeaderOption) -> Option<Self> {
+        let (name, value) = parts(option)?;
+        Change::add(name, value)
+    }
+
+    /// To a request: in place of what is there, unless it is to be appended.
+    pub(super) fn to_request(option: &HeaderOption) -> Option<Self> {
+        let (name, value) = parts(option)?;
+        let append = option.append.is_some_and(|append| append.value);
+        Change::new(name, if append { How::AddToExisting(value) } else { How::Set(value) })
+    }
+
+    /// To the response.
+    pub(super) fn to_response(option: &HeaderOption) -> Option<Self> {
+        let (name, value) = parts(option)?;
+        let how = match (option.append.map(|append| append.value), option.append_action) {
+            (Some(true), _) | (None, 0) => How::Add(value),
+            (Some(false), _) | (None, 2) => How::Set(value),
+            (None, 1) => How::AddIfAbsent(value),
+            (None, 3) => How::Replace(value),
+            (None, _) => return None,
+        };
+        Change::new(name, how)
+    }
+}
+
 /// Several values of one name stay several, and take the place of what was there.
 pub(super) fn replacing(changes: Vec<Change>) -> Vec<Change> {
     let mut seen: Vec<HeaderName> = Vec::new();
@@ -109,6 +115,7 @@ pub(super) fn replacing(changes: Vec<Change>) -> Vec<Change> {
     out
 }
 
+#[cfg(feature = "grpc-clients")]
 fn parts(option: &HeaderOption) -> Option<(HeaderName, HeaderValue)> {
     let header = option.header.as_ref()?;
     let name = HeaderName::from_bytes(header.key.as_bytes()).ok()?;
@@ -117,6 +124,7 @@ fn parts(option: &HeaderOption) -> Option<(HeaderName, HeaderValue)> {
 }
 
 #[cfg(test)]
+#[cfg(feature = "grpc-clients")]
 mod tests {
     use super::super::messages::{Bool, Header};
     use super::*;

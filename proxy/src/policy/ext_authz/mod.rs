@@ -9,8 +9,10 @@
 //! Source: Envoy's two `ext_authz` filters, for HTTP and for bytes.
 
 mod change;
+#[cfg_attr(not(feature = "grpc-clients"), path = "without_grpc.rs")]
 mod grpc;
 mod http;
+#[cfg(feature = "grpc-clients")]
 mod messages;
 
 pub use change::Change;

@@ -20,12 +20,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         "Sidecar",
         "  ingress: [{port: {number: 80, protocol: HTTP}, tls: {mode: SIMPLE, credentialName: x, httpsRedirect: true}}, {port: {number: 81, protocol: HTTPS}, tls: {mode: MUTUAL, credentialName: x}}]",
-        &["5:41 e0216", "5:89 e0216"],
+        &["5:43 e0216", "5:104 e0216"],
     ),
     (
         "Sidecar",
         "  ingress: [{port: {number: 80, protocol: tls}, tls: {mode: ISTIO_MUTUAL}}, {port: {number: 81, protocol: TLS}, tls: {}}, {port: {number: 82, protocol: TLS}, tls: {mode: SIMPLE}}]",
-        &["5:55 e0216", "5:123 e0216", "5:169 e0216"],
+        &["5:61 e0216", "5:113 e0216", "5:159 e0216"],
     ),
     (
         "Service",

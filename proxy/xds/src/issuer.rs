@@ -124,6 +124,7 @@ impl<'a> Place<'a> {
             outlier_detection: None,
             tcp_keepalive: None,
             idle_timeout: None,
+            tunnel_idle_timeout: None,
             max_connection_duration: None,
             service: Default::default(),
             subset: "".into(),

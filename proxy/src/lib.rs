@@ -17,5 +17,6 @@ pub mod jwks;
 pub mod listener;
 pub mod overload;
 pub mod policy;
+pub mod reserve;
 pub mod upstream;
 pub mod worker;

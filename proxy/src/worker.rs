@@ -8,6 +8,7 @@ use crate::{
     exchange::Downstream,
     listener::{self, BoundSocket, Drain, Sources},
     overload::Overload,
+    reserve::Reserve,
     upstream::{Cluster, dns::Dns, pool::Pools},
 };
 use arc_swap::ArcSwap;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub sources: Arc<Sources>,
     /// Whether memory is short.
     pub overload: Overload,
+    /// Descriptors that are not for connections.
+    pub reserve: Arc<Reserve>,
 }
 
 /// What is under way in the whole process.

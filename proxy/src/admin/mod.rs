@@ -16,14 +16,13 @@ mod jwks;
 mod listeners;
 mod process;
 mod ready;
-mod reserve;
 mod server;
 mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use server::Server;
+pub use server::{SPARE, Server};
 pub use table::Surface;
 
 use crate::{config::ConfigStatus, jwks::SourceView};

@@ -3,15 +3,15 @@
 //! In:  a bound socket, a source.   Out: answers until told to stop.
 //! Invariants: at most [`CONNECTIONS`] connections and [`REQUESTS`] answers at a time; a head takes at most
 //! [`HEAD_TIMEOUT`], an answer [`ANSWER_TIMEOUT`], a connection little more than [`CONNECTION_AGE`]; a failed accept never
-//! ends the server, and one for want of descriptors is tried again with one of its [`Reserve`].
+//! ends the server, and one for want of descriptors is tried again with one of the [`Reserve`], of which it has [`SPARE`] at most.
 
 use super::{
     AdminSource, Surface,
     answer::{Answer, Query, TEXT, answer},
     guard, index,
-    reserve::Reserve,
     table::Ask,
 };
+use crate::reserve::Reserve;
 use futures_util::FutureExt;
 use http::{Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -29,6 +29,8 @@ use tokio::{
 use tower::{BoxError, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 
 const CONNECTIONS: usize = 128;
+/// Connections that are served at once when there is no other descriptor.
+pub const SPARE: usize = 4;
 pub(super) const REQUESTS: usize = 32;
 const HEAD_BYTES: usize = 16 << 10;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,16 +46,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Server {
     listener: TcpListener,
     surface: Surface,
-    reserve: Reserve,
+    reserve: Arc<Reserve>,
 }
 
 impl Server {
-    /// Binds. Connections wait until [`Self::serve`].
+    /// Binds. `reserve` has [`SPARE`] for it. Connections wait until [`Self::serve`].
     ///
     /// # Errors
     /// The address is taken or not ours.
-    pub async fn bind(address: SocketAddr, surface: Surface) -> io::Result<Self> {
-        Ok(Server { listener: TcpListener::bind(address).await?, surface, reserve: Reserve::new() })
+    pub async fn bind(address: SocketAddr, surface: Surface, reserve: Arc<Reserve>) -> io::Result<Self> {
+        Ok(Server { listener: TcpListener::bind(address).await?, surface, reserve })
     }
 
     /// Where it is bound.
@@ -68,19 +70,23 @@ impl Server {
     pub async fn serve(self, source: Arc<dyn AdminSource>, stop: impl Future<Output = ()>) {
         let service = service(self.surface, source);
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let spares = Arc::new(Semaphore::new(SPARE));
         let (stopping, stopped) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                Some(_) = connections.join_next() => self.reserve.refill(),
-                (stream, local, permit) = accept(&self.listener, &permits, &self.reserve) => {
-                    connections.spawn(connection(stream, local, service.clone(), stopped.clone(), permit));
+                Some(_) = connections.join_next() => {
+                    self.reserve.fill(); // one that was lent and did not come back
+                }
+                accepted = accept(&self.listener, &permits, &spares, &self.reserve) => {
+                    let (service, stopped) = (service.clone(), stopped.clone());
+                    connections.spawn(connection(accepted, service, stopped, self.reserve.clone()));
                 }
             }
         }
-        drop((self.listener, self.reserve, stopping));
+        drop((self.listener, stopping));
         // What is left is aborted with the set.
         let _ =
             tokio::time::timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} })
@@ -88,19 +94,35 @@ impl Server {
     }
 }
 
+/// A connection, and what it holds for as long as it stands.
+struct Accepted {
+    stream: TcpStream,
+    local: SocketAddr,
+    _permit: Option<OwnedSemaphorePermit>,
+    _spare: Option<OwnedSemaphorePermit>,
+}
+
 /// The next connection, once there is room for it.
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
+    spares: &Arc<Semaphore>,
     reserve: &Reserve,
-) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+) -> Accepted {
     let permit = Arc::clone(permits).acquire_owned().await.ok();
+    let (mut spare, mut lent) = (None, false);
     loop {
         let accepted = listener.accept().await.and_then(|(stream, _)| Ok((stream.local_addr()?, stream)));
         match accepted {
-            Ok((local, stream)) => return (stream, local, permit),
-            Err(error) if lacks_descriptors(&error) && reserve.give() => {}
-            Err(_) => tokio::time::sleep(PAUSE).await,
+            Ok((local, stream)) => return Accepted { stream, local, _permit: permit, _spare: spare },
+            Err(error) if lacks_descriptors(&error) && !lent => {
+                spare = spare.or_else(|| Arc::clone(spares).try_acquire_owned().ok());
+                lent = spare.is_some() && reserve.lend();
+            }
+            Err(_) => lent = false,
+        }
+        if !lent {
+            tokio::time::sleep(PAUSE).await; // also when somebody was quicker: he gives it back
         }
     }
 }
@@ -135,32 +157,39 @@ fn refused(bound: BoxError) -> Answer {
 }
 
 async fn connection(
-    stream: TcpStream,
-    local: SocketAddr,
+    accepted: Accepted,
     service: Answers,
     mut stopped: watch::Receiver<()>,
-    _permit: Option<OwnedSemaphorePermit>,
+    reserve: Arc<Reserve>,
 ) {
+    let Accepted { stream, local, _permit, _spare } = accepted;
     // An answer is written at once; a failure here only costs latency.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let answered = service.clone().oneshot(Arrival { request, local });
         async { Ok::<_, Infallible>(answered.await.unwrap_or_else(refused)) }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
     // Errors are the client's: it left, or did not speak HTTP.
     tokio::select! {
-        _ = &mut connection => return,
-        _ = stopped.changed() => {}
-        () = tokio::time::sleep(CONNECTION_AGE) => {}
+        _ = &mut connection => {}
+        () = told_to_end(&mut stopped) => {
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            let _ = tokio::time::timeout(ANSWER_TIMEOUT, &mut connection).await;
+        }
     }
-    connection.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(ANSWER_TIMEOUT, connection).await;
+    if let Ok(stream) = connection.into_parts().io.into_inner().into_std() {
+        reserve.take_back(stream.into());
+    }
+}
+
+/// The server stops, or the connection is old.
+async fn told_to_end(stopped: &mut watch::Receiver<()>) {
+    let _ = tokio::time::timeout(CONNECTION_AGE, stopped.changed()).await;
 }
 
 /// One request.

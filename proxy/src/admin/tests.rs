@@ -145,7 +145,7 @@ impl Drop for Running {
 }
 
 async fn run(surface: Surface, source: Arc<Fixed>) -> Running {
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), surface).await.unwrap();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), surface, Arc::default()).await.unwrap();
     let address = server.local_addr().unwrap();
     Running { address, task: tokio::spawn(server.serve(source, std::future::pending())) }
 }
@@ -345,7 +345,7 @@ async fn answers_beyond_the_bound_are_refused_at_once() {
 
 #[tokio::test]
 async fn stopping_ends_the_server_and_its_connections() {
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), Surface::Admin).await.unwrap();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), Surface::Admin, Arc::default()).await.unwrap();
     let address = server.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let task = tokio::spawn(server.serve(Fixed::new(), stopped.map(|_| ())));

@@ -135,8 +135,8 @@ async fn serve_admin(
         ("health", settings.health, Surface::Health),
     ];
     for (name, address, surface) in servers {
-        let server =
-            Server::bind(address, surface).await.map_err(|error| AppError::Bind(name, address, error))?;
+        let server = Server::bind(address, surface, state.reserve.clone());
+        let server = server.await.map_err(|error| AppError::Bind(name, address, error))?;
         if let Ok(bound) = server.local_addr() {
             tracing::info!(server = name, address = %bound, "listening");
         }

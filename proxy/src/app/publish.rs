@@ -182,6 +182,7 @@ fn start(
         activity: Default::default(),
         sources: Default::default(),
         overload: Default::default(),
+        reserve: state.reserve.clone(),
     });
     let mut senders = Vec::with_capacity(workers);
     for number in 0..workers {

@@ -2,10 +2,11 @@
 
 use super::log::Handle;
 use crate::{
-    admin::{AdminSource, ClusterView, DrainRequest, ListenerView, Readiness, State},
+    admin::{AdminSource, ClusterView, DrainRequest, ListenerView, Readiness, SPARE, State},
     config::{ConfigStatus, ReloadRequest, Snapshot, StatusCell},
     jwks::SourceView,
     overload::Pressure,
+    reserve::Reserve,
     worker::{Activity, Command, Shared},
 };
 use futures_util::future::BoxFuture;
@@ -26,6 +27,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 /// How long log lines may take to reach their file when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
+/// Admin, metrics and health.
+const SERVERS: usize = 3;
+
 /// The process, as admin and the end of it see it.
 pub struct AppState {
     telemetry: Arc<Telemetry>,
@@ -45,6 +49,8 @@ pub struct AppState {
     identity: watch::Sender<Option<ir::Identity>>,
     /// A configuration took effect.
     pub(super) applied: Arc<Notify>,
+    /// Descriptors of admin, metrics and health.
+    pub(super) reserve: Arc<Reserve>,
 }
 
 impl AppState {
@@ -64,6 +70,7 @@ impl AppState {
             workload: Workload::default(),
             identity: watch::Sender::default(),
             applied: Arc::default(),
+            reserve: Arc::new(Reserve::new(SERVERS * SPARE)),
         })
     }
 

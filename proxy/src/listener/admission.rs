@@ -37,6 +37,9 @@ impl Open {
         if is_full(worker) {
             return Err(Doorkeeper::Connections);
         }
+        if !worker.shared.reserve.fill() {
+            return Err(Doorkeeper::Descriptors); // its own was one of the reserve's
+        }
         let snapshot = worker.snapshot();
         let plan = snapshot.listeners.get(listener).map(|plan| &plan.config);
         let client = peer.filter(|_| plan.is_none_or(|plan| !plan.proxy_protocol));

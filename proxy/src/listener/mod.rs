@@ -72,6 +72,8 @@ pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
                 Err(limit) => {
                     metrics.connection_refused(limit);
                     admission::turn_away(&mut stream);
+                    drop(stream);
+                    worker.shared.reserve.fill();
                 }
             },
             Err(error) if is_momentary(&error) => {}
@@ -82,6 +84,7 @@ pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
                 }
                 metrics.connection_refused(Doorkeeper::Descriptors);
                 tokio::time::sleep(PAUSE).await;
+                worker.shared.reserve.fill();
             }
         }
     }

@@ -17,7 +17,10 @@ use std::{
     rc::Rc,
     task::{Context, Poll, ready},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::coop,
+};
 
 /// What is gathered before it is written all the same.
 const HIGH_WATER: usize = Size::Batch.bytes();
@@ -71,9 +74,30 @@ impl<S: AsyncWrite + Unpin> Outlet<S> {
         poll_fn(|cx| self.poll(|cx| connection.as_mut().poll(cx), cx)).await
     }
 
+    /// Takes so many units of work from this task's turn; when it is over, what has been gathered is written before others have theirs.
+    pub async fn give_way(&self, units: u32) {
+        let mut taken = 0;
+        poll_fn(|cx| {
+            while taken < units {
+                match coop::poll_proceed(cx) {
+                    Poll::Ready(unit) => unit.made_progress(),
+                    Poll::Pending => {
+                        self.flush(cx);
+                        return Poll::Pending;
+                    }
+                }
+                taken += 1;
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Not a part of the turn's work: what has used it up by reading must not keep its answers back.
     fn flush(&self, cx: &mut Context<'_>) {
         let mut out = self.0.borrow_mut();
-        if let Poll::Ready(Err(error)) = out.poll_flush(cx) {
+        let flushing = pin!(coop::unconstrained(poll_fn(|cx| out.poll_flush(cx))));
+        if let Poll::Ready(Err(error)) = flushing.poll(cx) {
             out.failed = Some(error);
             out.forget();
             cx.waker().wake_by_ref();
@@ -171,6 +195,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         let mut out = self.0.borrow_mut();
         out.failure()?;
         let size: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if size == 0 {
+            return Poll::Ready(Ok(0));
+        }
         if out.waiting() + size <= HIGH_WATER {
             out.gather(bufs);
             return Poll::Ready(Ok(size));
@@ -277,6 +304,25 @@ mod tests {
         .await;
         drop((stream, out));
         assert!(reading.await.unwrap() == wanted);
+    }
+
+    #[tokio::test]
+    async fn what_was_gathered_leaves_when_a_turn_is_used_up() {
+        let (ours, mut theirs) = duplex(1_000);
+        let (mut stream, out) = gathered(ours);
+        let mut begun = false;
+        let mut working = pin!(out.give_way(1_000));
+        let turn = poll_fn(|cx| {
+            if !std::mem::replace(&mut begun, true) {
+                assert!(Pin::new(&mut stream).poll_write(cx, b"answer").is_ready());
+            }
+            working.as_mut().poll(cx)
+        });
+        let mut read = [0; 6];
+        let reading = async { theirs.read_exact(&mut read).await.map(|_| ()) };
+        let (read_whole, ()) = tokio::join!(reading, turn);
+        read_whole.unwrap();
+        assert_eq!(&read, b"answer");
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ use http::Version;
 use sidle_model::ir::Limits;
 use sidle_telemetry::Http2Flood;
 use std::{future::poll_fn, num::NonZero, pin::pin, rc::Rc, task::Poll, time::Duration};
-use tokio::{task::coop::consume_budget, time::Instant};
+use tokio::time::Instant;
 
 /// Bytes that a stream may have handed to h2 and not yet on the wire.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
@@ -105,9 +105,7 @@ async fn drive(mut driver: Driver, out: &Out, watch: &Watch, connection: &Rc<Con
                     watch.accepted(respond.stream_id().as_u32());
                     tokio::task::spawn_local(stream::serve(request, respond, connection.clone()));
                     let cost = if watch.is_suspicious() { SUSPICIOUS_STREAM_COST } else { STREAM_COST };
-                    for _ in 0..cost {
-                        consume_budget().await;
-                    }
+                    out.give_way(cost).await;
                 }
                 Some(Err(error)) => {
                     tracing::debug!(peer = %connection.peer(), %error, "HTTP/2 connection ended");

@@ -1,4 +1,6 @@
 //! Diagnostics as text for people: the place, the offending line with carets, and help.
+//!
+//! Invariant: no line of a document that holds a secret is shown.
 
 use super::{Diagnostic, Severity, Span};
 use crate::source::Text;
@@ -20,7 +22,7 @@ pub fn render_all(diagnostics: &[Diagnostic], texts: &[Text], color: bool) -> St
 /// One diagnostic, with its line of `content`, the text of its file.
 pub fn render(diagnostic: &Diagnostic, content: Option<&str>, color: bool) -> String {
     let mut out = String::new();
-    let line = diagnostic.span.and_then(|span| content?.lines().nth(span.line.checked_sub(1)? as usize));
+    let line = diagnostic.span.and_then(|span| Lines::new(content?).line(span.line));
     write_one(&mut out, diagnostic, line, color);
     out
 }
@@ -37,10 +39,24 @@ impl<'a> Lines<'a> {
         Lines { text, starts }
     }
 
+    /// The line with this number; `None` too where it stands in a document with a secret.
     fn line(&self, number: u32) -> Option<&'a str> {
-        let start = *self.starts.get(number.checked_sub(1)? as usize)?;
+        let index = number.checked_sub(1)? as usize;
+        let start = *self.starts.get(index)?;
+        let line = |index: usize| self.starts.get(index).and_then(|&start| self.text[start..].lines().next());
+        let separates = |line: &str| line.starts_with("---");
+        let before = (0..index).rev().map_while(line).take_while(|line| !separates(line));
+        let after = (index..).map_while(line).take_while(|line| !separates(line));
+        if before.chain(after).any(tells_of_secret) {
+            return None;
+        }
         self.text[start..].lines().next()
     }
+}
+
+/// Whether a line says that its document is a Secret, or holds a private key.
+fn tells_of_secret(line: &str) -> bool {
+    (line.contains("kind") && line.contains("Secret")) || line.contains("PRIVATE KEY")
 }
 
 fn write_one(out: &mut String, diagnostic: &Diagnostic, line: Option<&str>, color: bool) {
@@ -112,6 +128,16 @@ mod tests {
         assert!(lines.contains(&"2 |   hots: [a]"), "{text}");
         assert!(lines.contains(&"  |   ^^^^"), "{text}");
         assert_eq!(lines.last(), Some(&"  help: did you mean `hosts`?"));
+    }
+
+    #[test]
+    fn no_line_of_a_secret_is_shown() {
+        let text = "kind: Secret\nstringData:\n  tls.key: [LS0tLS1]\n---\nspec:\n  hots: [a]\n";
+        let shown = render(&diagnostic(3, 3, 7), Some(text), false);
+        assert!(!shown.contains("LS0t") && shown.contains("a.yaml:3:3"), "{shown}");
+        assert!(render(&diagnostic(6, 3, 4), Some(text), false).contains("hots: [a]"), "another document");
+        let shown = render(&diagnostic(2, 1, 3), Some("- |\n  -----BEGIN PRIVATE KEY-----\n  MII\n"), false);
+        assert!(!shown.contains("BEGIN"), "{shown}");
     }
 
     #[test]

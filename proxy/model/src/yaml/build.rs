@@ -165,9 +165,11 @@ impl Builder {
     }
 
     fn refused_tag(&self, tag: &Tag, span: &EventSpan) -> Diagnostic {
+        // No more of it than the known ones have: it may be a value that was meant to be none, such as a key.
+        let suffix: String = tag.suffix.chars().take(12).collect();
         let name = match tag.handle.as_str() {
-            "tag:yaml.org,2002:" => format!("!!{}", tag.suffix),
-            handle => format!("{handle}{}", tag.suffix),
+            "tag:yaml.org,2002:" => format!("!!{suffix}"),
+            handle => format!("{handle}{suffix}"),
         };
         self.error(codes::TAG, span, format!("the tag `{name}` is refused here"))
             .help("only the tags of JSON's types are read, where the value is of that type: !!str !!int !!float !!bool !!null !!seq !!map")

@@ -17,6 +17,7 @@ mod check;
 mod client;
 mod hpack;
 mod http2_upstream;
+mod priority;
 mod probe;
 mod recorder;
 mod row;

@@ -3,7 +3,10 @@
 //! In:  an address.   Out: [`Health`].
 //! Invariants: an answer that is late, wrong or missing is an error; after one it connects anew.
 
-use crate::wire;
+use crate::{
+    priority::{self, Side},
+    wire,
+};
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -56,7 +59,7 @@ impl Probe {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let first = ask_once(address, &mut None).err();
-        let thread = std::thread::spawn(move || {
+        let ask = move || {
             let mut health = Health::default();
             health.errors.extend(first);
             let mut connection = None;
@@ -74,7 +77,8 @@ impl Probe {
                 std::thread::sleep(PACE.saturating_sub(begin.elapsed()));
             }
             health
-        });
+        };
+        let thread = priority::with(Side::Healthy, || std::thread::spawn(ask));
         Probe { stop, thread }
     }
 

@@ -8,6 +8,7 @@ use crate::{
     bytes::{Act, Counters, Sink, Step, perform},
     case::{Case, Door},
     client::{Crowd, Received, Talk},
+    priority::{self, Side},
     probe::{self, Health, Probe},
     stage::Stage,
     verdict::{self, Observation},
@@ -24,8 +25,6 @@ const BASELINE: Duration = Duration::from_millis(1600);
 const SIEGE: Duration = Duration::from_millis(1600);
 /// Answers that a percentile of the healthy client's needs.
 const ENOUGH: usize = 200;
-/// The lowest priority: who shares the machine with an attacker must not mistake its work for the proxy's.
-const NICE: i32 = 19;
 const RECOVERY: Duration = Duration::from_secs(5);
 /// How often each line that should come later is looked for.
 const LOOKS: u32 = 100;
@@ -81,7 +80,7 @@ fn once(case: &Case, stage: &mut Stage) -> Row {
         ..Observation::default()
     };
     if case.flood {
-        at_lowest_priority(|| attack(case, stage, &mut seen));
+        priority::with(Side::Hostile, || attack(case, stage, &mut seen));
     } else {
         attack(case, stage, &mut seen);
     }
@@ -113,7 +112,7 @@ fn once(case: &Case, stage: &mut Stage) -> Row {
 fn besieged(case: &Case, stage: &Stage, probe_address: SocketAddr) -> Health {
     let address = stage.address(case);
     let probe = Probe::start(probe_address);
-    at_lowest_priority(|| {
+    priority::with(Side::Hostile, || {
         let begin = Instant::now();
         while begin.elapsed() < SIEGE {
             let crowd: Result<Vec<_>, _> =
@@ -123,16 +122,6 @@ fn besieged(case: &Case, stage: &Stage, probe_address: SocketAddr) -> Health {
         }
     });
     probe.finish()
-}
-
-/// Runs what attacks, on a thread of its own.
-fn at_lowest_priority(attack: impl FnOnce() + Send) {
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let _ = rustix::process::setpriority_process(None, NICE); // Linux: of this thread, and those it starts
-            attack();
-        });
-    });
 }
 
 fn first(case: &Case) -> First {

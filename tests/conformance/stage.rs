@@ -6,6 +6,7 @@
 use crate::{
     case::{Case, Door},
     http2_upstream::Http2Upstream,
+    priority::{self, Side},
     recorder::{Recorder, Seen},
 };
 use sidle_test_support::{
@@ -58,7 +59,8 @@ impl Stage {
     /// # Panics
     /// When the proxy does not become ready.
     pub fn start(needs: Needs) -> Self {
-        let (recorder, probed, http2) = (Recorder::start(), Recorder::start(), Http2Upstream::start());
+        let (recorder, http2) = priority::with(Side::Hostile, || (Recorder::start(), Http2Upstream::start()));
+        let probed = priority::with(Side::Healthy, Recorder::start);
         let (gateway, tls) = (ports::free(), ports::free());
         let authority = Arc::new(Authority::new());
         let mut builder =

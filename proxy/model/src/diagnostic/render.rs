@@ -27,30 +27,25 @@ pub fn render(diagnostic: &Diagnostic, content: Option<&str>, color: bool) -> St
     out
 }
 
-/// Finds the lines of a text without reading it again for each.
+/// The lines of a text that may be shown, found without reading it again for each.
 struct Lines<'a> {
-    text: &'a str,
-    starts: Vec<usize>,
+    /// `None` for each line of a document with a secret.
+    shown: Vec<Option<&'a str>>,
 }
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Lines { text, starts }
+        let mut shown: Vec<_> = text.lines().map(Some).collect();
+        for document in shown.chunk_by_mut(|_, next| next.is_none_or(|line| !line.starts_with("---"))) {
+            if document.iter().flatten().any(|line| tells_of_secret(line)) {
+                document.fill(None);
+            }
+        }
+        Lines { shown }
     }
 
-    /// The line with this number; `None` too where it stands in a document with a secret.
     fn line(&self, number: u32) -> Option<&'a str> {
-        let index = number.checked_sub(1)? as usize;
-        let start = *self.starts.get(index)?;
-        let line = |index: usize| self.starts.get(index).and_then(|&start| self.text[start..].lines().next());
-        let separates = |line: &str| line.starts_with("---");
-        let before = (0..index).rev().map_while(line).take_while(|line| !separates(line));
-        let after = (index..).map_while(line).take_while(|line| !separates(line));
-        if before.chain(after).any(tells_of_secret) {
-            return None;
-        }
-        self.text[start..].lines().next()
+        *self.shown.get(number.checked_sub(1)? as usize)?
     }
 }
 

@@ -18,5 +18,6 @@ pub mod listener;
 pub mod overload;
 pub mod policy;
 pub mod reserve;
+mod turn;
 pub mod upstream;
 pub mod worker;

@@ -31,12 +31,18 @@ pub struct Needs {
     proxy: String,
     manifests: String,
     open_files: Option<u32>,
+    flood: bool,
 }
 
 impl Needs {
     /// What this row needs.
     pub fn of(case: &Case) -> Self {
-        Needs { proxy: case.proxy.clone(), manifests: case.manifests.clone(), open_files: case.open_files }
+        Needs {
+            proxy: case.proxy.clone(),
+            manifests: case.manifests.clone(),
+            open_files: case.open_files,
+            flood: case.flood,
+        }
     }
 }
 
@@ -86,7 +92,8 @@ impl Stage {
         if let Some(limit) = needs.open_files {
             builder = builder.open_files(limit);
         }
-        let sidle = builder.file("stage.yaml", &manifests).start();
+        let start = || builder.file("stage.yaml", &manifests).start();
+        let sidle = if needs.flood { priority::with(Side::Proxy, start) } else { start() };
         Stage { sidle, needs, gateway, tls, authority, recorder, _probed: probed, http2 }
     }
 
@@ -106,12 +113,12 @@ impl Stage {
         }
     }
 
-    /// Where the healthy client of a row goes.
+    /// Where the healthy client of a row goes. All doors have the same workers; behind the inbound one is only the application that
+    /// the row floods, so its client goes out.
     pub fn probe_address(&self, case: &Case) -> SocketAddr {
         match case.to {
-            Door::Inbound => self.sidle.ports.inbound,
             Door::Gateway | Door::Tls => self.gateway,
-            Door::Outbound | Door::Admin => self.sidle.ports.outbound,
+            Door::Inbound | Door::Outbound | Door::Admin => self.sidle.ports.outbound,
         }
     }
 

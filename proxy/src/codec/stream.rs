@@ -3,6 +3,7 @@
 //! Invariant: bytes that were read to detect the protocol are read again first.
 //! Not here: handshakes (`listener`, `upstream::connector`).
 
+use crate::turn;
 use bytes::{Buf, Bytes};
 use std::{
     future::{Future, pending},
@@ -109,7 +110,7 @@ from_transport! {
 
 macro_rules! each_transport {
     ($self:ident, $io:ident => $call:expr) => {
-        match &mut $self.get_mut().transport {
+        match &mut $self.transport {
             Transport::Tcp($io) => $call,
             Transport::Unix($io) => $call,
             Transport::ServerTls($io) => $call,
@@ -133,17 +134,22 @@ impl AsyncRead for Stream {
             }
             return Poll::Ready(Ok(()));
         }
-        each_transport!(self, io => Pin::new(io).poll_read(cx, buf))
+        let before = buf.filled().len();
+        let read = each_transport!(self, io => Pin::new(io).poll_read(cx, buf));
+        if matches!(self.transport, Transport::Tcp(_) | Transport::Unix(_)) {
+            turn::spend_bytes(buf.filled().len() - before, cx);
+        }
+        read
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         each_transport!(self, io => Pin::new(io).poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -159,11 +165,11 @@ impl AsyncWrite for Stream {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each_transport!(self, io => Pin::new(io).poll_flush(cx))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each_transport!(self, io => Pin::new(io).poll_shutdown(cx))
     }
 }

@@ -4,6 +4,7 @@
 //! the other to take it.
 
 use super::{Stream, h2::duplex::StreamDuplex};
+use crate::turn;
 use std::{
     cell::RefCell,
     future::poll_fn,
@@ -217,8 +218,7 @@ impl Direction {
                 Poll::Pending => return self.flush(to, cx),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        turn::end(cx)
     }
 
     /// Reads once, and writes as much of it as the other side takes now.

@@ -25,6 +25,7 @@ use crate::{
     codec::{self, Stream},
     config::{Chain, Filter, TcpPlan},
     overload::Pressure,
+    turn,
     worker::Worker,
 };
 use admission::Open;
@@ -32,12 +33,9 @@ use inspect::Proxied;
 use sidle_model::ir::Certificates;
 use sidle_telemetry::Doorkeeper;
 use sources::Source;
-use std::{io, rc::Rc, sync::Arc, time::Duration};
-use tokio::{task::coop::consume_budget, time::Instant};
+use std::{future::poll_fn, io, rc::Rc, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
-/// What a new connection takes of the 128 units of work that tokio gives a task before others have their turn: many that come at once
-/// must not keep those that are served waiting.
-const CONNECTION_COST: u32 = 8;
 /// How long accepting pauses when descriptors or memory run out.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often the log says so.
@@ -65,9 +63,8 @@ pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
                     tokio::task::spawn_local(async move {
                         connection(worker, name, drain, &open, stream, origin).await;
                     });
-                    for _ in 0..CONNECTION_COST {
-                        consume_budget().await;
-                    }
+                    let mut cost = turn::CONNECTION;
+                    poll_fn(|cx| turn::poll_take(&mut cost, cx)).await;
                 }
                 Err(limit) => {
                     metrics.connection_refused(limit);

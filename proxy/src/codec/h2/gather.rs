@@ -8,7 +8,7 @@
 //! nothing to write holds no buffer.
 //! Not here: what may be written (`guard`).
 
-use crate::codec::buffers::Size;
+use crate::{codec::buffers::Size, turn};
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
@@ -75,22 +75,8 @@ impl<S: AsyncWrite + Unpin> Outlet<S> {
     }
 
     /// Takes so many units of work from this task's turn; when it is over, what has been gathered is written before others have theirs.
-    pub async fn give_way(&self, units: u32) {
-        let mut taken = 0;
-        poll_fn(|cx| {
-            while taken < units {
-                match coop::poll_proceed(cx) {
-                    Poll::Ready(unit) => unit.made_progress(),
-                    Poll::Pending => {
-                        self.flush(cx);
-                        return Poll::Pending;
-                    }
-                }
-                taken += 1;
-            }
-            Poll::Ready(())
-        })
-        .await;
+    pub async fn give_way(&self, mut units: u32) {
+        poll_fn(|cx| self.poll(|cx| turn::poll_take(&mut units, cx), cx)).await;
     }
 
     /// Not a part of the turn's work: what has used it up by reading must not keep its answers back.

@@ -18,6 +18,7 @@ use crate::{
     error::Refusal,
     exchange::{self, Glimpse},
     listener::{Connection, Fault},
+    turn,
 };
 use bytes::Bytes;
 use gather::{Gathered, Outlet, gathered};
@@ -33,12 +34,6 @@ use tokio::time::Instant;
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// How long a connection that is closed at once may take to say why.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// What a new stream takes of the 128 units of work that tokio gives a task before others have their turn: a connection that opens many
-/// must not keep others waiting.
-const STREAM_COST: u32 = 4;
-/// The same, on a connection whose streams are reset: their work may be for nothing.
-const SUSPICIOUS_STREAM_COST: u32 = 32;
 
 type Driver = server::Connection<Gathered<Guarded<Stream>>, Bytes>;
 type Out = Outlet<Guarded<Stream>>;
@@ -104,7 +99,7 @@ async fn drive(mut driver: Driver, out: &Out, watch: &Watch, connection: &Rc<Con
                 Some(Ok((request, respond))) => {
                     watch.accepted(respond.stream_id().as_u32());
                     tokio::task::spawn_local(stream::serve(request, respond, connection.clone()));
-                    let cost = if watch.is_suspicious() { SUSPICIOUS_STREAM_COST } else { STREAM_COST };
+                    let cost = if watch.is_suspicious() { turn::SUSPICIOUS_STREAM } else { turn::STREAM };
                     out.give_way(cost).await;
                 }
                 Some(Err(error)) => {

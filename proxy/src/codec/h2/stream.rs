@@ -60,13 +60,13 @@ async fn answer(
         }
     });
     tokio::select! {
-        biased;
-        answer = answer.as_mut() => Some(answer),
+        biased; // of a stream that was reset before its turn came, nothing begins
         reset = poll_fn(|cx| respond.borrow_mut().poll_reset(cx)) => {
             let why = reset.ok().and_then(|reason| fault(BodyError::Reset(reason.into())));
             _fault = why.map(|fault| connection.while_ending_for(fault));
             None
         }
+        answer = answer.as_mut() => Some(answer),
     }
 }
 

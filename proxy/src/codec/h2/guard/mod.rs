@@ -14,6 +14,7 @@ mod unaccepted;
 pub use budget::{Allowance, accuses};
 pub use lateness::Lateness;
 
+use crate::turn;
 use budget::Budget;
 use frames::{Follower, Head, PREFACE_LEN, kind};
 use sidle_telemetry::Http2Flood;
@@ -26,20 +27,13 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    task::coop,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use unaccepted::Unaccepted;
 
 /// How long a client may take to read why its connection was closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How much of what it still sends is read at once meanwhile.
 const FAREWELL_READS: usize = 16;
-
-/// Frames that are read for one of the 128 units of work that tokio gives a task before others have their turn: a connection that sends many
-/// small ones must not keep others waiting.
-const FRAMES_OF_UNIT: u32 = 8;
 
 /// How long things may take; `None`: for ever.
 #[derive(Debug, Clone, Copy, Default)]
@@ -217,18 +211,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
                 Ok(()) | Err(_) => return Poll::Ready(()),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-/// Takes from this task's turn what `frames` cost. When nothing is left the next read waits for the next turn.
-fn spend(frames: u32, cx: &mut Context<'_>) {
-    for _ in 0..frames / FRAMES_OF_UNIT {
-        match coop::poll_proceed(cx) {
-            Poll::Ready(unit) => unit.made_progress(),
-            Poll::Pending => return,
-        }
+        turn::end(cx)
     }
 }
 
@@ -255,7 +238,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             frames += 1;
             this.watch.received(head)
         });
-        spend(frames, cx);
+        turn::spend(frames * turn::FRAME, cx);
         if this.watch.flood().is_some() {
             buf.set_filled(before + whole);
             if whole == 0 {

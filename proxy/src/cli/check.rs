@@ -8,7 +8,7 @@ use super::{
     node::{NodeArgs, environment},
     output::{self, Format, Style, Terminal},
 };
-use crate::config::lacks;
+use crate::config::{files, lacks};
 use serde::Serialize;
 use sidle_model::{
     Config, Loaded,
@@ -45,6 +45,7 @@ struct Report<'a> {
 pub fn run(args: &CheckArgs, terminal: Terminal) -> Result<ExitCode, CliError> {
     let mut loaded = load(&args.paths, &args.node.node(&environment)?);
     lacks::judge(&mut loaded);
+    files::judge(&mut loaded);
     let count = |severity| loaded.diagnostics.iter().filter(|one| one.severity == severity).count();
     let report = Report {
         files: loaded.texts.len(),

@@ -17,6 +17,7 @@ mod export;
 mod inspect;
 mod node;
 mod output;
+mod received;
 mod run;
 mod version;
 

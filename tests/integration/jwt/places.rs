@@ -63,10 +63,19 @@ async fn by_default_a_token_stands_where_rfc_6750_puts_it_and_goes_no_further() 
         );
         assert!(!answer.header("www-authenticate").contains("access_token"));
     }
+    // A password beside a token in the query is the application's.
+    let basic = [("authorization", "Basic Zm9vOmJhcg==")];
+    let beside = ask(&sidle, &format!("/?access_token={token}"), &basic).await.json();
+    assert_eq!(
+        (&beside["headers"]["authorization"], &beside["path"]),
+        (&json!("Basic Zm9vOmJhcg=="), &json!("/"))
+    );
     let same = ask(&sidle, &format!("/?access_token={token}"), &[("authorization", &bearer)]).await;
-    assert_eq!((same.status.as_u16(), &same.json()["path"]), (200, &json!("/")), "the same one, twice");
+    let arrived = same.json();
+    assert_eq!((same.status.as_u16(), &arrived["path"]), (200, &json!("/")), "the same one, twice");
+    assert!(arrived["headers"]["authorization"].is_null(), "{arrived}");
     let lines = wait::eventually("the log", || async {
-        std::fs::read_to_string(&log).ok().filter(|lines| lines.lines().count() >= 11)
+        std::fs::read_to_string(&log).ok().filter(|lines| lines.lines().count() >= 12)
     })
     .await;
     assert!(lines.contains("access_token=-"), "{lines}");

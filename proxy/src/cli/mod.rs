@@ -164,6 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_and_argument_says_what_it_is() {
+        fn silent(command: &clap::Command, found: &mut Vec<String>) {
+            let arguments = command.get_arguments().filter(|argument| argument.get_help().is_none());
+            found.extend(arguments.map(|argument| format!("{} {}", command.get_name(), argument.get_id())));
+            if command.get_about().is_none() {
+                found.push(command.get_name().to_owned());
+            }
+            command.get_subcommands().for_each(|command| silent(command, found));
+        }
+        let (mut found, mut command) = (Vec::new(), Cli::command());
+        command.build();
+        silent(&command, &mut found);
+        assert_eq!(found, [""; 0]);
+    }
+
+    #[test]
     fn a_wrong_line_is_a_usage_error() {
         for line in ["sidle", "sidle run --workers 0 -c a", "sidle check", "sidle completions cmd.exe"] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();

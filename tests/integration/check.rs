@@ -217,6 +217,11 @@ fn an_identity_that_cannot_be_used_is_told() {
         ("certificateChain: a.pem, privateKey: b.key, rootCertificates: a.pem", "b.key"),
         ("certificateChain: a.pem, privateKey: a.key, rootCertificates: a.pem", "a.pem"),
         ("directory: nowhere", "nowhere"),
+        ("certificateAuthority: {rootCertificates: a.key, tokenFile: b.key}", "a.key"),
+        (
+            "workloadApi: {socket: /s}, trustBundles: [{trustDomain: other.test, rootCertificates: b.key}]",
+            "b.key",
+        ),
     ] {
         let manifests = format!(
             "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{name: p}}\nspec:\n  identity: {{{identity}}}\n"

@@ -7,14 +7,17 @@
 
 use super::BuildError;
 use crate::identity::read_folder;
-use sidle_identity::{Svid, TlsError, Workload, client_config, server_config};
+use sidle_identity::{Bundle, Svid, TlsError, Workload, client_config, server_config};
 use sidle_model::{
     Config, Loaded,
     check::{NamedFile, named_files},
     diagnostic::{self, Code, Diagnostic, Severity, codes},
     ir::{Identity, IdentitySource, Ir},
 };
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// What a proxy is without an identity that can be used.
 const NOT_READY: &str = "until that is mended the proxy is not ready, and its mTLS fails";
@@ -36,6 +39,14 @@ pub fn judge(loaded: &mut Loaded) {
     }
     if let Some(identity) = &ir.settings.identity {
         loaded.diagnostics.extend(of_identity(identity, &named));
+    }
+    for (path, without) in bundles(ir) {
+        if let Err(error) = Bundle::read(path)
+            && !is_missing(&error)
+        {
+            let message = format!("{error}: {without}");
+            loaded.diagnostics.extend(named.at(path, Severity::Warning, codes::UNUSABLE_FILE, &message));
+        }
     }
     if let Some(path) = ir.settings.access_log.as_ref().map(|log| &log.path)
         && path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
@@ -67,6 +78,20 @@ fn unusable(ir: &Ir) -> Vec<(String, TlsError)> {
         }
     }
     list
+}
+
+/// Roots that `run` does without as long as they cannot be used, and what that comes to.
+fn bundles(ir: &Ir) -> impl Iterator<Item = (&PathBuf, &'static str)> {
+    let identity = ir.settings.identity.as_ref();
+    let authority = identity.and_then(|identity| match &identity.source {
+        IdentitySource::Authority(authority) => Some((&authority.roots, NOT_READY)),
+        _ => None,
+    });
+    let federated = identity.into_iter().flat_map(|identity| &identity.trust_bundles);
+    let federated = federated.map(|(_, path)| (path, "nobody of that trust domain is believed"));
+    let of_keys = ir.settings.key_fetching.ca.file();
+    let of_keys = of_keys.map(|path| (path, "no keys of issuers are fetched"));
+    authority.into_iter().chain(federated).chain(of_keys)
 }
 
 /// The identity is waited for, so that nothing of it is an error.

@@ -37,7 +37,7 @@ pub(crate) fn check(config: &Config, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Every place that names a file which TLS, the workload's identity or the access log needs.
+/// Every place that names a file which TLS, the workload's identity, the fetching of keys or the access log needs.
 pub fn named(config: &Config) -> Vec<NamedFile> {
     let (mut list, mut nothing) = (Vec::new(), Vec::new());
     let mut add = |named: Named<'_>, at: At<'_>, report: &mut Report<'_>| {
@@ -72,7 +72,16 @@ fn of_proxy(proxy: &Proxy, report: &mut Report<'_>, see: &mut See<'_>) {
             see,
         );
         one(identity.root_certificates.as_deref(), at.to("rootCertificates"), report, see);
+        let authority = identity.certificate_authority.as_ref();
+        let roots = authority.and_then(|authority| authority.root_certificates.as_deref());
+        one(roots, at.to("certificateAuthority").to("rootCertificates"), report, see);
+        for (index, bundle) in identity.trust_bundles.iter().enumerate() {
+            let at = at.to("trustBundles");
+            one(Some(&bundle.root_certificates), at.to(index).to("rootCertificates"), report, see);
+        }
     }
+    let bundle = proxy.jwks.as_ref().and_then(|jwks| jwks.ca_certificates.as_deref());
+    one(bundle, At::SPEC.to("jwks").to("caCertificates"), report, see);
     one(proxy.access_log_file.as_deref(), At::SPEC.to("accessLogFile"), report, see);
 }
 

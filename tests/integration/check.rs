@@ -1,6 +1,6 @@
 //! `sidle check`: mistakes are found before they run.
 
-use sidle_test_support::{peers::root, sidle::command};
+use sidle_test_support::{peers::root, sidle::command, tls::Authority};
 use std::{collections::BTreeSet, process::Output};
 
 const MISTAKES: &str = "tests/integration/fixtures/mistakes";
@@ -129,4 +129,108 @@ spec:
     ];
     assert_eq!(said_of(manifests, "app=web"), expected);
     assert_eq!(said_of(manifests, "istio=ingress"), expected[1..], "the Gateway is for this proxy");
+}
+
+/// Whatever file `run` would refuse, `check` finds, and both point at the field that names it.
+#[test]
+fn what_run_refuses_of_files_is_found_at_the_field_that_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    for name in ["a", "b"] {
+        authority.issue(&["shop.example"]).write(folder.path(), name);
+    }
+    std::fs::write(folder.path().join("empty.pem"), "nothing\n").unwrap();
+    let secret = |file: &str| {
+        let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
+        text.replace('\n', "\n    ")
+    };
+    let server = |fields: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: door}}\nspec:\n  servers:\n  - port: \
+             {{number: 443, name: https, protocol: HTTPS}}\n    hosts: ['*']\n    tls: {{mode: SIMPLE, {fields}}}\n"
+        )
+    };
+    let rule = |fields: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: x}}\nspec:\n  hosts: [x.test]\n  \
+             resolution: STATIC\n  ports: [{{number: 80, name: http, protocol: HTTP}}]\n  endpoints: [{{address: 127.0.0.1}}]\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: x}}\nspec:\n  host: x.test\n  \
+             trafficPolicy:\n    tls: {{{fields}}}\n"
+        )
+    };
+    let in_secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: shop}}\nstringData:\n  tls.crt: |\n    {}\n  tls.key: |\n    {}\n---\n{}",
+        secret("a.pem"),
+        secret("b.key"),
+        server("credentialName: shop")
+    );
+    let proxy =
+        "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {name: p}\nspec: {accessLogFile: nowhere/log}\n";
+    let no_key = "not-there.key";
+    for (manifests, field, severity, code) in [
+        // The key of another certificate; a key beside two, of which it fits one.
+        (server("serverCertificate: a.pem, privateKey: b.key"), "b.key", "error", "SDL0312"),
+        (
+            server(
+                "serverCertificate: a.pem, privateKey: a.key, tlsCertificates: [{serverCertificate: b.pem, privateKey: ./a.key}]",
+            ),
+            "./a.key",
+            "error",
+            "SDL0312",
+        ),
+        (server("serverCertificate: empty.pem, privateKey: a.key"), "empty.pem", "error", "SDL0312"),
+        (rule("mode: SIMPLE, caCertificates: a.key"), "a.key", "error", "SDL0312"),
+        (rule("mode: MUTUAL, clientCertificate: b.pem, privateKey: a.key"), "a.key", "error", "SDL0312"),
+        (rule("mode: SIMPLE, caCertificates: a.pem, caCrl: empty.pem"), "empty.pem", "error", "SDL0312"),
+        (in_secret, "stringData", "error", "SDL0312"),
+        // Not there: it may be on the machine that runs the proxy.
+        (server(&format!("serverCertificate: a.pem, privateKey: {no_key}")), no_key, "warning", "SDL0308"),
+        (proxy.to_owned(), "nowhere/log", "warning", "SDL0308"),
+    ] {
+        std::fs::write(folder.path().join("m.yaml"), &manifests).unwrap();
+        let run = |arguments: &[&str]| {
+            let output = command().current_dir(folder.path()).args(arguments).output().unwrap();
+            (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+        };
+        let line = manifests.lines().position(|line| line.contains(field)).unwrap();
+        let column = manifests.lines().nth(line).unwrap().find(field).unwrap();
+        let place = format!("m.yaml:{}:{}: ", line + 1, column + 1);
+        let (code_of_check, said) = run(&["check", "m.yaml"]);
+        assert!(said.contains(&format!("{place}{severity}[{code}]: ")), "{place}\n{said}");
+        assert_eq!(code_of_check, Some(i32::from(severity == "error")), "{said}");
+        let (code_of_run, said) = run(&["run", "-c", "m.yaml"]);
+        assert!(said.contains(&format!("{place}error[{code}]: ")), "{place}\n{said}");
+        assert_eq!(code_of_run, Some(1), "{said}");
+        assert!(!said.contains("BEGIN"), "{said}");
+    }
+}
+
+/// An identity is waited for: `run` starts without, and is not ready.
+#[test]
+fn an_identity_that_cannot_be_used_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    for name in ["a", "b"] {
+        authority.issue(&["shop.example"]).write(folder.path(), name);
+    }
+    for (identity, field) in [
+        ("certificateChain: a.pem, privateKey: b.key, rootCertificates: a.pem", "b.key"),
+        ("certificateChain: a.pem, privateKey: a.key, rootCertificates: a.pem", "a.pem"),
+        ("directory: nowhere", "nowhere"),
+        ("certificateAuthority: {rootCertificates: a.key, tokenFile: b.key}", "a.key"),
+        (
+            "workloadApi: {socket: /s}, trustBundles: [{trustDomain: other.test, rootCertificates: b.key}]",
+            "b.key",
+        ),
+    ] {
+        let manifests = format!(
+            "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{name: p}}\nspec:\n  identity: {{{identity}}}\n"
+        );
+        std::fs::write(folder.path().join("m.yaml"), &manifests).unwrap();
+        let output = command().current_dir(folder.path()).args(["check", "m.yaml"]).output().unwrap();
+        let column = manifests.lines().nth(4).unwrap().find(field).unwrap() + 1;
+        let said = text(&output.stdout);
+        assert!(said.contains(&format!("m.yaml:5:{column}: warning[SDL0312]: ")), "{said}");
+        assert_eq!(output.status.code(), Some(0), "{said}");
+    }
 }

@@ -140,6 +140,27 @@ async fn an_authoriser_that_fails_lets_nothing_pass_unless_it_was_said_to() {
     }
 }
 
+/// Nothing behind the head is no answer; what has begun to come may be a refusal.
+#[tokio::test]
+async fn an_authoriser_that_stops_behind_its_head_has_not_answered() {
+    for (begun, open, expected, counts) in [
+        (&b""[..], true, 200, [0, 0, 1, 1, 1, 0]),
+        (b"", false, 403, [0, 0, 1, 1, 0, 0]),
+        (b"\0\0", true, 403, [0, 0, 1, 0, 0, 0]),
+    ] {
+        let authoriser = Echo::start("authoriser");
+        authoriser.answer(move |_| {
+            let answer = echo::Answer { body: begun.into(), hangs: true, ..echo::Answer::default() };
+            Some(answer.header("content-type", "application/grpc"))
+        });
+        let provider = format!("        failOpen: {open}\n        timeout: 200ms\n");
+        let guarded = Guarded::new("GRPC", authoriser.port(), "envoyExtAuthzGrpc", &provider);
+        let answer = guarded.ask(request("GET", "shop", "/"), "").await;
+        assert_eq!(answer.status.as_u16(), expected, "{begun:?} {open}: {}", answer.text());
+        assert_eq!(counted(&guarded.sidle, "http_"), counts, "{begun:?} {open}");
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_is_one_however_long_its_words_are_and_whatever_becomes_of_them() {
     let authoriser = Echo::start("authoriser");

@@ -64,6 +64,7 @@ mod redirect_rewrite;
 mod resumption;
 mod retries;
 mod secrets;
+mod simulate;
 mod smuggling;
 mod spire;
 mod splitting;

@@ -267,17 +267,23 @@ fn resuming(identity: Identity) -> (SocketAddr, Arc<Mutex<Vec<Option<HandshakeKi
     (address, kinds)
 }
 
-/// Real seconds: the server's certificate lives for five of them, its tickets for longer.
+/// Real seconds: the server's certificate, or the list of what was revoked, lives for five of them, its tickets for longer.
 #[tokio::test]
-async fn an_upstream_is_believed_no_longer_than_its_certificate_holds() {
+async fn an_upstream_is_believed_no_longer_than_its_certificate_and_the_list_hold() {
+    let (short, long) = (Duration::from_secs(5), Duration::from_secs(3600));
+    tokio::join!(believed_for(short, long), believed_for(long, short));
+}
+
+async fn believed_for(certificate: Duration, list: Duration) {
     let authority = Authority::new();
-    let end = SystemTime::now() + Duration::from_secs(5);
-    let (upstream, kinds) = resuming(authority.issue_for(&["upstream.test"], Duration::from_secs(5)));
+    let end = SystemTime::now() + certificate.min(list);
+    let (upstream, kinds) = resuming(authority.issue_for(&["upstream.test"], certificate));
     let builder = Sidle::builder();
     std::fs::write(builder.folder().join("ca.pem"), authority.pem()).unwrap();
+    std::fs::write(builder.folder().join("crl.pem"), authority.revoke_for(&[], list)).unwrap();
     let rule = format!(
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{ name: once }}\nspec:\n  host: upstream.test\n  \
-         trafficPolicy:\n    tls: {{ mode: SIMPLE, sni: upstream.test, caCertificates: {}/ca.pem }}\n    \
+         trafficPolicy:\n    tls: {{ mode: SIMPLE, sni: upstream.test, caCertificates: {0}/ca.pem, caCrl: {0}/crl.pem }}\n    \
          connectionPool: {{ http: {{ maxRequestsPerConnection: 1 }} }}\n",
         builder.folder().display()
     );

@@ -5,6 +5,7 @@
 //! the root must be covered by one that has not run out, as in Envoy: a list that is missing or stale must not let in whom it names.
 //! Not here: names (`names`, `verifier`).
 
+use crate::Moment;
 use rustls::{
     CertificateError, Error, OtherError, RootCertStore,
     crypto::WebPkiSupportedAlgorithms,
@@ -15,6 +16,7 @@ use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
     RevocationCheckDepth, RevocationOptionsBuilder,
 };
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 /// Revocation lists that came together, at least one.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(crate) struct RevocationLists {
     parsed: Vec<CertRevocationList<'static>>,
     text: Vec<CertificateRevocationListDer<'static>>,
     depth: RevocationCheckDepth,
+    /// When the first of them has to be followed by another.
+    pub end: Option<Moment>,
 }
 
 impl RevocationLists {
@@ -30,7 +34,8 @@ impl RevocationLists {
         let parsed = text.iter().map(|list| OwnedCertRevocationList::from_der(list).map(Into::into));
         let parsed = parsed.collect::<Result<Vec<_>, _>>().ok()?;
         let depth = RevocationCheckDepth::Chain;
-        (!parsed.is_empty()).then_some(RevocationLists { parsed, text, depth })
+        let end = text.iter().filter_map(next_update).min();
+        (!parsed.is_empty()).then_some(RevocationLists { parsed, text, depth, end })
     }
 
     /// Looks for leaves only, and asks for no list of authorities.
@@ -43,6 +48,11 @@ impl PartialEq for RevocationLists {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text && self.depth == other.depth
     }
+}
+
+fn next_update(list: &CertificateRevocationListDer<'_>) -> Option<Moment> {
+    let (_, list) = CertificateRevocationList::from_der(list).ok()?;
+    Some(Moment(list.next_update()?.timestamp().max(0).unsigned_abs()))
 }
 
 /// What a certificate is shown for.

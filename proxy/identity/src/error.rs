@@ -1,6 +1,9 @@
 //! What can be wrong with a TLS configuration. Every error names the file that has to be mended, and none quotes it.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Why a TLS configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -96,4 +99,29 @@ pub enum TlsError {
     /// The parts are good and do not fit together.
     #[error("TLS settings that do not fit together: {0}")]
     Settings(rustls::Error),
+}
+
+impl TlsError {
+    /// The file that has to be mended; of a pair the key. Or the Secret, by its title.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            TlsError::RevocationList { path }
+            | TlsError::Read { path, .. }
+            | TlsError::TooLarge { path, .. }
+            | TlsError::Pem { path, .. }
+            | TlsError::NoCertificate { path }
+            | TlsError::NoKey { path }
+            | TlsError::Certificate { path, .. }
+            | TlsError::Key { path }
+            | TlsError::Mismatch { key: path, .. } => Some(path),
+            TlsError::NoIdentity
+            | TlsError::IdentityExpired(_)
+            | TlsError::NoSvid(_)
+            | TlsError::Untrusted(_)
+            | TlsError::Issue(_)
+            | TlsError::NothingToServe
+            | TlsError::SystemRoots { .. }
+            | TlsError::Settings(_) => None,
+        }
+    }
 }

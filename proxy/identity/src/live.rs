@@ -169,7 +169,7 @@ pub(crate) struct Parts {
     pub sessions: SessionsEnd,
 }
 
-/// Until when a session may be resumed: as long as all certificates are valid that handshakes looked at.
+/// Until when a session may be resumed: as long as all certificates and revocation lists are valid that handshakes looked at.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionsEnd(Arc<AtomicU64>);
 
@@ -180,11 +180,16 @@ impl Default for SessionsEnd {
 }
 
 impl SessionsEnd {
-    /// Sessions rest on this certificate. One that is over already does not count: nobody who looked at it believed by it.
+    /// Sessions rest on this certificate.
     pub fn rest_on(&self, certificate: &CertificateDer<'_>) {
-        if let Some((_, end)) = workload::validity(slice::from_ref(certificate))
-            && end >= Moment::now()
-        {
+        if let Some((_, end)) = workload::validity(slice::from_ref(certificate)) {
+            self.end_at(end);
+        }
+    }
+
+    /// Sessions rest on something that holds until then. What is over already does not count: nobody who looked at it believed by it.
+    pub fn end_at(&self, end: Moment) {
+        if end >= Moment::now() {
             self.0.fetch_min(end.0, Relaxed);
         }
     }

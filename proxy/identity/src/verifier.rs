@@ -163,6 +163,9 @@ impl ServerCertVerifier for PeerVerifier {
         }
         if let Some(sessions) = &self.sessions {
             std::iter::once(end_entity).chain(intermediates).for_each(|shown| sessions.rest_on(shown));
+            if let Some(end) = self.lists.as_ref().and_then(|lists| lists.end) {
+                sessions.end_at(end);
+            }
         }
         Ok(ServerCertVerified::assertion())
     }

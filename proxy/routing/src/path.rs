@@ -19,7 +19,7 @@
 //! | a segment `.` or `..`, also with parameters (`..;x`) | resolved | never above `/` |
 //! | `//` | the same; `/` from [`Normalization::MergeSlashes`] on | after dot segments were resolved |
 //! | `%2f`, `%5c` | the same; `/` with [`Normalization::DecodeAndMergeSlashes`] | before dot segments are |
-//! | `;x=y`, `%3b`, letter case, a `%` that begins no escape | the same | |
+//! | `;x=y`, `%3b`, letter case | the same | |
 //!
 //! What is refused, because two programs may read it as two paths:
 //!
@@ -28,14 +28,15 @@
 //! | no `/` at the front, a bare `#`, control bytes, spaces, bytes beyond ASCII | anywhere, always |
 //! | `%00` | the path, unless nothing is normalised |
 //! | escapes that are not UTF-8, as the overlong `%c0%af` | the path, unless nothing is normalised |
-//! | an escape that would complete another, as `%%32f` | the path, unless nothing is normalised |
+//! | a `%` that begins no escape, as in `/50%`, `%zz`, `%%32f` | the path, unless nothing is normalised |
 //!
 //! Where this differs from Envoy 1.40, asked side by side:
 //!
 //! | path | Envoy | here | why |
 //! |---|---|---|---|
 //! | `/%c0%af`, `/%ff`, `/%c3` | the same | refused | a lenient decoder reads a slash, or nothing |
-//! | `/%%32f`, `/%2%66`, `/%%41` | `/%252f`, `/%252f`, `/%A` | refused | nobody means it |
+//! | `/50%`, `/%zz`, `/%4` | the same | refused | RFC 3986 has no such path; a lenient decoder drops it, or reads past it |
+//! | `/%%32f`, `/%2%66`, `/%%41` | `/%252f`, `/%252f`, `/%A` | refused | an escape would come of an escape |
 //! | `/a/%2e%2e;x/b` | `/a/..;x/b` | `/b` | as `/a/..;x/b` itself; else a second pass would change it again |
 //! | `/a/b/..;\c` | `/a/` | `/a/c` | a `\` is a slash wherever it stands |
 //! | `/a/..;%00/b` | `/b` | refused | what is refused is so wherever it stands |
@@ -66,9 +67,9 @@ pub enum AmbiguousPath {
     /// Escapes that are not UTF-8.
     #[error("the path is not UTF-8 once decoded")]
     NotUtf8,
-    /// An escape inside an escape.
-    #[error("an escape inside an escape")]
-    Nested,
+    /// A `%` without two hexadecimal digits behind it.
+    #[error("a % that begins no escape")]
+    NoEscape,
 }
 
 /// What the scan does with a byte.
@@ -174,12 +175,7 @@ fn check_escape(bytes: &[u8], at: usize, how: Normalization) -> Result<(usize, b
         Some(0) => Err(AmbiguousPath::Nul),
         Some(byte @ 0x80..) => Ok((check_character(byte, bytes, at)?, true)),
         Some(byte) => Ok((3, decoded(byte, how).is_none())),
-        // A `%` alone is as good as any character, unless decoding what follows makes an escape of it.
-        None => {
-            let digit = |at| escape(bytes, at).is_some_and(|byte| byte.is_ascii_hexdigit());
-            let one = bytes.get(at + 1).is_some_and(u8::is_ascii_hexdigit);
-            if digit(at + 1) || one && digit(at + 2) { Err(AmbiguousPath::Nested) } else { Ok((1, true)) }
-        }
+        None => Err(AmbiguousPath::NoEscape),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::state::AppState;
 use crate::{
-    config::{self, AttemptResult, ConfigStatus, ConfigVersion, Publish, Snapshot},
+    config::{self, AttemptResult, ConfigStatus, ConfigVersion, NotPublished, Publish, Snapshot},
     jwks,
     listener::{BoundSocket, bind},
     upstream::{Cluster, dns::Dns},
@@ -40,22 +40,24 @@ impl Publisher {
         Publisher { state, dns, to_resolve, running: None }
     }
 
-    fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), String> {
+    fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
         let previous = self.running.as_ref().map(|running| running.shared.snapshot.load_full());
         let (telemetry, workload) = (self.state.telemetry(), self.state.workload());
-        let built = config::build(ir, &version.to_string(), previous.as_deref(), telemetry, workload)
-            .map_err(|error| error.to_string())?;
+        let built = config::build(ir, &version.to_string(), previous.as_deref(), telemetry, workload)?;
         let workers = match &self.running {
             Some(running) => running.workers.len(),
             None => worker_count(ir),
         };
         let wanted: BTreeMap<_, _> =
             ir.listeners.iter().map(|l| (l.name.clone(), l.address.clone())).collect();
-        let bound = self.bind_new(&wanted, workers)?;
+        let bound = self.bind_new(&wanted, workers).map_err(NotPublished::Machine)?;
         let snapshot = Arc::new(built.snapshot);
         let running = match &mut self.running {
             Some(running) => running,
-            None => self.running.insert(start(&self.state, &self.dns, snapshot.clone(), workers)?),
+            None => {
+                let started = start(&self.state, &self.dns, snapshot.clone(), workers);
+                self.running.insert(started.map_err(NotPublished::Machine)?)
+            }
         };
 
         // Nothing below can fail.
@@ -221,7 +223,7 @@ fn warn_of_restart(before: &Settings, after: &Settings) {
 }
 
 impl Publish for Publisher {
-    async fn publish(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), String> {
+    async fn publish(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
         self.apply(ir, version)
     }
 

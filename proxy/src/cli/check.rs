@@ -8,7 +8,7 @@ use super::{
     node::{NodeArgs, environment},
     output::{self, Format, Style, Terminal},
 };
-use crate::config::lacks;
+use crate::config::{files, lacks};
 use serde::Serialize;
 use sidle_model::{
     Config, Loaded,
@@ -45,6 +45,7 @@ struct Report<'a> {
 pub fn run(args: &CheckArgs, terminal: Terminal) -> Result<ExitCode, CliError> {
     let mut loaded = load(&args.paths, &args.node.node(&environment)?);
     lacks::judge(&mut loaded);
+    files::judge(&mut loaded);
     let count = |severity| loaded.diagnostics.iter().filter(|one| one.severity == severity).count();
     let report = Report {
         files: loaded.texts.len(),
@@ -82,14 +83,21 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The IR of `paths`, for commands that need one; prints the errors on standard error when there is none.
+/// The IR of `paths`, for commands that need one; prints the errors on standard error when there is none. This build need not be able
+/// to run it.
 pub fn load_or_report(paths: &[PathBuf], node: &Node) -> Result<Ir, CliError> {
-    resources_or_report(paths, node).map(|(ir, _)| ir)
+    of_loaded(load(paths, node)).map(|(ir, _)| ir)
 }
 
-/// As [`load_or_report`], with the resources that it was made of.
+/// As [`load_or_report`], of what this build can run, with the resources that it was made of.
 pub fn resources_or_report(paths: &[PathBuf], node: &Node) -> Result<(Ir, Config), CliError> {
-    let Loaded { texts, ir, diagnostics, config, .. } = load(paths, node);
+    let mut loaded = load(paths, node);
+    lacks::judge(&mut loaded);
+    of_loaded(loaded)
+}
+
+fn of_loaded(loaded: Loaded) -> Result<(Ir, Config), CliError> {
+    let Loaded { texts, ir, diagnostics, config, .. } = loaded;
     match ir {
         Some(ir) => Ok((ir, config)),
         None => Err(refused("the configuration", diagnostics, &texts)),

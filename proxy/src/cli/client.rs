@@ -6,13 +6,14 @@
 use super::{CliError, explain::Request};
 use serde_json::{Map, Value};
 use sidle_authz::Facts;
+use sidle_identity::SpiffeId;
 use sidle_model::sidle::AuthorizationCase;
 use std::net::IpAddr;
 
 /// Flags that say who asks.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ClientArgs {
-    /// Who the client proved to be: TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT
+    /// Who the client proved to be by mTLS: TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT [default: nobody, in the clear]
     #[arg(long, value_name = "PRINCIPAL", help_heading = "Client")]
     principal: Option<String>,
     /// Address of the other end of the connection
@@ -21,10 +22,10 @@ pub struct ClientArgs {
     /// Address of the client, behind those in front [default: the source's]
     #[arg(long, value_name = "IP", help_heading = "Client")]
     remote_ip: Option<IpAddr>,
-    /// Port of the workload, where the listener does not tell
+    /// Port of the workload that the connection is for, where the listener does not tell
     #[arg(long, value_name = "PORT", help_heading = "Client")]
     port: Option<u16>,
-    /// Claim of the client's token; lists and objects as JSON: --claim iss=me --claim 'groups=["a"]'
+    /// Claim of the client's token; lists and objects are JSON, and so is what begins like one: --claim iss=me --claim 'groups=["a"]'
     #[arg(long = "claim", value_name = "NAME=VALUE", help_heading = "Client")]
     claims: Vec<String>,
 }
@@ -53,10 +54,13 @@ impl ClientArgs {
             let pair = claim.split_once('=').filter(|(name, _)| !name.is_empty());
             let (name, value) =
                 pair.ok_or_else(|| CliError::Usage(format!("--claim {claim}: expected NAME=VALUE")))?;
-            claims.insert(name.to_owned(), claim_value(value));
+            let value = claim_value(value)
+                .map_err(|why| CliError::Usage(format!("--claim {claim}: the value is no JSON: {why}")))?;
+            claims.insert(name.to_owned(), value);
         }
+        let principal = self.principal.as_deref().map(principal).transpose();
         Ok(Client {
-            principal: self.principal.map(|principal| without_scheme(&principal)),
+            principal: principal.map_err(|why| CliError::Usage(format!("--principal: {why}")))?,
             source_ip: self.source_ip,
             remote_ip: self.remote_ip.or(self.source_ip),
             destination_ip: None,
@@ -67,13 +71,22 @@ impl ClientArgs {
     }
 }
 
-/// Lists, objects, numbers and booleans are JSON; all else is text.
-fn claim_value(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+/// Lists, objects, numbers, booleans and quoted texts are JSON; all else is text. What begins as JSON has to be so to its end.
+fn claim_value(text: &str) -> Result<Value, serde_json::Error> {
+    match serde_json::from_str(text) {
+        Err(error) if text.trim_start().starts_with(['[', '{', '"']) => Err(error),
+        value => Ok(value.unwrap_or_else(|_| Value::String(text.to_owned()))),
+    }
 }
 
-fn without_scheme(principal: &str) -> String {
-    principal.strip_prefix("spiffe://").unwrap_or(principal).to_owned()
+/// What a certificate can prove, with or without `spiffe://`.
+fn principal(text: &str) -> Result<String, String> {
+    let id = text.strip_prefix("spiffe://").unwrap_or(text);
+    let id = SpiffeId::parse(&format!("spiffe://{id}"));
+    let id = id.ok_or_else(|| {
+        format!("`{text}` is not a principal; expected TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT")
+    })?;
+    Ok(id.principal().to_owned())
 }
 
 impl Client {
@@ -89,7 +102,7 @@ impl Client {
         };
         let source_ip = address("sourceIp", &case.source_ip)?;
         Ok(Client {
-            principal: case.principal.as_deref().map(without_scheme),
+            principal: case.principal.as_deref().map(principal).transpose()?,
             source_ip,
             remote_ip: address("remoteIp", &case.remote_ip)?.or(source_ip),
             destination_ip: address("destinationIp", &case.destination_ip)?,
@@ -97,6 +110,17 @@ impl Client {
             server_name: case.sni.clone(),
             claims: case.claims.clone().map(|claims| claims.into_iter().collect()),
         })
+    }
+
+    /// Whether the client is somebody.
+    pub fn has_principal(&self) -> bool {
+        self.principal.is_some()
+    }
+
+    /// The same client, who is nobody.
+    #[must_use]
+    pub fn without_principal(&self) -> Client {
+        Client { principal: None, ..self.clone() }
     }
 
     /// What is known when the client asks for `request`, or when it only connects.
@@ -163,8 +187,16 @@ mod tests {
         assert_eq!((asking.principal(), asking.remote_ip()), (Some("td/ns/a/sa/b"), "10.0.0.1".parse().ok()));
         let claims = serde_json::json!({"iss": "me", "groups": ["a"], "level": 5, "eq": "a=b"});
         assert_eq!(asking.claims(), claims.as_object());
-        let wrong = ClientArgs { claims: vec!["x".into()], ..Default::default() };
-        assert!(matches!(wrong.client(), Err(CliError::Usage(_))));
+        for claim in ["x", "=x", "groups=[a", "groups=['a']", "o={", "quoted=\"a"] {
+            let wrong = ClientArgs { claims: vec![claim.into()], ..Default::default() };
+            assert!(matches!(wrong.client(), Err(CliError::Usage(_))), "{claim}");
+        }
+        for principal in
+            ["", "spiffe://", "spiffe://td/", "TD/ns/a/sa/b", "td//sa/b", "td/ns/a/sa/b c", "http://td/a"]
+        {
+            let wrong = ClientArgs { principal: Some(principal.into()), ..Default::default() };
+            assert!(matches!(wrong.client(), Err(CliError::Usage(_))), "{principal}");
+        }
         assert!(Client::default().asking(None).claims().is_none());
     }
 }

@@ -17,6 +17,7 @@ mod export;
 mod inspect;
 mod node;
 mod output;
+mod received;
 mod run;
 mod version;
 
@@ -160,6 +161,22 @@ mod tests {
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
+    }
+
+    #[test]
+    fn every_flag_and_argument_says_what_it_is() {
+        fn silent(command: &clap::Command, found: &mut Vec<String>) {
+            let arguments = command.get_arguments().filter(|argument| argument.get_help().is_none());
+            found.extend(arguments.map(|argument| format!("{} {}", command.get_name(), argument.get_id())));
+            if command.get_about().is_none() {
+                found.push(command.get_name().to_owned());
+            }
+            command.get_subcommands().for_each(|command| silent(command, found));
+        }
+        let (mut found, mut command) = (Vec::new(), Cli::command());
+        command.build();
+        silent(&command, &mut found);
+        assert_eq!(found, [""; 0]);
     }
 
     #[test]

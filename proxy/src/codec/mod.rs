@@ -19,6 +19,7 @@ pub mod stream;
 mod target;
 pub mod timer;
 pub mod tunnel;
+pub mod twins;
 pub mod underscores;
 
 pub use authority::Authority;

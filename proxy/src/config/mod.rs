@@ -6,6 +6,7 @@
 //! Read: `source` (changes) -> `input` (text) -> `read` (IR) -> `reload` (attempts) -> `build` -> `snapshot`; `status` tells.
 
 mod build;
+pub mod files;
 mod input;
 pub mod lacks;
 mod read;
@@ -17,7 +18,7 @@ mod status;
 mod survey;
 
 pub use build::{BuildError, Built, build};
-pub use reload::{Overrides, Publish, ReloadRequest, Reloader};
+pub use reload::{NotPublished, Overrides, Publish, ReloadRequest, Reloader};
 pub use snapshot::{
     ActionPlan, Chain, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot, TcpPlan,
     WeightedPlan,

@@ -6,6 +6,7 @@
 //! Not here: what to do about it (`reload`).
 
 use super::{
+    files::Named,
     input::{self, Input},
     lacks,
     reload::Overrides,
@@ -41,6 +42,8 @@ pub(super) struct Read {
     /// `None` when there are errors.
     pub ir: Option<Ir>,
     pub diagnostics: Vec<Diagnostic>,
+    /// Where files are named.
+    pub named: Named,
 }
 
 /// What comes of it; `Ok(None)`: nothing new.
@@ -127,6 +130,7 @@ impl Work {
             bytes: text.content.len(),
             resources: *resources,
         });
-        Some(Read { hash, files: files.collect(), ir, diagnostics: loaded.diagnostics })
+        let named = Named::of(&loaded.config);
+        Some(Read { hash, files: files.collect(), ir, diagnostics: loaded.diagnostics, named })
     }
 }

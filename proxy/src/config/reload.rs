@@ -7,6 +7,7 @@
 //! Read: `run` -> `attempt` -> `judge`.
 
 use super::{
+    build::BuildError,
     input::Input,
     read::{Ask, Reading},
     source::{FileSource, WatchOptions},
@@ -35,10 +36,21 @@ pub trait Publish: Send {
         &mut self,
         ir: &Arc<Ir>,
         version: &ConfigVersion,
-    ) -> impl Future<Output = Result<(), String>> + Send;
+    ) -> impl Future<Output = Result<(), NotPublished>> + Send;
 
     /// Hears of every attempt, for metrics.
     fn attempted(&mut self, status: &ConfigStatus);
+}
+
+/// Why a configuration that was read well does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum NotPublished {
+    /// It could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The machine does not let it run.
+    #[error("{0}")]
+    Machine(String),
 }
 
 /// What the command line decides over the files.
@@ -146,8 +158,12 @@ impl<P: Publish> Reloader<P> {
                 self.seen = Some(read.hash);
                 status.resources = read.files.iter().map(|file| file.resources).sum();
                 status.files = read.files;
-                let (result, failure) = self.judge(read.hash, read.ir, &mut status).await;
-                (result, read.diagnostics, failure)
+                let mut diagnostics = read.diagnostics;
+                let (result, refusal) = self.judge(read.hash, read.ir, &mut status).await;
+                if let Some(NotPublished::Build(error)) = &refusal {
+                    diagnostics.extend(read.named.refusal(error));
+                }
+                (result, diagnostics, refusal.map(|refusal| refusal.to_string()))
             }
             Err(error) => (AttemptResult::Rejected, Vec::new(), Some(error)),
         };
@@ -170,7 +186,7 @@ impl<P: Publish> Reloader<P> {
         hash: u64,
         ir: Option<Ir>,
         status: &mut ConfigStatus,
-    ) -> (AttemptResult, Option<String>) {
+    ) -> (AttemptResult, Option<NotPublished>) {
         let Some(ir) = ir else { return (AttemptResult::Rejected, None) };
         if self.running.as_deref() == Some(&ir) {
             return (AttemptResult::Unchanged, None);

@@ -27,10 +27,10 @@ struct Recorded {
 }
 
 impl Publish for Recorder {
-    async fn publish(&mut self, _: &Arc<Ir>, version: &ConfigVersion) -> Result<(), String> {
+    async fn publish(&mut self, _: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
         let mut recorded = self.0.lock().unwrap();
         if recorded.refuse {
-            return Err("a certificate is missing".into());
+            return Err(NotPublished::Machine("a port is taken".into()));
         }
         recorded.published.push(version.to_string());
         Ok(())
@@ -123,7 +123,7 @@ async fn what_cannot_be_built_is_refused_with_its_reason() {
     setup.write(&GOOD.replace("http: 1 ", "http: 2 "));
     assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Rejected);
     let status = setup.reloader.status().load();
-    assert_eq!(status.last_attempt.as_ref().unwrap().failure.as_deref(), Some("a certificate is missing"));
+    assert_eq!(status.last_attempt.as_ref().unwrap().failure.as_deref(), Some("a port is taken"));
     setup.recorder.0.lock().unwrap().refuse = false;
     assert_eq!(setup.attempt(Cause::Request).await, AttemptResult::Applied);
 }

@@ -101,9 +101,10 @@ impl Asker<'_> {
 }
 
 impl Reply {
-    /// Its body and what came after that; `None`: it broke off, or there is too much of it.
-    pub async fn read(mut self) -> Option<(Bytes, HeaderMap)> {
-        let (mut bytes, mut trailers) = (BytesMut::new(), HeaderMap::new());
+    /// Reads its body into `bytes`, where what has come can be seen at any time; gives what came after it. `None`: it broke off, or
+    /// there is too much of it.
+    pub async fn read(mut self, bytes: &mut BytesMut) -> Option<HeaderMap> {
+        let mut trailers = HeaderMap::new();
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
             match frame.ok()?.into_data() {
                 Ok(data) if bytes.len() + data.len() > MAX_ANSWER => return None,
@@ -112,6 +113,6 @@ impl Reply {
             }
         }
         self.lease.give_back();
-        Some((bytes.freeze(), trailers))
+        Some(trailers)
     }
 }

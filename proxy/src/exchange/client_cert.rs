@@ -6,6 +6,7 @@
 //! cannot stand in a header is left out.
 //! Source: Envoy's "HTTP header manipulation", x-forwarded-client-cert; R22.
 
+use crate::codec::twins;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sidle_identity::{Peer, SpiffeId};
@@ -21,6 +22,9 @@ pub fn apply<'a>(
     is_known: bool,
     own: impl FnOnce() -> Option<&'a HeaderValue>,
 ) {
+    if action != ForwardClientCert::AlwaysForwardOnly {
+        twins::remove(headers, &CLIENT_CERT);
+    }
     match action {
         ForwardClientCert::AlwaysForwardOnly => {}
         ForwardClientCert::ForwardOnly if is_known => {}

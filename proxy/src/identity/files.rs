@@ -39,7 +39,10 @@ pub(super) async fn folder(folder: &Path, deliver: Sender<Delivered>) {
 }
 
 /// Reads the folder by the first layout of which it has the certificate.
-pub(crate) fn read_folder(folder: &Path) -> Delivered {
+///
+/// # Errors
+/// Why there is no identity in it.
+pub fn read_folder(folder: &Path) -> Result<Svid, String> {
     let layout = LAYOUTS.iter().find(|[chain, ..]| folder.join(chain).is_file());
     let [chain, key, roots] = layout.ok_or_else(|| {
         let [[one, ..], [other, ..]] = LAYOUTS;

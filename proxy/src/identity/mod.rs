@@ -21,6 +21,7 @@ mod watch;
 #[cfg(feature = "grpc-clients")]
 mod workload_api;
 
+pub use files::read_folder;
 pub use watch::follow_files;
 
 use sidle_identity::{Bundle, Bundles, Moment, Svid, TlsError, Workload};

@@ -200,6 +200,8 @@ fn certified(certificate: TlsCertificate, place: &Path) -> Result<Arc<CertifiedK
 fn roots(context: ValidationContext, place: &Path) -> Result<Roots, String> {
     let bundle =
         |source: &DataSource| Bundle::from_pem(source.bytes(), place).map_err(|error| error.to_string());
+    // As in Envoy, an empty list is none.
+    let lists = context.crl.filter(|lists| !lists.is_empty());
     let validator = context.custom_validator_config.and_then(|extension| extension.typed_config);
     if let Some(validator) = validator {
         let validator = SpiffeValidator::decode(&*validator.value).map_err(|error| error.to_string())?;
@@ -208,13 +210,13 @@ fn roots(context: ValidationContext, place: &Path) -> Result<Roots, String> {
             let bundle = bundle(&domain.trust_bundle.unwrap_or_default())?;
             Ok((domain.name.into(), Arc::new(bundle)))
         });
-        if context.crl.is_some() {
+        if lists.is_some() {
             return Err("it has revocation lists beside the roots of several domains: whose are they?".into());
         }
         return each.collect::<Result<_, String>>().map(Roots::Each);
     }
     let mut own = bundle(&context.trusted_ca.unwrap_or_default())?;
-    if let Some(lists) = context.crl {
+    if let Some(lists) = lists {
         // Also where they are said to be in a file: to believe everybody meanwhile would be worse.
         own = own
             .with_revocation_lists(lists.bytes(), context.only_verify_leaf_cert_crl, place)
@@ -230,7 +232,9 @@ mod tests {
     use sidle_identity::DevelopmentAuthority;
 
     fn text(text: &str) -> Option<DataSource> {
-        Some(DataSource { inline_string: text.into(), inline_bytes: Vec::new() })
+        let mut source = DataSource::default();
+        source.inline_string = text.into();
+        Some(source)
     }
 
     fn roots_of(domains: &[(&str, &str)]) -> Secret {
@@ -285,9 +289,16 @@ mod tests {
         };
         let rubbish = text(&authority.certificate).unwrap();
         assert!(with(rubbish, one()).unwrap_err().contains("revocation list"));
-        assert!(with(DataSource::default(), one()).is_err(), "in a file, say");
-        let several = roots_of(&[("here", &authority.certificate)]);
-        assert!(with(DataSource::default(), several).unwrap_err().contains("whose are they"));
+        let in_a_file = || {
+            let mut source = DataSource::default();
+            source.filename = "/crl.pem".into();
+            source
+        };
+        assert!(with(in_a_file(), one()).is_err());
+        assert_eq!(with(DataSource::default(), one()), Ok(()), "an empty one is none");
+        let several = || roots_of(&[("here", &authority.certificate)]);
+        assert!(with(in_a_file(), several()).unwrap_err().contains("whose are they"));
+        assert_eq!(with(DataSource::default(), several()), Ok(()));
     }
 
     #[test]

@@ -63,10 +63,19 @@ async fn by_default_a_token_stands_where_rfc_6750_puts_it_and_goes_no_further() 
         );
         assert!(!answer.header("www-authenticate").contains("access_token"));
     }
+    // A password beside a token in the query is the application's.
+    let basic = [("authorization", "Basic Zm9vOmJhcg==")];
+    let beside = ask(&sidle, &format!("/?access_token={token}"), &basic).await.json();
+    assert_eq!(
+        (&beside["headers"]["authorization"], &beside["path"]),
+        (&json!("Basic Zm9vOmJhcg=="), &json!("/"))
+    );
     let same = ask(&sidle, &format!("/?access_token={token}"), &[("authorization", &bearer)]).await;
-    assert_eq!((same.status.as_u16(), &same.json()["path"]), (200, &json!("/")), "the same one, twice");
+    let arrived = same.json();
+    assert_eq!((same.status.as_u16(), &arrived["path"]), (200, &json!("/")), "the same one, twice");
+    assert!(arrived["headers"]["authorization"].is_null(), "{arrived}");
     let lines = wait::eventually("the log", || async {
-        std::fs::read_to_string(&log).ok().filter(|lines| lines.lines().count() >= 11)
+        std::fs::read_to_string(&log).ok().filter(|lines| lines.lines().count() >= 12)
     })
     .await;
     assert!(lines.contains("access_token=-"), "{lines}");
@@ -132,8 +141,15 @@ async fn what_a_token_says_is_told_on_and_nobody_else_may_say_it() {
     let more =
         json!({"realm": {"role": "admin"}, "age": 42, "ok": true, "list": ["a"], "odd": "a\r\nx-evil: 1"});
     let token = stage.issuer.token("joserfc", "a", "EdDSA", &with(&claims(), more));
-    let forged =
-        [("x-payload", "forged"), ("x-sub", "root"), ("x-role", "root"), ("x-list", "root"), ("x-odd", "1")];
+    let forged = [
+        ("x-payload", "forged"),
+        ("x-sub", "root"),
+        ("x-role", "root"),
+        ("x-list", "root"),
+        ("x-odd", "1"),
+        // To a program that gets headers as CGI's variables, this is `x-sub`.
+        ("x_sub", "root"),
+    ];
     let bearer = format!("Bearer {token}");
     let headers = [&forged[..], &[("authorization", &bearer)]].concat();
     // The second time it is known.
@@ -143,7 +159,13 @@ async fn what_a_token_says_is_told_on_and_nobody_else_may_say_it() {
         assert_eq!(text("authorization"), bearer, "the user asked for it to be forwarded");
         assert_eq!(text("x-payload"), token.split('.').nth(1).unwrap());
         assert_eq!(["x-sub", "x-role", "x-age", "x-ok"].map(text), ["jason", "admin", "42", "true"]);
-        assert!(seen["x-list"].is_null() && seen["x-odd"].is_null() && seen["x-evil"].is_null(), "{seen}");
+        assert!(
+            seen["x_sub"].is_null()
+                && seen["x-list"].is_null()
+                && seen["x-odd"].is_null()
+                && seen["x-evil"].is_null(),
+            "{seen}"
+        );
     }
     let seen = ask(&sidle, "/", &forged).await.json()["headers"].clone();
     assert!(forged.iter().all(|(name, _)| seen[name].is_null()), "without a token neither: {seen}");

@@ -168,6 +168,14 @@ impl Authority {
     /// # Panics
     /// Never in practice.
     pub fn revoke(&self, revoked: &[&Identity]) -> String {
+        self.revoke_for(revoked, Duration::from_secs(3600))
+    }
+
+    /// As [`Self::revoke`]; the list holds for so long.
+    ///
+    /// # Panics
+    /// Never in practice.
+    pub fn revoke_for(&self, revoked: &[&Identity], life: Duration) -> String {
         let now = SystemTime::now();
         let revoked = revoked.iter().map(|identity| RevokedCertParams {
             serial_number: SerialNumber::from(identity.serial),
@@ -177,7 +185,7 @@ impl Authority {
         });
         let list = CertificateRevocationListParams {
             this_update: (now - Duration::from_secs(60)).into(),
-            next_update: (now + Duration::from_secs(3600)).into(),
+            next_update: (now + life).into(),
             crl_number: SerialNumber::from(1u64),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     config::{Resource, Step},
     diagnostic::{Diagnostic, codes},
+    ir::{PathPattern, TextPattern},
     istio::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Operation, RuleCondition, Source},
     lower::authorization::{DRY_RUN, attribute::Attribute, parse_bool},
 };
@@ -88,7 +89,7 @@ fn check_rule(rule: &AuthorizationRule, action: AuthorizationAction, at: At<'_>,
     let to = at.to("to");
     for (index, clause) in rule.to.iter().enumerate() {
         match &clause.operation {
-            Some(operation) => check_operation(operation, to.to(index).to("operation"), report),
+            Some(operation) => check_operation(operation, action, to.to(index).to("operation"), report),
             None => {
                 report.error(to.to(index), codes::MISSING_FIELD, "`operation` is missing: it would mean any")
             }
@@ -120,8 +121,40 @@ fn check_source(source: &Source, action: AuthorizationAction, at: At<'_>, report
     }
 }
 
-fn check_operation(operation: &Operation, at: At<'_>, report: &mut Report<'_>) {
+fn check_operation(operation: &Operation, action: AuthorizationAction, at: At<'_>, report: &mut Report<'_>) {
     check_lists(&operation.lists(), at, report);
+    let (list, paths) = match action {
+        AuthorizationAction::Deny | AuthorizationAction::Custom => ("paths", &operation.paths),
+        AuthorizationAction::Allow => ("notPaths", &operation.not_paths),
+        AuthorizationAction::Audit => return,
+    };
+    let patterns: Vec<_> = paths.iter().filter_map(|path| PathPattern::parse(path).ok()).collect();
+    for (index, path) in paths.iter().enumerate() {
+        if let Some(other) = open_twin(path, &patterns) {
+            let message = format!("`{other}` is another path, which many applications take for `{path}`");
+            let help = format!("name both, or `{path}*`");
+            report.warn_help(at.to(list).to(index), codes::NARROW_PATH, message, help);
+        }
+    }
+}
+
+/// The path with a slash at its end that a rule about `path` leaves open, if it is one whole path that none of `all` adds it to.
+fn open_twin(path: &str, all: &[PathPattern]) -> Option<String> {
+    let whole = matches!(PathPattern::parse(path), Ok(PathPattern::Text(TextPattern::Exact(_))));
+    let last = path.rsplit('/').next().unwrap_or_default();
+    // `/a/` says what it means, and behind `/robots.txt` nobody looks for a folder.
+    if !whole || last.is_empty() || last.contains('.') {
+        return None;
+    }
+    let other = format!("{path}/");
+    let met = all.iter().any(|pattern| match pattern {
+        PathPattern::Text(TextPattern::Exact(text)) => **text == *other,
+        PathPattern::Text(TextPattern::Prefix(start)) => other.starts_with(&**start),
+        PathPattern::Text(TextPattern::Suffix(end)) => other.ends_with(&**end),
+        PathPattern::Text(TextPattern::Present) => true,
+        PathPattern::Template(template) => template.matches(other.as_bytes()),
+    });
+    (!met).then_some(other)
 }
 
 fn check_lists(lists: &[(&'static str, &[String], bool)], at: At<'_>, report: &mut Report<'_>) {

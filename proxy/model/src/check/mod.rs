@@ -41,6 +41,7 @@ mod values;
 mod virtual_service;
 
 use crate::{config::Config, diagnostic::Diagnostic, ir::Node};
+pub use files::{NamedFile, named as named_files};
 use report::Report;
 
 /// Everything that is wrong or surprising in `config`, for the proxy `node`.

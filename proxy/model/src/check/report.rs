@@ -127,6 +127,13 @@ impl<'a> Report<'a> {
         self.document.span_at(self.body, &at.steps(), Part::Value)
     }
 
+    /// Where `at` was written, and in which file.
+    pub fn place(&self, at: At<'_>) -> (Arc<str>, Span) {
+        let mut span = self.span(at);
+        span.length = span.length.max(1);
+        (self.document.file().clone(), span)
+    }
+
     fn push(&mut self, severity: Severity, at: At<'_>, code: Code, message: String, help: Option<String>) {
         if self.told < MOST_MISTAKES && !self.was_told(at, code) {
             let span = self.span(at);

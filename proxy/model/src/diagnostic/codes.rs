@@ -77,10 +77,12 @@ codes! {
     NO_IDENTITY = "SDL0309": "mTLS is asked of a proxy that has no identity.";
     BAD_SECRET = "SDL0310": "A Secret that is missing, or lacks what is asked of it.";
     LEFT_OUT = "SDL0311": "Something that this build of the program was made without.";
+    UNUSABLE_FILE = "SDL0312": "A file that is named, and whose content cannot be used.";
 
     UNREACHABLE_ROUTE = "SDL0401": "A rule that an earlier one always takes the requests of.";
     SHADOWED_RESOURCE = "SDL0402": "A resource of which an older one takes the place.";
     NEVER_MATCHES = "SDL0403": "Conditions that no request can meet.";
+    NARROW_PATH = "SDL0404": "A rule that refuses one path, and not the same with a slash at its end.";
 
     NOT_APPLIED = "SDL0501": "A field that is accepted and not applied.";
     NOT_ENFORCED = "SDL0502": "A security policy that is accepted and NOT ENFORCED.";

@@ -3,8 +3,9 @@
 //! Source: Istio's `networking/v1/sidecar.proto`.
 
 use super::{ConnectionPoolSettings, Destination, Port, ServerTlsSettings, WorkloadSelector, non_empty};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
+use serde_json::json;
 
 /// What a proxy listens on, and what it sees of the mesh.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -38,9 +39,19 @@ pub struct IstioIngressListener {
     #[serde(deserialize_with = "non_empty")]
     pub default_endpoint: Option<String>,
     /// TLS on it.
+    #[schemars(transform = opened)]
     pub tls: Option<ServerTlsSettings>,
     /// Bounds.
     pub connection_pool: Option<ConnectionPoolSettings>,
+}
+
+/// Of the modes of TLS, a port of a Sidecar has those that open it.
+fn opened(schema: &mut Schema) {
+    for place in ["/properties/mode", "/anyOf/0/properties/mode"] {
+        if let Some(mode) = schema.pointer_mut(place) {
+            *mode = json!({ "enum": ["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"] });
+        }
+    }
 }
 
 /// An outbound port.

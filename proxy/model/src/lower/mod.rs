@@ -89,6 +89,19 @@ pub fn authorization_policies(config: &Config, node: &Node) -> (Policies, PathNo
     (authorization::of_node(config, &node, proxy), settings::path_normalization(proxy))
 }
 
+/// What PeerAuthentications say that a port of a proxy's workload takes, whether or not the workload is known to have it; `None`: one of
+/// which they say nothing of its own.
+pub fn inbound_mtls(config: &Config, node: &Node, port: Option<u16>) -> InboundMtls {
+    let (_, node) = settled(config, node);
+    let policies = PeerAuthentications::new(config, &node);
+    let port = port.unwrap_or_default(); // no policy speaks of port 0
+    InboundMtls {
+        port,
+        mode: policies.of(&node.namespace, &node.labels, port),
+        origin: policies.origin(&node.namespace, &node.labels, port),
+    }
+}
+
 /// Makes the IR of one proxy.
 pub fn lower(config: &Config, node: &Node) -> Lowered {
     lower_again(config, node, &mut Memo::default())

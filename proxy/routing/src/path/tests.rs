@@ -73,9 +73,6 @@ const AS_ENVOY: &[Row] = &[
     all("//..;/a", "/a"),
     all("/%41%5A%30%2d%5f%7e%2a", "/AZ0-_~%2a"),
     all("/%21%24%3b%40%5b", "/%21%24%3b%40%5b"),
-    all("/50%", "/50%"),
-    all("/%zz/%%zz/%4/%u0041", "/%zz/%%zz/%4/%u0041"),
-    all("/%a%4z/%g%41", "/%a%4z/%gA"),
     all("/%25/%2541", "/%25/%2541"),
     all("/caf%c3%a9/%f0%9f%98%80", "/caf%c3%a9/%f0%9f%98%80"),
     all("/a\"<>^`{|}b", "/a%22%3C%3E%5E%60%7B%7C%7Db"),
@@ -108,9 +105,16 @@ fn differences_from_envoy_are_these() {
         ("/%c3/%a9", NotUtf8),
         ("/%c3", NotUtf8),
         ("/%f5%80%80%80", NotUtf8),
-        ("/%%32f", Nested),
-        ("/%%41", Nested),
-        ("/%2%66", Nested),
+        ("/%%32f", NoEscape),
+        ("/%%41", NoEscape),
+        ("/%2%66", NoEscape),
+        ("/50%", NoEscape),
+        ("/50%/a", NoEscape),
+        ("/%zz", NoEscape),
+        ("/%4", NoEscape),
+        ("/%4z", NoEscape),
+        ("/%u0041", NoEscape),
+        ("/a/%?%41", NoEscape),
         ("/a/..;%00/b", Nul),
         ("/a/%ff/../b", NotUtf8),
     ] {
@@ -146,7 +150,7 @@ fn what_envoy_refuses_is_refused() {
 
 #[test]
 fn a_normal_target_is_borrowed() {
-    for path in ["/", "/a/b.c;d=e/.f/..g?h=/../%61", "/50%/%2f//%c3%a9"] {
+    for path in ["/", "/a/b.c;d=e/.f/..g?h=/../%61", "/50%25/%2f//%c3%a9?50%"] {
         assert!(matches!(base(path), Ok(Cow::Borrowed(same)) if same == path));
     }
     assert!(matches!(base("/a/."), Ok(Cow::Owned(_))));

@@ -6,13 +6,14 @@ use crate::cli::{
     explain::Request,
     node::{NodeArgs, config_paths, environment},
     output::{self, Format, Style, Table, Terminal},
+    received::{self, ASSUMED, Received},
 };
 use serde::Serialize;
 use sidle_authz::{Authorizer, Verdict};
 use sidle_model::{
-    Diagnostic, authorization_cases,
-    ir::HttpOptions,
-    lower::{Policies, authorization_policies},
+    Config, Diagnostic, authorization_cases,
+    ir::{Direction, HttpOptions, Ir, ListenAddress, Listener, Node},
+    lower::{Policies, authorization_policies, inbound_mtls},
     sidle::{AuthorizationCase, Expected},
     source::{SizeLimit, read},
 };
@@ -50,6 +51,9 @@ struct Outcome {
     rule: String,
     /// Whether it is as expected.
     as_expected: bool,
+    /// Whether the principal is taken as told, since the proxy has no identity to find it out.
+    #[serde(skip)]
+    assumed: bool,
 }
 
 /// Asks the policies. Exit code 1 if one request is not as expected.
@@ -57,15 +61,18 @@ pub fn run(args: SimulateArgs, terminal: Terminal) -> Result<ExitCode, CliError>
     let paths = config_paths(args.config, &environment)?;
     let node = args.node.node(&environment)?;
     let cases = cases(args.requests)?;
-    let (_, config) = check::resources_or_report(&paths, &node)?;
+    let (ir, config) = check::resources_or_report(&paths, &node)?;
     let (policies, normalization) = authorization_policies(&config, &node);
     let options = HttpOptions { normalization, ..HttpOptions::default() };
-    let judge = Judge::new(policies, options);
+    let judge = Judge::new(policies, options, Ports { ir: &ir, config: &config, node: &node });
     let outcomes = cases.iter().map(|(case, line)| judge.outcome(case, *line));
     let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
     match args.output {
         Format::Table => output::print(&text(&outcomes, terminal))?,
         Format::Json => output::print_json(&outcomes)?,
+    }
+    if outcomes.iter().any(|outcome| outcome.assumed) {
+        eprintln!("note: {ASSUMED}");
     }
     let good = outcomes.iter().all(|outcome| outcome.as_expected);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -86,10 +93,18 @@ fn cases(path: PathBuf) -> Result<Vec<(AuthorizationCase, u32)>, CliError> {
     Ok(cases)
 }
 
-struct Judge {
+struct Judge<'a> {
     of_http: Bench,
     of_bytes: Bench,
     options: HttpOptions,
+    ports: Ports<'a>,
+}
+
+/// What the proxy's ports take.
+struct Ports<'a> {
+    ir: &'a Ir,
+    config: &'a Config,
+    node: &'a Node,
 }
 
 /// Policies, and whom they may ask.
@@ -98,21 +113,29 @@ struct Bench {
     asked: Option<Arc<str>>,
 }
 
-impl Judge {
-    fn new(policies: Policies, options: HttpOptions) -> Self {
+impl<'a> Judge<'a> {
+    fn new(policies: Policies, options: HttpOptions, ports: Ports<'a>) -> Self {
         let Policies { of_http, of_bytes, asked_of_http, asked_of_bytes } = policies;
         let bench = |policies, asked| Bench { authorizer: Authorizer::new(policies), asked };
-        Judge { of_http: bench(of_http, asked_of_http), of_bytes: bench(of_bytes, asked_of_bytes), options }
+        Judge {
+            of_http: bench(of_http, asked_of_http),
+            of_bytes: bench(of_bytes, asked_of_bytes),
+            options,
+            ports,
+        }
     }
 
     fn outcome(&self, case: &AuthorizationCase, line: u32) -> Result<Outcome, CliError> {
-        let client = Client::of(case).map_err(|wrong| CliError::Failed(format!("line {line}: {wrong}")))?;
+        let client = Client::of(case).map_err(|wrong| CliError::Usage(format!("line {line}: {wrong}")))?;
         let method = case.method.as_deref().unwrap_or("GET");
         let request = case.url.as_ref().map(|url| Request::parse(method, url, &case.headers)).transpose();
-        let request = request.map_err(|error| CliError::Failed(format!("line {line}: {error}")))?;
-        let (found, rule) = match &request {
-            None => self.of_bytes.decide(&client, None),
-            Some(request) => match request.admitted(&self.options) {
+        let request = request.map_err(|error| CliError::Usage(format!("line {line}: {error}")))?;
+        let received = self.ports.receive(&client);
+        let client = if received == Received::Unproven { client.without_principal() } else { client };
+        let (found, rule) = match (&received, &request) {
+            (Received::Closed(why), _) => (Expected::Deny, format!("closed: {why}")),
+            (_, None) => self.of_bytes.decide(&client, None),
+            (_, Some(request)) => match request.admitted(&self.options) {
                 Ok(admitted) => self.of_http.decide(&client, Some(&admitted)),
                 Err(reason) => (Expected::Deny, format!("400: {reason}")),
             },
@@ -126,6 +149,7 @@ impl Judge {
             found: word(found),
             as_expected: case.expect.is_none_or(|expected| expected == found) && right_rule,
             rule,
+            assumed: received == Received::Assumed,
         })
     }
 }
@@ -135,6 +159,27 @@ fn word(found: Expected) -> &'static str {
         Expected::Allow => "allow",
         Expected::Deny => "deny",
         Expected::Ask => "ask",
+    }
+}
+
+impl Ports<'_> {
+    /// PeerAuthentications hold for the workload's ports; at those of Gateways certificates are what the servers say.
+    fn receive(&self, client: &Client) -> Received {
+        let of_gateway = |listener: &Listener| match (listener.direction, &listener.address) {
+            (Direction::Gateway, ListenAddress::Socket(address)) => {
+                client.port.map_or(self.ir.inbound_mtls.is_empty(), |port| port == address.port())
+            }
+            _ => false,
+        };
+        if self.ir.listeners.iter().any(|listener| of_gateway(listener)) {
+            return if client.has_principal() { Received::Proven } else { Received::Unproven };
+        }
+        let known = self.ir.inbound_mtls.iter().any(|one| client.port.is_none_or(|port| one.port == port));
+        let ports = match known {
+            true => received::at(&self.ir.inbound_mtls, client.port),
+            false => vec![inbound_mtls(self.config, self.node, client.port)],
+        };
+        received::received(&ports, self.ir.settings.identity.is_some(), client)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::cli::{
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use sidle_identity::{DevelopmentAuthority, Moment, SpiffeId, Summary};
-use std::{fmt::Write, path::PathBuf, process::ExitCode, str::FromStr};
+use std::{collections::BTreeSet, fmt::Write, path::PathBuf, process::ExitCode, str::FromStr};
 use zeroize::Zeroizing;
 
 /// Arguments of `sidle certs init`.
@@ -104,7 +104,7 @@ pub fn run(args: &InitArgs, terminal: Terminal) -> Result<ExitCode, CliError> {
         out.file("ca.crt").display(),
         args.trust_domain
     );
-    let mut first = None;
+    let mut made = Vec::new();
     for service in &args.services {
         let namespace = service.namespace(&args.namespace);
         let id = format!("spiffe://{}/ns/{namespace}/sa/{}", args.trust_domain, service.account);
@@ -124,13 +124,10 @@ pub fn run(args: &InitArgs, terminal: Terminal) -> Result<ExitCode, CliError> {
                 let _ = writeln!(text, "kept  {path}  {id}{over}");
             }
         }
-        first.get_or_insert((service, folder));
-    }
-    if let Some((service, folder)) = first {
         let path = std::path::absolute(folder.path()).unwrap_or_else(|_| folder.path().to_path_buf());
-        let _ =
-            write!(text, "\n{}", advice(&service.name, service.namespace(&args.namespace), &path.display()));
+        made.push((&*service.name, namespace, path));
     }
+    let _ = write!(text, "\n{}", advice(&made));
     output::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -192,20 +189,46 @@ fn issue(
     Ok(Outcome::Made)
 }
 
-fn advice(name: &str, namespace: &str, folder: &dyn std::fmt::Display) -> String {
-    format!(
-        "Each proxy gets the identity of its service; for {name}:\n\n\
-         apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{ name: {name}, namespace: {namespace} }}\n\
-         spec:\n  identity: {{ directory: {folder} }}\n\n\
-         Then this refuses whoever has none:\n\n\
-         apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{ name: default, namespace: {namespace} }}\n\
-         spec:\n  mtls: {{ mode: STRICT }}\n"
-    )
+/// Manifests for services: name, namespace, folder.
+fn advice(made: &[(&str, &str, PathBuf)]) -> String {
+    let mut text =
+        "Each proxy gets the identity of its service, by its labels (`sidle run --labels app=NAME`):\n\n"
+            .to_owned();
+    for (name, namespace, folder) in made {
+        let folder = folder.display();
+        let _ = write!(
+            text,
+            "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{ name: {name}, namespace: {namespace} }}\n\
+             spec:\n  selector: {{ app: {name} }}\n  identity: {{ directory: {folder} }}\n---\n"
+        );
+    }
+    text.push_str("\nThen this refuses whoever has none:\n\n");
+    let namespaces: BTreeSet<_> = made.iter().map(|(_, namespace, _)| namespace).collect();
+    for namespace in namespaces {
+        let _ = write!(
+            text,
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{ name: default, namespace: {namespace} }}\n\
+             spec:\n  mtls: {{ mode: STRICT }}\n---\n"
+        );
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_proxy_gets_the_identity_of_another_service() {
+        let text = advice(&[("web", "default", "/c/web".into()), ("till", "shop", "/c/till.shop".into())]);
+        let (manifests, rules) = text.split_once("Then").unwrap();
+        for (name, folder) in [("web", "/c/web"), ("till", "/c/till.shop")] {
+            let own = format!("selector: {{ app: {name} }}\n  identity: {{ directory: {folder} }}\n---\n");
+            assert!(manifests.contains(&own), "{text}");
+        }
+        assert_eq!(manifests.matches("kind: Proxy").count(), 2);
+        assert_eq!(rules.matches("mode: STRICT").count(), 2, "one a namespace: {text}");
+    }
 
     #[test]
     fn services() {

@@ -51,7 +51,7 @@ pub fn run(args: ExplainArgs, terminal: Terminal) -> Result<ExitCode, CliError> 
     let (config, method, url) = split(args.config, args.request)?;
     let request = Request::parse(&method, &url, &args.headers)?;
     let paths = config_paths(config, &environment)?;
-    let ir = check::load_or_report(&paths, &args.node.node(&environment)?)?;
+    let (ir, _) = check::resources_or_report(&paths, &args.node.node(&environment)?)?;
     let listener = place::listener(&ir, &args.listener, &request)?;
     let report = Report::new(&ir, listener, &request, &args.client.client()?);
     match args.output {

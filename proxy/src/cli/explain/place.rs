@@ -1,11 +1,13 @@
 //! Where the request of `sidle explain` arrives: the listener and the filter chain.
 //!
 //! In:  `--listener`, the URL.   Out: a listener and one of its chains.
-//! Invariants: a chain is chosen as for a real connection that was not redirected.
+//! Invariants: a chain is chosen as for a real connection, which was not redirected unless its port is told.
 
 use super::super::CliError;
 use super::request::Request;
-use sidle_model::ir::{ApplicationProtocol, Direction, FilterChain, Ir, ListenAddress, Listener, Transport};
+use sidle_model::ir::{
+    ApplicationProtocol, Direction, FilterChain, Ir, ListenAddress, Listener, Transport, Trust,
+};
 use sidle_routing::{ConnectionView, FilterChainTable, host::split_host_port};
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -36,25 +38,55 @@ pub fn listener<'ir>(ir: &'ir Ir, name: &str, request: &Request) -> Result<&'ir 
     })
 }
 
-/// The chain that takes a connection of the request's client; `None`: it would be closed.
-pub fn filter_chain<'ir>(listener: &'ir Listener, request: &Request) -> Option<&'ir FilterChain> {
+/// The chain that takes a connection of the request's client; `None`: it would be closed. `by_mtls`: the client is a proxy of the
+/// mesh. `port`: the workload's, from which the connection was redirected.
+pub fn filter_chain<'ir>(
+    listener: &'ir Listener,
+    request: &Request,
+    by_mtls: bool,
+    port: Option<u16>,
+) -> Option<&'ir FilterChain> {
+    let inbound = listener.direction == Direction::Inbound;
+    let port = port.filter(|_| inbound);
+    let opened = if by_mtls { select(listener, request, true, port) } else { None };
+    // Who could speak mTLS does so where it is taken.
+    opened.filter(|chain| chain.tls.is_some()).or_else(|| {
+        let tls = request.scheme == "https";
+        let plain = select(listener, request, false, port);
+        // A handshake in which a certificate of the mesh is demanded fails.
+        plain.filter(|chain| !(inbound && tls && asks_for_mesh(chain)))
+    })
+}
+
+fn asks_for_mesh(chain: &FilterChain) -> bool {
+    chain.tls.as_ref().is_some_and(|tls| tls.client_ca == Some(Trust::Workload))
+}
+
+fn select<'ir>(
+    listener: &'ir Listener,
+    request: &Request,
+    by_mtls: bool,
+    port: Option<u16>,
+) -> Option<&'ir FilterChain> {
     let chains: Vec<&FilterChain> =
         listener.filter_chains.iter().chain(&listener.default_filter_chain).collect();
     let mut position = 0..;
     let table = FilterChainTable::build(listener, |_| Ok::<_, Infallible>(position.next()));
     let Ok(table) = table;
-    let tls = request.scheme == "https";
+    let tls = by_mtls || request.scheme == "https";
     let connection = ConnectionView {
         destination: match &listener.address {
-            ListenAddress::Socket(address) => Some(*address),
+            ListenAddress::Socket(address) => {
+                Some(SocketAddr::new(address.ip(), port.unwrap_or(address.port())))
+            }
             ListenAddress::Unix(_) => None,
         },
         server_name: tls.then(|| split_host_port(&request.authority).0),
         transport: if tls { Transport::Tls } else { Transport::RawBuffer },
-        // What comes in by TLS comes from a proxy of the mesh.
-        application_protocols: match listener.direction {
-            Direction::Inbound if tls => &[ApplicationProtocol::IstioHttp11, ApplicationProtocol::Istio],
-            _ => &[],
+        application_protocols: match (by_mtls, tls) {
+            (true, _) => &[ApplicationProtocol::IstioHttp11, ApplicationProtocol::Istio],
+            (false, true) => &[],
+            (false, false) => &[ApplicationProtocol::Http1],
         },
     };
     let chosen: Option<usize> = *table.select(&connection)?;

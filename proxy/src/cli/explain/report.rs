@@ -4,7 +4,10 @@
 //! Not here: the choice itself (`sidle-routing`).
 
 use super::{authorization::Authorization, outcome::Outcome, place, request::Request};
-use crate::cli::client::Client;
+use crate::cli::{
+    client::Client,
+    received::{self, Received},
+};
 use serde::Serialize;
 use sidle_model::ir::{Direction, Ir, JwtProvider, Listener, NetworkFilter};
 use sidle_routing::{Explanation, RouteTable, Verdict};
@@ -133,7 +136,35 @@ impl Report {
         } else {
             request
         };
-        let chain = place::filter_chain(listener, request);
+        let mut client = client.clone();
+        let by_mtls = match reception(ir, listener, &client) {
+            Received::Proven => listener.direction == Direction::Inbound,
+            Received::Assumed => {
+                notes.push(received::ASSUMED.to_owned());
+                false
+            }
+            Received::Unproven => {
+                if client.has_principal() {
+                    notes.push(received::UNPROVEN.to_owned());
+                }
+                client = client.without_principal();
+                false
+            }
+            Received::Closed(why) => {
+                notes.push(why);
+                false
+            }
+        };
+        let chain = place::filter_chain(listener, request, by_mtls, client.port);
+        if listener.direction == Direction::Gateway
+            && client.has_principal()
+            && chain.is_some_and(|chain| chain.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none()))
+        {
+            notes
+                .push("this server asks no client for a certificate: nobody's principal is known".to_owned());
+            client = client.without_principal();
+        }
+        let client = &client;
         let mut report = Report {
             request: request.to_string(),
             notes,
@@ -200,6 +231,17 @@ impl Report {
             None => Outcome::no_route(),
         };
     }
+}
+
+/// How the client is received: PeerAuthentications hold for the workload's ports alone.
+fn reception(ir: &Ir, listener: &Listener, client: &Client) -> Received {
+    if listener.direction != Direction::Inbound {
+        return Received::Proven;
+    }
+    let own =
+        place::listener_port(listener).filter(|port| ir.inbound_mtls.iter().any(|one| one.port == *port));
+    let ports = received::at(&ir.inbound_mtls, client.port.or(own));
+    received::received(&ports, ir.settings.identity.is_some(), client)
 }
 
 fn inbound_mtls(ir: &Ir, listener: &Listener) -> Vec<String> {

@@ -37,6 +37,11 @@ impl Request {
         let wrong = |why: String| CliError::Usage(format!("`{url}`: {why}"));
         http::Method::from_bytes(method.as_bytes())
             .map_err(|_| CliError::Usage(format!("`{method}` is not a method")))?;
+        if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            let upper = method.to_ascii_uppercase();
+            let why = "letter case counts, and no method that is served has lower-case letters";
+            return Err(CliError::Usage(format!("`{method}`: {why}; did you mean `{upper}`?")));
+        }
         let uri: Uri = url.parse().map_err(|error| wrong(format!("not a URL: {error}")))?;
         let scheme = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
             None | Some("http" | "ws" | "grpc") => "http",
@@ -207,6 +212,8 @@ mod tests {
             ("GET /x", &[][..]),
             ("GET ftp://a/", &[][..]),
             ("G@T http://a/", &[][..]),
+            ("get http://a/", &[][..]),
+            ("Get http://a/", &[][..]),
             ("GET http://a b/", &[][..]),
             ("GET http://a/", &["nocolon"][..]),
             ("GET http://a/", &["b@d name: 1"][..]),

@@ -6,7 +6,8 @@ use super::{
     request::Request,
     *,
 };
-use sidle_model::{ir::Ir, ir::Node, load_texts, source::Text};
+use crate::cli::client::Client;
+use sidle_model::{ir::Ir, ir::Node, load_texts, sidle::AuthorizationCase, source::Text};
 
 const SHOP: &str = r#"
 apiVersion: networking.istio.io/v1
@@ -240,15 +241,24 @@ spec:
     let node = Node { labels: [("app".to_owned(), "own".to_owned())].into(), ..Node::default() };
     let loaded = load_texts(vec![Text { name: "a.yaml".into(), content: text.into() }], &node);
     let ir = loaded.ir.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
-    let explain = |listener: &str, url: &str| {
+    let explain_to = |listener: &str, url: &str, principal: Option<&str>| {
         let request = Request::parse("GET", url, &[]).unwrap();
-        Report::new(&ir, place::listener(&ir, listener, &request).unwrap(), &request, &Default::default())
+        let case = AuthorizationCase { principal: principal.map(str::to_owned), ..Default::default() };
+        let client = Client::of(&case).unwrap();
+        Report::new(&ir, place::listener(&ir, listener, &request).unwrap(), &request, &client)
     };
+    let explain = |listener: &str, url: &str| explain_to(listener, url, None);
     let plain = explain("inbound", "http://own/");
     let line = text.lines().position(|line| line.contains("STRICT")).unwrap() + 1;
     assert_eq!(plain.mtls, [format!("port 8080 STRICT  a.yaml:{line}")]);
     assert!(matches!(plain.outcome, Outcome::Closed), "plain text is not taken");
-    assert!(explain("inbound", "https://own/").outcome.is_taken(), "mTLS is");
+    let why = format!("mTLS is demanded (STRICT, a.yaml:{line}), and the client has no principal");
+    assert_eq!(plain.notes, [why]);
+    assert!(matches!(explain("inbound", "https://own/").outcome, Outcome::Closed), "no certificate is shown");
+    for url in ["http://own/", "https://own/"] {
+        let by_mtls = explain_to("inbound", url, Some("cluster.local/ns/shop/sa/web"));
+        assert!(by_mtls.outcome.is_taken() && by_mtls.notes.is_empty(), "{url} {:?}", by_mtls.notes);
+    }
     let told = super::print::text(&explain("outbound", "http://other.shop/"), Terminal::default());
     let wanted = "mTLS as outbound_.80_._.other.shop to 1 of 2 endpoints, automatically";
     assert!(told.contains(wanted), "{told}");

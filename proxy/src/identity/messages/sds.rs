@@ -192,12 +192,18 @@ pub struct TrustDomain {
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
 pub struct DataSource {
+    /// Not read.
+    #[prost(string, tag = "1")]
+    pub filename: String,
     /// One of two ways to say it.
     #[prost(bytes = "vec", tag = "2")]
     pub inline_bytes: Vec<u8>,
     /// The other.
     #[prost(string, tag = "3")]
     pub inline_string: String,
+    /// Not read.
+    #[prost(string, tag = "4")]
+    pub environment_variable: String,
 }
 
 impl Drop for DataSource {
@@ -213,5 +219,10 @@ impl DataSource {
     /// What it holds, however it was said.
     pub fn bytes(&self) -> &[u8] {
         if self.inline_bytes.is_empty() { self.inline_string.as_bytes() } else { &self.inline_bytes }
+    }
+
+    /// Whether it holds nothing, and is said to be nowhere else.
+    pub fn is_empty(&self) -> bool {
+        self.bytes().is_empty() && self.filename.is_empty() && self.environment_variable.is_empty()
     }
 }

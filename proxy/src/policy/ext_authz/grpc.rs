@@ -58,7 +58,14 @@ async fn check(
     if reply.head.status != StatusCode::OK {
         return Err(Silence::Failed(ProxyError::UpstreamProtocol));
     }
-    let (body, trailers) = timeout_at(deadline, reply.read()).await.ok().flatten().ok_or(Silence::Unclear)?;
+    let mut body = BytesMut::new();
+    let trailers = match timeout_at(deadline, reply.read(&mut body)).await {
+        Ok(Some(trailers)) => trailers,
+        // What has begun may be a refusal.
+        _ if !body.is_empty() => return Err(Silence::Unclear),
+        Ok(None) => return Err(Silence::Failed(ProxyError::UpstreamProtocol)),
+        Err(_) => return Err(Silence::Failed(ProxyError::ResponseTimeout)),
+    };
     match exchange::grpc_status(&trailers).or(early) {
         Some(0) => unframed(&body).ok_or(Silence::Unclear),
         Some(_) => Err(Silence::Failed(ProxyError::UpstreamProtocol)),

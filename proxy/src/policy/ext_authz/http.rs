@@ -6,7 +6,7 @@ use crate::{
     error::ProxyError,
     exchange::Asker,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::PathAndQuery};
 use sidle_model::ir::{ExtAuthzHttp, HeaderNameMatch};
 use tokio::time::{Instant, timeout_at};
@@ -34,8 +34,9 @@ pub(super) async fn ask(
     }
     let answer = reply.head.clone();
     // The head decides: a refusal stays one, whatever becomes of its words.
-    let body = timeout_at(deadline, reply.read()).await.ok().flatten();
-    Ok(opinion(by, &answer, body.map(|(body, _)| body).unwrap_or_default()))
+    let mut body = BytesMut::new();
+    let whole = timeout_at(deadline, reply.read(&mut body)).await.ok().flatten().is_some();
+    Ok(opinion(by, &answer, if whole { body.freeze() } else { Bytes::new() }))
 }
 
 /// `partial`: whether the body that is shown is not all of it; `None`: none is shown.

@@ -14,7 +14,11 @@ mod provider;
 
 pub use gates::TokenGates;
 
-use crate::{codec::RequestHead, exchange::Exchange, jwks};
+use crate::{
+    codec::{RequestHead, twins},
+    exchange::Exchange,
+    jwks,
+};
 use http::{HeaderName, Method, header, uri::PathAndQuery};
 use provider::{Answer, Provider};
 use sidle_jwt::Refusal;
@@ -49,6 +53,7 @@ impl TokenGate {
     pub async fn admit(&self, exchange: &mut Exchange, head: &mut RequestHead) -> Result<(), Refusal> {
         for name in &self.reserved {
             head.headers.remove(name);
+            twins::remove(&mut head.headers, name);
         }
         let masked = self.masked(&head.target);
         let hidden = masked.is_some();

@@ -11,6 +11,7 @@ use crate::{
 use serde_json::Value;
 use sidle_jwt::{Expected, KeySet, Refusal, Token, VerifiedToken, claim_at};
 use sidle_model::ir::{JwtKeys, JwtProvider, TokenPlace};
+use smallvec::SmallVec;
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::SystemTime};
 
 /// One issuer, compiled.
@@ -21,6 +22,9 @@ pub struct Provider {
     /// Its own.
     number: u64,
 }
+
+/// A token, and the places that hold it.
+type Found<'h, 'p> = (Cow<'h, str>, SmallVec<[&'p TokenPlace; 2]>);
 
 enum Keys {
     Given(Option<Arc<Held>>),
@@ -88,25 +92,29 @@ impl Provider {
         match self.find(head) {
             Ok(None) => Answer::NoToken,
             Err(why) => Answer::Refused(why),
-            Ok(Some(token)) => match self.believe(&token).await {
+            Ok(Some((token, held))) => match self.believe(&token).await {
                 Err(why) => Answer::Refused(why),
                 Ok(known) => {
-                    self.tell(head, &known);
+                    self.tell(head, &known, &held);
                     Answer::Believed(known.token.clone())
                 }
             },
         }
     }
 
-    /// The token; the same one may stand in several places.
-    fn find<'h>(&self, head: &'h RequestHead) -> Result<Option<Cow<'h, str>>, Refusal> {
-        let mut found = Vec::new();
+    /// The token, and where it stands; the same one may stand in several places.
+    fn find<'h>(&self, head: &'h RequestHead) -> Result<Option<Found<'h, '_>>, Refusal> {
+        let (mut found, mut held) = (Vec::new(), SmallVec::new());
         for place in &self.config.places {
+            let before = found.len();
             places::find(place, head, &mut found)?;
+            if found.len() > before {
+                held.push(place);
+            }
         }
         let first = found.pop();
         match found.iter().all(|other| Some(other) == first.as_ref()) {
-            true => Ok(first),
+            true => Ok(first.map(|first| (first, held))),
             false => Err(Refusal::SeveralTokens),
         }
     }
@@ -142,11 +150,10 @@ impl Provider {
         token.check_signature(&held.keys).map(|()| held)
     }
 
-    fn tell(&self, head: &mut RequestHead, known: &Known) {
+    /// Other places keep what they hold: a password of the application's own, say.
+    fn tell(&self, head: &mut RequestHead, known: &Known, held: &[&TokenPlace]) {
         if !self.config.forward {
-            for place in &self.config.places {
-                places::take(place, head);
-            }
+            held.iter().for_each(|place| places::take(place, head));
         }
         if let Some(name) = &self.config.payload_header {
             places::set(&mut head.headers, name, &known.token.payload);

@@ -1,10 +1,10 @@
 //! Bodies of answers.
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::HeaderMap;
 use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody, combinators::UnsyncBoxBody};
 use std::{
     pin::Pin,
     sync::{
@@ -39,6 +39,12 @@ pub fn zeros(count: u64) -> ReplyBody {
 /// A body that never says anything.
 pub fn silence() -> ReplyBody {
     BodyExt::boxed_unsync(StreamBody::new(stream::pending::<Result<Frame<Bytes>, BoxError>>()))
+}
+
+/// A body that says nothing more, and does not end.
+pub fn with_silence(body: ReplyBody) -> ReplyBody {
+    let frames = BodyStream::new(body).chain(stream::pending());
+    BodyExt::boxed_unsync(StreamBody::new(frames))
 }
 
 /// What came, sent back, and then `trailers`.

@@ -26,6 +26,8 @@ pub struct Answer {
     pub delay: Duration,
     /// Cuts the connection or stream instead.
     pub reset: bool,
+    /// Never says anything after the head and `body`.
+    pub hangs: bool,
     /// After the body.
     pub trailers: Vec<(&'static str, String)>,
 }
@@ -183,8 +185,11 @@ fn given(state: &State, answer: Answer) -> Response<body::ReplyBody> {
     for (name, value) in &answer.headers {
         builder = builder.header(*name, value);
     }
+    let hangs = answer.hangs;
     let body = body::full(answer.body);
-    let body = if answer.trailers.is_empty() {
+    let body = if hangs {
+        body::with_silence(body)
+    } else if answer.trailers.is_empty() {
         body
     } else {
         let trailers: HeaderMap = answer

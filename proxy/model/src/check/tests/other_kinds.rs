@@ -25,7 +25,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         "Sidecar",
         "  ingress: [{port: {number: 80, protocol: tls}, tls: {mode: ISTIO_MUTUAL}}, {port: {number: 81, protocol: TLS}, tls: {}}, {port: {number: 82, protocol: TLS}, tls: {mode: SIMPLE}}]",
-        &["5:61 e0216", "5:113 e0216", "5:159 e0216"],
+        &["5:61 e0103", "5:113 e0216", "5:159 e0216"],
     ),
     (
         "Service",

@@ -12,6 +12,24 @@ pub(super) const MISTAKES: &[Mistake] = &[
         &[],
     ),
     (AP, "  rules: []", &["5:3 w0203"]),
+    // A slash at the end makes another path.
+    (
+        AP,
+        "  action: DENY\n  rules: [{to: [{operation: {paths: [/a, /b/, '/c*', '/d/{*}', '*/e', /f.html, /]}}]}]",
+        &["6:38 w0404"],
+    ),
+    (
+        AP,
+        "  action: DENY\n  rules: [{to: [{operation: {paths: [/a, '/a/{**}', /b, /b/, /c, '/c/*', /d, '*/', /e/f]}}]}]",
+        &[],
+    ),
+    (
+        AP,
+        "  action: CUSTOM\n  provider: {name: x}\n  rules: [{to: [{operation: {paths: [/a]}}]}]",
+        &["7:38 w0404"],
+    ),
+    (AP, "  rules: [{to: [{operation: {paths: [/a]}}, {operation: {notPaths: [/a]}}]}]", &["5:69 w0404"]),
+    (AP, "  action: AUDIT\n  rules: [{to: [{operation: {paths: [/a]}}]}]", &[]),
     (AP, "  action: DENY", &["5:3 e0203"]),
     (AP, "  action: AUDIT\n  rules: []", &["6:3 e0203"]),
     (AP, "  action: CUSTOM\n  rules: [{}]", &["5:3 e0104"]),

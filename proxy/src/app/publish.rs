@@ -2,12 +2,12 @@
 //!
 //! Invariants: everything that can fail comes before anything that shows; a listener that did not change is not touched.
 
-use super::state::AppState;
+use super::{outliers, state::AppState};
 use crate::{
     config::{self, AttemptResult, ConfigStatus, ConfigVersion, Publish, Snapshot},
     jwks,
     listener::{BoundSocket, bind},
-    upstream::{Cluster, dns::Dns},
+    upstream::{Alarm, Cluster, dns::Dns},
     worker::{Command, Shared, Worker},
 };
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ pub struct Publisher {
     state: Arc<AppState>,
     dns: Dns,
     to_resolve: mpsc::UnboundedSender<Arc<Cluster>>,
+    outliers: Alarm,
     running: Option<Running>,
 }
 
@@ -37,14 +38,15 @@ type BoundListener = (Arc<str>, Vec<BoundSocket>);
 impl Publisher {
     /// Nothing runs yet.
     pub fn new(state: Arc<AppState>, dns: Dns, to_resolve: mpsc::UnboundedSender<Arc<Cluster>>) -> Self {
-        Publisher { state, dns, to_resolve, running: None }
+        Publisher { state, dns, to_resolve, outliers: Alarm::default(), running: None }
     }
 
     fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), String> {
         let previous = self.running.as_ref().map(|running| running.shared.snapshot.load_full());
         let (telemetry, workload) = (self.state.telemetry(), self.state.workload());
-        let built = config::build(ir, &version.to_string(), previous.as_deref(), telemetry, workload)
-            .map_err(|error| error.to_string())?;
+        let built =
+            config::build(ir, &version.to_string(), previous.as_deref(), telemetry, workload, &self.outliers)
+                .map_err(|error| error.to_string())?;
         let workers = match &self.running {
             Some(running) => running.workers.len(),
             None => worker_count(ir),
@@ -55,7 +57,11 @@ impl Publisher {
         let snapshot = Arc::new(built.snapshot);
         let running = match &mut self.running {
             Some(running) => running,
-            None => self.running.insert(start(&self.state, &self.dns, snapshot.clone(), workers)?),
+            None => {
+                let running = self.running.insert(start(&self.state, &self.dns, snapshot.clone(), workers)?);
+                tokio::spawn(outliers::decide(running.shared.snapshot.clone(), self.outliers.clone()));
+                running
+            }
         };
 
         // Nothing below can fail.
@@ -63,14 +69,16 @@ impl Publisher {
             cluster.update_endpoints(endpoints);
         }
         for (name, (_, cluster)) in &snapshot.clusters {
-            cluster.count_endpoints();
             if let Some((_, before)) = previous.as_ref().and_then(|previous| previous.clusters.get(name))
                 && !Arc::ptr_eq(before, cluster)
             {
                 before.endpoints.load().leave_for(&cluster.endpoints.load());
+                cluster.succeed(before);
             }
+            cluster.count_endpoints();
         }
         running.shared.snapshot.store(snapshot);
+        self.outliers.raise();
         for cluster in built.to_resolve {
             let _ = self.to_resolve.send(cluster);
         }

@@ -19,7 +19,7 @@ pub(crate) fn circuit_breakers(limits: &ClusterLimits) -> Value {
     json!({"thresholds": [Value::from(threshold)]})
 }
 
-/// `OutlierDetection`. Envoy's detectors are on unless told otherwise, Istio's are off: each is enforced or not by name.
+/// `OutlierDetection`. One endpoint may always be ejected, whatever the percentage. Envoy's detectors are on unless told otherwise, Istio's are off: each is enforced or not by name.
 pub(crate) fn outlier_detection(detection: &OutlierDetection) -> Value {
     let enforced = |detector: Option<u32>| if detector.is_some() { 100 } else { 0 };
     let split = detection.split_external_local_origin_errors;
@@ -36,6 +36,7 @@ pub(crate) fn outlier_detection(detection: &OutlierDetection) -> Value {
         .with("interval", duration(detection.interval))
         .with("base_ejection_time", duration(detection.base_ejection_time))
         .with("max_ejection_percent", detection.max_ejection_percent)
+        .with("always_eject_one_host", true)
         .into()
 }
 

@@ -36,7 +36,7 @@ impl Host {
             Some((.., Fault::Status(status))) => Seen::Status(*status),
             Some((.., Fault::Failure)) => Seen::Failure,
             Some((.., Fault::Sometimes(every))) => {
-                Seen::Status(if random() % every == 0 { 503 } else { 200 })
+                Seen::Status(if random().is_multiple_of(*every) { 503 } else { 200 })
             }
         }
     }
@@ -125,7 +125,7 @@ impl<R: FnMut() -> u64> World<R> {
             self.now += STEP;
             suspected |= self.request();
             // The one who decides may be a little late.
-            if suspected && (self.random)() % 3 > 0 {
+            if suspected && !(self.random)().is_multiple_of(3) {
                 suspected = false;
                 let changes = self.detector.examine(self.set.endpoints(), self.now);
                 self.follow(changes);
@@ -135,7 +135,7 @@ impl<R: FnMut() -> u64> World<R> {
                 let changes = self.detector.sweep(self.set.endpoints(), self.now);
                 self.follow(changes);
             }
-            if (self.random)() % 2000 == 0 {
+            if (self.random)().is_multiple_of(2000) {
                 self.reload();
             }
             self.nobody_is_forgotten();
@@ -210,13 +210,13 @@ impl<R: FnMut() -> u64> World<R> {
         self.picks_were_fair();
         let random = (self.random)();
         let mut specs: Vec<_> = (0..self.hosts.len() as u16).map(|host| spec(host, 1)).collect();
-        if random % 2 == 0 {
+        if random.is_multiple_of(2) {
             let left = random >> 8;
             specs.retain(|spec| {
                 index_of(&spec.address) == 0 || (left >> (index_of(&spec.address) % 50)) & 1 == 0
             });
         }
-        if random % 3 == 0 {
+        if random.is_multiple_of(3) {
             self.settings.max_ejection_percent = (random >> 16) as u8 % 101;
             self.detector = OutlierDetector::new(&self.settings);
         }

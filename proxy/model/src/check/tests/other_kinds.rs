@@ -68,7 +68,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         DR,
         "  host: d.io\n  trafficPolicy: {outlierDetection: {interval: 0s, maxEjectionPercent: 101, consecutiveErrors: 5}}",
-        &["6:19 w0501", "6:48 e0209", "6:72 e0105"],
+        &["6:48 e0209", "6:72 e0105", "6:77 i0504"],
+    ),
+    (
+        DR,
+        "  host: d.io\n  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 0}, portLevelSettings: [{port: {number: 80}, outlierDetection: {consecutiveGatewayErrors: 6, consecutiveLocalOriginFailures: 1}}]}",
+        &["6:19 w0212", "6:150 w0212", "6:185 w0212"],
     ),
     (DR, "  host: d.io\n  trafficPolicy: {tls: {mode: MUTUAL}}", &["6:19 e0216", "6:19 e0216"]),
     (DR, "  host: d.io\n  trafficPolicy: {tls: {sni: a.io}}", &["6:19 w0216"]),

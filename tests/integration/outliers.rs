@@ -10,7 +10,11 @@ use sidle_test_support::{
     tcp::TcpServer,
     wait,
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Quick enough for a test, and nobody is out for so short that a test could miss it.
@@ -290,6 +294,31 @@ async fn a_status_of_grpc_counts() {
         assert_eq!(client.ask(ask()).await.status, 200);
     }
     assert_eq!(crowd.echoes[1].requests(), before);
+}
+
+#[tokio::test]
+async fn whoever_fails_too_often_is_kept_out_if_a_health_policy_says_so() {
+    let crowd = Crowd::of(4);
+    let turn = AtomicU32::new(0);
+    crowd.echoes[1]
+        .answer(move |_| turn.fetch_add(1, Relaxed).is_multiple_of(2).then(|| Answer::status(500)));
+    let sidle = crowd.run(LONG);
+    let mut client = client(&sidle).await;
+    for _ in 0..100 {
+        client.get(HOST, "/").await;
+    }
+    assert_eq!(ejected(&sidle), 0, "it never fails thrice in a row");
+    sidle.write(
+        "health.yaml",
+        &format!(
+            "apiVersion: sidle.dev/v1\nkind: HealthPolicy\nmetadata: {{ name: crowd }}\nspec:\n  host: {HOST}\n  \
+             failurePercentage: {{ threshold: 40, minimumHosts: 3, requestVolume: 4 }}\n"
+        ),
+    );
+    reload(&sidle);
+    until_ejected(&sidle, &mut client, 1).await;
+    versions(&mut client, "/", 20).await;
+    assert_eq!(figure(&sidle, "ejections_enforced_failure_percentage"), 1.0);
 }
 
 #[tokio::test]

@@ -152,5 +152,7 @@ fn outlier(reason: Reason) -> Outlier {
         Reason::Consecutive5xx => Outlier::Consecutive5xx,
         Reason::ConsecutiveGatewayFailure => Outlier::ConsecutiveGatewayFailure,
         Reason::ConsecutiveLocalOriginFailure => Outlier::ConsecutiveLocalOriginFailure,
+        Reason::SuccessRate => Outlier::SuccessRate,
+        Reason::FailurePercentage => Outlier::FailurePercentage,
     }
 }

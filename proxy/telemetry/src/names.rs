@@ -172,9 +172,13 @@ families! {
     DETECTED_CONSECUTIVE_5XX = Counter "envoy_cluster_outlier_detection_ejections_detected_consecutive_5xx" &["envoy_cluster_name"], "Endpoints that gave reason to eject them: errors in a row.";
     DETECTED_CONSECUTIVE_GATEWAY_FAILURE = Counter "envoy_cluster_outlier_detection_ejections_detected_consecutive_gateway_failure" &["envoy_cluster_name"], "Endpoints that gave reason to eject them: gateway errors in a row.";
     DETECTED_CONSECUTIVE_LOCAL_ORIGIN_FAILURE = Counter "envoy_cluster_outlier_detection_ejections_detected_consecutive_local_origin_failure" &["envoy_cluster_name"], "Endpoints that gave reason to eject them: no answers in a row.";
+    DETECTED_SUCCESS_RATE = Counter "envoy_cluster_outlier_detection_ejections_detected_success_rate" &["envoy_cluster_name"], "Endpoints that gave reason to eject them: fewer good answers than others.";
+    DETECTED_FAILURE_PERCENTAGE = Counter "envoy_cluster_outlier_detection_ejections_detected_failure_percentage" &["envoy_cluster_name"], "Endpoints that gave reason to eject them: too many bad answers.";
     ENFORCED_CONSECUTIVE_5XX = Counter "envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx" &["envoy_cluster_name"], "Ejections because of errors in a row.";
     ENFORCED_CONSECUTIVE_GATEWAY_FAILURE = Counter "envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure" &["envoy_cluster_name"], "Ejections because of gateway errors in a row.";
     ENFORCED_CONSECUTIVE_LOCAL_ORIGIN_FAILURE = Counter "envoy_cluster_outlier_detection_ejections_enforced_consecutive_local_origin_failure" &["envoy_cluster_name"], "Ejections because of no answers in a row.";
+    ENFORCED_SUCCESS_RATE = Counter "envoy_cluster_outlier_detection_ejections_enforced_success_rate" &["envoy_cluster_name"], "Ejections because of fewer good answers than others.";
+    ENFORCED_FAILURE_PERCENTAGE = Counter "envoy_cluster_outlier_detection_ejections_enforced_failure_percentage" &["envoy_cluster_name"], "Ejections because of too many bad answers.";
 
     TOKENS = Counter "sidle_jwt_tokens_total" &["result"], "Requests that brought a token: believed or refused.";
     JWKS_FETCHES = Counter "sidle_jwks_fetches_total" &["uri", "result"], "Fetches of an issuer's keys: success or failure.";

@@ -1,7 +1,8 @@
 //! Failures of one endpoint in a row, counted by every worker at once.
 //!
 //! Invariants: errors and the gateway errors among them share a word, so that an answer changes both or neither. Where all is
-//! well, counting reads one word (two where failures are counted apart) and writes nothing.
+//! well, counting reads one word (two where failures are counted apart) and writes nothing, but for one addition where shares
+//! of good answers are looked at.
 
 use super::{Reason, term::Term};
 use std::sync::{
@@ -15,6 +16,8 @@ pub(crate) struct Health {
     /// Errors in a row below, and those gateway errors in a row that they end with above.
     errors: AtomicU64,
     local_failures: AtomicU32,
+    /// Answers since the last sweep below, and the good ones among them above. Only where shares are looked at.
+    answers: AtomicU64,
     /// A bit for each [`Reason`] that has come up and was not looked at.
     suspicions: AtomicU8,
     ejected: AtomicBool,
@@ -24,6 +27,8 @@ pub(crate) struct Health {
 
 /// A gateway error is an error too.
 const GATEWAY_ERROR: u64 = 1 << 32;
+/// A good answer is an answer too.
+const GOOD_ANSWER: u64 = 1 << 32;
 
 impl Health {
     /// Counts an error; gives those in a row, and the gateway errors in a row.
@@ -42,6 +47,16 @@ impl Health {
         if self.errors.load(Relaxed) != 0 {
             self.errors.store(0, Relaxed);
         }
+    }
+
+    /// Counts an answer for the endpoint's share of good ones.
+    pub fn answered(&self, good: bool) {
+        self.answers.fetch_add(1 + if good { GOOD_ANSWER } else { 0 }, Relaxed);
+    }
+
+    /// Answers since the last time, and how many were good.
+    pub fn take_answers(&self) -> (u32, u32) {
+        split(self.answers.swap(0, Relaxed))
     }
 
     /// Counts a failure apart from answers; gives those in a row.
@@ -65,7 +80,7 @@ impl Health {
     /// The reasons that have come up since the last time.
     pub fn take_suspicions(&self) -> impl Iterator<Item = Reason> + use<> {
         let bits = if self.suspicions.load(Relaxed) == 0 { 0 } else { self.suspicions.swap(0, Relaxed) };
-        Reason::ALL.into_iter().filter(move |&reason| bits & bit(reason) != 0)
+        Reason::IN_A_ROW.into_iter().filter(move |&reason| bits & bit(reason) != 0)
     }
 
     /// Begins to count for a reason anew.
@@ -74,6 +89,7 @@ impl Health {
             Reason::ConsecutiveLocalOriginFailure => return self.local_failures.store(0, Relaxed),
             Reason::Consecutive5xx => !(GATEWAY_ERROR - 1),
             Reason::ConsecutiveGatewayFailure => GATEWAY_ERROR - 1,
+            Reason::SuccessRate | Reason::FailurePercentage => return, // each interval begins anew
         };
         self.errors.fetch_and(keep, Relaxed);
     }
@@ -82,6 +98,7 @@ impl Health {
     pub fn reset_all(&self) {
         self.errors.store(0, Relaxed);
         self.local_failures.store(0, Relaxed);
+        self.answers.store(0, Relaxed);
         self.suspicions.store(0, Relaxed);
     }
 

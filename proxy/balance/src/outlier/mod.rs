@@ -5,14 +5,13 @@
 //! so that bounds hold exactly: of n endpoints never more than `maxEjectionPercent` (but one may always be) and never the last
 //! that is left. Whoever is kept out comes back at the first sweep after his time, at most [`OutlierDetector::longest`] after it began.
 //! Not here: choosing among those that are left (`set`), timers, threads, metrics.
-//! Read: `count` (in a row) -> `mod` (who decides) -> `term` (for how long) -> `tests`, `simulation`.
+//! Read: `count` (in a row) -> `mod` (who decides) -> `term` (for how long) -> `rates` (shares) -> `tests` (each rule), `tests/simulation` (all together).
 //! Source: Envoy's "Outlier detection", R15.
 
 mod count;
+mod rates;
 mod term;
 
-#[cfg(test)]
-mod simulation;
 #[cfg(test)]
 mod tests;
 
@@ -48,11 +47,15 @@ pub enum Reason {
     Consecutive5xx,
     /// Failures in a row, counted apart from answers.
     ConsecutiveLocalOriginFailure,
+    /// A smaller share of good answers than the other endpoints have.
+    SuccessRate,
+    /// Too large a share of bad answers.
+    FailurePercentage,
 }
 
 impl Reason {
-    /// All, in the order in which they are looked at.
-    pub const ALL: [Reason; 3] =
+    /// Those that come up between sweeps, in the order in which they are looked at.
+    const IN_A_ROW: [Reason; 3] =
         [Reason::ConsecutiveGatewayFailure, Reason::Consecutive5xx, Reason::ConsecutiveLocalOriginFailure];
 
     /// Envoy's name.
@@ -61,6 +64,8 @@ impl Reason {
             Reason::ConsecutiveGatewayFailure => "consecutive_gateway_failure",
             Reason::Consecutive5xx => "consecutive_5xx",
             Reason::ConsecutiveLocalOriginFailure => "consecutive_local_origin_failure",
+            Reason::SuccessRate => "success_rate",
+            Reason::FailurePercentage => "failure_percentage",
         }
     }
 }
@@ -106,6 +111,8 @@ pub struct OutlierDetector {
     /// `None`: failures count as answers of 503.
     consecutive_local_origin_failures: Option<u32>,
     error_codes: Vec<u16>,
+    success_rate: Option<ir::SuccessRate>,
+    failure_percentage: Option<ir::FailurePercentage>,
     interval: Duration,
     base: Duration,
     max_percent: u8,
@@ -120,6 +127,8 @@ impl OutlierDetector {
             consecutive_gateway_errors: settings.consecutive_gateway_errors.unwrap_or_default(),
             consecutive_local_origin_failures: settings.split_external_local_origin_errors.then_some(local),
             error_codes: settings.error_codes.clone(),
+            success_rate: settings.success_rate.clone(),
+            failure_percentage: settings.failure_percentage.clone(),
             interval: settings.interval,
             base: settings.base_ejection_time,
             max_percent: settings.max_ejection_percent,
@@ -169,7 +178,11 @@ impl OutlierDetector {
     }
 
     fn answered(&self, health: &Health, status: u16) -> bool {
-        if !(500..600).contains(&status) {
+        let good = !(500..600).contains(&status);
+        if self.success_rate.is_some() || self.failure_percentage.is_some() {
+            health.answered(good);
+        }
+        if good {
             health.succeeded();
             return false;
         }
@@ -189,33 +202,51 @@ impl OutlierDetector {
             let health = &endpoint.state.health;
             for reason in health.take_suspicions() {
                 health.reset(reason);
-                if health.is_ejected() {
-                    continue; // by another reason, or by tries that were under way
+                if !health.is_ejected() {
+                    // Else it is out by another reason, or tries that were under way failed.
+                    let room = self.most(endpoints.len()).saturating_sub(ejected);
+                    changes.push(self.eject(endpoint, reason, room, now, &mut ejected));
                 }
-                let endpoint = endpoint.clone();
-                changes.push(if ejected < self.most(endpoints.len()) {
-                    ejected += 1;
-                    let (times, term) = health.eject(now, self.base, self.longest());
-                    Change::Ejected { endpoint, reason, times, term }
-                } else {
-                    Change::Overflow { endpoint, reason }
-                });
             }
         }
         changes
     }
 
-    /// Lets back in whose time is over, and forgets a little of what those did who behave. Once every [`Self::interval`].
+    /// Keeps an endpoint out, if there is room for another.
+    fn eject(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        reason: Reason,
+        room: usize,
+        now: Instant,
+        ejected: &mut usize,
+    ) -> Change {
+        let endpoint = endpoint.clone();
+        if room == 0 {
+            return Change::Overflow { endpoint, reason };
+        }
+        *ejected += 1;
+        let (times, term) = endpoint.state.health.eject(now, self.base, self.longest());
+        Change::Ejected { endpoint, reason, times, term }
+    }
+
+    /// Lets back in whose time is over, keeps out whose answers of the interval were bad too often, and forgets a little of what
+    /// those did who behave. Once every [`Self::interval`].
     pub fn sweep(&self, endpoints: &[Arc<Endpoint>], now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
+        let outliers = self.outliers_by_share(endpoints);
         for endpoint in endpoints {
             let health = &endpoint.state.health;
             if let Some(after) = health.return_in_time(now, self.base, self.longest()) {
                 changes.push(Change::Returned { endpoint: endpoint.clone(), after, early: false });
             }
-            health.forget_a_little(now, self.interval);
         }
-        self.settle(endpoints, now, &mut changes);
+        let mut ejected = self.settle(endpoints, now, &mut changes);
+        for (endpoint, reason) in outliers {
+            let room = self.most(endpoints.len()).saturating_sub(ejected);
+            changes.push(self.eject(endpoint, reason, room, now, &mut ejected));
+        }
+        endpoints.iter().for_each(|endpoint| endpoint.state.health.forget_a_little(now, self.interval));
         changes
     }
 

@@ -14,9 +14,13 @@ const FAMILIES: [Family; 3 + 2 * Outlier::COUNT] = [
     DETECTED_CONSECUTIVE_5XX,
     DETECTED_CONSECUTIVE_GATEWAY_FAILURE,
     DETECTED_CONSECUTIVE_LOCAL_ORIGIN_FAILURE,
+    DETECTED_SUCCESS_RATE,
+    DETECTED_FAILURE_PERCENTAGE,
     ENFORCED_CONSECUTIVE_5XX,
     ENFORCED_CONSECUTIVE_GATEWAY_FAILURE,
     ENFORCED_CONSECUTIVE_LOCAL_ORIGIN_FAILURE,
+    ENFORCED_SUCCESS_RATE,
+    ENFORCED_FAILURE_PERCENTAGE,
 ];
 
 /// Why an endpoint is to be ejected.
@@ -28,10 +32,14 @@ pub enum Outlier {
     ConsecutiveGatewayFailure,
     /// Failures on the way there in a row.
     ConsecutiveLocalOriginFailure,
+    /// Fewer good answers than others.
+    SuccessRate,
+    /// Too many bad answers.
+    FailurePercentage,
 }
 
 impl Outlier {
-    const COUNT: usize = 3;
+    const COUNT: usize = 5;
 }
 
 /// Metrics of outlier detection in one cluster. Written by one thread, and seldom.

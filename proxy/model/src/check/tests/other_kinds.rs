@@ -185,6 +185,14 @@ pub(super) const MISTAKES: &[Mistake] = &[
         "  limits: {streamIdleTimeout: 1us, connectionIdleTimeout: 1us, requestTimeout: 1us}\n  protocolDetectionTimeout: 1us",
         &["5:31 e0209", "5:59 e0209", "5:80 e0209", "6:29 e0209"],
     ),
+    ("HealthPolicy", "  successRate: {}", &["5:3 e0104"]),
+    ("HealthPolicy", "  host: nobody.io", &["5:3 w0212", "5:9 w0305"]),
+    (
+        "HealthPolicy",
+        "  host: '*.d*.io'\n  successRate: {stdevFactor: -1}\n  failurePercentage: {threshold: 101}",
+        &["5:9 e0201", "6:30 e0105", "7:34 e0105"],
+    ),
+    ("HealthPolicy", "  host: d.io\n  failurePercentage: {threshold: 50}", &[]),
     (
         "Service",
         "  ports: [{port: 53, name: dns, protocol: UDP}]\n  internalTrafficPolicy: Local",

@@ -74,6 +74,16 @@ fn world(seed: u64) -> World<impl FnMut() -> u64> {
         max_ejection_percent: [1, 10, 10, 33, 50, 80, 100][(up_to(7) - 1) as usize],
         min_health_percent: [0, 0, 30, 60][(up_to(4) - 1) as usize],
         error_codes: Vec::new(),
+        success_rate: (up_to(4) == 1).then(|| ir::SuccessRate {
+            minimum_hosts: up_to(8) as u32,
+            request_volume: up_to(30) as u32,
+            stdev_factor: 1000 + up_to(1500) as u32,
+        }),
+        failure_percentage: (up_to(4) == 1).then(|| ir::FailurePercentage {
+            threshold: up_to(100) as u8,
+            minimum_hosts: up_to(8) as u32,
+            request_volume: up_to(30) as u32,
+        }),
     };
     let policy = match up_to(5) {
         1 => LoadBalancer::LeastRequest,

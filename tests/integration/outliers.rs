@@ -310,15 +310,57 @@ async fn whoever_fails_too_often_is_kept_out_if_a_health_policy_says_so() {
     assert_eq!(ejected(&sidle), 0, "it never fails thrice in a row");
     sidle.write(
         "health.yaml",
-        &format!(
-            "apiVersion: sidle.dev/v1\nkind: HealthPolicy\nmetadata: {{ name: crowd }}\nspec:\n  host: {HOST}\n  \
-             failurePercentage: {{ threshold: 40, minimumHosts: 3, requestVolume: 4 }}\n"
-        ),
+        &health_policy("  failurePercentage: { threshold: 40, minimumHosts: 3, requestVolume: 4 }\n"),
     );
     reload(&sidle);
     until_ejected(&sidle, &mut client, 1).await;
     versions(&mut client, "/", 20).await;
     assert_eq!(figure(&sidle, "ejections_enforced_failure_percentage"), 1.0);
+}
+
+/// A HealthPolicy with these lines, each indented by two.
+fn health_policy(spec: &str) -> String {
+    format!(
+        "apiVersion: sidle.dev/v1\nkind: HealthPolicy\nmetadata: {{ name: crowd }}\nspec:\n  host: {HOST}\n{spec}"
+    )
+}
+
+#[tokio::test]
+async fn whoever_is_much_slower_is_kept_out_if_a_health_policy_says_so() {
+    let crowd = Crowd::of(4);
+    crowd.echoes[1].answer(|_| Some(Answer { delay: Duration::from_millis(150), ..Answer::default() }));
+    let rule = crowd.rule(LONG, "ROUND_ROBIN");
+    let policy = health_policy("  latency: { minimum: 75ms, minimumHosts: 4, requestVolume: 2 }\n");
+    let slower = rule.replace("interval: 100ms", "interval: 1s");
+    let sidle = Sidle::run(&(crowd.manifests(&crowd.ports(), &slower) + &policy));
+    let mut client = client(&sidle).await;
+    until_ejected(&sidle, &mut client, 1).await;
+    let before = crowd.echoes[1].requests();
+    for _ in 0..20 {
+        assert_eq!(client.get(HOST, "/").await.status, 200);
+    }
+    assert_eq!(crowd.echoes[1].requests(), before);
+    assert!(sidle.output().contains("latency"), "{}", sidle.output());
+}
+
+#[tokio::test]
+async fn whoever_comes_back_has_to_prove_itself_if_a_health_policy_says_so() {
+    let crowd = Crowd::of(3);
+    crowd.fail(1, 500);
+    let rule = crowd.rule(&QUICK.replace("baseEjectionTime: 2s", "baseEjectionTime: 1s"), "ROUND_ROBIN");
+    let policy = health_policy("  probing: { requests: 2 }\n");
+    let sidle = Sidle::run(&(crowd.manifests(&crowd.ports(), &rule) + &policy));
+    let mut client = client(&sidle).await;
+    until_ejected(&sidle, &mut client, 1).await;
+    let before = crowd.echoes[1].requests();
+    wait::until("its return", || (ejected(&sidle) == 0).then_some(()));
+    until_ejected(&sidle, &mut client, 1).await;
+    assert_eq!(crowd.echoes[1].requests(), before + 1, "one bad answer was enough");
+    assert!(sidle.output().contains("probe"), "{}", sidle.output());
+    crowd.heal(1);
+    wait::until("its return", || (ejected(&sidle) == 0).then_some(()));
+    let answered = versions(&mut client, "/", 30).await;
+    assert_eq!(answered.iter().filter(|version| *version == "e1").count(), 10);
 }
 
 #[tokio::test]

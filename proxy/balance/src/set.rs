@@ -24,6 +24,8 @@ pub struct EndpointSet {
     all: Choice,
     /// Those that are not ejected, where some are.
     usable: Option<Choice>,
+    /// Whether one of them had just come back, and gets one request at a time.
+    probing: bool,
 }
 
 /// Endpoints, and the selector that was made for them.
@@ -64,7 +66,7 @@ impl EndpointSet {
             Some(set) => set.all.succeed(policy, endpoints),
             None => Choice { selector: Arc::new(Selector::build(policy, &endpoints, None)), endpoints },
         };
-        EndpointSet { policy: policy.clone(), all, usable: None }
+        EndpointSet { policy: policy.clone(), all, usable: None, probing: false }
     }
 
     /// The set without those of its endpoints that are ejected now, as long as at least `min_health_percent` of all are left:
@@ -73,6 +75,7 @@ impl EndpointSet {
     pub fn without_ejected(mut self, min_health_percent: u8, previous: Option<&EndpointSet>) -> Self {
         let all = &self.all.endpoints;
         let fit: Vec<_> = all.iter().filter(|endpoint| !endpoint.state.is_ejected()).cloned().collect();
+        self.probing = fit.iter().any(|endpoint| endpoint.state.health.is_probed());
         let enough = fit.len() * 100 >= all.len() * usize::from(min_health_percent);
         self.usable = (!fit.is_empty() && fit.len() < all.len() && enough).then(|| {
             let previous = previous.filter(|set| set.policy == self.policy);
@@ -84,8 +87,9 @@ impl EndpointSet {
 
     /// The set as it is to be now that others are ejected than when it was made; `None` if nothing changes.
     pub fn reviewed(&self, min_health_percent: u8) -> Option<Self> {
-        let ejected = self.ejected();
-        if ejected == 0 && self.usable.is_none() {
+        let is_trusted =
+            |endpoint: &Arc<Endpoint>| !endpoint.state.is_ejected() && !endpoint.state.health.is_probed();
+        if self.usable.is_none() && !self.probing && self.all.endpoints.iter().all(is_trusted) {
             return None;
         }
         let next = self.clone().without_ejected(min_health_percent, Some(self));
@@ -93,7 +97,7 @@ impl EndpointSet {
             (Some(before), Some(after)) => Arc::ptr_eq(&before.selector, &after.selector),
             (before, after) => before.is_none() && after.is_none(),
         };
-        (!same).then_some(next)
+        (!same || self.probing != next.probing).then_some(next)
     }
 
     /// How many of its endpoints are ejected.
@@ -125,10 +129,10 @@ impl EndpointSet {
         if endpoints.len() < 2 {
             return endpoints.first();
         }
-        let mut chooser = Chooser::new(selector, context);
+        let mut chooser = Chooser::new(selector, self.probing, context);
         let mut picked = &endpoints[chooser.choose(endpoints, 0, context)];
         for attempt in 1..=MAX_RESELECTIONS {
-            if !context.was_tried(picked) {
+            if !chooser.avoids(picked, context) {
                 break;
             }
             picked = &endpoints[chooser.choose(endpoints, attempt, context)];

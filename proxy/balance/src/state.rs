@@ -78,6 +78,11 @@ impl EndpointState {
         self.health.is_ejected()
     }
 
+    /// Whether it is being tried after it was kept out, by a request that is not over.
+    pub(crate) fn is_busy_with_probe(&self) -> bool {
+        self.health.is_probed() && self.active_requests() > 0
+    }
+
     /// Forgets what outlier detection has found: it is no longer on.
     pub fn forget_ejections(&self) {
         self.health.forget();

@@ -267,8 +267,9 @@ impl Exchange {
                 let info = sent.lease.info();
                 self.record.upstream_local = info.and_then(|info| info.local);
                 self.record.upstream_identity = info.and_then(|info| info.identity.clone());
-                let elapsed = began.elapsed().as_millis() as u64;
-                sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed));
+                let elapsed = began.elapsed();
+                cluster.report_time(endpoint, elapsed);
+                sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed.as_millis() as u64));
                 let outcome = Outcome::Response {
                     status: sent.head.status,
                     grpc_status: sent

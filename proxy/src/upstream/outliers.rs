@@ -120,6 +120,13 @@ impl Cluster {
         }
     }
 
+    /// Says how long an endpoint took to answer.
+    pub fn report_time(&self, endpoint: &Endpoint, took: Duration) {
+        if let Some(outliers) = &self.outliers {
+            outliers.detector.time(&endpoint.state, took);
+        }
+    }
+
     /// Decides about its endpoints, if there is anything to decide. `sweep`: an interval is over; `renewed`: the cluster may have come
     /// in while something was decided about its predecessor.
     pub fn decide(&self, now: Instant, sweep: bool, renewed: bool) {
@@ -147,12 +154,14 @@ impl Cluster {
     }
 }
 
-fn outlier(reason: Reason) -> Outlier {
-    match reason {
+/// As Envoy counts it.
+fn outlier(reason: Reason) -> Option<Outlier> {
+    Some(match reason {
         Reason::Consecutive5xx => Outlier::Consecutive5xx,
         Reason::ConsecutiveGatewayFailure => Outlier::ConsecutiveGatewayFailure,
         Reason::ConsecutiveLocalOriginFailure => Outlier::ConsecutiveLocalOriginFailure,
         Reason::SuccessRate => Outlier::SuccessRate,
         Reason::FailurePercentage => Outlier::FailurePercentage,
-    }
+        Reason::Latency | Reason::Probe => return None,
+    })
 }

@@ -1,13 +1,16 @@
 //! Failures of one endpoint in a row, counted by every worker at once.
 //!
 //! Invariants: errors and the gateway errors among them share a word, so that an answer changes both or neither. Where all is
-//! well, counting reads one word (two where failures are counted apart) and writes nothing, but for one addition where shares
-//! of good answers are looked at.
+//! well, counting reads one word (two where failures are counted apart) and writes nothing, but for additions where shares of
+//! good answers, or times, are looked at.
 
 use super::{Reason, term::Term};
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 /// What is known about the health of one endpoint.
@@ -18,6 +21,10 @@ pub(crate) struct Health {
     local_failures: AtomicU32,
     /// Answers since the last sweep below, and the good ones among them above. Only where shares are looked at.
     answers: AtomicU64,
+    /// Answers whose time was taken since the last sweep, and their time in microseconds. Only where time is looked at.
+    timed: [AtomicU64; 2],
+    /// Good answers that the endpoint owes before it is trusted again; 0: it is.
+    probes: AtomicU32,
     /// A bit for each [`Reason`] that has come up and was not looked at.
     suspicions: AtomicU8,
     ejected: AtomicBool,
@@ -59,6 +66,32 @@ impl Health {
         split(self.answers.swap(0, Relaxed))
     }
 
+    /// Adds up how long an answer took.
+    pub fn timed(&self, took: Duration) {
+        self.timed[0].fetch_add(1, Relaxed);
+        self.timed[1].fetch_add(took.as_micros() as u64, Relaxed);
+    }
+
+    /// Answers whose time was taken since the last time, and their time in microseconds.
+    pub fn take_times(&self) -> (u64, u64) {
+        (self.timed[0].swap(0, Relaxed), self.timed[1].swap(0, Relaxed))
+    }
+
+    /// Whether the endpoint has come back and is not trusted yet.
+    pub fn is_probed(&self) -> bool {
+        self.probes.load(Relaxed) != 0
+    }
+
+    /// Counts a good answer of one that is not trusted yet.
+    pub fn passed(&self) {
+        let _ = self.probes.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1));
+    }
+
+    /// Has it owe so many good answers.
+    pub(super) fn set_probes(&self, owed: u32) {
+        self.probes.store(owed, Relaxed);
+    }
+
     /// Counts a failure apart from answers; gives those in a row.
     pub fn local_failed(&self) -> u32 {
         let before = self.local_failures.fetch_update(Relaxed, Relaxed, |count| count.checked_add(1));
@@ -80,7 +113,7 @@ impl Health {
     /// The reasons that have come up since the last time.
     pub fn take_suspicions(&self) -> impl Iterator<Item = Reason> + use<> {
         let bits = if self.suspicions.load(Relaxed) == 0 { 0 } else { self.suspicions.swap(0, Relaxed) };
-        Reason::IN_A_ROW.into_iter().filter(move |&reason| bits & bit(reason) != 0)
+        Reason::AT_ONCE.into_iter().filter(move |&reason| bits & bit(reason) != 0)
     }
 
     /// Begins to count for a reason anew.
@@ -89,7 +122,8 @@ impl Health {
             Reason::ConsecutiveLocalOriginFailure => return self.local_failures.store(0, Relaxed),
             Reason::Consecutive5xx => !(GATEWAY_ERROR - 1),
             Reason::ConsecutiveGatewayFailure => GATEWAY_ERROR - 1,
-            Reason::SuccessRate | Reason::FailurePercentage => return, // each interval begins anew
+            // Each interval, and each return, begins anew.
+            Reason::SuccessRate | Reason::FailurePercentage | Reason::Latency | Reason::Probe => return,
         };
         self.errors.fetch_and(keep, Relaxed);
     }
@@ -99,6 +133,8 @@ impl Health {
         self.errors.store(0, Relaxed);
         self.local_failures.store(0, Relaxed);
         self.answers.store(0, Relaxed);
+        self.take_times();
+        self.set_probes(0);
         self.suspicions.store(0, Relaxed);
     }
 

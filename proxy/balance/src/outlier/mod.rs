@@ -5,10 +5,11 @@
 //! so that bounds hold exactly: of n endpoints never more than `maxEjectionPercent` (but one may always be) and never the last
 //! that is left. Whoever is kept out comes back at the first sweep after his time, at most [`OutlierDetector::longest`] after it began.
 //! Not here: choosing among those that are left (`set`), timers, threads, metrics.
-//! Read: `count` (in a row) -> `mod` (who decides) -> `term` (for how long) -> `rates` (shares) -> `tests` (each rule), `tests/simulation` (all together).
+//! Read: `count` (in a row) -> `mod` (who decides) -> `term` (for how long) -> `rates` (shares), `latency` -> `tests` (each rule), `tests/simulation` (all together).
 //! Source: Envoy's "Outlier detection", R15.
 
 mod count;
+mod latency;
 mod rates;
 mod term;
 
@@ -51,14 +52,22 @@ pub enum Reason {
     SuccessRate,
     /// Too large a share of bad answers.
     FailurePercentage,
+    /// Answers that take much longer than those of other endpoints.
+    Latency,
+    /// A bad answer of one that had just come back.
+    Probe,
 }
 
 impl Reason {
     /// Those that come up between sweeps, in the order in which they are looked at.
-    const IN_A_ROW: [Reason; 3] =
-        [Reason::ConsecutiveGatewayFailure, Reason::Consecutive5xx, Reason::ConsecutiveLocalOriginFailure];
+    const AT_ONCE: [Reason; 4] = [
+        Reason::Probe,
+        Reason::ConsecutiveGatewayFailure,
+        Reason::Consecutive5xx,
+        Reason::ConsecutiveLocalOriginFailure,
+    ];
 
-    /// Envoy's name.
+    /// Envoy's name, where Envoy has it.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::ConsecutiveGatewayFailure => "consecutive_gateway_failure",
@@ -66,6 +75,8 @@ impl Reason {
             Reason::ConsecutiveLocalOriginFailure => "consecutive_local_origin_failure",
             Reason::SuccessRate => "success_rate",
             Reason::FailurePercentage => "failure_percentage",
+            Reason::Latency => "latency",
+            Reason::Probe => "probe",
         }
     }
 }
@@ -113,6 +124,9 @@ pub struct OutlierDetector {
     error_codes: Vec<u16>,
     success_rate: Option<ir::SuccessRate>,
     failure_percentage: Option<ir::FailurePercentage>,
+    latency: Option<ir::Latency>,
+    /// Good answers before who comes back is trusted.
+    probes: u32,
     interval: Duration,
     base: Duration,
     max_percent: u8,
@@ -129,6 +143,8 @@ impl OutlierDetector {
             error_codes: settings.error_codes.clone(),
             success_rate: settings.success_rate.clone(),
             failure_percentage: settings.failure_percentage.clone(),
+            latency: settings.latency.clone(),
+            probes: settings.probes,
             interval: settings.interval,
             base: settings.base_ejection_time,
             max_percent: settings.max_ejection_percent,
@@ -148,6 +164,12 @@ impl OutlierDetector {
     /// Counts what came of a try. `true`: the endpoint has failed once too often, and [`Self::examine`] is to be called.
     pub fn record(&self, state: &EndpointState, seen: Seen) -> bool {
         let health = &state.health;
+        if self.probes > 0 && health.is_probed() {
+            if self.is_bad(seen) {
+                return health.suspect(Reason::Probe);
+            }
+            health.passed();
+        }
         match (seen, self.consecutive_local_origin_failures) {
             (Seen::Failure, Some(threshold)) => {
                 let reached = reaches(health.local_failed(), threshold);
@@ -165,6 +187,21 @@ impl OutlierDetector {
                 }
                 self.answered(health, self.meaning(status))
             }
+        }
+    }
+
+    /// Adds up how long an answer took, if that matters.
+    pub fn time(&self, state: &EndpointState, took: Duration) {
+        if self.latency.is_some() {
+            state.health.timed(took);
+        }
+    }
+
+    fn is_bad(&self, seen: Seen) -> bool {
+        match seen {
+            Seen::Failure => true,
+            Seen::Connected => false,
+            Seen::Status(status) => (500..600).contains(&self.meaning(status)),
         }
     }
 
@@ -234,15 +271,19 @@ impl OutlierDetector {
     /// those did who behave. Once every [`Self::interval`].
     pub fn sweep(&self, endpoints: &[Arc<Endpoint>], now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
-        let outliers = self.outliers_by_share(endpoints);
+        let mut outliers = self.outliers_by_share(endpoints);
+        outliers.extend(self.outliers_by_latency(endpoints));
         for endpoint in endpoints {
             let health = &endpoint.state.health;
-            if let Some(after) = health.return_in_time(now, self.base, self.longest()) {
+            if let Some(after) = health.return_in_time(now, self.base, self.longest(), self.probes) {
                 changes.push(Change::Returned { endpoint: endpoint.clone(), after, early: false });
             }
         }
         let mut ejected = self.settle(endpoints, now, &mut changes);
         for (endpoint, reason) in outliers {
+            if endpoint.state.is_ejected() {
+                continue; // for another reason
+            }
             let room = self.most(endpoints.len()).saturating_sub(ejected);
             changes.push(self.eject(endpoint, reason, room, now, &mut ejected));
         }
@@ -258,7 +299,7 @@ impl OutlierDetector {
         if away.len() > most {
             away.sort_by_key(|endpoint| endpoint.state.health.ejected_at());
             for endpoint in away.drain(..away.len() - most) {
-                let after = endpoint.state.health.let_back(now);
+                let after = endpoint.state.health.let_back(now, self.probes);
                 changes.push(Change::Returned { endpoint: endpoint.clone(), after, early: true });
             }
         }

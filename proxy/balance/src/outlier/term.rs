@@ -40,14 +40,22 @@ impl Health {
     }
 
     /// Lets the endpoint back if its time is over; gives how long it was away.
-    pub(super) fn return_in_time(&self, now: Instant, base: Duration, longest: Duration) -> Option<Duration> {
+    pub(super) fn return_in_time(
+        &self,
+        now: Instant,
+        base: Duration,
+        longest: Duration,
+        probes: u32,
+    ) -> Option<Duration> {
         let over = || self.with_term(|term| term.length(base, longest) <= since(term.began, now));
-        (self.is_ejected() && over()).then(|| self.let_back(now))
+        (self.is_ejected() && over()).then(|| self.let_back(now, probes))
     }
 
-    /// Lets the endpoint back; gives how long it was away. It begins with a clean slate, but for its next term.
-    pub(super) fn let_back(&self, now: Instant) -> Duration {
+    /// Lets the endpoint back, to be trusted after so many good answers; gives how long it was away. It begins with a clean slate, but
+    /// for its next term.
+    pub(super) fn let_back(&self, now: Instant, probes: u32) -> Duration {
         self.reset_all();
+        self.set_probes(probes);
         let away = self.with_term(|term| {
             term.ended = Some(now);
             since(term.began, now)

@@ -23,6 +23,8 @@ pub(super) fn settings() -> ir::OutlierDetection {
         error_codes: Vec::new(),
         success_rate: None,
         failure_percentage: None,
+        latency: None,
+        probes: 0,
     }
 }
 
@@ -308,6 +310,71 @@ fn a_share_of_bad_answers_may_be_too_large_whatever_the_others_do() {
     let (out, _, changes) = after(percentage(10), &[(10, 5), (10, 2), (10, 4), (10, 5)]);
     assert_eq!(out, [1, 2], "the worst go while there is room");
     assert_eq!(changes.iter().filter(|change| matches!(change, Change::Overflow { .. })).count(), 2);
+}
+
+#[test]
+fn whoever_is_much_slower_than_the_others_goes() {
+    let latency = |minimum_hosts, request_volume, minimum| ir::OutlierDetection {
+        latency: Some(ir::Latency {
+            factor: 3000,
+            minimum: Duration::from_millis(minimum),
+            minimum_hosts,
+            request_volume,
+        }),
+        max_ejection_percent: 40,
+        ..settings()
+    };
+    let out = |settings: ir::OutlierDetection, times: &[u64]| {
+        let (detector, set) = (OutlierDetector::new(&settings), endpoints(&vec![1; times.len()]));
+        for (endpoint, &millis) in set.iter().zip(times) {
+            (0..10).for_each(|_| detector.time(&endpoint.state, Duration::from_millis(millis)));
+        }
+        let changes = detector.sweep(&set, Instant::now());
+        assert!(changes.iter().all(|change| !matches!(change, Change::Returned { .. })));
+        assert!(detector.sweep(&set, Instant::now()).is_empty(), "each interval begins anew");
+        (0..set.len()).filter(|&at| set[at].state.is_ejected()).collect::<Vec<_>>()
+    };
+    let none = Vec::<usize>::new();
+    assert_eq!(out(latency(3, 10, 20), &[10, 10, 31, 12, 9]), [2]);
+    assert_eq!(out(latency(3, 10, 20), &[10, 10, 30, 12, 9]), none, "three times is not more than that");
+    assert_eq!(out(latency(3, 10, 50), &[1, 1, 49, 1, 1]), none, "fast enough");
+    assert_eq!(out(latency(6, 10, 20), &[10, 10, 31, 12, 9]), none, "too few endpoints");
+    assert_eq!(out(latency(3, 11, 20), &[10, 10, 31, 12, 9]), none, "too few requests");
+    assert_eq!(out(latency(3, 10, 20), &[500; 5]), none, "all are equally slow");
+    assert_eq!(out(latency(3, 10, 20), &[10, 100, 10, 90, 10]), [1, 3]);
+    let slow = [10, 100, 10, 90, 10, 10, 95];
+    assert_eq!(out(latency(3, 10, 20), &slow), [1, 6], "the slowest while there is room");
+    assert_eq!(out(latency(2, 10, 20), &[10, 100]), [1]);
+}
+
+#[test]
+fn whoever_comes_back_is_tried_with_one_request_at_a_time() {
+    for policy in [LoadBalancer::LeastRequest, LoadBalancer::RoundRobin] {
+        let mut patient = Patient::with(|settings| settings.probes = 2);
+        let set = EndpointSet::build(&policy, vec![spec(1000, 1), spec(1001, 1)], None);
+        patient.endpoints = set.endpoints().to_vec();
+        patient.fall_ill();
+        patient.pass(30);
+        assert_eq!(reason(patient.statuses(&[500])), Some(Reason::Probe), "one bad answer is enough");
+        patient.pass(60);
+        let set = set.reviewed(0).expect("one is tried");
+        let mut random = source(5);
+        let mut picks = |set: &EndpointSet| {
+            let mut pick = || set.pick(&mut context(&mut random)).expect("not empty").clone();
+            (0..300).filter(|_| Arc::ptr_eq(&pick(), &patient.endpoints[0])).count()
+        };
+        let hold = |at: usize| crate::ActiveRequest::start(patient.endpoints[at].clone());
+        let (probe, _others) = (hold(0), [hold(1), hold(1)]);
+        assert_eq!(picks(&set), 0, "it is busy with one");
+        drop(probe);
+        assert!(picks(&set) > 100, "and now it is not");
+        assert!(patient.statuses(&[200, 404]).is_none());
+        let _busy = hold(0);
+        assert!(picks(&set) > 100, "it is trusted");
+        assert!(patient.statuses(&[500; 4]).is_none() && !patient.endpoints[0].state.is_ejected());
+        let set = set.reviewed(0).expect("nobody is tried any more");
+        assert!(set.reviewed(0).is_none());
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub(super) fn check(spec: &HealthPolicy, report: &mut Report<'_>) {
     } else {
         report.judge(at, codes::BAD_HOST, values::host_pattern(&spec.host));
     }
-    if spec.success_rate.is_none() && spec.failure_percentage.is_none() {
+    if *spec == (HealthPolicy { host: spec.host.clone(), ..HealthPolicy::default() }) {
         report.warn(At::SPEC, codes::NO_ACTION, "this health policy says nothing");
     }
 }

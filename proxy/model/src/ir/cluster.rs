@@ -239,6 +239,23 @@ pub struct OutlierDetection {
     pub success_rate: Option<SuccessRate>,
     /// Who answers badly too often; `None`: off.
     pub failure_percentage: Option<FailurePercentage>,
+    /// Who is slow; `None`: off.
+    pub latency: Option<Latency>,
+    /// Good answers, one request at a time, that who comes back gives before it is trusted; 0: off.
+    pub probes: u32,
+}
+
+/// Ejects whose answers take longer than those of the others, in the mean of an interval, to the head of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latency {
+    /// Thousandths of the endpoints' median; 3,000 unless said.
+    pub factor: u32,
+    /// Whoever is faster is fast enough; 50 ms unless said.
+    pub minimum: Duration,
+    /// Endpoints with enough requests; 3 unless said.
+    pub minimum_hosts: u32,
+    /// Requests of an endpoint in an interval, for it to count; 50 unless said.
+    pub request_volume: u32,
 }
 
 /// Ejects whose share of good answers in an interval is so many standard deviations below the mean of all.

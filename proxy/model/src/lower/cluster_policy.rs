@@ -110,5 +110,7 @@ pub(super) fn outlier_detection(settings: &istio::OutlierDetection) -> ir::Outli
         error_codes: settings.outlier_detection_http_error_codes.clone(),
         success_rate: None,
         failure_percentage: None,
+        latency: None,
+        probes: 0,
     }
 }

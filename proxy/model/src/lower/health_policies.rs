@@ -15,7 +15,7 @@ use crate::{
     istio,
     sidle::HealthPolicy,
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 /// All of them that may hold, by namespace and host.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl<'a> HealthPolicies<'a> {
         let [client, root] = &self.stops;
         let mut stops = [Some(&**client), service_namespace, Some(root)].into_iter().flatten();
         let found = stops.find_map(|stop| *self.by_namespace.get(stop)?.most_specific(host)?);
-        let Some(policy) = found.filter(|policy| !is_empty(policy)) else { return };
+        let Some(policy) = found.filter(|policy| says_something(policy)) else { return };
         let detection = cluster.outlier_detection.get_or_insert_with(|| ir::OutlierDetection {
             consecutive_5xx: None,
             ..outlier_detection(&istio::OutlierDetection::default())
@@ -58,9 +58,17 @@ impl<'a> HealthPolicies<'a> {
                 minimum_hosts: percentage.minimum_hosts.unwrap_or(5),
                 request_volume: percentage.request_volume.unwrap_or(50),
             });
+        detection.latency = policy.latency.as_ref().map(|latency| ir::Latency {
+            factor: (latency.factor.unwrap_or(3.0) * 1000.0).round() as u32,
+            minimum: latency.minimum.map_or(Duration::from_millis(50), |minimum| minimum.0),
+            minimum_hosts: latency.minimum_hosts.unwrap_or(3),
+            request_volume: latency.request_volume.unwrap_or(50),
+        });
+        detection.probes = policy.probing.as_ref().map_or(0, |probing| probing.requests.unwrap_or(3));
     }
 }
 
-fn is_empty(policy: &HealthPolicy) -> bool {
-    policy.success_rate.is_none() && policy.failure_percentage.is_none()
+/// Whether anything but the host is written.
+fn says_something(policy: &HealthPolicy) -> bool {
+    *policy != HealthPolicy { host: policy.host.clone(), ..HealthPolicy::default() }
 }

@@ -1,5 +1,6 @@
 //! `kind: HealthPolicy`: what outlier detection of a host looks at, besides what Istio has fields for.
 
+use crate::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -14,6 +15,34 @@ pub struct HealthPolicy {
     pub success_rate: Option<SuccessRate>,
     /// Ejects whose share of bad answers is too large.
     pub failure_percentage: Option<FailurePercentage>,
+    /// Ejects whose answers take much longer than those of the others.
+    pub latency: Option<Latency>,
+    /// Tries an endpoint that comes back with one request at a time.
+    pub probing: Option<Probing>,
+}
+
+/// Ejects whose answers take much longer than those of the others, in the mean of an interval, to the head of the answer.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Latency {
+    /// Times the median of the endpoints; 3.
+    #[schemars(range(min = 1.0, max = 1000.0))]
+    pub factor: Option<f64>,
+    /// Whoever is faster is fast enough; 50 ms.
+    pub minimum: Option<Duration>,
+    /// Endpoints with enough requests, for the median to tell anything; 3.
+    pub minimum_hosts: Option<u32>,
+    /// Requests of an endpoint in an interval, for it to count; 50.
+    pub request_volume: Option<u32>,
+}
+
+/// Tries an endpoint that comes back with one request at a time; a bad answer keeps it out again, for longer.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Probing {
+    /// Good answers before it is trusted; 3.
+    #[schemars(range(min = 1))]
+    pub requests: Option<u32>,
 }
 
 /// Ejects whose share of good answers is far below that of the others.

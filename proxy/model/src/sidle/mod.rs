@@ -13,7 +13,7 @@ mod tests;
 
 pub use authorization_case::{AuthorizationCase, Expected};
 pub use extension_provider::{Asked, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, RequestBodyInCheck};
-pub use health_policy::{FailurePercentage, HealthPolicy, SuccessRate};
+pub use health_policy::{FailurePercentage, HealthPolicy, Latency, Probing, SuccessRate};
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
 
 use crate::{

@@ -35,6 +35,8 @@ fn every_field_is_in_a_table_of_fields() {
         ("", fields::<HealthPolicy>()),
         ("successRate.", fields::<SuccessRate>()),
         ("failurePercentage.", fields::<FailurePercentage>()),
+        ("latency.", fields::<Latency>()),
+        ("probing.", fields::<Probing>()),
     ] {
         for name in names {
             let path = format!("`{parent}{name}");

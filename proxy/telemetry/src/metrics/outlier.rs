@@ -52,14 +52,14 @@ impl OutlierMetrics {
         self.0[0].store(ejected as u64, Relaxed);
     }
 
-    /// There was reason to eject an endpoint; whether it was done.
-    pub fn detected(&self, why: Outlier, enforced: bool) {
-        self.add(3 + why as usize);
-        if enforced {
-            self.add(1);
-            self.add(3 + Outlier::COUNT + why as usize);
-        } else {
-            self.add(2);
+    /// There was reason to eject an endpoint, one that Envoy has a name for or another; whether it was done.
+    pub fn detected(&self, why: Option<Outlier>, enforced: bool) {
+        self.add(if enforced { 1 } else { 2 });
+        if let Some(why) = why {
+            self.add(3 + why as usize);
+            if enforced {
+                self.add(3 + Outlier::COUNT + why as usize);
+            }
         }
     }
 

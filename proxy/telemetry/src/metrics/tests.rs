@@ -75,8 +75,8 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     cluster.set_endpoints(3);
     cluster.request_started();
     cluster.overflowed(Overflow::Pending);
-    cluster.outliers().detected(Outlier::ConsecutiveGatewayFailure, true);
-    cluster.outliers().detected(Outlier::Consecutive5xx, false);
+    cluster.outliers().detected(Some(Outlier::ConsecutiveGatewayFailure), true);
+    cluster.outliers().detected(Some(Outlier::Consecutive5xx), false);
     let listener = telemetry.listener_metrics(&"virtualOutbound".into());
     listener.connection_opened();
     listener.http2_flood(Http2Flood::Stalled);

@@ -79,6 +79,8 @@ fn world(seed: u64) -> World<impl FnMut() -> u64> {
             request_volume: up_to(30) as u32,
             stdev_factor: 1000 + up_to(1500) as u32,
         }),
+        latency: None,
+        probes: if up_to(3) == 1 { up_to(4) as u32 } else { 0 },
         failure_percentage: (up_to(4) == 1).then(|| ir::FailurePercentage {
             threshold: up_to(100) as u8,
             minimum_hosts: up_to(8) as u32,

@@ -194,6 +194,11 @@ pub(super) const MISTAKES: &[Mistake] = &[
     ),
     ("HealthPolicy", "  host: d.io\n  failurePercentage: {threshold: 50}", &[]),
     (
+        "HealthPolicy",
+        "  host: d.io\n  latency: {factor: 0.5, minimum: 10}\n  probing: {requests: 0}",
+        &["6:21 e0105", "6:35 e0102", "7:23 e0105"],
+    ),
+    (
         "Service",
         "  ports: [{port: 53, name: dns, protocol: UDP}]\n  internalTrafficPolicy: Local",
         &["5:33 i0501", "6:3 w0501"],

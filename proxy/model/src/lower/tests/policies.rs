@@ -271,7 +271,11 @@ fn health_policies_add_to_outlier_detection() {
     let both = detection(&[&of_service, &of_client, &rule]).unwrap();
     assert_eq!((both.consecutive_5xx, both.interval.as_secs(), both.success_rate), (Some(5), 3, None));
     assert_eq!(both.failure_percentage.unwrap().threshold, 50, "the client's namespace comes first");
-    assert_eq!(detection(&[]), None);
+    let others = policy("istio-system", "m", "  host: '*'\n  latency: {factor: 2}\n  probing: {}\n");
+    let others = detection(&[&others]).unwrap();
+    let latency = others.latency.unwrap();
+    assert_eq!((latency.factor, latency.minimum.as_millis(), latency.minimum_hosts), (2000, 50, 3));
+    assert_eq!((others.probes, detection(&[])), (3, None));
 }
 
 #[test]

@@ -57,6 +57,7 @@ mod mtls;
 mod mtls_envoy;
 mod mtls_matrix;
 mod mtls_names;
+mod outliers;
 mod peers;
 mod prometheus;
 mod protocols;

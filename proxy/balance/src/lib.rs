@@ -2,16 +2,17 @@
 //!
 //! In:  a cluster's policy ([`sidle_model::ir`]) and its resolved endpoints.   Out: an [`Endpoint`] for each request, permits,
 //! back-off times.
-//! Invariants: pure. No clock, no randomness, no runtime: random numbers and facts about the request are arguments. A pick
+//! Invariants: pure. No clock, no randomness, no runtime: the time, random numbers and facts about the request are arguments. A pick
 //! neither locks nor allocates, and its cost does not grow with the number of endpoints (ring hash: logarithm of the ring).
 //! Not here: connections and pools (`proxy/src/upstream`), resolving names (`proxy/src/config`), timers.
-//! Read: `endpoint` -> `state` -> `set` -> `selector/*` -> `hash` -> `limits` -> `retry`.
+//! Read: `endpoint` -> `state` -> `set` -> `selector/*` -> `hash` -> `limits` -> `retry` -> `outlier`.
 
 mod back_off;
 mod cookie;
 mod endpoint;
 mod hash;
 mod limits;
+mod outlier;
 mod retry;
 mod retry_headers;
 mod selector;
@@ -22,6 +23,7 @@ pub use back_off::BackOff;
 pub use endpoint::{Endpoint, EndpointAddr, EndpointSpec};
 pub use hash::{HashFacts, Hashed, hash};
 pub use limits::{ClusterUsage, Permit, Resource};
+pub use outlier::{Change, OutlierDetector, Reason, Seen};
 pub use retry::{Outcome, should_retry};
 pub use retry_headers::RetryHeaders;
 pub use set::{EndpointSet, MAX_RESELECTIONS, PickContext};

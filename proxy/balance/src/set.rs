@@ -2,8 +2,8 @@
 //!
 //! In:  a policy and resolved endpoints.   Out: an [`Endpoint`] for each request.
 //! Invariants: a set never changes; a new one is built and swapped in. Counters, and the turn of the round robin, move on
-//! from the set before.
-//! Not here: how each policy chooses (`selector`).
+//! from the set before. Endpoints that are ejected are not among those that are picked from, so that a pick costs the same.
+//! Not here: how each policy chooses (`selector`), who is ejected (`outlier`).
 
 use crate::{
     Endpoint, EndpointSpec, EndpointState,
@@ -18,9 +18,19 @@ use std::sync::Arc;
 pub const MAX_RESELECTIONS: u32 = 5;
 
 /// The endpoints of a cluster, ready to be picked from. Built by the control thread, read by every worker.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct EndpointSet {
     policy: ir::LoadBalancer,
+    all: Choice,
+    /// Those that are not ejected, where some are.
+    usable: Option<Choice>,
+    /// Whether one of them had just come back, and gets one request at a time.
+    probing: bool,
+}
+
+/// Endpoints, and the selector that was made for them.
+#[derive(Debug, Clone)]
+struct Choice {
     endpoints: Vec<Arc<Endpoint>>,
     selector: Arc<Selector>,
 }
@@ -51,30 +61,61 @@ impl EndpointSet {
         specs: Vec<EndpointSpec>,
         previous: Option<&EndpointSet>,
     ) -> Self {
-        let endpoints = carry_over(specs, previous.map_or(&[], |set| &set.endpoints));
-        let selector = match previous {
-            Some(set) if set.policy == *policy && same_choices(&set.endpoints, &endpoints) => {
-                set.selector.clone()
-            }
-            Some(set) if set.policy == *policy => {
-                Arc::new(Selector::build(policy, &endpoints, Some(&set.selector)))
-            }
-            _ => Arc::new(Selector::build(policy, &endpoints, None)),
+        let endpoints = carry_over(specs, previous.map_or(&[], |set| &set.all.endpoints));
+        let all = match previous.filter(|set| set.policy == *policy) {
+            Some(set) => set.all.succeed(policy, endpoints),
+            None => Choice { selector: Arc::new(Selector::build(policy, &endpoints, None)), endpoints },
         };
-        EndpointSet { policy: policy.clone(), endpoints, selector }
+        EndpointSet { policy: policy.clone(), all, usable: None, probing: false }
+    }
+
+    /// The set without those of its endpoints that are ejected now, as long as at least `min_health_percent` of all are left:
+    /// when more seem to be ill, it is not they, and all of them are used. `previous` is the set that this one follows.
+    #[must_use]
+    pub fn without_ejected(mut self, min_health_percent: u8, previous: Option<&EndpointSet>) -> Self {
+        let all = &self.all.endpoints;
+        let fit: Vec<_> = all.iter().filter(|endpoint| !endpoint.state.is_ejected()).cloned().collect();
+        self.probing = fit.iter().any(|endpoint| endpoint.state.health.is_probed());
+        let enough = fit.len() * 100 >= all.len() * usize::from(min_health_percent);
+        self.usable = (!fit.is_empty() && fit.len() < all.len() && enough).then(|| {
+            let previous = previous.filter(|set| set.policy == self.policy);
+            let known = previous.and_then(|set| set.usable.as_ref()).unwrap_or(&self.all);
+            known.succeed(&self.policy, fit)
+        });
+        self
+    }
+
+    /// The set as it is to be now that others are ejected than when it was made; `None` if nothing changes.
+    pub fn reviewed(&self, min_health_percent: u8) -> Option<Self> {
+        let is_trusted =
+            |endpoint: &Arc<Endpoint>| !endpoint.state.is_ejected() && !endpoint.state.health.is_probed();
+        if self.usable.is_none() && !self.probing && self.all.endpoints.iter().all(is_trusted) {
+            return None;
+        }
+        let next = self.clone().without_ejected(min_health_percent, Some(self));
+        let same = match (&self.usable, &next.usable) {
+            (Some(before), Some(after)) => Arc::ptr_eq(&before.selector, &after.selector),
+            (before, after) => before.is_none() && after.is_none(),
+        };
+        (!same || self.probing != next.probing).then_some(next)
+    }
+
+    /// How many of its endpoints are ejected.
+    pub fn ejected(&self) -> usize {
+        self.all.endpoints.iter().filter(|endpoint| endpoint.state.is_ejected()).count()
     }
 
     /// Tells the endpoints that `next`, which takes this set's place, no longer holds.
     pub fn leave_for(&self, next: &EndpointSet) {
-        let kept: HashSet<_> = next.endpoints.iter().map(|endpoint| Arc::as_ptr(&endpoint.state)).collect();
-        for endpoint in self.endpoints.iter().filter(|e| !kept.contains(&Arc::as_ptr(&e.state))) {
+        let kept: HashSet<_> = next.endpoints().iter().map(|endpoint| Arc::as_ptr(&endpoint.state)).collect();
+        for endpoint in self.endpoints().iter().filter(|e| !kept.contains(&Arc::as_ptr(&e.state))) {
             endpoint.state.leave();
         }
     }
 
-    /// In the order in which they were given.
+    /// In the order in which they were given, ejected ones too.
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
-        &self.endpoints
+        &self.all.endpoints
     }
 
     /// How it chooses.
@@ -84,18 +125,30 @@ impl EndpointSet {
 
     /// Chooses an endpoint; `None` only if there is none.
     pub fn pick(&self, context: &mut PickContext<'_>) -> Option<&Arc<Endpoint>> {
-        if self.endpoints.len() < 2 {
-            return self.endpoints.first();
+        let Choice { endpoints, selector } = self.usable.as_ref().unwrap_or(&self.all);
+        if endpoints.len() < 2 {
+            return endpoints.first();
         }
-        let mut chooser = Chooser::new(&self.selector, context);
-        let mut picked = &self.endpoints[chooser.choose(&self.endpoints, 0, context)];
+        let mut chooser = Chooser::new(selector, self.probing, context);
+        let mut picked = &endpoints[chooser.choose(endpoints, 0, context)];
         for attempt in 1..=MAX_RESELECTIONS {
-            if !context.was_tried(picked) {
+            if !chooser.avoids(picked, context) {
                 break;
             }
-            picked = &self.endpoints[chooser.choose(&self.endpoints, attempt, context)];
+            picked = &endpoints[chooser.choose(endpoints, attempt, context)];
         }
         Some(picked)
+    }
+}
+
+impl Choice {
+    /// The choice that follows this one, with the same policy.
+    fn succeed(&self, policy: &ir::LoadBalancer, endpoints: Vec<Arc<Endpoint>>) -> Choice {
+        let selector = match same_choices(&self.endpoints, &endpoints) {
+            true => self.selector.clone(),
+            false => Arc::new(Selector::build(policy, &endpoints, Some(&self.selector))),
+        };
+        Choice { endpoints, selector }
     }
 }
 

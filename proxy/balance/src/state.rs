@@ -4,7 +4,7 @@
 //! Invariants: a guard gives back exactly what it took. All counters are relaxed: they inform, they do not order anything.
 //! Not here: metrics by cluster (`sidle-telemetry`).
 
-use crate::Endpoint;
+use crate::{Endpoint, outlier::Health};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -22,6 +22,7 @@ pub struct EndpointState {
     connections: AtomicU64,
     connect_failures: AtomicU64,
     left: AtomicBool,
+    pub(crate) health: Health,
 }
 
 /// How a request ended, for the endpoint's figures.
@@ -70,6 +71,21 @@ impl EndpointState {
     /// Whether it has.
     pub fn has_left(&self) -> bool {
         self.left.load(Relaxed)
+    }
+
+    /// Whether outlier detection keeps it out.
+    pub fn is_ejected(&self) -> bool {
+        self.health.is_ejected()
+    }
+
+    /// Whether it is being tried after it was kept out, by a request that is not over.
+    pub(crate) fn is_busy_with_probe(&self) -> bool {
+        self.health.is_probed() && self.active_requests() > 0
+    }
+
+    /// Forgets what outlier detection has found: it is no longer on.
+    pub fn forget_ejections(&self) {
+        self.health.forget();
     }
 
     /// Counts how a request ended. A request that the client gave up is not counted here.

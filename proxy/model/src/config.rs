@@ -33,6 +33,7 @@ pub struct Config {
     /// Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs; [`Resource::kind`] tells them apart.
     pub workloads: Vec<Resource<kubernetes::Workload>>,
     pub proxies: Vec<Resource<sidle::Proxy>>,
+    pub health_policies: Vec<Resource<sidle::HealthPolicy>>,
     pub secrets: Vec<Resource<kubernetes::Secret>>,
 }
 
@@ -111,7 +112,7 @@ impl Config {
             gateways
         );
         each!(request_authentications, peer_authentications, authorization_policies, secrets);
-        each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies);
+        each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies, health_policies);
     }
 }
 

@@ -78,7 +78,8 @@ fn cluster_text(cluster: &ClusterView, out: &mut String) -> std::fmt::Result {
         }
         let [region, zone, sub_zone] = locality(endpoint);
         writeln!(out, "{name}::{address}::hostname::{}", endpoint.hostname)?;
-        writeln!(out, "{name}::{address}::health_flags::healthy")?;
+        let flags = if endpoint.state.is_ejected() { "/failed_outlier_check" } else { "healthy" };
+        writeln!(out, "{name}::{address}::health_flags::{flags}")?;
         writeln!(out, "{name}::{address}::weight::{}", endpoint.weight)?;
         writeln!(out, "{name}::{address}::region::{region}")?;
         writeln!(out, "{name}::{address}::zone::{zone}")?;
@@ -116,10 +117,14 @@ fn host_json(endpoint: &Endpoint) -> Value {
         })
         .collect();
     let [region, zone, sub_zone] = locality(endpoint);
+    let health = match endpoint.state.is_ejected() {
+        false => value!({ "eds_health_status": "HEALTHY" }),
+        true => value!({ "eds_health_status": "HEALTHY", "failed_outlier_check": true }),
+    };
     value!({
         "address": address,
         "stats": stats,
-        "health_status": { "eds_health_status": "HEALTHY" },
+        "health_status": health,
         "weight": endpoint.weight,
         "hostname": &*endpoint.hostname,
         "locality": { "region": region, "zone": zone, "sub_zone": sub_zone },

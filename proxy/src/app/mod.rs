@@ -8,6 +8,7 @@ mod core_files;
 mod descriptors;
 mod log;
 mod memory;
+mod outliers;
 mod publish;
 mod shutdown;
 mod state;

@@ -2,12 +2,12 @@
 //!
 //! Invariants: everything that can fail comes before anything that shows; a listener that did not change is not touched.
 
-use super::state::AppState;
+use super::{outliers, state::AppState};
 use crate::{
     config::{self, AttemptResult, ConfigStatus, ConfigVersion, NotPublished, Publish, Snapshot},
     jwks,
     listener::{BoundSocket, bind},
-    upstream::{Cluster, dns::Dns},
+    upstream::{Alarm, Cluster, dns::Dns},
     worker::{Command, Shared, Worker},
 };
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ pub struct Publisher {
     state: Arc<AppState>,
     dns: Dns,
     to_resolve: mpsc::UnboundedSender<Arc<Cluster>>,
+    outliers: Alarm,
     running: Option<Running>,
 }
 
@@ -37,13 +38,14 @@ type BoundListener = (Arc<str>, Vec<BoundSocket>);
 impl Publisher {
     /// Nothing runs yet.
     pub fn new(state: Arc<AppState>, dns: Dns, to_resolve: mpsc::UnboundedSender<Arc<Cluster>>) -> Self {
-        Publisher { state, dns, to_resolve, running: None }
+        Publisher { state, dns, to_resolve, outliers: Alarm::default(), running: None }
     }
 
     fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
         let previous = self.running.as_ref().map(|running| running.shared.snapshot.load_full());
         let (telemetry, workload) = (self.state.telemetry(), self.state.workload());
-        let built = config::build(ir, &version.to_string(), previous.as_deref(), telemetry, workload)?;
+        let built =
+            config::build(ir, &version.to_string(), previous.as_deref(), telemetry, workload, &self.outliers)?;
         let workers = match &self.running {
             Some(running) => running.workers.len(),
             None => worker_count(ir),
@@ -56,7 +58,9 @@ impl Publisher {
             Some(running) => running,
             None => {
                 let started = start(&self.state, &self.dns, snapshot.clone(), workers);
-                self.running.insert(started.map_err(NotPublished::Machine)?)
+                let running = self.running.insert(started.map_err(NotPublished::Machine)?);
+                tokio::spawn(outliers::decide(running.shared.snapshot.clone(), self.outliers.clone()));
+                running
             }
         };
 
@@ -65,14 +69,16 @@ impl Publisher {
             cluster.update_endpoints(endpoints);
         }
         for (name, (_, cluster)) in &snapshot.clusters {
-            cluster.count_endpoints();
             if let Some((_, before)) = previous.as_ref().and_then(|previous| previous.clusters.get(name))
                 && !Arc::ptr_eq(before, cluster)
             {
                 before.endpoints.load().leave_for(&cluster.endpoints.load());
+                cluster.succeed(before);
             }
+            cluster.count_endpoints();
         }
         running.shared.snapshot.store(snapshot);
+        self.outliers.raise();
         for cluster in built.to_resolve {
             let _ = self.to_resolve.send(cluster);
         }

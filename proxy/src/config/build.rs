@@ -18,7 +18,7 @@ use crate::{
         headers::HeaderRules,
         jwt::TokenGates,
     },
-    upstream::Cluster,
+    upstream::{Alarm, Cluster},
 };
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
@@ -75,9 +75,16 @@ pub fn build(
     previous: Option<&Snapshot>,
     telemetry: &Arc<Telemetry>,
     workload: &Workload,
+    alarm: &Alarm,
 ) -> Result<Built, BuildError> {
-    let mut clusters =
-        Clusters { previous, telemetry, workload, endpoint_updates: Vec::new(), to_resolve: Vec::new() };
+    let mut clusters = Clusters {
+        previous,
+        telemetry,
+        workload,
+        alarm,
+        endpoint_updates: Vec::new(),
+        to_resolve: Vec::new(),
+    };
     let mut by_name = HashMap::with_capacity(ir.clusters.len());
     for config in &ir.clusters {
         by_name.insert(config.name.clone(), (config.clone(), clusters.carry_or_build(config)?));
@@ -133,6 +140,7 @@ struct Clusters<'a> {
     previous: Option<&'a Snapshot>,
     telemetry: &'a Arc<Telemetry>,
     workload: &'a Workload,
+    alarm: &'a Alarm,
     endpoint_updates: Vec<(Arc<Cluster>, Vec<EndpointSpec>)>,
     to_resolve: Vec<Arc<Cluster>>,
 }
@@ -155,7 +163,7 @@ impl Clusters<'_> {
             }
         }
         let before = before.map(|(_, cluster)| &**cluster);
-        let cluster = Cluster::build(config.clone(), before, self.telemetry, self.workload)
+        let cluster = Cluster::build(config.clone(), before, self.telemetry, self.workload, self.alarm)
             .map_err(|source| BuildError::Tls { place: format!("cluster {}", config.name), source })?;
         let cluster = Arc::new(cluster);
         if matches!(config.discovery, ir::Discovery::StrictDns(_) | ir::Discovery::LogicalDns(_)) {

@@ -9,7 +9,7 @@ use super::{
     Exchange, TcpExchange,
     attempt::CountedRequest,
     destination::{self, Wish},
-    send,
+    seen, send,
 };
 use crate::{
     codec::{Body, RequestHead, ResponseHead},
@@ -21,7 +21,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
-use sidle_balance::{ActiveRequest, Outcome, Permit, RequestResult};
+use sidle_balance::{ActiveRequest, Outcome, Permit, RequestResult, Seen};
 use sidle_telemetry::Overflow;
 use std::{future::poll_fn, pin::Pin, sync::Arc};
 
@@ -89,14 +89,18 @@ impl Asker<'_> {
             // A question changes nothing, so that it may be asked twice.
             if fresh || !(failure.reused || failure.outcome == Outcome::RefusedStream) {
                 endpoint.state.record(RequestResult::Error);
+                if failure.outcome != Outcome::Overflow {
+                    cluster.report(&endpoint, Seen::Failure);
+                }
                 return Err(failure.error);
             }
             fresh = true;
         };
         let bad = sent.head.status.is_server_error();
         endpoint.state.record(if bad { RequestResult::Error } else { RequestResult::Success });
-        let send::Sent { head, body, lease, .. } = sent;
-        Ok(Reply { head, body, lease, _counted: counted, _active: active, _permit: permit })
+        let send::Sent { head: answered, body, lease, .. } = sent;
+        cluster.report(&endpoint, seen::of_head(&answered, head.is_grpc()));
+        Ok(Reply { head: answered, body, lease, _counted: counted, _active: active, _permit: permit })
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     repeat::{is_stale, may_repeat},
     replay::Replay,
     reply::{self, GRPC_STATUS},
+    seen,
     send::{self, Failure, Lease, Sent},
     tcp::Held,
 };
@@ -23,7 +24,7 @@ use crate::{
 };
 use http::{HeaderName, HeaderValue, header};
 use sidle_balance::{
-    ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, RequestResult, should_retry,
+    ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, RequestResult, Seen, should_retry,
 };
 use sidle_model::ir::RetryPolicy;
 use sidle_routing::CompiledRoute;
@@ -135,6 +136,7 @@ impl Exchange {
                 done = tries => done,
                 () = progress.deadline(from, timeout) => {
                     cluster.metrics.timed_out();
+                    self.unanswered();
                     Err(ProxyError::ResponseTimeout)
                 }
             },
@@ -200,7 +202,7 @@ impl Exchange {
                 (fresh, stale) = (true, stale + 1);
                 continue;
             }
-            self.report(&endpoint, &result);
+            self.report(cluster, &endpoint, &result);
             fresh = false;
             let again = policy.is_some_and(|policy| should_retry(&policy.on, outcome))
                 && may_repeat(outcome, head)
@@ -245,6 +247,7 @@ impl Exchange {
         let connection = self.connection.clone();
         let to = send::To { connection: &connection, cluster, endpoint, fresh };
         let sending = send::send(to, head, body);
+        self.awaiting = true;
         let result = match policy.and_then(|policy| policy.per_try_timeout) {
             None => sending.await,
             Some(limit) => tokio::time::timeout(limit, sending).await.unwrap_or_else(|_| {
@@ -257,14 +260,16 @@ impl Exchange {
                 })
             }),
         };
+        self.awaiting = false;
         match result {
             Ok(mut sent) => {
                 self.record.response_began = Some(Instant::now());
                 let info = sent.lease.info();
                 self.record.upstream_local = info.and_then(|info| info.local);
                 self.record.upstream_identity = info.and_then(|info| info.identity.clone());
-                let elapsed = began.elapsed().as_millis() as u64;
-                sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed));
+                let elapsed = began.elapsed();
+                cluster.report_time(endpoint, elapsed);
+                sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed.as_millis() as u64));
                 let outcome = Outcome::Response {
                     status: sent.head.status,
                     grpc_status: sent
@@ -284,16 +289,25 @@ impl Exchange {
         }
     }
 
-    /// Notes in the endpoint's figures what came of a try; that it took too long is noted there already.
-    fn report(&self, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
-        let result = match result {
-            Ok(sent) if sent.head.status.is_server_error() => RequestResult::Error,
-            Ok(_) => RequestResult::Success,
-            Err(failure) if failure.outcome == Outcome::Overflow => return,
-            Err(_) if self.request_body.failed().is_some() => return, // the client's doing
-            Err(_) => RequestResult::Error,
-        };
-        endpoint.state.record(result);
+    /// Notes what came of a try, in the endpoint's figures and for outlier detection; that it took too long is noted there already.
+    fn report(&self, cluster: &Cluster, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
+        if result.is_err() && self.request_body.failed().is_some() {
+            return; // the client's doing
+        }
+        let Some(seen) = seen::of_try(result, self.record.grpc) else { return };
+        let well = matches!(result, Ok(sent) if !sent.head.status.is_server_error());
+        endpoint.state.record(if well { RequestResult::Success } else { RequestResult::Error });
+        cluster.report(endpoint, seen);
+    }
+
+    /// Notes that the route's timeout ran out while an endpoint had a try.
+    fn unanswered(&mut self) {
+        if let (true, Some((cluster, Some(endpoint)))) = (self.awaiting, &self.destination)
+            && self.request_body.failed().is_none()
+        {
+            endpoint.state.record(RequestResult::Timeout);
+            cluster.report(endpoint, Seen::Failure);
+        }
     }
 
     /// Applies the cluster's response headers, then the route's.

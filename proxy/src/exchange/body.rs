@@ -15,6 +15,7 @@ use crate::codec::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use sidle_balance::Seen;
 use sidle_telemetry::ResponseFlags;
 use std::{
     future::Future,
@@ -173,8 +174,11 @@ impl Exchange {
                 (ResponseFlags::UC, "upstream_reset_after_response_started{connection_termination}")
             }
         };
-        if let (BodyError::Deadline, Some((cluster, _))) = (error, &self.destination) {
-            cluster.metrics.timed_out();
+        match (error, &self.destination) {
+            (BodyError::Deadline, Some((cluster, _))) => cluster.metrics.timed_out(),
+            (BodyError::Idle, _) => {}
+            (_, Some((cluster, Some(endpoint)))) => cluster.report(endpoint, Seen::Failure),
+            _ => {}
         }
         self.record.flags |= flag;
         self.record.details = details.into();

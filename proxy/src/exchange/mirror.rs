@@ -1,7 +1,7 @@
 //! Copies of requests: sent beside the request, their answers thrown away. Nothing that happens to a copy touches the
 //! request; a mirror is not retried, and gives up after a while.
 
-use super::{Exchange, copy::Copy, destination::Wish, send};
+use super::{Exchange, copy::Copy, destination::Wish, seen, send};
 use crate::{
     codec::{Body, RequestHead},
     config::ForwardPlan,
@@ -59,7 +59,11 @@ async fn mirror(
         let limits = &cluster.config.limits;
         let _permit = cluster.usage.try_acquire_request(limits).ok_or(crate::error::ProxyError::Overflow)?;
         let to = send::To { connection: &connection, cluster: &cluster, endpoint: &endpoint, fresh: false };
-        let mut sent = send::send(to, &head, body).await.map_err(|failure| failure.error)?;
+        let sent = send::send(to, &head, body).await;
+        if let Some(seen) = seen::of_try(&sent, head.is_grpc()) {
+            cluster.report(&endpoint, seen);
+        }
+        let mut sent = sent.map_err(|failure| failure.error)?;
         // Read to its end, so that the connection can be used again.
         while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut sent.body).poll_frame(cx)).await {}
         sent.lease.give_back();

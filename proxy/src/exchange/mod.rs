@@ -28,6 +28,7 @@ mod repeat;
 mod replay;
 mod reply;
 mod request_body;
+mod seen;
 mod send;
 pub mod tcp;
 mod via;
@@ -72,6 +73,8 @@ pub struct Exchange {
     cors_headers: cors::Headers,
     response_changes: Vec<ext_authz::Change>,
     destination: Option<(Arc<Cluster>, Option<Arc<Endpoint>>)>,
+    /// Whether the destination has a try that it did not answer.
+    awaiting: bool,
     request_body: Rc<request_body::Progress>,
     tunnel: Option<Rc<Meter>>,
     finished: bool,
@@ -141,6 +144,7 @@ impl Exchange {
             cors_headers: Vec::new(),
             response_changes: Vec::new(),
             destination: None,
+            awaiting: false,
             request_body: Rc::new(request_body::Progress::default()),
             tunnel: None,
             finished: false,

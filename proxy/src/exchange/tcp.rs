@@ -16,7 +16,7 @@ use crate::{
     upstream::{Cluster, Target},
     worker::Sides,
 };
-use sidle_balance::{ActiveConnection, Endpoint, Permit};
+use sidle_balance::{ActiveConnection, Endpoint, Permit, Seen};
 use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags, TcpMetrics};
 use smallvec::SmallVec;
 use std::{
@@ -224,11 +224,13 @@ pub async fn open(
     match cluster.connector.connect(endpoint, host, Target::Bytes).await {
         Ok(stream) => {
             cluster.metrics.connection_opened();
+            cluster.report(endpoint, Seen::Connected);
             Ok((stream, Held { metrics: cluster.metrics.clone(), _active: active, _permit: permit }))
         }
         Err(error) => {
             endpoint.state.record_connect_failure();
             cluster.metrics.connect_failed();
+            cluster.report(endpoint, Seen::Failure);
             Err(error)
         }
     }

@@ -1,6 +1,9 @@
 //! A cluster at run time: its policy, its endpoints now, and what is in use.
 
-use super::Connector;
+use super::{
+    Connector,
+    outliers::{Alarm, Outliers},
+};
 use arc_swap::ArcSwap;
 use sidle_balance::{ClusterUsage, EndpointAddr, EndpointSet, EndpointSpec};
 use sidle_identity::{TlsError, Workload};
@@ -9,7 +12,7 @@ use sidle_telemetry::{ClusterMetrics, Telemetry};
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -27,6 +30,10 @@ pub struct Cluster {
     pub connector: Arc<Connector>,
     /// Its own figures.
     pub metrics: Arc<ClusterMetrics>,
+    /// Who is kept out for failing.
+    pub outliers: Option<Outliers>,
+    /// Held while endpoints are swapped: names and outlier detection both do it. Never on a request's way.
+    swapping: Mutex<()>,
     resolved: AtomicBool,
     resolved_first: Notify,
 }
@@ -41,6 +48,7 @@ impl Cluster {
         previous: Option<&Cluster>,
         telemetry: &Arc<Telemetry>,
         workload: &Workload,
+        alarm: &Alarm,
     ) -> Result<Self, TlsError> {
         let connector = match previous.filter(|cluster| cluster.connector.fits(&config)) {
             Some(cluster) => cluster.connector.clone(),
@@ -50,13 +58,16 @@ impl Cluster {
         let literal = literal_endpoints(&config);
         let has_names = literal.is_none();
         let specs = literal.unwrap_or_else(|| known_endpoints(&config, before.as_deref()));
-        let set = EndpointSet::build(&config.load_balancer, specs, before.as_deref());
+        let outliers = Outliers::new(&config, previous, alarm);
+        let set = build_set(&config, outliers.as_ref(), specs, before.as_deref());
         let resolved = !has_names || !set.endpoints().is_empty();
         Ok(Cluster {
             endpoints: ArcSwap::from_pointee(set),
             usage: previous.map(|cluster| cluster.usage.clone()).unwrap_or_default(),
             connector,
             metrics: telemetry.cluster_metrics(&config.name),
+            outliers,
+            swapping: Mutex::default(),
             resolved: AtomicBool::new(resolved),
             resolved_first: Notify::new(),
             config,
@@ -65,17 +76,35 @@ impl Cluster {
 
     /// Swaps in new endpoints.
     pub fn update_endpoints(&self, specs: Vec<EndpointSpec>) {
-        let before = self.endpoints.load();
-        let set = EndpointSet::build(&self.config.load_balancer, specs, Some(&before));
-        before.leave_for(&set);
-        self.endpoints.store(Arc::new(set));
-        self.count_endpoints();
+        self.swap_endpoints(|before| {
+            let set = build_set(&self.config, self.outliers.as_ref(), specs, Some(before));
+            before.leave_for(&set);
+            Some(set)
+        });
+        if let Some(outliers) = &self.outliers
+            && self.endpoints.load().ejected() > 0
+        {
+            outliers.suspect(); // of fewer endpoints, fewer may be out
+        }
         self.mark_resolved();
     }
 
-    /// Tells the metrics how many endpoints there are.
+    /// Swaps in the set that `next` makes of the one in use, if it makes one.
+    pub(super) fn swap_endpoints(&self, next: impl FnOnce(&EndpointSet) -> Option<EndpointSet>) {
+        let _swapping = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = next(&self.endpoints.load()) {
+            self.endpoints.store(Arc::new(set));
+        }
+        self.count_endpoints();
+    }
+
+    /// Tells the metrics how many endpoints there are, and how many are ejected.
     pub fn count_endpoints(&self) {
-        self.metrics.set_endpoints(self.endpoints.load().endpoints().len());
+        let set = self.endpoints.load();
+        self.metrics.set_endpoints(set.endpoints().len());
+        if self.outliers.is_some() {
+            self.metrics.outliers().set_active(set.ejected());
+        }
     }
 
     /// Says that names have been looked up once, whatever came of it.
@@ -95,6 +124,19 @@ impl Cluster {
     /// Whether [`Self::resolved`] would not wait.
     pub fn is_resolved(&self) -> bool {
         self.resolved.load(Ordering::Acquire)
+    }
+}
+
+fn build_set(
+    config: &ir::Cluster,
+    outliers: Option<&Outliers>,
+    specs: Vec<EndpointSpec>,
+    previous: Option<&EndpointSet>,
+) -> EndpointSet {
+    let set = EndpointSet::build(&config.load_balancer, specs, previous);
+    match outliers {
+        Some(outliers) => outliers.usable(set, previous),
+        None => set,
     }
 }
 
@@ -168,6 +210,10 @@ pub(crate) mod tests {
         })
     }
 
+    fn build(config: Arc<ir::Cluster>, previous: Option<&Cluster>, telemetry: &Arc<Telemetry>) -> Cluster {
+        Cluster::build(config, previous, telemetry, &Workload::default(), &Alarm::default()).unwrap()
+    }
+
     fn addresses(cluster: &Cluster) -> Vec<(String, u32)> {
         let set = cluster.endpoints.load();
         set.endpoints().iter().map(|endpoint| (endpoint.address.to_string(), endpoint.weight)).collect()
@@ -176,9 +222,7 @@ pub(crate) mod tests {
     #[test]
     fn names_that_stay_keep_their_addresses_when_the_policy_changes() {
         let telemetry = Telemetry::new();
-        let first =
-            Cluster::build(named(&[("a.test", 1), ("b.test", 1)]), None, &telemetry, &Workload::default())
-                .unwrap();
+        let first = build(named(&[("a.test", 1), ("b.test", 1)]), None, &telemetry);
         assert!(!first.is_resolved() && addresses(&first).is_empty());
         let found = |name: &str, ip: [u8; 4]| {
             let address = EndpointAddr::Socket(SocketAddr::from((ip, 80)));
@@ -186,7 +230,7 @@ pub(crate) mod tests {
         };
         first.update_endpoints(vec![found("a.test", [127, 0, 0, 2]), found("b.test", [127, 0, 0, 3])]);
         let changed = named(&[("a.test", 5), ("c.test", 1), ("127.0.0.9", 2)]);
-        let next = Cluster::build(changed, Some(&first), &telemetry, &Workload::default()).unwrap();
+        let next = build(changed, Some(&first), &telemetry);
         assert!(next.is_resolved());
         assert_eq!(addresses(&next), [("127.0.0.2:80".to_owned(), 5), ("127.0.0.9:80".to_owned(), 2)]);
         let state = |cluster: &Cluster| cluster.endpoints.load().endpoints()[0].state.clone();
@@ -202,8 +246,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_endpoint_that_leaves_is_told() {
-        let cluster =
-            Cluster::build(named(&[("a.test", 1)]), None, &Telemetry::new(), &Workload::default()).unwrap();
+        let cluster = build(named(&[("a.test", 1)]), None, &Telemetry::new());
         let found = |last| {
             let address = EndpointAddr::Socket(SocketAddr::from(([127, 0, 0, last], 80)));
             EndpointSpec::resolved(&endpoint(&cluster), address)

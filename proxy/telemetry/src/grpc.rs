@@ -1,6 +1,6 @@
-//! gRPC status codes: numbers, names, and the status of a local reply.
+//! gRPC status codes: numbers, names, the status of a local reply, and what a status stands for.
 //!
-//! Source: the gRPC status code list; Envoy's table of local replies to gRPC requests.
+//! Source: the gRPC status code list; Envoy's tables of local replies to gRPC requests and of HTTP statuses.
 
 /// Names of the statuses 0 to 16 as access logs show them.
 const NAMES: [&str; 17] = [
@@ -51,6 +51,24 @@ pub fn status_of_answer(status: u16) -> u8 {
     }
 }
 
+/// The HTTP status that a `grpc-status` stands for, as Envoy's outlier detection reads it.
+pub fn http_status_of(status: u8) -> u16 {
+    match status {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +91,8 @@ mod tests {
             assert_eq!(grpc_status_from_http(http), grpc, "{http}");
         }
         assert_eq!((status_of_answer(200), status_of_answer(503)), (2, 14));
+        let stand_for = [0, 2, 4, 8, 12, 13, 14, 15, 16, 99].map(http_status_of);
+        assert_eq!(stand_for, [200, 500, 504, 429, 501, 500, 503, 500, 401, 500]);
         assert_eq!(grpc_status_name(5), Some("NotFound"));
         assert_eq!(grpc_status_name(17), None);
     }

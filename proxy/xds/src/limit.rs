@@ -19,7 +19,7 @@ pub(crate) fn circuit_breakers(limits: &ClusterLimits) -> Value {
     json!({"thresholds": [Value::from(threshold)]})
 }
 
-/// `OutlierDetection`. Envoy's detectors are on unless told otherwise, Istio's are off: each is enforced or not by name.
+/// `OutlierDetection`. One endpoint may always be ejected, whatever the percentage. Envoy's detectors are on unless told otherwise, Istio's are off: each is enforced or not by name.
 pub(crate) fn outlier_detection(detection: &OutlierDetection) -> Value {
     let enforced = |detector: Option<u32>| if detector.is_some() { 100 } else { 0 };
     let split = detection.split_external_local_origin_errors;
@@ -32,11 +32,34 @@ pub(crate) fn outlier_detection(detection: &OutlierDetection) -> Value {
         .with_true("split_external_local_origin_errors", split)
         .with_some("consecutive_local_origin_failure", local.flatten())
         .with_some("enforcing_consecutive_local_origin_failure", local.map(enforced))
-        .with("enforcing_success_rate", 0)
+        .merge(rates(detection))
         .with("interval", duration(detection.interval))
         .with("base_ejection_time", duration(detection.base_ejection_time))
         .with("max_ejection_percent", detection.max_ejection_percent)
+        .with("always_eject_one_host", true)
         .into()
+}
+
+/// Detectors of shares, which Envoy has on and Istio off.
+fn rates(detection: &OutlierDetection) -> Object {
+    let OutlierDetection { success_rate, failure_percentage, .. } = detection;
+    let enforced = |detector: bool| if detector { 100 } else { 0 };
+    let mut rates = Object::new()
+        .with("enforcing_success_rate", enforced(success_rate.is_some()))
+        .with("enforcing_failure_percentage", enforced(failure_percentage.is_some()));
+    if let Some(rate) = success_rate {
+        rates = rates
+            .with("success_rate_minimum_hosts", rate.minimum_hosts)
+            .with("success_rate_request_volume", rate.request_volume)
+            .with("success_rate_stdev_factor", rate.stdev_factor);
+    }
+    if let Some(percentage) = failure_percentage {
+        rates = rates
+            .with("failure_percentage_threshold", percentage.threshold)
+            .with("failure_percentage_minimum_hosts", percentage.minimum_hosts)
+            .with("failure_percentage_request_volume", percentage.request_volume);
+    }
+    rates
 }
 
 /// Which responses count against an endpoint, where it is not every 5xx.

@@ -253,6 +253,14 @@ fn every_cluster() {
                 max_ejection_percent: 100,
                 min_health_percent: 50,
                 error_codes: vec![500, 503],
+                success_rate: Some(SuccessRate { minimum_hosts: 3, request_volume: 10, stdev_factor: 1500 }),
+                latency: None,
+                probes: 0,
+                failure_percentage: Some(FailurePercentage {
+                    threshold: 50,
+                    minimum_hosts: 3,
+                    request_volume: 10,
+                }),
             }),
             tcp_keepalive: Some(TcpKeepalive {
                 probes: Some(9),

@@ -8,7 +8,7 @@
 //! Envoy's are; under load both move traffic away from endpoints that are busy for their weight. It costs the same for any
 //! number of endpoints, and no worker waits for another.
 //!
-//! An endpoint that was tried before loses to one that was not: a broken endpoint that fails at once looks idle, and would
+//! An endpoint that was tried before, or is being probed, loses to one that was not: a broken endpoint that fails at once looks idle, and would
 //! else win every time.
 
 use super::alias::AliasTable;
@@ -28,13 +28,14 @@ impl LeastRequest {
         LeastRequest { weighted: (!equal).then(|| AliasTable::new(weights)) }
     }
 
-    pub fn choose(&self, endpoints: &[Arc<Endpoint>], context: &mut PickContext<'_>) -> usize {
+    pub fn choose(&self, endpoints: &[Arc<Endpoint>], probing: bool, context: &mut PickContext<'_>) -> usize {
         let (first, second) = match &self.weighted {
             Some(table) => (table.sample((context.random)()), table.sample((context.random)())),
             None => two_of(endpoints.len(), (context.random)()),
         };
         let (a, b) = (&*endpoints[first], &*endpoints[second]);
-        let prefer_second = match (context.was_tried(a), context.was_tried(b)) {
+        let avoids = |endpoint| context.was_tried(endpoint) || probing && endpoint.state.is_busy_with_probe();
+        let prefer_second = match (avoids(a), avoids(b)) {
             (false, true) => false,
             (true, false) => true,
             _ => is_less_loaded(b, a),

@@ -60,16 +60,23 @@ fn keys(endpoints: &[Arc<Endpoint>]) -> Vec<String> {
 pub(crate) struct Chooser<'a> {
     selector: &'a Selector,
     hash: u64,
+    /// Whether there are endpoints that get one request at a time.
+    probing: bool,
 }
 
 impl<'a> Chooser<'a> {
-    pub fn new(selector: &'a Selector, context: &mut PickContext<'_>) -> Self {
+    pub fn new(selector: &'a Selector, probing: bool, context: &mut PickContext<'_>) -> Self {
         let hash = match (selector, context.hash) {
             (Selector::RingHash(_) | Selector::Maglev(_), Some(hash)) => hash,
             (Selector::RingHash(_) | Selector::Maglev(_), None) => (context.random)(),
             _ => 0,
         };
-        Chooser { selector, hash }
+        Chooser { selector, hash, probing }
+    }
+
+    /// Whether another endpoint would be better: this one was tried, or is being probed by a request that is not over.
+    pub fn avoids(&self, endpoint: &Endpoint, context: &PickContext<'_>) -> bool {
+        context.was_tried(endpoint) || self.probing && endpoint.state.is_busy_with_probe()
     }
 
     /// The index of an endpoint; `attempt` counts from 0 while endpoints that were tried come up.
@@ -80,7 +87,7 @@ impl<'a> Chooser<'a> {
         context: &mut PickContext<'_>,
     ) -> usize {
         match self.selector {
-            Selector::LeastRequest(least) => least.choose(endpoints, context),
+            Selector::LeastRequest(least) => least.choose(endpoints, self.probing, context),
             Selector::RoundRobin(rotation) => rotation.next(context.random),
             Selector::Random(table) => table.sample((context.random)()),
             Selector::RingHash(ring) => ring.lookup(self.hash, attempt),

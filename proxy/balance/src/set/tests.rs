@@ -30,7 +30,7 @@ pub(crate) fn set(policy: LoadBalancer, weights: &[u32]) -> EndpointSet {
 }
 
 pub(crate) fn endpoints(weights: &[u32]) -> Vec<Arc<Endpoint>> {
-    set(LoadBalancer::Random, weights).endpoints
+    set(LoadBalancer::Random, weights).all.endpoints
 }
 
 pub(crate) fn context(random: &mut dyn FnMut() -> u64) -> PickContext<'_> {
@@ -157,11 +157,11 @@ fn tables_are_kept_while_choices_are_the_same() {
     let mut moved = specs();
     moved[0].locality = "r2".into();
     let second = EndpointSet::build(&policy, moved, Some(&first));
-    assert!(Arc::ptr_eq(&first.selector, &second.selector), "a locality does not change the table");
+    assert!(Arc::ptr_eq(&first.all.selector, &second.all.selector), "a locality does not change the table");
     let third = EndpointSet::build(&policy, vec![spec(1, 1), spec(2, 2)], Some(&second));
-    assert!(!Arc::ptr_eq(&second.selector, &third.selector), "a weight does");
+    assert!(!Arc::ptr_eq(&second.all.selector, &third.all.selector), "a weight does");
     let fourth = EndpointSet::build(&LoadBalancer::Maglev { table_size: 2003 }, specs(), Some(&first));
-    assert!(!Arc::ptr_eq(&first.selector, &fourth.selector), "another size does");
+    assert!(!Arc::ptr_eq(&first.all.selector, &fourth.all.selector), "another size does");
 }
 
 #[test]

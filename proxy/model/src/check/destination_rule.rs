@@ -211,6 +211,20 @@ fn outlier_detection(settings: Option<&OutlierDetection>, at: At<'_>, report: &m
             "`consecutiveLocalOriginFailures` has no effect without `splitExternalLocalOriginErrors: true`";
         report.warn(at.to("consecutiveLocalOriginFailures"), codes::NO_ACTION, message);
     }
+    let any = settings.consecutive_5xx_errors.unwrap_or(5);
+    let gateway = settings.consecutive_gateway_errors.unwrap_or(0);
+    let local = match settings.split_external_local_origin_errors {
+        true => settings.consecutive_local_origin_failures.unwrap_or(5),
+        false => 0,
+    };
+    if any == 0 && gateway == 0 && local == 0 {
+        report.warn(at, codes::NO_ACTION, "every detector is off: no endpoint is ever ejected");
+    } else if any > 0 && gateway > any {
+        let message = format!(
+            "`consecutiveGatewayErrors` has no effect: each is an error too, and {any} of those are enough"
+        );
+        report.warn(at.to("consecutiveGatewayErrors"), codes::NO_ACTION, message);
+    }
 }
 
 fn tls(settings: Option<&ClientTlsSettings>, at: At<'_>, report: &mut Report<'_>) {

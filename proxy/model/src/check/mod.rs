@@ -17,6 +17,7 @@ pub(crate) mod files;
 mod gateway;
 mod gateway_hosts;
 mod headers;
+mod health_policy;
 mod http_action;
 mod http_match;
 mod http_route;
@@ -79,6 +80,7 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(endpoint_slices, kubernetes::check_slice);
     each!(pods, kubernetes::check_pod);
     each!(proxies, proxy::check);
+    each!(health_policies, health_policy::check);
     not_applied::check(config, &mut out);
     out
 }

@@ -52,8 +52,6 @@ const TABLE: &[Row] = &[
     deprecated(VS, &["delay", "percent"], "use `percentage`"),
     deprecated(VS, &["mirrorPercent"], "use `mirrorPercentage`"),
     deprecated(VS, &["mirror_percent"], "use `mirrorPercentage`"),
-    not_applied(DR, &["trafficPolicy", "outlierDetection"], "no endpoint is ejected"),
-    not_applied(DR, &["portLevelSettings", "outlierDetection"], "no endpoint is ejected"),
     not_applied(
         DR,
         &["loadBalancer", "localityLbSetting"],

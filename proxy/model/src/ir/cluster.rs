@@ -235,6 +235,49 @@ pub struct OutlierDetection {
     pub min_health_percent: u8,
     /// In place of "5xx"; empty: 5xx.
     pub error_codes: Vec<u16>,
+    /// Who answers well less often than the others; `None`: off.
+    pub success_rate: Option<SuccessRate>,
+    /// Who answers badly too often; `None`: off.
+    pub failure_percentage: Option<FailurePercentage>,
+    /// Who is slow; `None`: off.
+    pub latency: Option<Latency>,
+    /// Good answers, one request at a time, that who comes back gives before it is trusted; 0: off.
+    pub probes: u32,
+}
+
+/// Ejects whose answers take longer than those of the others, in the mean of an interval, to the head of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latency {
+    /// Thousandths of the endpoints' median; 3,000 unless said.
+    pub factor: u32,
+    /// Whoever is faster is fast enough; 50 ms unless said.
+    pub minimum: Duration,
+    /// Endpoints with enough requests; 3 unless said.
+    pub minimum_hosts: u32,
+    /// Requests of an endpoint in an interval, for it to count; 50 unless said.
+    pub request_volume: u32,
+}
+
+/// Ejects whose share of good answers in an interval is so many standard deviations below the mean of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuccessRate {
+    /// Endpoints with enough requests, for the mean to tell anything; 5 unless said.
+    pub minimum_hosts: u32,
+    /// Requests of an endpoint in an interval, for it to count; 100 unless said.
+    pub request_volume: u32,
+    /// Thousandths of a standard deviation; 1,900 unless said.
+    pub stdev_factor: u32,
+}
+
+/// Ejects whose share of bad answers in an interval is so many percent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailurePercentage {
+    /// Percent; 85 unless said.
+    pub threshold: u8,
+    /// Endpoints with enough requests; 5 unless said.
+    pub minimum_hosts: u32,
+    /// Requests of an endpoint in an interval, for it to count; 50 unless said.
+    pub request_volume: u32,
 }
 
 /// SO_KEEPALIVE; `None` leaves the system's value.

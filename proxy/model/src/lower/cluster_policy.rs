@@ -91,7 +91,7 @@ pub(super) fn apply_pool(cluster: &mut Cluster, pool: &istio::ConnectionPoolSett
 }
 
 /// R15: a detector of 0 is off; other zeros mean the default.
-fn outlier_detection(settings: &istio::OutlierDetection) -> ir::OutlierDetection {
+pub(super) fn outlier_detection(settings: &istio::OutlierDetection) -> ir::OutlierDetection {
     let duration = |given: Option<crate::Duration>, default: u64| {
         given.map(|duration| duration.0).filter(|d| !d.is_zero()).unwrap_or(Duration::from_secs(default))
     };
@@ -108,5 +108,9 @@ fn outlier_detection(settings: &istio::OutlierDetection) -> ir::OutlierDetection
         max_ejection_percent: settings.max_ejection_percent.filter(|n| *n > 0).unwrap_or(10),
         min_health_percent: settings.min_health_percent.unwrap_or(0),
         error_codes: settings.outlier_detection_http_error_codes.clone(),
+        success_rate: None,
+        failure_percentage: None,
+        latency: None,
+        probes: 0,
     }
 }

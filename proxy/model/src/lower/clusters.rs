@@ -213,6 +213,9 @@ impl<'a> Clusters<'a> {
             };
             let mut cluster = self.plain(name.clone(), discovery, Protocol::Undeclared, identity);
             apply(&mut cluster, policy, Protocol::Undeclared);
+            let namespace =
+                names::cluster_local(host, &self.mesh.node.domain).map(|(_, namespace)| namespace);
+            self.mesh.health_policies.apply(&mut cluster, host, namespace);
             cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
             let whom = Whom { host, port: number, protocol: Protocol::Undeclared, service: None };
             client_tls::apply(&mut cluster, policy.tls, whom, self.mesh);
@@ -255,6 +258,7 @@ impl<'a> Clusters<'a> {
             };
             let mut cluster = self.plain(name.clone(), discovery, port.protocol, service.identity.clone());
             apply(&mut cluster, policy, port.protocol);
+            self.mesh.health_policies.apply(&mut cluster, &service.host, Some(service.namespace));
             cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
             let whom = Whom {
                 host: &service.host,

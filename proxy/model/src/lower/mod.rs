@@ -24,6 +24,7 @@ mod egress;
 mod extension_providers;
 mod gateways;
 pub(crate) mod headers;
+mod health_policies;
 mod identity;
 mod inbound;
 pub(crate) mod matches;
@@ -64,6 +65,7 @@ pub(crate) use extension_providers::status_code;
 pub use memo::Memo;
 
 use destination_rules::DestinationRules;
+use health_policies::HealthPolicies;
 use notes::Notes;
 use peer_authentications::PeerAuthentications;
 use registry::Registry;
@@ -161,6 +163,7 @@ struct Mesh<'a> {
     scope: Scope<'a>,
     registry: Registry<'a>,
     destination_rules: DestinationRules<'a>,
+    health_policies: HealthPolicies<'a>,
     virtual_services: VirtualServices<'a>,
     peer_authentications: PeerAuthentications<'a>,
     connect_timeout: Duration,
@@ -180,6 +183,7 @@ impl<'a> Mesh<'a> {
             proxy,
             registry: Registry::new(config, &node, notes),
             destination_rules: DestinationRules::new(config, &node, notes),
+            health_policies: HealthPolicies::new(config, &node),
             virtual_services: VirtualServices::new(config, &node, &scope, notes),
             peer_authentications: PeerAuthentications::new(config, &node),
             scope,

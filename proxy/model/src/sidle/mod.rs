@@ -1,17 +1,19 @@
 //! Sidle's own kinds, under `sidle.dev/v1`: only what Istio has no kind for.
 //!
-//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`]; [`AuthorizationCase`]s, which are no manifests.
+//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`]; [`AuthorizationCase`]s, which are no manifests.
 //! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
 //! Not here: the defaults themselves (`crate::ir::Settings`).
 
 mod authorization_case;
 mod extension_provider;
+mod health_policy;
 mod identity;
 #[cfg(test)]
 mod tests;
 
 pub use authorization_case::{AuthorizationCase, Expected};
 pub use extension_provider::{Asked, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, RequestBodyInCheck};
+pub use health_policy::{FailurePercentage, HealthPolicy, Latency, Probing, SuccessRate};
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
 
 use crate::{

@@ -24,7 +24,7 @@ fn every_limit_is_in_the_table_of_limits() {
 }
 
 #[test]
-fn every_field_of_a_proxy_is_in_the_table_of_fields() {
+fn every_field_is_in_a_table_of_fields() {
     for (parent, names) in [
         ("", fields::<Proxy>()),
         ("drain.", fields::<Drain>()),
@@ -32,6 +32,11 @@ fn every_field_of_a_proxy_is_in_the_table_of_fields() {
         ("proxyHeaders.server.", fields::<ServerHeader>()),
         ("pathNormalization.", fields::<PathNormalization>()),
         ("gatewayTopology.", fields::<GatewayTopology>()),
+        ("", fields::<HealthPolicy>()),
+        ("successRate.", fields::<SuccessRate>()),
+        ("failurePercentage.", fields::<FailurePercentage>()),
+        ("latency.", fields::<Latency>()),
+        ("probing.", fields::<Probing>()),
     ] {
         for name in names {
             let path = format!("`{parent}{name}");

@@ -72,7 +72,7 @@ fn clusters_table(answer: &Value) -> Table {
     for cluster in items(&answer["cluster_statuses"]) {
         let endpoints = items(&cluster["host_statuses"]);
         let sum = |name| endpoints.iter().map(|endpoint| stat(endpoint, name)).sum::<u64>().to_string();
-        let healthy = endpoints.iter().filter(|endpoint| health(endpoint) == "HEALTHY").count();
+        let healthy = endpoints.iter().filter(|endpoint| is_healthy(endpoint)).count();
         table.row([
             text(&cluster["name"]),
             endpoints.len().to_string(),
@@ -91,13 +91,23 @@ pub fn endpoints(args: &InspectArgs, terminal: Terminal) -> Result<ExitCode, Cli
 }
 
 fn endpoints_table(answer: &Value) -> Table {
-    let mut table = Table::new(&["endpoint", "health", "weight", "active", "requests", "errors", "cluster"]);
+    let mut table = Table::new(&[
+        "endpoint",
+        "status",
+        "outlier check",
+        "weight",
+        "active",
+        "requests",
+        "errors",
+        "cluster",
+    ]);
     for cluster in items(&answer["cluster_statuses"]) {
         for endpoint in items(&cluster["host_statuses"]) {
             let count = |name| stat(endpoint, name).to_string();
             table.row([
                 address(&endpoint["address"]),
-                health(endpoint),
+                status(endpoint),
+                if failed_outlier_check(endpoint) { "FAILED".into() } else { "OK".into() },
                 endpoint["weight"].as_u64().unwrap_or(1).to_string(),
                 count("rq_active"),
                 count("rq_total"),
@@ -172,12 +182,17 @@ fn address(value: &Value) -> String {
     text(&value["pipe"]["path"])
 }
 
-fn health(endpoint: &Value) -> String {
-    let status = &endpoint["health_status"];
-    if status["failed_outlier_check"] == true {
-        return "EJECTED".into();
-    }
-    text(&status["eds_health_status"])
+/// What health checks and service discovery say, as `istioctl` shows it.
+fn status(endpoint: &Value) -> String {
+    text(&endpoint["health_status"]["eds_health_status"])
+}
+
+fn failed_outlier_check(endpoint: &Value) -> bool {
+    endpoint["health_status"]["failed_outlier_check"] == true
+}
+
+fn is_healthy(endpoint: &Value) -> bool {
+    status(endpoint) == "HEALTHY" && !failed_outlier_check(endpoint)
 }
 
 /// Of Envoy's `SimpleMetric`s, whose values are numbers or, as in protobuf JSON, strings.

@@ -31,8 +31,11 @@ fn clusters_are_summed_up() {
 fn endpoints_are_a_line_each() {
     let text = endpoints_table(&clusters()).render(Terminal::default());
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines[1], "127.0.0.1:1  HEALTHY  2       3       5         0       outbound|80||a");
-    assert!(lines[2].starts_with("127.0.0.1:2  EJECTED"));
+    assert_eq!(
+        lines[1],
+        "127.0.0.1:1  HEALTHY  OK             2       3       5         0       outbound|80||a"
+    );
+    assert!(lines[2].starts_with("127.0.0.1:2  HEALTHY  FAILED "));
 }
 
 #[test]

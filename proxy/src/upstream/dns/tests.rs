@@ -107,7 +107,16 @@ fn ips(last: &[u8]) -> Vec<Ipv4Addr> {
 fn cluster(discovery: ir::Discovery) -> Arc<Cluster> {
     let mut config = crate::upstream::cluster::tests::named(&[]);
     Arc::get_mut(&mut config).unwrap().discovery = discovery;
-    Arc::new(Cluster::build(config, None, &Telemetry::new(), &sidle_identity::Workload::default()).unwrap())
+    Arc::new(
+        Cluster::build(
+            config,
+            None,
+            &Telemetry::new(),
+            &sidle_identity::Workload::default(),
+            &Default::default(),
+        )
+        .unwrap(),
+    )
 }
 
 fn endpoint(name: &str) -> ir::Endpoint {

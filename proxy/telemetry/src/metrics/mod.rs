@@ -12,6 +12,7 @@ mod ext_authz;
 mod histogram;
 mod identity;
 mod labels;
+mod outlier;
 mod owned;
 mod process;
 mod requests;
@@ -29,6 +30,7 @@ pub use identity::IdentityMetrics;
 pub use labels::{
     ConnectionSecurityPolicy, Reporter, RequestLabels, RequestProtocol, TcpLabels, WorkloadLabels,
 };
+pub use outlier::{Outlier, OutlierMetrics};
 pub use owned::{ClusterMetrics, Doorkeeper, Http2Flood, ListenerMetrics, Overflow};
 pub use process::ProcessUsage;
 pub use requests::{RequestMetrics, RequestRecord};

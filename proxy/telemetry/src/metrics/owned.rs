@@ -1,21 +1,22 @@
 //! Metrics that belong to one name of the configuration: a cluster, a listener, or an external authoriser.
 //!
-//! In:  events of the engine.   Out: `sidle_cluster_*`, `sidle_listener_*`.
+//! In:  events of the engine.   Out: `sidle_cluster_*`, `sidle_listener_*`, and what stands under Envoy's names.
 //! Invariants: a gauge is the sum of what went up and down on any thread; a cluster without traffic shows only its
-//! endpoints, so that a thousand unused ones cost a thousand lines and not fifteen thousand.
+//! endpoints (and ejections), so that a thousand unused ones cost a thousand lines and not fifteen thousand.
 
 use super::{
     authorization::Authorized,
     export::{family, number},
     ext_authz::ExtAuthzMetrics,
     labels::pairs,
+    outlier::OutlierMetrics,
     sharded::Sharded,
     table::Table,
 };
 use crate::names::{Family, *};
 use prometheus::proto::{Metric, MetricFamily};
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
@@ -229,6 +230,7 @@ impl ListenerMetrics {
 pub struct ClusterMetrics {
     cells: Sharded<Cells<{ CLUSTER.len() - 1 + OVERFLOWS.len() }>>,
     endpoints: AtomicU64,
+    outliers: OnceLock<OutlierMetrics>,
 }
 
 impl ClusterMetrics {
@@ -288,6 +290,11 @@ impl ClusterMetrics {
     pub fn set_endpoints(&self, known: usize) {
         self.endpoints.store(known as u64, Relaxed);
     }
+
+    /// Those of outlier detection, shown from the first call on.
+    pub fn outliers(&self) -> &OutlierMetrics {
+        self.outliers.get_or_init(OutlierMetrics::default)
+    }
 }
 
 /// All clusters, listeners and providers.
@@ -318,7 +325,8 @@ impl Owned {
     }
 
     pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-        LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(CLUSTER).chain(&[CLUSTER_ENDPOINTS])
+        let of_clusters = CLUSTER.iter().chain(&[CLUSTER_ENDPOINTS]).chain(OutlierMetrics::families());
+        LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(of_clusters)
     }
 
     pub(super) fn collect(&self) -> Vec<MetricFamily> {
@@ -353,6 +361,9 @@ impl Owned {
 
 fn collect_cluster(name: &str, metrics: &ClusterMetrics, rows: &mut Rows) {
     rows.add(&CLUSTER_ENDPOINTS, &[name], metrics.endpoints.load(Relaxed) as f64);
+    if let Some(outliers) = metrics.outliers.get() {
+        outliers.collect(name, rows);
+    }
     if metrics.cells.is_untouched() {
         return;
     }

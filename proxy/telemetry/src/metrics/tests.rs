@@ -75,6 +75,8 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     cluster.set_endpoints(3);
     cluster.request_started();
     cluster.overflowed(Overflow::Pending);
+    cluster.outliers().detected(Some(Outlier::ConsecutiveGatewayFailure), true);
+    cluster.outliers().detected(Some(Outlier::Consecutive5xx), false);
     let listener = telemetry.listener_metrics(&"virtualOutbound".into());
     listener.connection_opened();
     listener.http2_flood(Http2Flood::Stalled);
@@ -122,6 +124,17 @@ fn every_family_of_the_list_is_shown_and_no_other() {
     assert_eq!(shown, listed.iter().map(String::as_str).collect());
     assert_eq!(value(&text, "sidle_cluster_endpoints", &["outbound|80||b"]), 3.0);
     assert_eq!(value(&text, "sidle_cluster_overflows_total", &["limit=\"pending\""]), 1.0);
+    for (name, wanted) in [
+        ("enforced_total", 1.0),
+        ("overflow", 1.0),
+        ("detected_consecutive_gateway_failure", 1.0),
+        ("enforced_consecutive_gateway_failure", 1.0),
+        ("detected_consecutive_5xx", 1.0),
+        ("enforced_consecutive_5xx", 0.0),
+    ] {
+        let name = format!("envoy_cluster_outlier_detection_ejections_{name}");
+        assert_eq!(value(&text, &name, &["envoy_cluster_name=\"outbound|80||b\""]), wanted, "{name}");
+    }
     assert_eq!(value(&text, "sidle_listener_connections_active", &["virtualOutbound"]), 1.0);
     assert_eq!(value(&text, "sidle_http2_floods_total", &["virtualOutbound", "kind=\"stalled\""]), 1.0);
     assert!(value(&text, "istio_agent_cert_expiry_seconds", &["default"]) < 0.0, "it has run out");

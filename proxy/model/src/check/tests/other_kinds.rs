@@ -68,7 +68,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         DR,
         "  host: d.io\n  trafficPolicy: {outlierDetection: {interval: 0s, maxEjectionPercent: 101, consecutiveErrors: 5}}",
-        &["6:19 w0501", "6:48 e0209", "6:72 e0105"],
+        &["6:48 e0209", "6:72 e0105", "6:77 i0504"],
+    ),
+    (
+        DR,
+        "  host: d.io\n  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 0}, portLevelSettings: [{port: {number: 80}, outlierDetection: {consecutiveGatewayErrors: 6, consecutiveLocalOriginFailures: 1}}]}",
+        &["6:19 w0212", "6:150 w0212", "6:185 w0212"],
     ),
     (DR, "  host: d.io\n  trafficPolicy: {tls: {mode: MUTUAL}}", &["6:19 e0216", "6:19 e0216"]),
     (DR, "  host: d.io\n  trafficPolicy: {tls: {sni: a.io}}", &["6:19 w0216"]),
@@ -179,6 +184,19 @@ pub(super) const MISTAKES: &[Mistake] = &[
         "Proxy",
         "  limits: {streamIdleTimeout: 1us, connectionIdleTimeout: 1us, requestTimeout: 1us}\n  protocolDetectionTimeout: 1us",
         &["5:31 e0209", "5:59 e0209", "5:80 e0209", "6:29 e0209"],
+    ),
+    ("HealthPolicy", "  successRate: {}", &["5:3 e0104"]),
+    ("HealthPolicy", "  host: nobody.io", &["5:3 w0212", "5:9 w0305"]),
+    (
+        "HealthPolicy",
+        "  host: '*.d*.io'\n  successRate: {stdevFactor: -1}\n  failurePercentage: {threshold: 101}",
+        &["5:9 e0201", "6:30 e0105", "7:34 e0105"],
+    ),
+    ("HealthPolicy", "  host: d.io\n  failurePercentage: {threshold: 50}", &[]),
+    (
+        "HealthPolicy",
+        "  host: d.io\n  latency: {factor: 0.5, minimum: 10}\n  probing: {requests: 0}",
+        &["6:21 e0105", "6:35 e0102", "7:23 e0105"],
     ),
     (
         "Service",

@@ -245,6 +245,40 @@ fn r15_outlier_detection_defaults() {
 }
 
 #[test]
+fn health_policies_add_to_outlier_detection() {
+    let policy = |namespace: &str, name: &str, spec: &str| {
+        istio("HealthPolicy", namespace, name, spec).replace("networking.istio.io/v1", "sidle.dev/v1")
+    };
+    let of_service = policy("blue", "s", "  host: a\n  successRate: {stdevFactor: 2.5}\n");
+    let of_client =
+        policy("default", "c", "  host: '*.blue.svc.cluster.local'\n  failurePercentage: {threshold: 50}\n");
+    let younger = policy("blue", "y", "  host: a\n  failurePercentage: {}\n");
+    let detection = |documents: &[&str]| {
+        let ir = lowered_for(&node("default", ""), &(a() + &documents.concat())).ir;
+        cluster(&ir, A).outlier_detection.clone()
+    };
+    let alone = detection(&[&of_service, &younger]).unwrap();
+    assert_eq!((alone.consecutive_5xx, alone.interval.as_secs(), alone.max_ejection_percent), (None, 10, 10));
+    let rate = alone.success_rate.unwrap();
+    assert_eq!((rate.minimum_hosts, rate.request_volume, rate.stdev_factor), (5, 100, 2500));
+    assert_eq!(alone.failure_percentage, None);
+    let rule = istio(
+        "DestinationRule",
+        "blue",
+        "r",
+        "  host: a\n  trafficPolicy: {outlierDetection: {interval: 3s}}\n",
+    );
+    let both = detection(&[&of_service, &of_client, &rule]).unwrap();
+    assert_eq!((both.consecutive_5xx, both.interval.as_secs(), both.success_rate), (Some(5), 3, None));
+    assert_eq!(both.failure_percentage.unwrap().threshold, 50, "the client's namespace comes first");
+    let others = policy("istio-system", "m", "  host: '*'\n  latency: {factor: 2}\n  probing: {}\n");
+    let others = detection(&[&others]).unwrap();
+    let latency = others.latency.unwrap();
+    assert_eq!((latency.factor, latency.minimum.as_millis(), latency.minimum_hosts), (2000, 50, 3));
+    assert_eq!((others.probes, detection(&[])), (3, None));
+}
+
+#[test]
 fn r14_tls_to_a_service() {
     let entry = istio(
         "ServiceEntry",

@@ -64,6 +64,7 @@ mod redirect_rewrite;
 mod resumption;
 mod retries;
 mod secrets;
+mod service_manager;
 mod smuggling;
 mod spire;
 mod splitting;

@@ -225,7 +225,12 @@ impl Publish for Publisher {
         self.apply(ir, version)
     }
 
+    fn asked(&mut self) {
+        self.state.manager.reloading();
+    }
+
     fn attempted(&mut self, status: &ConfigStatus) {
+        self.state.manager.attempted(status);
         let Some(attempt) = &status.last_attempt else { return };
         let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
         self.state.telemetry().reloaded(match attempt.result {

@@ -23,6 +23,7 @@ mod command_line;
 mod configuration;
 mod cors;
 mod delegates;
+mod deploy;
 mod descriptors;
 mod edge;
 mod egress;

@@ -1,0 +1,15 @@
+//! What `deploy/` holds, used as its users would.
+//!
+//! Read: `machine` (a machine with a real systemd) -> `debian` (the package on it) -> `systemd` (the unit on it).
+
+mod debian;
+mod machine;
+mod systemd;
+
+use sidle_test_support::peers::root;
+use std::path::PathBuf;
+
+/// A file or folder of `deploy/`.
+fn deploy(path: &str) -> PathBuf {
+    root().join("deploy").join(path)
+}

@@ -6,6 +6,7 @@
 
 mod container;
 mod debian;
+mod kubernetes;
 mod machine;
 mod pod;
 mod systemd;

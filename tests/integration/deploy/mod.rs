@@ -8,6 +8,7 @@ mod container;
 mod debian;
 mod kubernetes;
 mod machine;
+mod monitoring;
 mod pod;
 mod systemd;
 

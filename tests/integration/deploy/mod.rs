@@ -9,6 +9,7 @@ mod debian;
 mod kubernetes;
 mod machine;
 mod monitoring;
+mod page;
 mod pod;
 mod systemd;
 

@@ -8,6 +8,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{ffi::OsString, io, os::unix::process::ExitStatusExt, process::ExitStatus};
 use tokio::process::{Child, Command};
 
+/// What a service manager tells this process alone: ready, say, is the proxy's word and not the application's.
+const MANAGERS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
 /// A running application.
 #[derive(Debug)]
 pub struct Application {
@@ -15,7 +18,7 @@ pub struct Application {
 }
 
 impl Application {
-    /// Starts `command`, with the proxy's own environment and standard streams.
+    /// Starts `command`, with the proxy's own streams and environment, but for [`MANAGERS`].
     ///
     /// # Errors
     /// When it is empty, or cannot be started; names the program.
@@ -24,7 +27,11 @@ impl Application {
             .split_first()
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command after --"))?;
         let program_name = program.to_string_lossy();
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        for variable in MANAGERS {
+            command.env_remove(variable);
+        }
+        let child = command
             .args(arguments)
             .kill_on_drop(true)
             .spawn()

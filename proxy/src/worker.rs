@@ -28,7 +28,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// What all workers share.
 pub struct Shared {
@@ -93,6 +93,8 @@ pub enum Command {
     End,
     /// Memory has become shorter: let idle connections go.
     Shed,
+    /// Say that it is alive.
+    Answer(oneshot::Sender<()>),
 }
 
 /// One worker.
@@ -181,6 +183,8 @@ impl Worker {
                     drains.remove(&name).into_iter().flatten().for_each(|drain| drain.stop())
                 }
                 Command::Shed => self.shed.notify_waiters(),
+                // Whoever asked may have gone.
+                Command::Answer(reply) => drop(reply.send(())),
                 Command::Published => self.published(),
                 Command::End => break,
             }

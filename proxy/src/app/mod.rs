@@ -2,7 +2,8 @@
 //!
 //! Workers, one thread each, carry traffic. The control runtime, on the main thread's behalf, does the rest: files, DNS,
 //! admin, signals, the application. Only this room knows all others.
-//! Read: [`run`] -> `publish` (a configuration takes effect) -> `state` (what admin sees) -> `shutdown` (the end).
+//! Read: [`run`] -> `publish` (a configuration takes effect) -> `state` (what admin sees) -> `service_manager` (what systemd hears)
+//! -> `shutdown` (the end).
 
 mod core_files;
 mod descriptors;
@@ -10,6 +11,7 @@ mod log;
 mod memory;
 mod outliers;
 mod publish;
+mod service_manager;
 mod shutdown;
 mod state;
 
@@ -108,11 +110,14 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     let (stop, stopped) = watch::channel(false);
     serve_admin(&settings, &state, stopped).await?;
     state.set_started();
+    tokio::spawn(service_manager::tell_when_ready(state.clone()));
+    tokio::spawn(service_manager::watchdog(state.clone()));
     let reloading = tokio::spawn(reloader.run(source, reload_requests));
     let code = shutdown::until_the_end(&state, signals, &command).await?;
     reloading.abort();
     let _ = stop.send(true);
     state.flush_logs();
+    state.manager.flush().await;
     Ok(code)
 }
 

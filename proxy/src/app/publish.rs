@@ -44,8 +44,14 @@ impl Publisher {
     fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
         let previous = self.running.as_ref().map(|running| running.shared.snapshot.load_full());
         let (telemetry, workload) = (self.state.telemetry(), self.state.workload());
-        let built =
-            config::build(ir, &version.to_string(), previous.as_deref(), telemetry, workload, &self.outliers)?;
+        let built = config::build(
+            ir,
+            &version.to_string(),
+            previous.as_deref(),
+            telemetry,
+            workload,
+            &self.outliers,
+        )?;
         let workers = match &self.running {
             Some(running) => running.workers.len(),
             None => worker_count(ir),
@@ -233,7 +239,12 @@ impl Publish for Publisher {
         self.apply(ir, version)
     }
 
+    fn asked(&mut self) {
+        self.state.manager.reloading();
+    }
+
     fn attempted(&mut self, status: &ConfigStatus) {
+        self.state.manager.attempted(status);
         let Some(attempt) = &status.last_attempt else { return };
         let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
         self.state.telemetry().reloaded(match attempt.result {

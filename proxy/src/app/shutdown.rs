@@ -68,6 +68,7 @@ pub async fn until_the_end(
     tracing::info!("draining");
     let began = Instant::now();
     let settings = state.drain_settings();
+    state.manager.stopping(settings.deadline);
     state.begin_draining();
     let drained = async {
         // Until then clients may still come that have not heard of the end.

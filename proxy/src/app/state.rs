@@ -1,6 +1,6 @@
 //! What admin sees and may ask for.
 
-use super::log::Handle;
+use super::{log::Handle, service_manager::Manager};
 use crate::{
     admin::{AdminSource, ClusterView, DrainRequest, ListenerView, Readiness, SPARE, State},
     config::{ConfigStatus, ReloadRequest, Snapshot, StatusCell},
@@ -34,6 +34,8 @@ const SERVERS: usize = 3;
 pub struct AppState {
     telemetry: Arc<Telemetry>,
     log: Handle,
+    /// Who started the process, and wants to know how it is.
+    pub(super) manager: Manager,
     reload: mpsc::Sender<ReloadRequest>,
     status: OnceLock<StatusCell>,
     running: OnceLock<(Arc<Shared>, Vec<mpsc::UnboundedSender<Command>>)>,
@@ -59,6 +61,7 @@ impl AppState {
         Arc::new(AppState {
             telemetry,
             log,
+            manager: Manager::from_environment(),
             reload,
             status: OnceLock::new(),
             running: OnceLock::new(),
@@ -134,13 +137,17 @@ impl AppState {
         self.tell_listeners(|direction| direction != Direction::Outbound, Command::Close);
     }
 
+    pub(super) fn workers(&self) -> &[mpsc::UnboundedSender<Command>] {
+        self.running.get().map_or(&[], |(_, workers)| workers)
+    }
+
     pub(super) fn activity(&self) -> Option<&Activity> {
         self.running.get().map(|(shared, _)| &shared.activity)
     }
 
     /// Has workers cut what is under way, and account for it.
     pub(super) fn end_workers(&self) {
-        for worker in self.running.get().iter().flat_map(|(_, workers)| workers) {
+        for worker in self.workers() {
             let _ = worker.send(Command::End);
         }
     }

@@ -38,6 +38,9 @@ pub trait Publish: Send {
         version: &ConfigVersion,
     ) -> impl Future<Output = Result<(), NotPublished>> + Send;
 
+    /// Hears that an attempt begins that somebody asked for, and whose end they may wait for.
+    fn asked(&mut self) {}
+
     /// Hears of every attempt, for metrics.
     fn attempted(&mut self, status: &ConfigStatus);
 }
@@ -149,6 +152,9 @@ impl<P: Publish> Reloader<P> {
     /// When the files are the cause and turn out to hold the text of the last attempt, nothing was attempted.
     pub async fn attempt(&mut self, cause: Cause) -> Arc<ConfigStatus> {
         let began = Instant::now();
+        if matches!(cause, Cause::Signal | Cause::Request) {
+            self.publish.asked();
+        }
         let seen = self.seen.filter(|_| cause == Cause::Files);
         let read = self.reading.ask(Ask { seen, running: self.running.clone() }).await;
         let mut status = (*self.status.load()).clone();

@@ -6,6 +6,7 @@
 //! Invariants: for work as usual a turn is long enough; none is longer than about half a millisecond.
 
 use std::{
+    future::poll_fn,
     pin::pin,
     task::{Context, Poll, ready},
 };
@@ -19,6 +20,8 @@ pub const STREAM: u32 = 16;
 pub const SUSPICIOUS_STREAM: u32 = 64;
 /// A frame of HTTP/2.
 pub const FRAME: u32 = 1;
+/// Bytes of a head that is read while the next one waits, for one unit.
+const HEAD_BYTES: usize = 1 << 10;
 /// Bytes that were read, for one unit.
 const BYTES: usize = 4 << 10;
 
@@ -35,6 +38,12 @@ pub fn spend(units: u32, cx: &mut Context<'_>) {
 /// [`spend`] for what was read.
 pub fn spend_bytes(read: usize, cx: &mut Context<'_>) {
     spend((read / BYTES) as u32, cx);
+}
+
+/// Waits for a turn with room for a request of HTTP/1 that nobody had to wait for, with a head of so many bytes.
+pub async fn take_pipelined(head: usize) {
+    let mut units = STREAM + (head / HEAD_BYTES) as u32;
+    poll_fn(|cx| poll_take(&mut units, cx)).await;
 }
 
 /// Takes what is left of `units`, and waits for the next turn when this one is over.
@@ -55,7 +64,7 @@ pub fn end<T>(cx: &mut Context<'_>) -> Poll<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{cell::Cell, future::poll_fn, rc::Rc};
+    use std::{cell::Cell, rc::Rc};
     use tokio::{io::AsyncWriteExt as _, net::UnixStream, task::LocalSet};
 
     /// How many turns of another task `work` leaves room for.
@@ -83,6 +92,16 @@ mod tests {
             }
         });
         assert!(streams.await >= 10);
+    }
+
+    #[tokio::test]
+    async fn pipelined_requests_with_large_heads_take_a_turn_each_few() {
+        let requests = turns(async {
+            for _ in 0..20 {
+                take_pipelined(30 << 10).await;
+            }
+        });
+        assert!(requests.await >= 7);
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use crate::{
     error::Refusal,
     exchange::{self, Glimpse},
     listener::Connection,
+    turn,
 };
 use http::{Method, Version};
 use std::{
@@ -86,7 +87,14 @@ impl Server {
         let connection = self.connection.clone();
         let mut drained = pin!(connection.drained());
         loop {
-            let step = match self.next_head(drained.as_mut()).await {
+            let waits_already = !self.wire.borrow().input.is_empty();
+            let found = self.next_head(drained.as_mut()).await;
+            if let Head::Whole(head) = &found
+                && waits_already
+            {
+                turn::take_pipelined(head.len()).await;
+            }
+            let step = match found {
                 // Boxed, so that a connection without a request does not keep the room for one.
                 Head::Whole(head) => Box::pin(self.request(head)).await,
                 Head::Refused(refusal) => {

@@ -6,7 +6,7 @@
 use crate::{
     config::Snapshot,
     exchange::Downstream,
-    listener::{self, BoundSocket, Drain, Sources},
+    listener::{self, BoundSocket, Drain, Listening, Sources},
     overload::Overload,
     reserve::Reserve,
     upstream::{Cluster, dns::Dns, pool::Pools},
@@ -22,7 +22,8 @@ use sidle_telemetry::{
 };
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
+    os::fd::OwnedFd,
+    rc::{Rc, Weak},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -93,6 +94,8 @@ pub enum Command {
     End,
     /// Memory has become shorter: let idle connections go.
     Shed,
+    /// Give its listening sockets, for another process.
+    Share(oneshot::Sender<Vec<OwnedFd>>),
     /// Say that it is alive.
     Answer(oneshot::Sender<()>),
 }
@@ -120,6 +123,9 @@ pub struct Worker {
 /// Addresses of a cluster and a workload that the snapshot of `metrics_generation` keeps alive; whether gRPC; whether the other
 /// side showed a certificate, and who it proved to be.
 type MetricsKey = (usize, usize, bool, bool, Option<SpiffeId>);
+
+/// A socket that is accepted on, while it is, and what ends that.
+type Served = (Rc<Drain>, Weak<Listening>);
 
 /// Handles of metrics that a worker keeps at hand: clients with identities of their own are many.
 const MAX_METRICS: usize = 4096;
@@ -168,19 +174,25 @@ impl Worker {
 
     /// Serves until `commands` is closed, or one says so.
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let mut drains: HashMap<Arc<str>, Vec<Rc<Drain>>> = HashMap::new();
+        let mut served: HashMap<Arc<str>, Vec<Served>> = HashMap::new();
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Serve(socket) => {
-                    let drain = Rc::new(Drain::default());
-                    drains.entry(socket.name().clone()).or_default().push(drain.clone());
-                    tokio::task::spawn_local(listener::accept(self.clone(), socket, drain));
+                    let name = socket.name().clone();
+                    if let Some(socket) = self.serve(socket) {
+                        served.entry(name).or_default().push(socket);
+                    }
                 }
                 Command::Close(name) => {
-                    drains.get(&name).into_iter().flatten().for_each(|drain| drain.begin())
+                    served.get(&name).into_iter().flatten().for_each(|(drain, _)| drain.begin())
                 }
                 Command::Drain(name) => {
-                    drains.remove(&name).into_iter().flatten().for_each(|drain| drain.stop())
+                    served.remove(&name).into_iter().flatten().for_each(|(drain, _)| drain.stop())
+                }
+                Command::Share(reply) => {
+                    let sockets = served.values().flatten().filter_map(|(_, socket)| socket.upgrade());
+                    // Whoever asked may have gone.
+                    let _ = reply.send(sockets.filter_map(|socket| socket.share().ok()).collect());
                 }
                 Command::Shed => self.shed.notify_waiters(),
                 // Whoever asked may have gone.
@@ -190,6 +202,21 @@ impl Worker {
             }
         }
         self.ending.set(true);
+    }
+
+    /// Begins to accept on a socket.
+    fn serve(self: &Rc<Self>, socket: BoundSocket) -> Option<Served> {
+        let name = socket.name().clone();
+        let listening = match socket.listen() {
+            Ok(listening) => Rc::new(listening),
+            Err(error) => {
+                tracing::error!(listener = %name, %error, "cannot serve");
+                return None;
+            }
+        };
+        let served = (Rc::new(Drain::default()), Rc::downgrade(&listening));
+        tokio::task::spawn_local(listener::accept(self.clone(), name, listening, served.0.clone()));
+        Some(served)
     }
 
     /// Whether what is dropped now is cut by the end of the process.

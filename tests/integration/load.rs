@@ -11,4 +11,5 @@ mod demo;
 mod drain;
 mod mtls_rotation;
 mod reload_under_load;
+mod takeover_under_load;
 mod tls;

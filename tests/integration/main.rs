@@ -71,5 +71,6 @@ mod simulate;
 mod smuggling;
 mod spire;
 mod splitting;
+mod takeover;
 mod tunnels;
 mod upstream_tls;

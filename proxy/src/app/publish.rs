@@ -2,18 +2,28 @@
 //!
 //! Invariants: everything that can fail comes before anything that shows; a listener that did not change is not touched.
 
-use super::{outliers, state::AppState};
+use super::{
+    outliers,
+    state::AppState,
+    takeover::{self, TakeoverError, take},
+};
 use crate::{
     config::{self, AttemptResult, ConfigStatus, ConfigVersion, NotPublished, Publish, Snapshot},
     jwks,
-    listener::{BoundSocket, bind},
+    listener::{BoundSocket, Inherited, adopt, bind},
     upstream::{Alarm, Cluster, dns::Dns},
     worker::{Command, Shared, Worker},
 };
 use arc_swap::ArcSwap;
 use sidle_model::ir::{Ir, ListenAddress, Settings};
 use sidle_telemetry::Reload;
-use std::{collections::BTreeMap, io, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, OnceLock, PoisonError},
+    thread,
+    time::Duration,
+};
 use tokio::{sync::mpsc, task::LocalSet};
 
 /// Makes configurations run.
@@ -23,6 +33,11 @@ pub struct Publisher {
     to_resolve: mpsc::UnboundedSender<Arc<Cluster>>,
     outliers: Alarm,
     running: Option<Running>,
+    takeover: takeover::Options,
+    /// Sockets of the process that is taken over, until the first configuration has chosen among them.
+    inherited: Vec<Inherited>,
+    /// Why nothing could be taken over.
+    pub refused: Arc<OnceLock<TakeoverError>>,
 }
 
 struct Running {
@@ -37,8 +52,39 @@ type BoundListener = (Arc<str>, Vec<BoundSocket>);
 
 impl Publisher {
     /// Nothing runs yet.
-    pub fn new(state: Arc<AppState>, dns: Dns, to_resolve: mpsc::UnboundedSender<Arc<Cluster>>) -> Self {
-        Publisher { state, dns, to_resolve, outliers: Alarm::default(), running: None }
+    pub fn new(
+        state: Arc<AppState>,
+        dns: Dns,
+        to_resolve: mpsc::UnboundedSender<Arc<Cluster>>,
+        takeover: takeover::Options,
+    ) -> Self {
+        Publisher {
+            state,
+            dns,
+            to_resolve,
+            outliers: Alarm::default(),
+            running: None,
+            takeover,
+            inherited: Vec::new(),
+            refused: Arc::default(),
+        }
+    }
+
+    /// Asks another process for its sockets, before the first configuration takes effect.
+    async fn inherit(&mut self, settings: &Settings) -> Result<(), TakeoverError> {
+        if self.running.is_some() || !std::mem::take(&mut self.takeover.take) {
+            return Ok(());
+        }
+        let path = take::path(&self.takeover, settings.admin).ok_or(TakeoverError::NoPath)?;
+        match take::ask(&path).await? {
+            Some((taken, inherited)) => {
+                self.state.hold();
+                self.inherited = inherited;
+                *self.state.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+            }
+            None => tracing::info!(socket = %path.display(), "there is no process to take over from"),
+        }
+        Ok(())
     }
 
     fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
@@ -102,9 +148,7 @@ impl Publisher {
             running.tell(|| Command::Drain(name.clone()));
         }
         for (_, sockets) in bound {
-            for (worker, socket) in running.workers.iter().zip(sockets) {
-                let _ = worker.send(Command::Serve(socket));
-            }
+            self.state.serve(&running.workers, sockets);
         }
         running.tell(|| Command::Published);
         running.listeners = wanted;
@@ -117,16 +161,27 @@ impl Publisher {
     }
 
     fn bind_new(
-        &self,
+        &mut self,
         wanted: &BTreeMap<Arc<str>, ListenAddress>,
         workers: usize,
     ) -> Result<Vec<BoundListener>, String> {
+        // What is not chosen is closed here: a listener that is gone stays the other process' until its queue is empty.
+        let mut inherited = std::mem::take(&mut self.inherited);
+        let theirs: Vec<_> = inherited.iter().map(|socket| socket.address().clone()).collect();
         let known = self.running.as_ref().map(|running| &running.listeners);
         let new =
             wanted.iter().filter(|(name, address)| known.and_then(|known| known.get(*name)) != Some(address));
         new.map(|(name, address)| {
-            let ours = known.is_some_and(|known| known.values().any(|bound| same_port(bound, address)));
-            let sockets = bind(name, address, workers, ours)
+            let fits = inherited.extract_if(.., |socket| socket.address() == address);
+            let fitting: Vec<_> = fits.collect();
+            let sockets = if fitting.is_empty() {
+                let known = known.into_iter().flat_map(BTreeMap::values);
+                let ours = known.chain(&theirs).any(|bound| same_port(bound, address));
+                bind(name, address, workers, ours)
+            } else {
+                adopt(name, fitting, workers)
+            };
+            let sockets = sockets
                 .map_err(|error| format!("cannot bind listener {name} to {address}: {}", explain(&error)))?;
             Ok((name.clone(), sockets))
         })
@@ -236,6 +291,11 @@ fn warn_of_restart(before: &Settings, after: &Settings) {
 
 impl Publish for Publisher {
     async fn publish(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
+        if let Err(error) = self.inherit(&ir.settings).await {
+            let why = error.to_string();
+            let _ = self.refused.set(error);
+            return Err(NotPublished::Machine(why));
+        }
         self.apply(ir, version)
     }
 

@@ -143,6 +143,7 @@ mod tests {
         for line in [
             "sidle run -c a.yaml b.yaml --namespace shop --labels app=a,version=v1 --admin 127.0.0.1:0 --workers 2",
             "sidle run -c a.yaml -- server --port 80",
+            "sidle run -c a.yaml --takeover --takeover-socket /run/sidle/takeover.sock",
             "sidle check config-examples -o json",
             "sidle check -",
             "sidle explain -c a b GET http://x/ -H k:v --listener inbound",

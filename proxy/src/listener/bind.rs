@@ -5,7 +5,16 @@ use super::Origin;
 use crate::codec::Stream;
 use sidle_model::ir::ListenAddress;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::{io, net::SocketAddr, os::unix::fs::FileTypeExt, path::Path, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileTypeExt,
+    },
+    path::Path,
+    sync::Arc,
+};
 use tokio::net::{TcpListener, UnixListener};
 
 /// Connections that the kernel holds for a worker that is busy.
@@ -25,9 +34,70 @@ enum Bound {
 }
 
 /// A socket that accepts.
-pub(super) enum Listening {
+pub enum Listening {
+    /// On a port.
     Tcp(TcpListener),
+    /// On a file.
     Unix(UnixListener),
+}
+
+/// A socket that another process has bound, and that listens.
+#[derive(Debug)]
+pub struct Inherited {
+    address: ListenAddress,
+    socket: Bound,
+}
+
+impl Inherited {
+    /// One that was handed over.
+    ///
+    /// # Errors
+    /// It is no socket that a listener has.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        let address = socket.local_addr()?;
+        if let Some(address) = address.as_socket() {
+            let address = ListenAddress::Socket(address);
+            return Ok(Inherited { address, socket: Bound::Tcp(socket.into()) });
+        }
+        let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
+        let address = ListenAddress::Unix(path.to_owned());
+        Ok(Inherited { address, socket: Bound::Unix(socket.into()) })
+    }
+
+    /// Where it is bound.
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+}
+
+/// Takes sockets over that all have the same address. Each has a queue of its own, so that all are kept; workers that would be
+/// without one get further ones, which take connections only once they are served.
+///
+/// # Errors
+/// The system's.
+pub fn adopt(name: &Arc<str>, sockets: Vec<Inherited>, workers: usize) -> io::Result<Vec<BoundSocket>> {
+    let address = sockets.first().map(|socket| socket.address.clone());
+    let own = |socket| BoundSocket { name: name.clone(), socket };
+    let mut sockets: Vec<_> = sockets.into_iter().map(|inherited| own(inherited.socket)).collect();
+    match address {
+        Some(ListenAddress::Socket(address)) => {
+            while sockets.len() < workers {
+                sockets.push(own(Bound::Tcp(tcp(address)?)));
+            }
+        }
+        // One socket, and as many descriptors of it as there were workers.
+        Some(ListenAddress::Unix(_)) => {
+            while sockets.len() < workers
+                && let Some(Bound::Unix(first)) = sockets.first().map(|first| &first.socket)
+            {
+                let more = Bound::Unix(first.try_clone()?);
+                sockets.push(own(more));
+            }
+        }
+        None => {}
+    }
+    Ok(sockets)
 }
 
 /// Binds `address` once for each of `workers`. `ours`: this process has it bound already, for a listener that is to go.
@@ -49,6 +119,7 @@ pub fn bind(
             let mut sockets = Vec::with_capacity(workers);
             for _ in 0..workers.max(1) {
                 let socket = tcp(address)?;
+                socket2::SockRef::from(&socket).listen(BACKLOG)?;
                 address = socket.local_addr()?; // port 0: the others follow the first
                 sockets.push(BoundSocket { name: name.clone(), socket: Bound::Tcp(socket) });
             }
@@ -79,7 +150,6 @@ fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
@@ -110,15 +180,32 @@ impl BoundSocket {
     }
 
     /// Hands the socket to the runtime of this thread.
-    pub(super) fn listen(self) -> io::Result<Listening> {
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen(self) -> io::Result<Listening> {
         Ok(match self.socket {
-            Bound::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
+            Bound::Tcp(socket) => {
+                socket2::SockRef::from(&socket).listen(BACKLOG)?; // one that listens already goes on
+                Listening::Tcp(TcpListener::from_std(socket)?)
+            }
             Bound::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
         })
     }
 }
 
 impl Listening {
+    /// The same socket once more, for another process.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        match self {
+            Listening::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Listening::Unix(socket) => socket.as_fd().try_clone_to_owned(),
+        }
+    }
+
     pub(super) async fn accept(&self) -> io::Result<(Stream, Origin)> {
         match self {
             Listening::Tcp(socket) => {
@@ -167,6 +254,43 @@ mod tests {
         let taken = ListenAddress::Socket(first[0].local_addr().unwrap());
         assert_eq!(bind(&"l".into(), &taken, 1, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert!(bind(&"m".into(), &taken, 1, true).is_ok(), "unless it is our own");
+    }
+
+    fn inherited(sockets: &[BoundSocket]) -> Vec<Inherited> {
+        let share = |socket: &BoundSocket| match &socket.socket {
+            Bound::Tcp(socket) => socket.as_fd().try_clone_to_owned().unwrap(),
+            Bound::Unix(socket) => socket.as_fd().try_clone_to_owned().unwrap(),
+        };
+        sockets.iter().map(|socket| Inherited::new(share(socket)).unwrap()).collect()
+    }
+
+    #[test]
+    fn all_that_is_inherited_is_kept_and_more_workers_get_more_sockets() {
+        let first = bind(&"l".into(), &any(), 3, false).unwrap();
+        let port = first[0].local_addr();
+        for (workers, sockets) in [(1, 3), (3, 3), (5, 5)] {
+            let adopted = adopt(&"m".into(), inherited(&first), workers).unwrap();
+            assert!(adopted.iter().all(|socket| socket.local_addr() == port && &**socket.name() == "m"));
+            assert_eq!(adopted.len(), sockets);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = ListenAddress::Unix(folder.path().join("s"));
+        let first = bind(&"u".into(), &path, 2, false).unwrap();
+        let all = inherited(&first);
+        assert!(all.iter().all(|inherited| *inherited.address() == path));
+        assert_eq!(adopt(&"u".into(), all, 4).unwrap().len(), 4);
+    }
+
+    /// Otherwise a new process that fails would take clients along.
+    #[test]
+    fn a_further_socket_takes_no_connection_before_it_is_served() {
+        let first = bind(&"l".into(), &any(), 1, false).unwrap();
+        let address = first[0].local_addr().unwrap();
+        let adopted = adopt(&"m".into(), inherited(&first), 8).unwrap();
+        let clients: Vec<_> = (0..32).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let Bound::Tcp(first) = &first[0].socket else { panic!("TCP") };
+        assert_eq!(std::iter::from_fn(|| first.accept().ok()).count(), clients.len());
+        drop(adopted);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod opaque;
 pub mod proxy_protocol;
 mod sources;
 
-pub use bind::{BoundSocket, bind};
+pub use bind::{BoundSocket, Inherited, Listening, adopt, bind};
 pub use connection::{ActiveRequest, Connection, Fault, Origin};
 pub use drain::Drain;
 pub use sources::Sources;
@@ -41,14 +41,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How often the log says so.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
-/// Accepts connections on `socket` until `drain` stops it.
-pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
-    let metrics = worker.shared.telemetry.listener_metrics(socket.name());
-    let name = socket.name().clone();
-    let listening = match socket.listen() {
-        Ok(listening) => listening,
-        Err(error) => return tracing::error!(listener = %name, %error, "cannot serve"),
-    };
+/// Accepts connections of the listener `name` on a socket until `drain` stops it and its queue is empty.
+pub async fn accept(worker: Rc<Worker>, name: Arc<str>, listening: Rc<Listening>, drain: Rc<Drain>) {
+    let metrics = worker.shared.telemetry.listener_metrics(&name);
     let mut complained = None;
     loop {
         let accepted = tokio::select! {

@@ -120,6 +120,7 @@ families! {
     DRAINING = Gauge "sidle_draining" &[], "Whether the process is on its way out.";
     DNS_FAILURES = Counter "sidle_dns_failures_total" &[], "Name look-ups that failed; the last good addresses stay in use.";
     MEMORY_PRESSURE = Gauge "sidle_memory_pressure" &[], "Share of the memory that the process may have which it has, from 0 to 1; 0 when there is no limit.";
+    TAKEOVERS = Counter "sidle_takeovers_total" &["result"], "Sockets that went from one process to the next: taken by this one; failed or refused, so that this one went on.";
     PANICS = Counter "sidle_panics_total" &[], "Panics that cost one exchange; each is a bug.";
     CONFIG_SUCCESSFUL = Gauge "sidle_config_last_reload_successful" &[], "Whether the last attempt to load the configuration succeeded.";
     CONFIG_SUCCESS_TIME = Gauge "sidle_config_last_reload_success_timestamp_seconds" &[], "When the configuration was last loaded with success.";

@@ -50,11 +50,17 @@ pub struct Drain {
     pub deadline: Duration,
     /// From SIGTERM to the earliest exit, for load balancers to notice; 0.
     pub minimum: Duration,
+    /// From a takeover to exit at the latest, for streams that live on in the old process; 10 min.
+    pub takeover_deadline: Duration,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Drain { deadline: Duration::from_secs(30), minimum: Duration::ZERO }
+        Drain {
+            deadline: Duration::from_secs(30),
+            minimum: Duration::ZERO,
+            takeover_deadline: Duration::from_secs(600),
+        }
     }
 }
 

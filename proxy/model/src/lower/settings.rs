@@ -159,6 +159,7 @@ fn drain(drain: &sidle::Drain) -> Drain {
     Drain {
         deadline: drain.deadline.map_or(defaults.deadline, |duration| duration.0),
         minimum: drain.minimum.map_or(defaults.minimum, |duration| duration.0),
+        takeover_deadline: drain.takeover_deadline.map_or(defaults.takeover_deadline, |duration| duration.0),
     }
 }
 

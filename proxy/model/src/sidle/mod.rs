@@ -214,6 +214,8 @@ pub struct Drain {
     pub deadline: Option<Duration>,
     /// From SIGTERM to the earliest exit; 0.
     pub minimum: Option<Duration>,
+    /// From a takeover to the exit of the old process at the latest; 10 min.
+    pub takeover_deadline: Option<Duration>,
 }
 
 /// What one client may take. Defaults: [`crate::ir::Limits`].

@@ -84,6 +84,7 @@ struct ProcessWide {
     ready: IntGauge,
     draining: IntGauge,
     memory_pressure: Gauge,
+    takeovers: IntCounterVec,
     panics: IntCounter,
     dns_failures: IntCounter,
     config_successful: IntGauge,
@@ -105,6 +106,27 @@ pub enum Reload<'a> {
     Unchanged,
     /// It has errors; what was in force stays.
     Rejected,
+}
+
+/// How the attempt of a process to take another's place ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takeover {
+    /// This process has taken the other's.
+    Taken,
+    /// The new process did not become ready.
+    Failed,
+    /// It was not let.
+    Refused,
+}
+
+impl Takeover {
+    fn name(self) -> &'static str {
+        match self {
+            Takeover::Taken => "taken",
+            Takeover::Failed => "failed",
+            Takeover::Refused => "refused",
+        }
+    }
 }
 
 impl Telemetry {
@@ -217,6 +239,11 @@ impl Telemetry {
         self.process.memory_pressure.set(share);
     }
 
+    /// A process took over, or tried to.
+    pub fn taken_over(&self, result: Takeover) {
+        self.process.takeovers.with_label_values(&[result.name()]).inc();
+    }
+
     /// A panic was caught.
     pub fn panicked(&self) {
         self.process.panics.inc();
@@ -267,6 +294,13 @@ impl ProcessWide {
                 let gauge = Gauge::with_opts(opts(of)).expect("names are valid by a test");
                 register(registry, gauge.clone());
                 gauge
+            },
+            takeovers: {
+                let takeovers = counters(registry, &names::TAKEOVERS);
+                for result in [Takeover::Taken, Takeover::Failed, Takeover::Refused] {
+                    takeovers.with_label_values(&[result.name()]);
+                }
+                takeovers
             },
             panics: counter(registry, &names::PANICS),
             dns_failures: counter(registry, &names::DNS_FAILURES),

@@ -90,6 +90,9 @@ pub enum ProxyError {
     /// A defect of this program.
     #[error("internal error")]
     Panicked,
+    /// The workload has as many requests as it can serve without making them wait.
+    #[error("reached concurrency limit")]
+    ConcurrencyLimit,
     /// There is too little memory to take more on.
     #[error("overloaded")]
     Overload,
@@ -229,6 +232,7 @@ impl ProxyError {
             | ConnectTimeout
             | ConnectionTermination(_)
             | RemoteReset(_)
+            | ConcurrencyLimit
             | Overload => StatusCode::SERVICE_UNAVAILABLE,
             ResponseTimeout | PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
             FaultAbort(status) => *status,
@@ -262,6 +266,7 @@ impl ProxyError {
             FaultAbort(_) | FaultGrpc(_) => ResponseFlags::FI,
             Loop | Panicked => ResponseFlags::NONE,
             Overload => ResponseFlags::OM,
+            ConcurrencyLimit => ResponseFlags::DO,
             ClientTooSlow => ResponseFlags::SI,
             RequestTimeout => ResponseFlags::DT,
             ClientGone => ResponseFlags::DC,
@@ -298,6 +303,7 @@ impl ProxyError {
             Loop => "loop_detected",
             Panicked => "panic",
             Overload => "overload",
+            ConcurrencyLimit => "reached_concurrency_limit",
             ClientTooSlow => "stream_idle_timeout",
             RequestTimeout => "request_overall_timeout",
             ClientGone => "downstream_remote_disconnect",

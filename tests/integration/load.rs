@@ -7,6 +7,7 @@
 static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 mod bodies;
+mod concurrency;
 mod demo;
 mod drain;
 mod mtls_rotation;

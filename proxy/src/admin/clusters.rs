@@ -43,6 +43,20 @@ fn limits(cluster: &ClusterView) -> [(&'static str, &'static str, u32, u32); 4] 
     ]
 }
 
+/// The limit by latency, where there is one; times in milliseconds.
+fn concurrency(cluster: &ClusterView) -> impl Iterator<Item = (&'static str, f64)> {
+    let figures = cluster.concurrency.map(|counts| {
+        [
+            ("concurrency_limit", counts.limit.into()),
+            ("rq_active", counts.under_way.into()),
+            ("rq_blocked", counts.shed as f64),
+            ("min_rtt_msecs", counts.min_rtt.as_secs_f64() * 1e3),
+            ("sample_rtt_msecs", counts.sample_rtt.as_secs_f64() * 1e3),
+        ]
+    });
+    figures.into_iter().flatten()
+}
+
 /// The figures of an endpoint with Envoy's names; `true`: it goes up and down.
 fn figures(endpoint: &Endpoint) -> [(&'static str, bool, u64); 8] {
     let counts = endpoint.state.counts();
@@ -71,6 +85,9 @@ fn cluster_text(cluster: &ClusterView, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{name}::default_priority::{limit}::{most}")?;
         writeln!(out, "{name}::default_priority::{used}::{count}")?;
     }
+    for (figure, value) in concurrency(cluster) {
+        writeln!(out, "{name}::adaptive_concurrency::{figure}::{value}")?;
+    }
     for endpoint in cluster.endpoints.endpoints() {
         let address = &endpoint.address;
         for (figure, _, count) in figures(endpoint) {
@@ -88,14 +105,16 @@ fn cluster_text(cluster: &ClusterView, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-/// An `envoy.admin.v3.ClusterStatus`; `usage` is ours.
+/// An `envoy.admin.v3.ClusterStatus`; `usage` and `adaptive_concurrency` are ours.
 fn cluster_json(cluster: &ClusterView) -> Value {
     let thresholds = limits(cluster).map(|(limit, _, most, _)| (limit.to_owned(), Value::from(most)));
     let usage = limits(cluster).map(|(_, used, _, count)| (used.to_owned(), Value::from(count)));
     let hosts: Vec<_> = cluster.endpoints.endpoints().iter().map(|endpoint| host_json(endpoint)).collect();
+    let figures = concurrency(cluster).map(|(figure, value)| (figure.to_owned(), Value::from(value)));
     value!({
         "name": &*cluster.config.name,
         "observability_name": &*cluster.config.name,
+        "adaptive_concurrency": serde_json::Map::from_iter(figures),
         "added_via_api": true,
         "circuit_breakers": { "thresholds": [serde_json::Map::from_iter(thresholds)] },
         "usage": serde_json::Map::from_iter(usage),

@@ -60,6 +60,7 @@ fn cluster() -> ir::Cluster {
         connect_timeout: Duration::from_secs(1),
         limits: ir::ClusterLimits::default(),
         outlier_detection: None,
+        adaptive_concurrency: None,
         tcp_keepalive: None,
         idle_timeout: None,
         tunnel_idle_timeout: None,
@@ -100,7 +101,7 @@ impl AdminSource for Fixed {
             mtls: false,
         };
         let endpoints = Arc::new(EndpointSet::build(&ir::LoadBalancer::LeastRequest, vec![endpoint], None));
-        vec![ClusterView { config: Arc::new(cluster()), endpoints, usage: Arc::default() }]
+        vec![ClusterView { config: Arc::new(cluster()), endpoints, usage: Arc::default(), concurrency: None }]
     }
     fn listeners(&self) -> Vec<ListenerView> {
         let address = ir::ListenAddress::Socket(([127, 0, 0, 1], 15001).into());

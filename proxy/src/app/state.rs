@@ -316,6 +316,7 @@ impl AdminSource for AppState {
                 config: config.clone(),
                 endpoints: cluster.endpoints.load_full(),
                 usage: cluster.usage.clone(),
+                concurrency: cluster.concurrency.as_ref().map(|limiter| limiter.counts()),
             })
         });
         views.collect()

@@ -12,6 +12,7 @@ mod attempt;
 mod believed;
 mod body;
 pub mod client_cert;
+mod concurrency;
 mod connect;
 mod copy;
 mod destination;
@@ -53,7 +54,7 @@ use crate::{
 };
 use grpc_web::GrpcWeb;
 use http_body::Body as _;
-use sidle_balance::Endpoint;
+use sidle_balance::{ConcurrencyPermit, Endpoint};
 use sidle_jwt::VerifiedToken;
 use sidle_model::ir::WorkloadPort;
 use sidle_routing::{CompiledRoute, cors};
@@ -78,6 +79,8 @@ pub struct Exchange {
     request_body: Rc<request_body::Progress>,
     tunnel: Option<Rc<Meter>>,
     finished: bool,
+    /// Of a workload that has a limit.
+    permit: Option<(ConcurrencyPermit, Arc<Cluster>)>,
     _active: ActiveRequest,
 }
 
@@ -148,6 +151,7 @@ impl Exchange {
             request_body: Rc::new(request_body::Progress::default()),
             tunnel: None,
             finished: false,
+            permit: None,
             _active: connection.begin_request(),
         }
     }
@@ -208,6 +212,9 @@ impl Exchange {
         match route.action.policy.admit(self, head).await? {
             Verdict::Respond(head, body, details) => Ok(Outcome::Local(head, body, details)),
             Verdict::Continue => {
+                if let Some(limiter) = &weighted.cluster.concurrency {
+                    self.take_permit(&weighted.cluster, limiter, head)?;
+                }
                 let response = self.attempts(route, forward, weighted, head, body).await?;
                 Ok(Outcome::Upstream(Box::new(response)))
             }
@@ -341,6 +348,7 @@ impl Exchange {
     }
 
     fn note(&mut self, error: &ProxyError) {
+        self.drop_permit_unless_slow(error);
         self.record.flags |= error.flags();
         self.record.details = error.details();
         self.record.transport_failure = error.transport_failure().map(str::to_owned);
@@ -348,6 +356,7 @@ impl Exchange {
 
     /// Logs and counts, once.
     pub fn finish(mut self) {
+        self.return_permit();
         self.account();
     }
 

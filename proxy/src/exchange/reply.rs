@@ -33,7 +33,7 @@ pub fn error(error: &ProxyError, request: &RequestHead) -> (ResponseHead, Body) 
     {
         head.headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
-    if *error == ProxyError::Overload {
+    if matches!(error, ProxyError::Overload | ProxyError::ConcurrencyLimit) {
         head.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     (head, body)

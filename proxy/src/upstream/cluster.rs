@@ -5,7 +5,7 @@ use super::{
     outliers::{Alarm, Outliers},
 };
 use arc_swap::ArcSwap;
-use sidle_balance::{ClusterUsage, EndpointAddr, EndpointSet, EndpointSpec};
+use sidle_balance::{ClusterUsage, ConcurrencyLimiter, EndpointAddr, EndpointSet, EndpointSpec};
 use sidle_identity::{TlsError, Workload};
 use sidle_model::ir;
 use sidle_telemetry::{ClusterMetrics, Telemetry};
@@ -15,6 +15,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 use tokio::sync::Notify;
 
@@ -32,6 +33,8 @@ pub struct Cluster {
     pub metrics: Arc<ClusterMetrics>,
     /// Who is kept out for failing.
     pub outliers: Option<Outliers>,
+    /// How many requests it takes at once. Outlives changes that do not concern it.
+    pub concurrency: Option<Arc<ConcurrencyLimiter>>,
     /// Held while endpoints are swapped: names and outlier detection both do it. Never on a request's way.
     swapping: Mutex<()>,
     resolved: AtomicBool,
@@ -67,6 +70,7 @@ impl Cluster {
             connector,
             metrics: telemetry.cluster_metrics(&config.name),
             outliers,
+            concurrency: concurrency(&config, previous),
             swapping: Mutex::default(),
             resolved: AtomicBool::new(resolved),
             resolved_first: Notify::new(),
@@ -125,6 +129,13 @@ impl Cluster {
     pub fn is_resolved(&self) -> bool {
         self.resolved.load(Ordering::Acquire)
     }
+}
+
+fn concurrency(config: &ir::Cluster, previous: Option<&Cluster>) -> Option<Arc<ConcurrencyLimiter>> {
+    let policy = config.adaptive_concurrency.as_ref()?;
+    let same = previous.filter(|cluster| cluster.config.adaptive_concurrency.as_ref() == Some(policy));
+    let known = same.and_then(|cluster| cluster.concurrency.clone());
+    Some(known.unwrap_or_else(|| Arc::new(ConcurrencyLimiter::new((**policy).clone(), Instant::now()))))
 }
 
 fn build_set(
@@ -200,6 +211,7 @@ pub(crate) mod tests {
             connect_timeout: Duration::from_secs(1),
             limits: ir::ClusterLimits::default(),
             outlier_detection: None,
+            adaptive_concurrency: None,
             tcp_keepalive: None,
             idle_timeout: None,
             tunnel_idle_timeout: None,

@@ -165,6 +165,11 @@ families! {
     CLUSTER_PENDING = Gauge "sidle_cluster_requests_pending" &["cluster"], "Requests that wait for an upstream connection.";
     CLUSTER_OVERFLOWS = Counter "sidle_cluster_overflows_total" &["cluster", "limit"], "Requests refused by a limit: connections, pending, requests or retries.";
     CLUSTER_TIMEOUTS = Counter "sidle_cluster_timeouts_total" &["cluster"], "Requests that ran into the route's timeout or a try's.";
+    CONCURRENCY_LIMIT = Gauge "sidle_cluster_concurrency_limit" &["cluster"], "Requests that a workload's port takes at once, as its ConcurrencyPolicy finds.";
+    CONCURRENCY_ACTIVE = Gauge "sidle_cluster_concurrency_active" &["cluster"], "Requests under way that count towards that limit.";
+    CONCURRENCY_SHED = Counter "sidle_cluster_concurrency_shed_total" &["cluster"], "Requests that were turned away because of that limit.";
+    CONCURRENCY_MIN_RTT = Gauge "sidle_cluster_concurrency_min_rtt_seconds" &["cluster"], "How long an answer takes when few are under way.";
+    CONCURRENCY_SAMPLE_RTT = Gauge "sidle_cluster_concurrency_sample_rtt_seconds" &["cluster"], "How long an answer took in the last interval.";
     CLUSTER_ENDPOINTS = Gauge "sidle_cluster_endpoints" &["cluster"], "Endpoints that are known.";
 
     EJECTIONS_ACTIVE = Gauge "envoy_cluster_outlier_detection_ejections_active" &["envoy_cluster_name"], "Endpoints that outlier detection keeps out.";

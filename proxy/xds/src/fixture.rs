@@ -30,6 +30,7 @@ pub(crate) fn cluster(name: &str, discovery: Discovery) -> Cluster {
         connect_timeout: Duration::from_secs(10),
         limits: ClusterLimits::default(),
         outlier_detection: None,
+        adaptive_concurrency: None,
         tcp_keepalive: None,
         idle_timeout: Some(Duration::from_secs(3600)),
         tunnel_idle_timeout: Some(Duration::from_secs(3600)),

@@ -122,6 +122,7 @@ impl<'a> Place<'a> {
             connect_timeout: CONNECT,
             limits: ClusterLimits::default(),
             outlier_detection: None,
+            adaptive_concurrency: None,
             tcp_keepalive: None,
             idle_timeout: None,
             tunnel_idle_timeout: None,

@@ -10,6 +10,7 @@ mod attachment;
 mod authorization_policy;
 mod authorization_value;
 mod claims;
+mod concurrency_policy;
 mod conditions;
 mod destination_rule;
 mod extension_provider;
@@ -81,6 +82,7 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(pods, kubernetes::check_pod);
     each!(proxies, proxy::check);
     each!(health_policies, health_policy::check);
+    each!(concurrency_policies, concurrency_policy::check);
     not_applied::check(config, &mut out);
     out
 }

@@ -295,6 +295,7 @@ impl<'a> Clusters<'a> {
             connect_timeout: self.mesh.connect_timeout,
             limits: ClusterLimits::default(),
             outlier_detection: None,
+            adaptive_concurrency: None,
             tcp_keepalive: None,
             idle_timeout: Some(Duration::from_secs(3600)),
             tunnel_idle_timeout: Some(Duration::from_secs(3600)),

@@ -17,6 +17,7 @@ mod captured;
 pub(crate) mod client_tls;
 mod cluster_policy;
 mod clusters;
+mod concurrency_policies;
 mod delegates;
 mod destination_rules;
 mod domains;

@@ -1,10 +1,11 @@
 //! Sidle's own kinds, under `sidle.dev/v1`: only what Istio has no kind for.
 //!
-//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`]; [`AuthorizationCase`]s, which are no manifests.
+//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`], [`ConcurrencyPolicy`]; [`AuthorizationCase`]s, which are no manifests.
 //! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
 //! Not here: the defaults themselves (`crate::ir::Settings`).
 
 mod authorization_case;
+mod concurrency_policy;
 mod extension_provider;
 mod health_policy;
 mod identity;
@@ -12,6 +13,7 @@ mod identity;
 mod tests;
 
 pub use authorization_case::{AuthorizationCase, Expected};
+pub use concurrency_policy::{ConcurrencyPolicy, MinRtt};
 pub use extension_provider::{Asked, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, RequestBodyInCheck};
 pub use health_policy::{FailurePercentage, HealthPolicy, Latency, Probing, SuccessRate};
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};

@@ -37,6 +37,8 @@ fn every_field_is_in_a_table_of_fields() {
         ("failurePercentage.", fields::<FailurePercentage>()),
         ("latency.", fields::<Latency>()),
         ("probing.", fields::<Probing>()),
+        ("", fields::<ConcurrencyPolicy>()),
+        ("minRtt.", fields::<MinRtt>()),
     ] {
         for name in names {
             let path = format!("`{parent}{name}");

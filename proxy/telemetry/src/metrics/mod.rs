@@ -7,6 +7,7 @@
 //! Read: `labels` -> `requests` -> `series` (one for each outcome) -> `sharded` (cells) -> `table` (life) -> `export`.
 
 mod authorization;
+mod concurrency;
 mod export;
 mod ext_authz;
 mod histogram;

@@ -6,6 +6,7 @@
 
 use super::{
     authorization::Authorized,
+    concurrency::ConcurrencyMetrics,
     export::{family, number},
     ext_authz::ExtAuthzMetrics,
     labels::pairs,
@@ -231,6 +232,7 @@ pub struct ClusterMetrics {
     cells: Sharded<Cells<{ CLUSTER.len() - 1 + OVERFLOWS.len() }>>,
     endpoints: AtomicU64,
     outliers: OnceLock<OutlierMetrics>,
+    concurrency: OnceLock<ConcurrencyMetrics>,
 }
 
 impl ClusterMetrics {
@@ -291,6 +293,11 @@ impl ClusterMetrics {
         self.endpoints.store(known as u64, Relaxed);
     }
 
+    /// Those of a limit by latency, shown from the first call on.
+    pub fn concurrency(&self) -> &ConcurrencyMetrics {
+        self.concurrency.get_or_init(ConcurrencyMetrics::default)
+    }
+
     /// Those of outlier detection, shown from the first call on.
     pub fn outliers(&self) -> &OutlierMetrics {
         self.outliers.get_or_init(OutlierMetrics::default)
@@ -326,6 +333,7 @@ impl Owned {
 
     pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         let of_clusters = CLUSTER.iter().chain(&[CLUSTER_ENDPOINTS]).chain(OutlierMetrics::families());
+        let of_clusters = of_clusters.chain(ConcurrencyMetrics::families());
         LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(of_clusters)
     }
 
@@ -363,6 +371,9 @@ fn collect_cluster(name: &str, metrics: &ClusterMetrics, rows: &mut Rows) {
     rows.add(&CLUSTER_ENDPOINTS, &[name], metrics.endpoints.load(Relaxed) as f64);
     if let Some(outliers) = metrics.outliers.get() {
         outliers.collect(name, rows);
+    }
+    if let Some(concurrency) = metrics.concurrency.get() {
+        concurrency.collect(name, rows);
     }
     if metrics.cells.is_untouched() {
         return;

@@ -198,6 +198,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
         "  host: d.io\n  latency: {factor: 0.5, minimum: 10}\n  probing: {requests: 0}",
         &["6:21 e0105", "6:35 e0102", "7:23 e0105"],
     ),
+    ("ConcurrencyPolicy", "  ports: [8080]\n  minRtt: {interval: 30s}\n  healthCheckPaths: [/healthz]", &[]),
+    (
+        "ConcurrencyPolicy",
+        "  maxConcurrencyLimit: 2\n  concurrencyUpdateInterval: 0s\n  minRtt: {jitter: 101}\n  healthCheckPaths: [healthz]",
+        &["5:24 e0222", "6:30 e0209", "7:20 e0105", "8:22 e0222"],
+    ),
     (
         "Service",
         "  ports: [{port: 53, name: dns, protocol: UDP}]\n  internalTrafficPolicy: Local",

@@ -17,7 +17,7 @@ use super::{
     Plan,
     captured::Chains,
     cluster_policy::apply_pool,
-    clusters,
+    clusters, concurrency_policies,
     domains::Names,
     matches,
     protocol::{Class, Protocol},
@@ -236,6 +236,7 @@ fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
     if let Some(pool) = port.pool {
         apply_pool(&mut cluster, pool, port.protocol);
     }
+    cluster.adaptive_concurrency = concurrency_policies::of_port(routes.mesh.config, node, port.number);
     cluster.origin = port.origin.clone();
     routes.clusters.insert(cluster)
 }

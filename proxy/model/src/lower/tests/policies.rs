@@ -279,6 +279,35 @@ fn health_policies_add_to_outlier_detection() {
 }
 
 #[test]
+fn concurrency_policies_hold_for_the_workloads_own_ports() {
+    let policy = |namespace: &str, name: &str, spec: &str| {
+        istio("ConcurrencyPolicy", namespace, name, spec).replace("networking.istio.io/v1", "sidle.dev/v1")
+    };
+    let node = node("blue", "app=a");
+    let most = |documents: &[String]| {
+        let service = a().replace("  ports:", "  selector: {app: a}\n  ports:");
+        let ir = lowered_for(&node, &(service + &documents.concat())).ir;
+        assert_eq!(cluster(&ir, A).adaptive_concurrency, None, "not for clients");
+        cluster(&ir, "inbound|80||").adaptive_concurrency.as_ref().map(|policy| policy.max_concurrency)
+    };
+    let mesh = policy("istio-system", "m", "  maxConcurrencyLimit: 10");
+    let elsewhere = policy("red", "m", "  maxConcurrencyLimit: 11");
+    let others = policy("blue", "o", "  selector: {app: b}");
+    assert_eq!(most(&[]), None);
+    assert_eq!(most(&[elsewhere.clone(), others.clone()]), None);
+    assert_eq!(most(&[mesh.clone(), elsewhere]), Some(10));
+    let all = policy("blue", "all", "  maxConcurrencyLimit: 20");
+    let port = policy("blue", "port", "  ports: [80]\n  maxConcurrencyLimit: 30");
+    let wrong = policy("blue", "wrong", "  ports: [81]\n  maxConcurrencyLimit: 40");
+    let labels = policy("blue", "labels", "  selector: {app: a}\n  maxConcurrencyLimit: 50");
+    let mut documents = vec![mesh, others, wrong, all];
+    for (more, expected) in [(None, 20), (Some(port), 30), (Some(labels), 50)] {
+        documents.extend(more);
+        assert_eq!(most(&documents), Some(expected));
+    }
+}
+
+#[test]
 fn r14_tls_to_a_service() {
     let entry = istio(
         "ServiceEntry",

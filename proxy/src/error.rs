@@ -90,6 +90,9 @@ pub enum ProxyError {
     /// A defect of this program.
     #[error("internal error")]
     Panicked,
+    /// A policy has no token left for the request.
+    #[error("local_rate_limited")]
+    RateLimited,
     /// The workload has as many requests as it can serve without making them wait.
     #[error("reached concurrency limit")]
     ConcurrencyLimit,
@@ -220,6 +223,7 @@ impl ProxyError {
             Token(sidle_jwt::Refusal::Audience) => StatusCode::FORBIDDEN,
             Token(_) => StatusCode::UNAUTHORIZED,
             BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            RateLimited => StatusCode::TOO_MANY_REQUESTS,
             NoRoute => StatusCode::NOT_FOUND,
             Forbidden(_) | Unauthorized(_) => StatusCode::FORBIDDEN,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -267,6 +271,7 @@ impl ProxyError {
             Loop | Panicked => ResponseFlags::NONE,
             Overload => ResponseFlags::OM,
             ConcurrencyLimit => ResponseFlags::DO,
+            RateLimited => ResponseFlags::RL,
             ClientTooSlow => ResponseFlags::SI,
             RequestTimeout => ResponseFlags::DT,
             ClientGone => ResponseFlags::DC,
@@ -303,6 +308,7 @@ impl ProxyError {
             Loop => "loop_detected",
             Panicked => "panic",
             Overload => "overload",
+            RateLimited => "local_rate_limited",
             ConcurrencyLimit => "reached_concurrency_limit",
             ClientTooSlow => "stream_idle_timeout",
             RequestTimeout => "request_overall_timeout",

@@ -62,6 +62,7 @@ mod outliers;
 mod peers;
 mod prometheus;
 mod protocols;
+mod rate_limits;
 mod redirect_rewrite;
 mod resumption;
 mod retries;

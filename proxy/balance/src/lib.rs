@@ -5,7 +5,7 @@
 //! Invariants: pure. No clock, no randomness, no runtime: the time, random numbers and facts about the request are arguments. A pick
 //! neither locks nor allocates, and its cost does not grow with the number of endpoints (ring hash: logarithm of the ring).
 //! Not here: connections and pools (`proxy/src/upstream`), resolving names (`proxy/src/config`), timers.
-//! Read: `endpoint` -> `state` -> `set` -> `selector/*` -> `hash` -> `limits` -> `retry` -> `outlier` -> `concurrency`.
+//! Read: `endpoint` -> `state` -> `set` -> `selector/*` -> `hash` -> `limits` -> `retry` -> `outlier` -> `concurrency` -> `rate_limit`.
 
 mod back_off;
 mod concurrency;
@@ -14,6 +14,7 @@ mod endpoint;
 mod hash;
 mod limits;
 mod outlier;
+mod rate_limit;
 mod retry;
 mod retry_headers;
 mod selector;
@@ -26,6 +27,7 @@ pub use endpoint::{Endpoint, EndpointAddr, EndpointSpec};
 pub use hash::{HashFacts, Hashed, hash};
 pub use limits::{ClusterUsage, Permit, Resource};
 pub use outlier::{Change, OutlierDetector, Reason, Seen};
+pub use rate_limit::{Allowance, RateLimiter};
 pub use retry::{Outcome, should_retry};
 pub use retry_headers::RetryHeaders;
 pub use set::{EndpointSet, MAX_RESELECTIONS, PickContext};

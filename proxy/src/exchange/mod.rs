@@ -48,11 +48,12 @@ use crate::{
     error::{ProxyError, Refusal},
     listener::{ActiveRequest, Connection, Fault},
     overload::Pressure,
-    policy::{Verdict, authorization::Known, ext_authz},
+    policy::{Verdict, authorization::Known, ext_authz, rate_limit},
     upstream::Cluster,
     worker::Sides,
 };
 use grpc_web::GrpcWeb;
+use http::{HeaderName, HeaderValue};
 use http_body::Body as _;
 use sidle_balance::{ConcurrencyPermit, Endpoint};
 use sidle_jwt::VerifiedToken;
@@ -71,7 +72,7 @@ pub struct Exchange {
     snapshot: Arc<Snapshot>,
     plan: Arc<HttpPlan>,
     web: Option<GrpcWeb>,
-    cors_headers: cors::Headers,
+    added_headers: cors::Headers,
     response_changes: Vec<ext_authz::Change>,
     destination: Option<(Arc<Cluster>, Option<Arc<Endpoint>>)>,
     /// Whether the destination has a try that it did not answer.
@@ -144,7 +145,7 @@ impl Exchange {
             snapshot,
             plan,
             web: None,
-            cors_headers: Vec::new(),
+            added_headers: Vec::new(),
             response_changes: Vec::new(),
             destination: None,
             awaiting: false,
@@ -177,6 +178,9 @@ impl Exchange {
         let route = route.ok_or(ProxyError::NoRoute)?;
         self.record.route_name = Some(route.route.name.clone());
         self.record.origin = Some(route.route.origin.clone());
+        if !plan.rate_limits.is_empty() {
+            rate_limit::admit(&plan.rate_limits, self, head, &route.route.name)?;
+        }
         match &route.action.action {
             ActionPlan::Forward(forward) => {
                 let weighted = self.choose(forward);
@@ -290,7 +294,7 @@ impl Exchange {
 
     /// What every answer gets, wherever it was made.
     fn finish_head(&mut self, head: &mut ResponseHead) {
-        for (name, value) in std::mem::take(&mut self.cors_headers) {
+        for (name, value) in std::mem::take(&mut self.added_headers) {
             head.headers.insert(name, value);
         }
         for change in std::mem::take(&mut self.response_changes) {
@@ -319,9 +323,9 @@ impl Exchange {
         request_body::watch(body, self.record.grpc, &self.request_body, self.connection.limits())
     }
 
-    /// Remembers what cross-origin policy adds to the response.
-    pub fn set_cors_headers(&mut self, headers: cors::Headers) {
-        self.cors_headers = headers;
+    /// Remembers what policies add to the response.
+    pub fn add_response_headers(&mut self, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) {
+        self.added_headers.extend(headers);
     }
 
     /// What authorization asks about. Behind gateways the last address of `x-forwarded-for` is the client's, as in Envoy: the one

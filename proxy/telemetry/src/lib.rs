@@ -18,7 +18,7 @@ pub use grpc::grpc_status_from_http;
 pub use metrics::{
     Authorized, ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, ExtAuthzMetrics, ExtAuthzOutcome,
     Http2Flood, IdentityMetrics, JwksMetrics, ListenerMetrics, Outlier, OutlierMetrics, Overflow,
-    ProcessUsage, Reload, Reporter, RequestLabels, RequestMetrics, RequestProtocol, RequestRecord, Takeover,
-    TcpLabels, TcpMetrics, Telemetry, TokenMetrics, WorkloadLabels,
+    ProcessUsage, RateLimitMetrics, Reload, Reporter, RequestLabels, RequestMetrics, RequestProtocol,
+    RequestRecord, Takeover, TcpLabels, TcpMetrics, Telemetry, TokenMetrics, WorkloadLabels,
 };
 pub use trace_context::TraceParent;

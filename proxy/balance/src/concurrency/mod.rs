@@ -10,8 +10,6 @@
 mod gradient;
 mod latencies;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;
 
 use gradient::Gradient;

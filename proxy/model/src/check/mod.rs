@@ -30,6 +30,7 @@ mod mutual_tls;
 mod not_applied;
 mod peer_authentication;
 mod proxy;
+mod rate_limit_policy;
 mod references;
 mod report;
 mod request_authentication;
@@ -83,6 +84,7 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(proxies, proxy::check);
     each!(health_policies, health_policy::check);
     each!(concurrency_policies, concurrency_policy::check);
+    each!(rate_limit_policies, rate_limit_policy::check);
     not_applied::check(config, &mut out);
     out
 }

@@ -37,6 +37,7 @@ pub(crate) mod peer_authentications;
 pub(crate) mod policies;
 mod ports;
 mod protocol;
+mod rate_limits;
 mod registry;
 mod retries;
 mod routes;
@@ -126,6 +127,7 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
+    rate_limits::apply(mesh.config, &mesh.node, &mut plan.listeners);
     let settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
     authentication::apply(&mesh, &settings.key_fetching, &mut plan.listeners, &mut routes.notes);
     ports::note_taken(&mesh, &plan.listeners, &settings, &mut routes.notes);

@@ -1,6 +1,6 @@
 //! Sidle's own kinds, under `sidle.dev/v1`: only what Istio has no kind for.
 //!
-//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`], [`ConcurrencyPolicy`]; [`AuthorizationCase`]s, which are no manifests.
+//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`], [`ConcurrencyPolicy`], [`RateLimitPolicy`]; [`AuthorizationCase`]s, which are no manifests.
 //! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
 //! Not here: the defaults themselves (`crate::ir::Settings`).
 
@@ -9,6 +9,7 @@ mod concurrency_policy;
 mod extension_provider;
 mod health_policy;
 mod identity;
+mod rate_limit_policy;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ pub use concurrency_policy::{ConcurrencyPolicy, MinRtt};
 pub use extension_provider::{Asked, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, RequestBodyInCheck};
 pub use health_policy::{FailurePercentage, HealthPolicy, Latency, Probing, SuccessRate};
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
+pub use rate_limit_policy::{RateLimitKey, RateLimitPolicy, RateLimitSource, TokenBucket};
 
 use crate::{
     Duration,

@@ -16,6 +16,7 @@ mod labels;
 mod outlier;
 mod owned;
 mod process;
+mod rate_limit;
 mod requests;
 mod series;
 mod sharded;
@@ -34,6 +35,7 @@ pub use labels::{
 pub use outlier::{Outlier, OutlierMetrics};
 pub use owned::{ClusterMetrics, Doorkeeper, Http2Flood, ListenerMetrics, Overflow};
 pub use process::ProcessUsage;
+pub use rate_limit::RateLimitMetrics;
 pub use requests::{RequestMetrics, RequestRecord};
 pub(crate) use sharded::own_shard;
 pub use tcp::TcpMetrics;
@@ -191,6 +193,11 @@ impl Telemetry {
     /// The metrics of an external authoriser.
     pub fn ext_authz_metrics(&self, provider: &Arc<str>) -> Arc<ExtAuthzMetrics> {
         self.hops.owned.provider(provider)
+    }
+
+    /// The metrics of a RateLimitPolicy.
+    pub fn rate_limit_metrics(&self, policy: &Arc<str>) -> Arc<RateLimitMetrics> {
+        self.hops.owned.rate_limit(policy)
     }
 
     /// An attempt to load the configuration has ended.

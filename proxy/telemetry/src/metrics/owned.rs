@@ -11,6 +11,7 @@ use super::{
     ext_authz::ExtAuthzMetrics,
     labels::pairs,
     outlier::OutlierMetrics,
+    rate_limit::RateLimitMetrics,
     sharded::Sharded,
     table::Table,
 };
@@ -310,6 +311,7 @@ pub(super) struct Owned {
     clusters: Table<Arc<str>, ClusterMetrics>,
     listeners: Table<Arc<str>, ListenerMetrics>,
     providers: Table<Arc<str>, ExtAuthzMetrics>,
+    rate_limits: Table<Arc<str>, RateLimitMetrics>,
 }
 
 impl Owned {
@@ -325,15 +327,21 @@ impl Owned {
         self.providers.take(name, || Some(ExtAuthzMetrics::default())).expect("made if missing")
     }
 
+    pub(super) fn rate_limit(&self, name: &Arc<str>) -> Arc<RateLimitMetrics> {
+        self.rate_limits.take(name, || Some(RateLimitMetrics::default())).expect("made if missing")
+    }
+
     pub(super) fn sweep(&self, now: std::time::Instant) {
         self.clusters.sweep(now);
         self.listeners.sweep(now);
         self.providers.sweep(now);
+        self.rate_limits.sweep(now);
     }
 
     pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         let of_clusters = CLUSTER.iter().chain(&[CLUSTER_ENDPOINTS]).chain(OutlierMetrics::families());
-        let of_clusters = of_clusters.chain(ConcurrencyMetrics::families());
+        let of_clusters =
+            of_clusters.chain(ConcurrencyMetrics::families()).chain(RateLimitMetrics::families());
         LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(of_clusters)
     }
 
@@ -362,6 +370,7 @@ impl Owned {
             }
         });
         self.providers.visit(|name, metrics| metrics.collect(name, &mut rows));
+        self.rate_limits.visit(|name, metrics| metrics.collect(name, &mut rows));
         self.clusters.visit(|name, metrics| collect_cluster(name, metrics, &mut rows));
         rows.0.into_iter().map(|(of, metrics)| family(of, metrics)).collect()
     }

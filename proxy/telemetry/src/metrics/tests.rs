@@ -59,7 +59,7 @@ fn answered(code: u16) -> RequestRecord {
 }
 
 /// Everything that can be counted, once.
-fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sync>; 6] {
+fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sync>; 7] {
     let requests = telemetry.request_metrics(&labels("b"));
     requests.record(&RequestRecord {
         request_messages: 2,
@@ -85,11 +85,15 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     authoriser.request(ExtAuthzOutcome::Error);
     authoriser.request(ExtAuthzOutcome::FailureModeAllowed);
     authoriser.connection(ExtAuthzOutcome::Denied);
+    cluster.concurrency().set([10, 4, 1], [Duration::from_millis(20), Duration::from_millis(25)]);
+    let limit = telemetry.rate_limit_metrics(&"shop/each-client".into());
+    limit.judged(true);
+    limit.judged(false);
     telemetry.reloaded(Reload::Applied("v1"));
     telemetry.identity().rotated(0, u64::MAX);
     let keys = telemetry.jwks_metrics("https://issuer.test/keys");
     keys.fetched(true);
-    [requests, tcp, cluster, listener, authoriser, Arc::new(keys)]
+    [requests, tcp, cluster, listener, authoriser, Arc::new(keys), limit]
 }
 
 #[test]

@@ -198,6 +198,13 @@ pub(super) const MISTAKES: &[Mistake] = &[
         "  host: d.io\n  latency: {factor: 0.5, minimum: 10}\n  probing: {requests: 0}",
         &["6:21 e0105", "6:35 e0102", "7:23 e0105"],
     ),
+    ("RateLimitPolicy", "  tokenBucket: {maxTokens: 1, fillInterval: 50ms}\n  key: {header: x-user}", &[]),
+    ("RateLimitPolicy", "  hosts: ['a*']\n  key: {}", &["5:3 e0104", "5:3 e0104", "5:11 e0201", "6:3 e0104"]),
+    (
+        "RateLimitPolicy",
+        "  tokenBucket: {maxTokens: 0, fillInterval: 49ms}\n  key: {header: 'x y', source: ADDRESS}",
+        &["5:28 e0105", "5:45 e0209", "6:3 e0222", "6:17 e0208"],
+    ),
     ("ConcurrencyPolicy", "  ports: [8080]\n  minRtt: {interval: 30s}\n  healthCheckPaths: [/healthz]", &[]),
     (
         "ConcurrencyPolicy",

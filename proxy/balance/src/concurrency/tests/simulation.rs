@@ -1,6 +1,6 @@
 //! A service of known capacity under load, with and without the limit, in simulated time.
 
-use super::*;
+use super::super::*;
 use std::{cmp::Reverse, collections::BinaryHeap, collections::VecDeque};
 
 /// Places where requests are served at once, and how long each is.

@@ -116,7 +116,7 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     let state = AppState::new(telemetry.clone(), log, reload);
 
     // The signals are ours before anything can be asked to stop.
-    let signals = shutdown::Signals::listen()?;
+    let (signals, renewals) = (shutdown::Signals::listen()?, renew::signals()?);
     let publisher = Publisher::new(state.clone(), dns, to_resolve, takeover.clone());
     let refused = publisher.refused.clone();
     let mut reloader = Reloader::new(paths, node, overrides, publisher);
@@ -159,7 +159,7 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     let socket = take::path(&takeover, settings.admin);
     let door = open_door(door, socket.as_deref(), &state);
     let renewal = renew::Renewal { program, socket: door.clone(), has_application: !command.is_empty() };
-    tokio::spawn(renew::on_signal(state.clone(), renewal));
+    tokio::spawn(renew::on_signal(renewals, state.clone(), renewal));
     tokio::spawn(service_manager::tell_when_ready(state.clone()));
     tokio::spawn(service_manager::watchdog(state.clone()));
     let reloading = tokio::spawn(reloader.run(source, reload_requests));

@@ -5,7 +5,7 @@ use sidle_telemetry::Takeover;
 use std::{io, path::PathBuf, sync::Arc};
 use tokio::{
     process::{Child, Command},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 /// What to start.
@@ -45,9 +45,16 @@ impl Renewal {
     }
 }
 
+/// Hears SIGUSR2 from here on, so that it kills nobody.
+///
+/// # Errors
+/// The system's.
+pub fn signals() -> io::Result<Signal> {
+    signal(SignalKind::user_defined2())
+}
+
 /// Starts the new process at each SIGUSR2.
-pub async fn on_signal(state: Arc<AppState>, renewal: Renewal) {
-    let Ok(mut signals) = signal(SignalKind::user_defined2()) else { return };
+pub async fn on_signal(mut signals: Signal, state: Arc<AppState>, renewal: Renewal) {
     while signals.recv().await.is_some() {
         match renewal.start() {
             Ok(child) => {

@@ -27,6 +27,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    time::Instant,
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -233,10 +234,11 @@ impl Worker {
             weight: 1,
             workload: self.nobody.clone(),
             locality: "".into(),
+            priority: 0,
             mtls: false,
         };
-        let endpoint =
-            EndpointSet::build(&ir::LoadBalancer::Random, vec![spec], None).endpoints().first()?.clone();
+        let set = EndpointSet::build(&ir::LoadBalancer::Random.into(), vec![spec], None, Instant::now());
+        let endpoint = set.endpoints().first()?.clone();
         named.insert(key, endpoint.clone());
         Some(endpoint)
     }

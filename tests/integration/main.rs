@@ -51,6 +51,7 @@ mod jwt;
 mod keep_alive;
 mod laws;
 mod limits;
+mod localities;
 mod matching;
 mod memory;
 mod mirror;

@@ -26,5 +26,5 @@ pub use limits::{ClusterUsage, Permit, Resource};
 pub use outlier::{Change, OutlierDetector, Reason, Seen};
 pub use retry::{Outcome, should_retry};
 pub use retry_headers::RetryHeaders;
-pub use set::{EndpointSet, MAX_RESELECTIONS, PickContext};
-pub use state::{ActiveConnection, ActiveRequest, EndpointCounts, EndpointState, RequestResult};
+pub use set::{EndpointSet, MAX_RESELECTIONS, PickContext, SetPolicy};
+pub use state::{ActiveCheck, ActiveConnection, ActiveRequest, EndpointCounts, EndpointState, RequestResult};

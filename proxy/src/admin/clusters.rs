@@ -8,7 +8,7 @@ use super::{
 };
 use http::StatusCode;
 use serde_json::{Value, json as value};
-use sidle_balance::{Endpoint, EndpointAddr, Resource};
+use sidle_balance::{ActiveCheck, Endpoint, EndpointAddr, Resource};
 use std::fmt::Write;
 
 pub(super) fn clusters(ask: &Ask) -> Answer {
@@ -64,6 +64,24 @@ fn locality(endpoint: &Endpoint) -> [&str; 3] {
     std::array::from_fn(|_| parts.next().unwrap_or_default())
 }
 
+/// Why it is not well: Envoy's names in text and in JSON. Envoy too says of one that was not checked yet that its check failed.
+fn failed(endpoint: &Endpoint) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let check = endpoint.state.active_check();
+    let pending = check == ActiveCheck::Pending;
+    [
+        (pending || check == ActiveCheck::Failed, "/failed_active_hc", "failed_active_health_check"),
+        (endpoint.state.is_ejected(), "/failed_outlier_check", "failed_outlier_check"),
+        (pending, "/pending_active_hc", "pending_active_hc"),
+    ]
+    .into_iter()
+    .filter_map(|(holds, text, json)| holds.then_some((text, json)))
+}
+
+fn health_flags(endpoint: &Endpoint) -> String {
+    let flags: String = failed(endpoint).map(|(flag, _)| flag).collect();
+    if flags.is_empty() { "healthy".into() } else { flags }
+}
+
 fn cluster_text(cluster: &ClusterView, out: &mut String) -> std::fmt::Result {
     let name = &cluster.config.name;
     writeln!(out, "{name}::observability_name::{name}")?;
@@ -78,12 +96,12 @@ fn cluster_text(cluster: &ClusterView, out: &mut String) -> std::fmt::Result {
         }
         let [region, zone, sub_zone] = locality(endpoint);
         writeln!(out, "{name}::{address}::hostname::{}", endpoint.hostname)?;
-        let flags = if endpoint.state.is_ejected() { "/failed_outlier_check" } else { "healthy" };
-        writeln!(out, "{name}::{address}::health_flags::{flags}")?;
+        writeln!(out, "{name}::{address}::health_flags::{}", health_flags(endpoint))?;
         writeln!(out, "{name}::{address}::weight::{}", endpoint.weight)?;
         writeln!(out, "{name}::{address}::region::{region}")?;
         writeln!(out, "{name}::{address}::zone::{zone}")?;
         writeln!(out, "{name}::{address}::sub_zone::{sub_zone}")?;
+        writeln!(out, "{name}::{address}::priority::{}", endpoint.priority)?;
     }
     Ok(())
 }
@@ -117,15 +135,16 @@ fn host_json(endpoint: &Endpoint) -> Value {
         })
         .collect();
     let [region, zone, sub_zone] = locality(endpoint);
-    let health = match endpoint.state.is_ejected() {
-        false => value!({ "eds_health_status": "HEALTHY" }),
-        true => value!({ "eds_health_status": "HEALTHY", "failed_outlier_check": true }),
-    };
+    let mut health = value!({ "eds_health_status": "HEALTHY" });
+    for (_, flag) in failed(endpoint) {
+        health[flag] = true.into();
+    }
     value!({
         "address": address,
         "stats": stats,
         "health_status": health,
         "weight": endpoint.weight,
+        "priority": endpoint.priority,
         "hostname": &*endpoint.hostname,
         "locality": { "region": region, "zone": zone, "sub_zone": sub_zone },
     })

@@ -59,6 +59,9 @@ fn cluster() -> ir::Cluster {
         auto_mtls: None,
         connect_timeout: Duration::from_secs(1),
         limits: ir::ClusterLimits::default(),
+        locality_weights: Default::default(),
+        slow_start: None,
+        health_check: None,
         outlier_detection: None,
         tcp_keepalive: None,
         idle_timeout: None,
@@ -97,9 +100,15 @@ impl AdminSource for Fixed {
             weight: 2,
             workload: Arc::default(),
             locality: "r/z".into(),
+            priority: 0,
             mtls: false,
         };
-        let endpoints = Arc::new(EndpointSet::build(&ir::LoadBalancer::LeastRequest, vec![endpoint], None));
+        let endpoints = Arc::new(EndpointSet::build(
+            &ir::LoadBalancer::LeastRequest.into(),
+            vec![endpoint],
+            None,
+            std::time::Instant::now(),
+        ));
         vec![ClusterView { config: Arc::new(cluster()), endpoints, usage: Arc::default() }]
     }
     fn listeners(&self) -> Vec<ListenerView> {

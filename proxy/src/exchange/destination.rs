@@ -20,15 +20,18 @@ pub struct Wish<'a> {
     pub default_port: u16,
     /// For consistent hashing.
     pub hash: Option<u64>,
-    /// Endpoints that were tried.
+    /// Endpoints that were tried, if those are to be avoided.
     pub tried: &'a [Arc<Endpoint>],
+    /// Endpoints that were tried, if their priorities are to be left.
+    pub leave: &'a [Arc<Endpoint>],
 }
 
 impl<'a> Wish<'a> {
     /// Of a request.
     pub fn of(head: &'a RequestHead, hash: Option<u64>, tried: &'a [Arc<Endpoint>]) -> Self {
         let port = if head.is_connect() { Scheme::Https.default_port() } else { head.scheme.default_port() };
-        Wish { authority: head.authority.as_ref().map(Authority::as_str), default_port: port, hash, tried }
+        let authority = head.authority.as_ref().map(Authority::as_str);
+        Wish { authority, default_port: port, hash, tried, leave: &[] }
     }
 }
 
@@ -75,7 +78,8 @@ pub async fn pick(
 
 fn balance(connection: &Connection, cluster: &Cluster, wish: &Wish<'_>) -> Option<Arc<Endpoint>> {
     let mut random = || connection.worker.random();
-    let mut context = PickContext { hash: wish.hash, random: &mut random, tried: wish.tried };
+    let mut context =
+        PickContext { hash: wish.hash, random: &mut random, tried: wish.tried, leave: wish.leave };
     cluster.endpoints.load().pick(&mut context).cloned()
 }
 

@@ -162,6 +162,7 @@ pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Resu
             default_port: exchange.connection.port(),
             hash,
             tried: &tried,
+            leave: &[],
         };
         let endpoint = destination::pick(&exchange.connection, &exchange.snapshot, cluster, &wish).await?;
         exchange.record.attempts += 1;

@@ -2,10 +2,10 @@
 
 use super::{
     Connector,
-    outliers::{Alarm, Outliers},
+    outliers::{Alarm, Attention, Outliers},
 };
 use arc_swap::ArcSwap;
-use sidle_balance::{ClusterUsage, EndpointAddr, EndpointSet, EndpointSpec};
+use sidle_balance::{ClusterUsage, EndpointAddr, EndpointSet, EndpointSpec, SetPolicy};
 use sidle_identity::{TlsError, Workload};
 use sidle_model::ir;
 use sidle_telemetry::{ClusterMetrics, Telemetry};
@@ -15,6 +15,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 use tokio::sync::Notify;
 
@@ -30,6 +31,10 @@ pub struct Cluster {
     pub connector: Arc<Connector>,
     /// Its own figures.
     pub metrics: Arc<ClusterMetrics>,
+    /// What its set of endpoints is made by.
+    policy: SetPolicy,
+    /// Of the one who decides about endpoints.
+    pub(super) attention: Attention,
     /// Who is kept out for failing.
     pub outliers: Option<Outliers>,
     /// Held while endpoints are swapped: names and outlier detection both do it. Never on a request's way.
@@ -58,14 +63,21 @@ impl Cluster {
         let literal = literal_endpoints(&config);
         let has_names = literal.is_none();
         let specs = literal.unwrap_or_else(|| known_endpoints(&config, before.as_deref()));
-        let outliers = Outliers::new(&config, previous, alarm);
-        let set = build_set(&config, outliers.as_ref(), specs, before.as_deref());
+        let attention = match previous {
+            Some(cluster) => cluster.attention.clone(),
+            None => Attention::new(alarm),
+        };
+        let outliers = Outliers::new(&config);
+        let policy = SetPolicy::of(&config);
+        let set = EndpointSet::build(&policy, specs, before.as_deref(), Instant::now());
         let resolved = !has_names || !set.endpoints().is_empty();
         Ok(Cluster {
             endpoints: ArcSwap::from_pointee(set),
             usage: previous.map(|cluster| cluster.usage.clone()).unwrap_or_default(),
             connector,
             metrics: telemetry.cluster_metrics(&config.name),
+            policy,
+            attention,
             outliers,
             swapping: Mutex::default(),
             resolved: AtomicBool::new(resolved),
@@ -77,16 +89,20 @@ impl Cluster {
     /// Swaps in new endpoints.
     pub fn update_endpoints(&self, specs: Vec<EndpointSpec>) {
         self.swap_endpoints(|before| {
-            let set = build_set(&self.config, self.outliers.as_ref(), specs, Some(before));
+            let set = EndpointSet::build(&self.policy, specs, Some(before), Instant::now());
             before.leave_for(&set);
             Some(set)
         });
-        if let Some(outliers) = &self.outliers
-            && self.endpoints.load().ejected() > 0
-        {
-            outliers.suspect(); // of fewer endpoints, fewer may be out
+        let set = self.endpoints.load();
+        if set.ejected() > 0 || set.next_review().is_some() {
+            self.attention.call(); // of fewer endpoints, fewer may be out; those that are new get more by and by
         }
         self.mark_resolved();
+    }
+
+    /// Whether anybody is to look over its endpoints, though neither files nor names change.
+    pub fn is_watched(&self) -> bool {
+        self.outliers.is_some() || self.policy.slow_start.is_some() || self.policy.is_checked
     }
 
     /// Swaps in the set that `next` makes of the one in use, if it makes one.
@@ -102,6 +118,9 @@ impl Cluster {
     pub fn count_endpoints(&self) {
         let set = self.endpoints.load();
         self.metrics.set_endpoints(set.endpoints().len());
+        if self.is_watched() {
+            self.metrics.membership().set(set.endpoints().len(), set.healthy());
+        }
         if self.outliers.is_some() {
             self.metrics.outliers().set_active(set.ejected());
         }
@@ -124,19 +143,6 @@ impl Cluster {
     /// Whether [`Self::resolved`] would not wait.
     pub fn is_resolved(&self) -> bool {
         self.resolved.load(Ordering::Acquire)
-    }
-}
-
-fn build_set(
-    config: &ir::Cluster,
-    outliers: Option<&Outliers>,
-    specs: Vec<EndpointSpec>,
-    previous: Option<&EndpointSet>,
-) -> EndpointSet {
-    let set = EndpointSet::build(&config.load_balancer, specs, previous);
-    match outliers {
-        Some(outliers) => outliers.usable(set, previous),
-        None => set,
     }
 }
 
@@ -188,6 +194,7 @@ pub(crate) mod tests {
             weight: *weight,
             workload: Arc::default(),
             locality: "".into(),
+            priority: 0,
             mtls: false,
         };
         Arc::new(ir::Cluster {
@@ -199,6 +206,9 @@ pub(crate) mod tests {
             auto_mtls: None,
             connect_timeout: Duration::from_secs(1),
             limits: ir::ClusterLimits::default(),
+            locality_weights: Default::default(),
+            slow_start: None,
+            health_check: None,
             outlier_detection: None,
             tcp_keepalive: None,
             idle_timeout: None,

@@ -166,6 +166,14 @@ families! {
     CLUSTER_TIMEOUTS = Counter "sidle_cluster_timeouts_total" &["cluster"], "Requests that ran into the route's timeout or a try's.";
     CLUSTER_ENDPOINTS = Gauge "sidle_cluster_endpoints" &["cluster"], "Endpoints that are known.";
 
+    MEMBERSHIP_TOTAL = Gauge "envoy_cluster_membership_total" &["envoy_cluster_name"], "Endpoints of a cluster that looks at their health.";
+    MEMBERSHIP_HEALTHY = Gauge "envoy_cluster_membership_healthy" &["envoy_cluster_name"], "Those that neither outlier detection nor health checks keep out.";
+    HEALTH_CHECK_ATTEMPT = Counter "envoy_cluster_health_check_attempt" &["envoy_cluster_name"], "Health checks.";
+    HEALTH_CHECK_SUCCESS = Counter "envoy_cluster_health_check_success" &["envoy_cluster_name"], "Health checks that passed.";
+    HEALTH_CHECK_FAILURE = Counter "envoy_cluster_health_check_failure" &["envoy_cluster_name"], "Health checks that failed.";
+    HEALTH_CHECK_NETWORK_FAILURE = Counter "envoy_cluster_health_check_network_failure" &["envoy_cluster_name"], "Health checks that failed for want of an answer.";
+    HEALTH_CHECK_HEALTHY = Gauge "envoy_cluster_health_check_healthy" &["envoy_cluster_name"], "Endpoints that pass their health checks.";
+
     EJECTIONS_ACTIVE = Gauge "envoy_cluster_outlier_detection_ejections_active" &["envoy_cluster_name"], "Endpoints that outlier detection keeps out.";
     EJECTIONS_ENFORCED = Counter "envoy_cluster_outlier_detection_ejections_enforced_total" &["envoy_cluster_name"], "Ejections, whatever the reason.";
     EJECTIONS_OVERFLOW = Counter "envoy_cluster_outlier_detection_ejections_overflow" &["envoy_cluster_name"], "Endpoints that were not ejected because that would have been one too many.";

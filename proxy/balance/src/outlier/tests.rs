@@ -4,8 +4,8 @@ mod simulation;
 
 use super::*;
 use crate::{
-    EndpointSet,
-    set::tests::{context, endpoints, set, source, spec},
+    EndpointSet, SetPolicy,
+    set::tests::{build, context, endpoints, set, source, spec},
 };
 use proptest::prelude::*;
 use sidle_model::ir::LoadBalancer;
@@ -351,13 +351,13 @@ fn whoever_is_much_slower_than_the_others_goes() {
 fn whoever_comes_back_is_tried_with_one_request_at_a_time() {
     for policy in [LoadBalancer::LeastRequest, LoadBalancer::RoundRobin] {
         let mut patient = Patient::with(|settings| settings.probes = 2);
-        let set = EndpointSet::build(&policy, vec![spec(1000, 1), spec(1001, 1)], None);
+        let set = build(policy, vec![spec(1000, 1), spec(1001, 1)], None);
         patient.endpoints = set.endpoints().to_vec();
         patient.fall_ill();
         patient.pass(30);
         assert_eq!(reason(patient.statuses(&[500])), Some(Reason::Probe), "one bad answer is enough");
         patient.pass(60);
-        let set = set.reviewed(0).expect("one is tried");
+        let set = set.reviewed(Instant::now()).expect("one is tried");
         let mut random = source(5);
         let mut picks = |set: &EndpointSet| {
             let mut pick = || set.pick(&mut context(&mut random)).expect("not empty").clone();
@@ -372,8 +372,8 @@ fn whoever_comes_back_is_tried_with_one_request_at_a_time() {
         let _busy = hold(0);
         assert!(picks(&set) > 100, "it is trusted");
         assert!(patient.statuses(&[500; 4]).is_none() && !patient.endpoints[0].state.is_ejected());
-        let set = set.reviewed(0).expect("nobody is tried any more");
-        assert!(set.reviewed(0).is_none());
+        let set = set.reviewed(Instant::now()).expect("nobody is tried any more");
+        assert!(set.reviewed(Instant::now()).is_none());
     }
 }
 
@@ -388,10 +388,9 @@ fn when_others_leave_those_who_were_kept_out_come_back() {
         now += Duration::from_secs(1);
         detector.examine(before.endpoints(), now);
     }
-    assert_eq!(before.clone().without_ejected(0, None).ejected(), 3);
+    assert_eq!(before.ejected(), 3);
     let specs = vec![spec(1000, 1), spec(1001, 1), spec(1002, 1)];
-    let after =
-        EndpointSet::build(&LoadBalancer::Random, specs, Some(&before)).without_ejected(0, Some(&before));
+    let after = build(LoadBalancer::Random, specs, Some(&before));
     assert!(after.pick(&mut context(&mut source(1))).is_some(), "if none is left, all are");
     let changes = detector.examine(after.endpoints(), now);
     assert!(changes.iter().all(|change| matches!(change, Change::Returned { early: true, .. })));
@@ -410,20 +409,20 @@ fn a_set_without_the_ejected_is_picked_from_as_if_they_were_not_there() {
     ] {
         let whole = set(policy.clone(), &[1, 2, 3, 4]);
         whole.endpoints()[2].state.health.set_ejected(true);
-        let set = whole.reviewed(0).expect("changed");
-        assert!(set.reviewed(0).is_none(), "nothing new");
+        let set = whole.reviewed(Instant::now()).expect("changed");
+        assert!(set.reviewed(Instant::now()).is_none(), "nothing new");
         let fewer = set_of(policy, &[(1000, 1), (1001, 2), (1003, 4)]);
         let (mut one, mut other) = (source(3), source(3));
         for hash in 0..2000u64 {
             let hash = Some(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let pick = |set: &EndpointSet, random: &mut dyn FnMut() -> u64| {
-                let mut context = crate::PickContext { hash, random, tried: &[] };
-                set.pick(&mut context).expect("not empty").address.clone()
+                let mut asked = crate::PickContext { hash, ..context(random) };
+                set.pick(&mut asked).expect("not empty").address.clone()
             };
             assert_eq!(pick(&set, &mut one), pick(&fewer, &mut other));
         }
         whole.endpoints()[2].state.health.set_ejected(false);
-        let set = set.reviewed(0).expect("it is back");
+        let set = set.reviewed(Instant::now()).expect("it is back");
         assert!((0..100).any(|seed| {
             let picked = set.pick(&mut context(&mut source(seed))).expect("not empty");
             Arc::ptr_eq(picked, &set.endpoints()[2])
@@ -432,20 +431,28 @@ fn a_set_without_the_ejected_is_picked_from_as_if_they_were_not_there() {
 }
 
 fn set_of(policy: LoadBalancer, endpoints: &[(u16, u32)]) -> EndpointSet {
-    EndpointSet::build(&policy, endpoints.iter().map(|&(port, weight)| spec(port, weight)).collect(), None)
+    build(policy, endpoints.iter().map(|&(port, weight)| spec(port, weight)).collect(), None)
 }
 
 #[test]
 fn when_too_few_are_well_all_are_used() {
-    let set = set(LoadBalancer::Random, &[1; 4]);
-    let picked_from =
-        |set: &EndpointSet| crate::set::tests::picks(set, 1000).iter().filter(|&&count| count > 0).count();
-    set.endpoints()[0].state.health.set_ejected(true);
-    set.endpoints()[1].state.health.set_ejected(true);
-    assert_eq!(picked_from(&set.clone().without_ejected(50, None)), 2, "half of them are well");
-    set.endpoints()[2].state.health.set_ejected(true);
-    assert_eq!(picked_from(&set.clone().without_ejected(50, None)), 4, "a quarter is");
-    assert_eq!(picked_from(&set.clone().without_ejected(0, None)), 1, "and nobody asked how many");
+    let set = |panic_threshold| {
+        let policy = SetPolicy { panic_threshold: Some(panic_threshold), ..LoadBalancer::Random.into() };
+        let specs = (0..4).map(|port| spec(port, 1)).collect();
+        EndpointSet::build(&policy, specs, None, Instant::now())
+    };
+    let eject = |set: &EndpointSet, at: usize| set.endpoints()[at].state.health.set_ejected(true);
+    let picked_from = |set: &EndpointSet| {
+        let set = set.reviewed(Instant::now()).unwrap_or_else(|| set.clone());
+        crate::set::tests::picks(&set, 1000).iter().filter(|&&count| count > 0).count()
+    };
+    let (half, any) = (set(50), set(0));
+    (0..2).for_each(|at| eject(&half, at));
+    assert_eq!(picked_from(&half), 2, "half of them are well");
+    eject(&half, 2);
+    assert_eq!(picked_from(&half), 4, "a quarter is");
+    (0..3).for_each(|at| eject(&any, at));
+    assert_eq!(picked_from(&any), 1, "and nobody asked how many");
 }
 
 /// Workers count at the same time; what they count is not lost.

@@ -77,6 +77,8 @@ pub struct Node {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Name of the workload in metrics (`source_workload`); `unknown` unless given.
     pub workload: String,
+    /// `region/zone/subzone` of the workload; empty: what its labels say, if they do.
+    pub locality: String,
     /// Suffix of cluster-local names; `cluster.local`.
     pub domain: String,
     /// Namespace of mesh-wide rules; `istio-system`.
@@ -89,6 +91,7 @@ impl Default for Node {
             namespace: "default".into(),
             labels: Default::default(),
             workload: "unknown".into(),
+            locality: String::new(),
             domain: "cluster.local".into(),
             root_namespace: "istio-system".into(),
         }

@@ -27,6 +27,7 @@ pub(crate) mod headers;
 mod health_policies;
 mod identity;
 mod inbound;
+mod locality;
 pub(crate) mod matches;
 mod memo;
 pub(crate) mod names;

@@ -9,6 +9,7 @@
 mod authorization;
 mod export;
 mod ext_authz;
+mod health;
 mod histogram;
 mod identity;
 mod labels;
@@ -26,6 +27,7 @@ mod tokens;
 
 pub use authorization::Authorized;
 pub use ext_authz::{ExtAuthzMetrics, ExtAuthzOutcome};
+pub use health::{HealthCheckMetrics, HealthCheckResult, MembershipMetrics};
 pub use identity::IdentityMetrics;
 pub use labels::{
     ConnectionSecurityPolicy, Reporter, RequestLabels, RequestProtocol, TcpLabels, WorkloadLabels,

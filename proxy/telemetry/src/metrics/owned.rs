@@ -2,12 +2,13 @@
 //!
 //! In:  events of the engine.   Out: `sidle_cluster_*`, `sidle_listener_*`, and what stands under Envoy's names.
 //! Invariants: a gauge is the sum of what went up and down on any thread; a cluster without traffic shows only its
-//! endpoints (and ejections), so that a thousand unused ones cost a thousand lines and not fifteen thousand.
+//! endpoints (and their health), so that a thousand unused ones cost a thousand lines and not fifteen thousand.
 
 use super::{
     authorization::Authorized,
     export::{family, number},
     ext_authz::ExtAuthzMetrics,
+    health::{self, HealthCheckMetrics, MembershipMetrics},
     labels::pairs,
     outlier::OutlierMetrics,
     sharded::Sharded,
@@ -231,6 +232,8 @@ pub struct ClusterMetrics {
     cells: Sharded<Cells<{ CLUSTER.len() - 1 + OVERFLOWS.len() }>>,
     endpoints: AtomicU64,
     outliers: OnceLock<OutlierMetrics>,
+    membership: OnceLock<MembershipMetrics>,
+    health_checks: OnceLock<HealthCheckMetrics>,
 }
 
 impl ClusterMetrics {
@@ -295,6 +298,16 @@ impl ClusterMetrics {
     pub fn outliers(&self) -> &OutlierMetrics {
         self.outliers.get_or_init(OutlierMetrics::default)
     }
+
+    /// How many endpoints are well, shown from the first call on.
+    pub fn membership(&self) -> &MembershipMetrics {
+        self.membership.get_or_init(MembershipMetrics::default)
+    }
+
+    /// Those of health checks, shown from the first call on.
+    pub fn health_checks(&self) -> &HealthCheckMetrics {
+        self.health_checks.get_or_init(HealthCheckMetrics::default)
+    }
 }
 
 /// All clusters, listeners and providers.
@@ -325,7 +338,11 @@ impl Owned {
     }
 
     pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-        let of_clusters = CLUSTER.iter().chain(&[CLUSTER_ENDPOINTS]).chain(OutlierMetrics::families());
+        let of_clusters = CLUSTER
+            .iter()
+            .chain(&[CLUSTER_ENDPOINTS])
+            .chain(OutlierMetrics::families())
+            .chain(health::families());
         LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(of_clusters)
     }
 
@@ -363,6 +380,12 @@ fn collect_cluster(name: &str, metrics: &ClusterMetrics, rows: &mut Rows) {
     rows.add(&CLUSTER_ENDPOINTS, &[name], metrics.endpoints.load(Relaxed) as f64);
     if let Some(outliers) = metrics.outliers.get() {
         outliers.collect(name, rows);
+    }
+    if let Some(membership) = metrics.membership.get() {
+        membership.collect(name, rows);
+    }
+    if let Some(checks) = metrics.health_checks.get() {
+        checks.collect(name, rows);
     }
     if metrics.cells.is_untouched() {
         return;

@@ -58,7 +58,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         DR,
         "  host: d.io\n  trafficPolicy: {loadBalancer: {simple: LEAST_CONN, localityLbSetting: {distribute: [{from: a, to: {b: 50}}], failover: [{from: a, to: a}]}}}",
-        &["6:34 i0504", "6:54 e0107", "6:54 w0501", "6:97 e0205", "6:123 e0222"],
+        &["6:34 i0504", "6:54 e0107", "6:97 e0205", "6:123 e0222"],
+    ),
+    (
+        DR,
+        "  host: d.io\n  trafficPolicy: {loadBalancer: {simple: RANDOM, warmup: {duration: 0s, aggression: 0.5}}}",
+        &["6:50 w0212", "6:69 e0209", "6:85 e0105"],
     ),
     (
         DR,

@@ -219,6 +219,7 @@ fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
         weight: 1,
         workload: Arc::new(workload),
         locality: "".into(),
+        priority: 0,
         mtls: false,
     };
     let identity = match port.services.first() {

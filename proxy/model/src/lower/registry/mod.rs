@@ -45,6 +45,8 @@ pub(super) struct Service<'a> {
     pub selector: &'a Labels,
     /// That the server must have one of, where no DestinationRule says.
     pub subject_alt_names: &'a [String],
+    /// Labels that endpoints share with whoever is near them, where those are preferred.
+    pub near: Option<Vec<String>>,
     /// Where an ExternalName Service leads.
     pub external_name: Option<&'a str>,
     pub source: Source<'a>,
@@ -215,6 +217,7 @@ impl EndpointList {
             weight: instance.weight,
             workload: instance.workload.clone(),
             locality: instance.locality.clone(),
+            priority: 0,
             mtls: instance.workload.takes_mtls(),
         });
     }
@@ -229,7 +232,14 @@ impl EndpointList {
 /// An endpoint of which only the address is known.
 fn bare_endpoint(address: EndpointAddress, namespace: &str) -> Endpoint {
     let workload = ir::Workload { name: "unknown".into(), namespace: namespace.into(), ..Default::default() };
-    Endpoint { address, weight: 1, workload: Arc::new(workload), locality: "".into(), mtls: false }
+    Endpoint {
+        address,
+        weight: 1,
+        workload: Arc::new(workload),
+        locality: "".into(),
+        priority: 0,
+        mtls: false,
+    }
 }
 
 /// `10.0.0.1` or `10.0.0.0/8`.

@@ -7,6 +7,7 @@ mod authorization;
 mod gateways;
 mod ingress_tls;
 mod listeners;
+mod localities;
 mod mtls;
 mod policies;
 mod properties;

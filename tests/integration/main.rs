@@ -39,6 +39,7 @@ mod grpc;
 mod grpc_web;
 mod half_close;
 mod headers;
+mod health_checks;
 mod hosts;
 mod http1;
 mod http2;

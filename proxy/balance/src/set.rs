@@ -44,6 +44,8 @@ pub struct EndpointSet {
     probing: bool,
     /// Whether one of them does not get its whole share yet.
     warming: bool,
+    /// Endpoints that were not kept out when the set was made.
+    healthy: usize,
 }
 
 /// What a pick depends on.
@@ -102,6 +104,7 @@ impl EndpointSet {
         EndpointSet {
             probing: used().any(|endpoint| endpoint.state.health.is_probed()),
             warming: used().any(|endpoint| is_warming(&policy, endpoint, now)),
+            healthy: endpoints.iter().filter(|endpoint| policy.uses(endpoint)).count(),
             policy,
             endpoints,
             groups,
@@ -112,19 +115,26 @@ impl EndpointSet {
     /// The set as it is to be now that others are kept out than when it was made, or that time has passed; `None` if nothing changes.
     pub fn reviewed(&self, now: Instant) -> Option<Self> {
         let is_settled = |endpoint: &Arc<Endpoint>| {
-            endpoint.state.is_usable()
+            self.policy.uses(endpoint)
                 && !endpoint.state.health.is_probed()
                 && !is_warming(&self.policy, endpoint, now)
         };
         let whole = !self.groups.iter().any(Group::is_short);
-        if whole && !self.probing && !self.warming && self.endpoints.iter().all(is_settled) {
+        if whole
+            && self.healthy == self.endpoints.len()
+            && !self.probing
+            && !self.warming
+            && self.endpoints.iter().all(is_settled)
+        {
             return None;
         }
         let next = Self::arrange(self.policy.clone(), self.endpoints.clone(), &self.groups, now);
         let same = self.groups.len() == next.groups.len()
             && self.groups.iter().zip(&next.groups).all(|(before, after)| before.is_same(after))
             && self.levels == next.levels;
-        (!same || self.probing != next.probing || self.warming != next.warming).then_some(next)
+        let same =
+            same && (self.probing, self.warming, self.healthy) == (next.probing, next.warming, next.healthy);
+        (!same).then_some(next)
     }
 
     /// When to look over it again, if time alone changes it.
@@ -137,12 +147,9 @@ impl EndpointSet {
         self.endpoints.iter().filter(|endpoint| endpoint.state.is_ejected()).count()
     }
 
-    /// How many of its endpoints are not kept out.
+    /// How many of its endpoints were not kept out when it was made.
     pub fn healthy(&self) -> usize {
-        match self.policy.panic_threshold {
-            None => self.endpoints.len(),
-            Some(_) => self.endpoints.iter().filter(|endpoint| endpoint.state.is_usable()).count(),
-        }
+        self.healthy
     }
 
     /// Tells the endpoints that `next`, which takes this set's place, no longer holds.

@@ -103,19 +103,15 @@ impl EndpointState {
         }
     }
 
-    pub(crate) fn failed_active_check(&self) -> bool {
-        self.active_check() == ActiveCheck::Failed
-    }
-
     /// How long it has been there, or well; `None`: as long as anybody cares.
     pub(crate) fn age(&self, now: Instant) -> Option<Duration> {
         let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
         since.map(|since| now.saturating_duration_since(since))
     }
 
-    /// Whether neither outlier detection nor health checks keep it out.
-    pub fn is_usable(&self) -> bool {
-        !self.is_ejected() && !matches!(self.active_check(), ActiveCheck::Pending | ActiveCheck::Failed)
+    /// Forgets what health checks have found: there are none any more.
+    pub fn forget_checks(&self) {
+        self.active_check.store(ActiveCheck::Unknown as u8, Relaxed);
     }
 
     /// Requests that are not over, from every worker.

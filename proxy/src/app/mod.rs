@@ -7,6 +7,7 @@
 
 mod core_files;
 mod descriptors;
+mod health_checks;
 mod log;
 mod memory;
 mod outliers;

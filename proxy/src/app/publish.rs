@@ -2,7 +2,7 @@
 //!
 //! Invariants: everything that can fail comes before anything that shows; a listener that did not change is not touched.
 
-use super::{outliers, state::AppState};
+use super::{health_checks, outliers, state::AppState};
 use crate::{
     config::{self, AttemptResult, ConfigStatus, ConfigVersion, NotPublished, Publish, Snapshot},
     jwks,
@@ -30,6 +30,8 @@ struct Running {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     listeners: BTreeMap<Arc<str>, ListenAddress>,
     settings: Settings,
+    /// Whether there is a thread for health checks.
+    checks: bool,
 }
 
 /// A listener's name, and a socket for each worker.
@@ -69,6 +71,11 @@ impl Publisher {
                 running
             }
         };
+        if !running.checks && snapshot.clusters.values().any(|(_, cluster)| cluster.is_checked()) {
+            health_checks::start(running.shared.snapshot.clone())
+                .map_err(|error| NotPublished::Machine(format!("no thread for health checks: {error}")))?;
+            running.checks = true;
+        }
 
         // Nothing below can fail.
         for (cluster, endpoints) in built.endpoint_updates {
@@ -207,7 +214,7 @@ fn start(
     }
     state.telemetry().set_workers(workers);
     state.set_running(shared.clone(), senders.clone());
-    Ok(Running { shared, workers: senders, listeners: BTreeMap::new(), settings })
+    Ok(Running { shared, workers: senders, listeners: BTreeMap::new(), settings, checks: false })
 }
 
 fn spawn_worker(

@@ -100,6 +100,11 @@ impl Cluster {
         self.mark_resolved();
     }
 
+    /// Whether its endpoints are checked.
+    pub fn is_checked(&self) -> bool {
+        self.policy.is_checked
+    }
+
     /// Whether anybody is to look over its endpoints, though neither files nor names change.
     pub fn is_watched(&self) -> bool {
         self.outliers.is_some() || self.policy.slow_start.is_some() || self.policy.is_checked

@@ -146,8 +146,11 @@ impl Cluster {
         self.swap_endpoints(|set| set.reviewed(now));
     }
 
-    /// Forgets who is ejected, if outlier detection was on in `before` and is no longer.
+    /// Forgets who is ejected, if outlier detection was on in `before` and is no longer; and the same of health checks.
     pub fn succeed(&self, before: &Cluster) {
+        if before.is_checked() && !self.is_checked() {
+            self.endpoints.load().endpoints().iter().for_each(|endpoint| endpoint.state.forget_checks());
+        }
         if before.outliers.is_some() && self.outliers.is_none() {
             self.endpoints.load().endpoints().iter().for_each(|endpoint| endpoint.state.forget_ejections());
             self.metrics.outliers().set_active(0);

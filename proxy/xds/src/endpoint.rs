@@ -41,7 +41,9 @@ fn endpoint(endpoint: &Endpoint, cluster: &Cluster) -> Value {
     let metadata = Object::new()
         .with("istio", json!({"workload": workload(&endpoint.workload)}))
         .with_some("envoy.transport_socket_match", tls_mode);
-    let port = cluster.health_check.as_ref().and_then(|check| check.port);
+    // Envoy refuses a port where there are none.
+    let has_port = !matches!(endpoint.address, EndpointAddress::Unix(_));
+    let port = cluster.health_check.as_ref().and_then(|check| check.port).filter(|_| has_port);
     let place = Object::new()
         .with("address", address)
         .with_some("health_check_config", port.map(|port| json!({"port_value": port})));

@@ -20,6 +20,8 @@ fn health_check(cluster: &Cluster, check: &HealthCheck) -> Value {
                 .with("path", &**path)
                 .with("host", &**host)
                 .with_list("expected_statuses", ranges.collect())
+                // Else one wrong status would do.
+                .with("retriable_statuses", json!([{"start": 100, "end": 600}]))
                 .with("codec_client_type", codec);
             Object::new().with("http_health_check", http)
         }

@@ -1,6 +1,6 @@
 //! Each rule by itself.
 
-mod simulation;
+pub(crate) mod simulation;
 
 use super::*;
 use crate::{
@@ -375,6 +375,20 @@ fn whoever_comes_back_is_tried_with_one_request_at_a_time() {
         let set = set.reviewed(Instant::now()).expect("nobody is tried any more");
         assert!(set.reviewed(Instant::now()).is_none());
     }
+}
+
+#[test]
+fn of_those_that_pass_their_health_checks_one_is_left() {
+    let detector = OutlierDetector::new(&ir::OutlierDetection { max_ejection_percent: 100, ..settings() });
+    let set = set(LoadBalancer::Random, &[1; 3]);
+    let [failed, other, last] = [0, 1, 2].map(|at| &set.endpoints()[at].state);
+    failed.set_active_check(ActiveCheck::Failed, Instant::now());
+    let ejected = |state: &EndpointState| {
+        assert!((0..5).any(|_| detector.record(state, Seen::Failure)));
+        detector.examine(set.endpoints(), Instant::now());
+        state.is_ejected()
+    };
+    assert_eq!([ejected(other), ejected(last), ejected(failed)], [true, false, true]);
 }
 
 #[test]

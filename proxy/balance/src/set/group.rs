@@ -7,7 +7,7 @@ use super::{
     level::{self, Level, Standing},
     warm_up,
 };
-use crate::{Endpoint, selector::Selector};
+use crate::{ActiveCheck, Endpoint, selector::Selector};
 use std::{sync::Arc, time::Instant};
 
 /// Endpoints that are chosen together.
@@ -140,11 +140,11 @@ fn split(policy: &SetPolicy, endpoints: &[Arc<Endpoint>]) -> Vec<(u32, Arc<str>,
 }
 
 /// Who is picked from: whoever is not kept out. If nobody is left, those that no health check has failed for.
-fn fit(policy: &SetPolicy, endpoints: &[Arc<Endpoint>]) -> impl Fn(&Arc<Endpoint>) -> bool + use<> {
-    let looked_at = policy.panic_threshold.is_some();
-    let anybody = endpoints.iter().any(|endpoint| endpoint.state.is_usable());
+fn fit<'p>(policy: &'p SetPolicy, endpoints: &[Arc<Endpoint>]) -> impl Fn(&Arc<Endpoint>) -> bool + use<'p> {
+    let anybody = endpoints.iter().any(|endpoint| policy.uses(endpoint));
     move |endpoint| {
-        !looked_at || if anybody { endpoint.state.is_usable() } else { !endpoint.state.failed_active_check() }
+        let failed = || policy.is_checked && endpoint.state.active_check() == ActiveCheck::Failed;
+        if anybody { policy.uses(endpoint) } else { !failed() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a set of endpoints is made by.
 
+use crate::{ActiveCheck, Endpoint};
 use sidle_model::ir;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -34,6 +35,14 @@ impl SetPolicy {
             panic_threshold: passive.or(active).filter(|_| given),
             is_checked: given && cluster.health_check.is_some(),
         }
+    }
+}
+
+impl SetPolicy {
+    /// Whether neither outlier detection nor health checks keep an endpoint out.
+    pub(super) fn uses(&self, endpoint: &Endpoint) -> bool {
+        let fails = || matches!(endpoint.state.active_check(), ActiveCheck::Pending | ActiveCheck::Failed);
+        self.panic_threshold.is_none() || !(endpoint.state.is_ejected() || self.is_checked && fails())
     }
 }
 

@@ -1,3 +1,4 @@
+mod simulation;
 mod spread;
 
 use super::*;

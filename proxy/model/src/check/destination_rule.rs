@@ -142,7 +142,7 @@ fn slow_start(settings: &LoadBalancerSettings, at: At<'_>, report: &mut Report<'
         _ => report.judge(at.to(field), codes::SHORT_DURATION, judgement),
     }
     let aggression = settings.warmup.as_ref().and_then(|warmup| warmup.aggression);
-    if let Some(aggression) = aggression.filter(|aggression| !(*aggression >= 1.0)) {
+    if let Some(aggression) = aggression.filter(|aggression| aggression.is_nan() || *aggression < 1.0) {
         let message = format!("the aggression of a warm-up is 1 or more, not {aggression}");
         report.error(at.to(field).to("aggression"), codes::OUT_OF_RANGE, message);
     }

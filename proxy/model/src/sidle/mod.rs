@@ -13,7 +13,10 @@ mod tests;
 
 pub use authorization_case::{AuthorizationCase, Expected};
 pub use extension_provider::{Asked, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, RequestBodyInCheck};
-pub use health_policy::{FailurePercentage, HealthPolicy, Latency, Probing, SuccessRate};
+pub use health_policy::{
+    FailurePercentage, GrpcHealthCheck, HealthCheck, HealthPolicy, HttpHealthCheck, Latency, Probing,
+    SuccessRate, TcpHealthCheck,
+};
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
 
 use crate::{

@@ -280,7 +280,7 @@ fn index_of(address: &EndpointAddr) -> usize {
 }
 
 /// Tells which world it was.
-struct Seed(u64);
+pub(crate) struct Seed(pub(crate) u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {

@@ -11,13 +11,24 @@ fn at(port: u16, priority: u32, locality: &str) -> EndpointSpec {
 /// Two priorities of four.
 fn near_and_far(policy: LoadBalancer) -> EndpointSet {
     let specs = (0..8).map(|port| at(port, u32::from(port / 4), "")).collect();
-    build(policy, specs, None)
+    let set =
+        EndpointSet::build(&SetPolicy { is_checked: true, ..policy.into() }, specs, None, Instant::now());
+    pass(&set)
 }
 
 fn fail(set: &EndpointSet, which: &[usize]) {
     for at in which {
         set.endpoints()[*at].state.set_active_check(ActiveCheck::Failed, Instant::now());
     }
+}
+
+/// The set after all have passed their checks, long ago.
+fn pass(set: &EndpointSet) -> EndpointSet {
+    for endpoint in set.endpoints() {
+        endpoint.state.forget_checks();
+        endpoint.state.set_active_check(ActiveCheck::Passed, Instant::now());
+    }
+    set.reviewed(Instant::now()).unwrap_or_else(|| set.clone())
 }
 
 fn reviewed(set: &EndpointSet) -> EndpointSet {
@@ -61,9 +72,13 @@ fn the_next_priority_takes_what_the_first_cannot() {
 #[test]
 fn when_all_have_failed_it_depends_on_the_panic_threshold() {
     for (panic_threshold, used) in [(0, 0), (50, 8)] {
-        let policy = SetPolicy { panic_threshold: Some(panic_threshold), ..LoadBalancer::Random.into() };
+        let policy = SetPolicy {
+            panic_threshold: Some(panic_threshold),
+            is_checked: true,
+            ..LoadBalancer::Random.into()
+        };
         let specs = (0..8).map(|port| at(port, u32::from(port / 4), "")).collect();
-        let set = EndpointSet::build(&policy, specs, None, Instant::now());
+        let set = pass(&EndpointSet::build(&policy, specs, None, Instant::now()));
         fail(&set, &[0, 1, 2, 3, 4, 5, 6, 7]);
         let set = set.reviewed(Instant::now()).unwrap_or(set);
         if used == 0 {
@@ -71,7 +86,7 @@ fn when_all_have_failed_it_depends_on_the_panic_threshold() {
         } else {
             assert_eq!(picks(&set, 1000).iter().filter(|&&count| count > 0).count(), used);
         }
-        let one = EndpointSet::build(&policy, vec![spec(1, 1)], None, Instant::now());
+        let one = pass(&EndpointSet::build(&policy, vec![spec(1, 1)], None, Instant::now()));
         fail(&one, &[0]);
         let one = one.reviewed(Instant::now()).unwrap_or(one);
         assert_eq!(one.pick(&mut context(&mut source(1))).is_some(), used > 0);
@@ -91,9 +106,9 @@ fn endpoints_that_were_not_checked_yet_are_used_when_there_is_nobody_else() {
 fn localities_share_by_their_weights() {
     for policy in policies() {
         let weights = [("a".into(), 20), ("b".into(), 80)].into();
-        let settings = SetPolicy { locality_weights: weights, ..policy.clone().into() };
+        let settings = SetPolicy { locality_weights: weights, is_checked: true, ..policy.clone().into() };
         let specs = vec![at(1, 0, "a"), at(2, 0, "a"), at(3, 0, "a"), at(4, 0, "b"), at(5, 0, "b")];
-        let set = EndpointSet::build(&settings, specs, None, Instant::now());
+        let set = pass(&EndpointSet::build(&settings, specs, None, Instant::now()));
         let of_a = |set: &EndpointSet| sum(&picks(set, 20_000)[..3]);
         assert!(of_a(&set).abs_diff(4_000) < 200, "{policy:?}: {}", of_a(&set));
         fail(&set, &[3]);
@@ -156,9 +171,9 @@ fn a_new_endpoint_gets_its_share_by_and_by() {
 
 #[test]
 fn whoever_passes_its_checks_again_warms_up_again() {
-    let policy = warming(LoadBalancer::RoundRobin, 1.0);
+    let policy = SetPolicy { is_checked: true, ..warming(LoadBalancer::RoundRobin, 1.0) };
     let start = Instant::now();
-    let set = EndpointSet::build(&policy, vec![spec(1, 1), spec(2, 1)], None, start);
+    let set = pass(&EndpointSet::build(&policy, vec![spec(1, 1), spec(2, 1)], None, start));
     let later = start + Duration::from_secs(500);
     set.endpoints()[1].state.set_active_check(ActiveCheck::Failed, later);
     let set = set.reviewed(later).expect("changed");
@@ -179,12 +194,12 @@ proptest! {
         let localities = ["a", "b"];
         let specs = priorities.iter().zip(0..).map(|((priority, _), port)| at(port, *priority, localities[usize::from(port) % 2])).collect();
         let locality_weights = if weighted { [("a".into(), 3), ("b".into(), 1)].into() } else { Default::default() };
-        let policy = SetPolicy { panic_threshold: Some(panic_threshold), locality_weights, ..LoadBalancer::Random.into() };
-        let set = EndpointSet::build(&policy, specs, None, Instant::now());
+        let policy = SetPolicy { panic_threshold: Some(panic_threshold), locality_weights, is_checked: true, ..LoadBalancer::Random.into() };
+        let set = pass(&EndpointSet::build(&policy, specs, None, Instant::now()));
         let failed: Vec<_> = priorities.iter().zip(0..).filter(|((_, failed), _)| *failed).map(|(_, at)| at).collect();
         fail(&set, &failed);
         let set = set.reviewed(Instant::now()).unwrap_or(set);
-        let well = |priority: u32| set.endpoints().iter().filter(|e| e.priority == priority && e.state.is_usable()).count();
+        let well = |priority: u32| set.endpoints().iter().filter(|e| e.priority == priority && set.policy().uses(e)).count();
         let all = |priority: u32| set.endpoints().iter().filter(|e| e.priority == priority).count();
         let mut random = source(seed);
         for _ in 0..50 {
@@ -194,7 +209,7 @@ proptest! {
             };
             let priority = picked.priority;
             let panics = well(priority) * 100 < all(priority) * usize::from(panic_threshold);
-            prop_assert!(picked.state.is_usable() || panics);
+            prop_assert!(set.policy().uses(picked) || panics);
             prop_assert!((0..priority).all(|before| all(before) == 0 || well(before) * 140 < all(before) * 100));
         }
     }

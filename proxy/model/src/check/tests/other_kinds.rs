@@ -198,6 +198,14 @@ pub(super) const MISTAKES: &[Mistake] = &[
         &["5:9 e0201", "6:30 e0105", "7:34 e0105"],
     ),
     ("HealthPolicy", "  host: d.io\n  failurePercentage: {threshold: 50}", &[]),
+    ("HealthPolicy", "  host: d.io\n  healthCheck: {tcp: {}, interval: 5s}", &[]),
+    ("HealthPolicy", "  host: d.io\n  healthCheck: {interval: 5s}", &["6:3 e0104"]),
+    (
+        "HealthPolicy",
+        "  host: d.io\n  healthCheck: {http: {path: health, host: 'a b', expectedStatuses: [99]}, timeout: 0s, healthyThreshold: 0}",
+        &["6:30 e0222", "6:44 e0201", "6:70 e0105", "6:85 e0209", "6:107 e0105"],
+    ),
+    ("HealthPolicy", "  host: d.io\n  healthCheck: {http: {}, tcp: {}}", &["6:27 e0107"]),
     (
         "HealthPolicy",
         "  host: d.io\n  latency: {factor: 0.5, minimum: 10}\n  probing: {requests: 0}",

@@ -15,8 +15,8 @@ use std::{
 const STEPS: u32 = 100;
 /// Steps are not shorter: each makes a set anew.
 const SHORTEST_STEP: Duration = Duration::from_millis(100);
-/// Weights are parts of this while somebody warms up.
-const WHOLE: u32 = 1000;
+/// Weights are parts of this while somebody warms up. Not finer: the turns of a round robin are laid out for each step.
+const WHOLE: u32 = 100;
 
 /// How long to wait between two steps of a share that grows.
 pub(super) fn step(settings: &SlowStart) -> Duration {
@@ -43,7 +43,7 @@ pub(super) fn weights(settings: Option<&SlowStart>, endpoints: &[Arc<Endpoint>],
     weights.into_iter().map(|weight| ((weight >> excess) as u32).max(1)).collect()
 }
 
-/// What an endpoint gets of its weight, in thousandths.
+/// What an endpoint gets of its weight, in percent.
 fn part(settings: &SlowStart, endpoint: &Endpoint, now: Instant) -> u32 {
     match endpoint.state.age(now) {
         Some(age) if age < settings.window => {

@@ -47,6 +47,7 @@ mod http2_upstream;
 mod identity_sources;
 mod inbound;
 mod ingress_tls;
+mod interception;
 mod jwt;
 mod keep_alive;
 mod laws;

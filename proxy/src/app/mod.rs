@@ -19,6 +19,7 @@ use crate::{
     admin::{Server, Surface},
     config::{AttemptResult, Cause, Overrides, Reloader, WatchOptions},
     identity,
+    name_server::NameServer,
     upstream::dns,
 };
 use publish::Publisher;
@@ -93,7 +94,11 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
 
     // The signals are ours before anything can be asked to stop.
     let signals = shutdown::Signals::listen()?;
-    let publisher = Publisher::new(state.clone(), dns, to_resolve);
+    let name_server = NameServer::new().unwrap_or_else(|error| {
+        tracing::warn!(%error, "/etc/resolv.conf cannot be read: names outside the mesh will not be answered");
+        NameServer::alone()
+    });
+    let publisher = Publisher::new(state.clone(), dns, to_resolve, name_server.clone());
     let mut reloader = Reloader::new(paths, node, overrides, publisher);
     state.set_status(reloader.status());
     let source = reloader.watch(WatchOptions::default()).await;
@@ -109,6 +114,11 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     let settings = reloader.running().map(|ir| ir.settings.clone()).unwrap_or_default();
     let (stop, stopped) = watch::channel(false);
     serve_admin(&settings, &state, stopped).await?;
+    if let Some(given) = &settings.name_server {
+        let bound = name_server.serve(given.address).await;
+        bound.map_err(|error| AppError::Bind("DNS", given.address, error))?;
+        tracing::info!(server = "dns", address = %given.address, "listening");
+    }
     state.set_started();
     tokio::spawn(service_manager::tell_when_ready(state.clone()));
     tokio::spawn(service_manager::watchdog(state.clone()));

@@ -6,14 +6,15 @@ use super::{outliers, state::AppState};
 use crate::{
     config::{self, AttemptResult, ConfigStatus, ConfigVersion, NotPublished, Publish, Snapshot},
     jwks,
-    listener::{BoundSocket, bind},
+    listener::{BoundSocket, Wanted, bind},
+    name_server::NameServer,
     upstream::{Alarm, Cluster, dns::Dns},
     worker::{Command, Shared, Worker},
 };
 use arc_swap::ArcSwap;
 use sidle_model::ir::{Ir, ListenAddress, Settings};
 use sidle_telemetry::Reload;
-use std::{collections::BTreeMap, io, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, thread, time::Duration};
 use tokio::{sync::mpsc, task::LocalSet};
 
 /// Makes configurations run.
@@ -21,6 +22,7 @@ pub struct Publisher {
     state: Arc<AppState>,
     dns: Dns,
     to_resolve: mpsc::UnboundedSender<Arc<Cluster>>,
+    name_server: Arc<NameServer>,
     outliers: Alarm,
     running: Option<Running>,
 }
@@ -37,8 +39,13 @@ type BoundListener = (Arc<str>, Vec<BoundSocket>);
 
 impl Publisher {
     /// Nothing runs yet.
-    pub fn new(state: Arc<AppState>, dns: Dns, to_resolve: mpsc::UnboundedSender<Arc<Cluster>>) -> Self {
-        Publisher { state, dns, to_resolve, outliers: Alarm::default(), running: None }
+    pub fn new(
+        state: Arc<AppState>,
+        dns: Dns,
+        to_resolve: mpsc::UnboundedSender<Arc<Cluster>>,
+        name_server: Arc<NameServer>,
+    ) -> Self {
+        Publisher { state, dns, to_resolve, name_server, outliers: Alarm::default(), running: None }
     }
 
     fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
@@ -58,7 +65,7 @@ impl Publisher {
         };
         let wanted: BTreeMap<_, _> =
             ir.listeners.iter().map(|l| (l.name.clone(), l.address.clone())).collect();
-        let bound = self.bind_new(&wanted, workers).map_err(NotPublished::Machine)?;
+        let bound = self.bind_new(ir, &wanted, workers).map_err(NotPublished::Machine)?;
         let snapshot = Arc::new(built.snapshot);
         let running = match &mut self.running {
             Some(running) => running,
@@ -71,6 +78,9 @@ impl Publisher {
         };
 
         // Nothing below can fail.
+        if let Some(given) = &ir.settings.name_server {
+            self.name_server.publish(given.names.clone());
+        }
         for (cluster, endpoints) in built.endpoint_updates {
             cluster.update_endpoints(endpoints);
         }
@@ -118,6 +128,7 @@ impl Publisher {
 
     fn bind_new(
         &self,
+        ir: &Ir,
         wanted: &BTreeMap<Arc<str>, ListenAddress>,
         workers: usize,
     ) -> Result<Vec<BoundListener>, String> {
@@ -126,7 +137,10 @@ impl Publisher {
             wanted.iter().filter(|(name, address)| known.and_then(|known| known.get(*name)) != Some(address));
         new.map(|(name, address)| {
             let ours = known.is_some_and(|known| known.values().any(|bound| same_port(bound, address)));
-            let sockets = bind(name, address, workers, ours)
+            let mesh = &**name == "virtualInbound" || &**name == "virtualOutbound";
+            let transparent = ir.settings.transparent && &**name == "virtualInbound";
+            let sockets = Wanted { workers, ours, both_families: mesh, transparent };
+            let sockets = bind(name, address, sockets)
                 .map_err(|error| format!("cannot bind listener {name} to {address}: {}", explain(&error)))?;
             Ok((name.clone(), sockets))
         })
@@ -161,7 +175,8 @@ fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             format!(
-                "{error}; ports below 1024 need CAP_NET_BIND_SERVICE, or a Service that maps them to a targetPort"
+                "{error}; ports below 1024 need CAP_NET_BIND_SERVICE, or a Service that maps them to a targetPort; \
+                 interceptionMode TPROXY needs CAP_NET_ADMIN"
             )
         }
         _ => error.to_string(),
@@ -222,11 +237,17 @@ fn spawn_worker(
     })
 }
 
+fn address_of_dns(settings: &Settings) -> Option<SocketAddr> {
+    settings.name_server.as_ref().map(|given| given.address)
+}
+
 fn warn_of_restart(before: &Settings, after: &Settings) {
     let changed = [
         ("admin", before.admin != after.admin),
         ("metrics", before.metrics != after.metrics),
         ("health", before.health != after.health),
+        ("dns", address_of_dns(before) != address_of_dns(after)),
+        ("interceptionMode", before.transparent != after.transparent),
         ("workers", before.workers != after.workers),
     ];
     for (name, _) in changed.into_iter().filter(|(_, changed)| *changed) {

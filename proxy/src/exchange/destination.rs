@@ -59,6 +59,7 @@ pub async fn pick(
         }
         ir::Discovery::OriginalDestination => {
             let address = match connection.original_destination() {
+                Some(address) if leads_back(connection, snapshot, address) => return Err(ProxyError::Loop),
                 Some(address) => address,
                 None => named(connection, snapshot, wish).await?,
             };
@@ -93,6 +94,19 @@ async fn named(
     let address = SocketAddr::new(ip, port);
     let mut own = snapshot.ir.listeners.iter().map(|listener| &listener.address);
     if own.any(|own| reaches(address, own)) { Err(ProxyError::Loop) } else { Ok(address) }
+}
+
+/// Whether what was meant for `address` would come to this proxy again. What came in from outside was for this machine, whichever of
+/// its addresses that is.
+fn leads_back(connection: &Connection, snapshot: &Snapshot, address: SocketAddr) -> bool {
+    let inbound = connection.direction == ir::Direction::Inbound;
+    snapshot.ir.listeners.iter().filter(|listener| listener.direction != ir::Direction::Gateway).any(|own| {
+        let port = match own.address {
+            ir::ListenAddress::Socket(own) => own.port(),
+            ir::ListenAddress::Unix(_) => return false,
+        };
+        reaches(address, &own.address) || (inbound && port == address.port())
+    })
 }
 
 /// Whether a connection to `address` arrives at the listener at `own`.

@@ -6,6 +6,7 @@ use crate::{
     config::{Chain, Filter, HttpPlan, ListenerPlan, Snapshot},
     exchange::{Downstream, address_text, client_cert},
     overload::Pressure,
+    upstream::Via,
     worker::Worker,
 };
 use http::HeaderValue;
@@ -54,6 +55,7 @@ pub struct Connection {
     /// For logs.
     pub downstream: Downstream,
     origin: Origin,
+    via: Option<Via>,
     tls: bool,
     listener: Arc<str>,
     chain: Arc<str>,
@@ -104,6 +106,7 @@ impl Connection {
             direction: plan.config.direction,
             downstream,
             origin,
+            via: via(snapshot, plan, &origin),
             tls: chain.tls.is_some(),
             listener: plan.config.name.clone(),
             chain: chain.name.clone(),
@@ -188,6 +191,11 @@ impl Connection {
     /// Where a redirected connection meant to go.
     pub fn original_destination(&self) -> Option<SocketAddr> {
         self.origin.local.filter(|_| self.origin.redirected)
+    }
+
+    /// Where connections to the application come from on its behalf.
+    pub fn via(&self) -> Option<Via> {
+        self.via
     }
 
     /// The listener's own port, or the one that a redirected connection meant.
@@ -286,6 +294,14 @@ impl Connection {
         if is_protocol {
             self.worker.shared.telemetry.listener_metrics(&self.listener).protocol_error();
         }
+    }
+}
+
+fn via(snapshot: &Snapshot, plan: &ListenerPlan, origin: &Origin) -> Option<Via> {
+    let meant = origin.local.filter(|_| origin.redirected && plan.config.direction == Direction::Inbound)?;
+    match origin.peer.filter(|_| snapshot.ir.settings.transparent) {
+        Some(peer) => Some(Via::Client { address: peer.ip(), to: meant.ip() }),
+        None => Some(Via::Proxy { v6: meant.is_ipv6() }),
     }
 }
 

@@ -16,7 +16,7 @@ mod opaque;
 pub mod proxy_protocol;
 mod sources;
 
-pub use bind::{BoundSocket, bind};
+pub use bind::{BoundSocket, Wanted, bind};
 pub use connection::{ActiveRequest, Connection, Fault, Origin};
 pub use drain::Drain;
 pub use sources::Sources;

@@ -13,5 +13,5 @@ pub mod outliers;
 pub mod pool;
 
 pub use cluster::Cluster;
-pub use connector::{Connector, Target};
+pub use connector::{Connector, Target, Via};
 pub use outliers::Alarm;

@@ -29,6 +29,7 @@ mod identity;
 mod inbound;
 pub(crate) mod matches;
 mod memo;
+mod name_table;
 pub(crate) mod names;
 mod notes;
 mod outbound;
@@ -55,8 +56,8 @@ use crate::{
     config::{Config, Resource},
     diagnostic::Diagnostic,
     ir::{
-        Direction, InboundMtls, Ir, ListenAddress, Listener, MtlsMode, Node, PathNormalization, RetryPolicy,
-        RouteConfiguration,
+        Direction, InboundMtls, Ir, ListenAddress, Listener, MtlsMode, NameServer, Node, PathNormalization,
+        RetryPolicy, RouteConfiguration,
     },
     sidle::Proxy,
 };
@@ -125,7 +126,11 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
-    let settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
+    let mut settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
+    settings.name_server = mesh.proxy.and_then(|proxy| proxy.spec.dns.as_ref()).map(|dns| NameServer {
+        address: settings::address(dns.address.as_ref(), ([127, 0, 0, 1], 15053).into()),
+        names: Arc::new(name_table::names(&mesh)),
+    });
     authentication::apply(&mesh, &settings.key_fetching, &mut plan.listeners, &mut routes.notes);
     ports::note_taken(&mesh, &plan.listeners, &settings, &mut routes.notes);
     let mut inbound_mtls = std::mem::take(&mut plan.mtls);
@@ -151,6 +156,11 @@ pub(crate) fn settled<'a>(config: &'a Config, node: &Node) -> (Option<&'a Resour
         node.root_namespace = root;
     }
     (proxy, node)
+}
+
+/// Whether hosts without an address get one.
+fn allocates(proxy: Option<&Proxy>) -> bool {
+    proxy.and_then(|proxy| proxy.dns.as_ref()).is_some_and(|dns| dns.auto_allocate != Some(false))
 }
 
 /// All that rules are looked up in: what does not change while routes are made.
@@ -181,7 +191,7 @@ impl<'a> Mesh<'a> {
         Mesh {
             config,
             proxy,
-            registry: Registry::new(config, &node, notes),
+            registry: Registry::new(config, &node, allocates(spec), notes),
             destination_rules: DestinationRules::new(config, &node, notes),
             health_policies: HealthPolicies::new(config, &node),
             virtual_services: VirtualServices::new(config, &node, &scope, notes),
@@ -246,6 +256,8 @@ struct Plan {
     route_configurations: Vec<RouteConfiguration>,
     /// The workload's ports, by the clusters that lead to them.
     inbound_ports: BTreeMap<Arc<str>, u16>,
+    /// Ports of the workload that cannot be served as they are to be.
+    inbound_closed: Vec<u16>,
 }
 
 impl Plan {

@@ -45,6 +45,8 @@ pub struct Proxy {
     /// Address of the inbound listener; `0.0.0.0:15006`.
     #[serde(deserialize_with = "non_empty")]
     pub inbound: Option<String>,
+    /// How connections to the workload are brought to the proxy, where they are. Istio's `interceptionMode`.
+    pub interception_mode: InterceptionMode,
     /// Worker threads; 0 or absent: one for each core.
     #[schemars(range(max = 1024))]
     pub concurrency: Option<u16>,
@@ -94,6 +96,32 @@ pub struct Proxy {
     pub extension_providers: Vec<ExtensionProvider>,
     /// How keys of issuers are fetched.
     pub jwks: Option<Jwks>,
+    /// DNS for the application; absent: it asks others.
+    pub dns: Option<Dns>,
+}
+
+/// DNS for the application.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Dns {
+    /// Where it is asked, by UDP and TCP; `127.0.0.1:15053`.
+    #[serde(deserialize_with = "non_empty")]
+    pub address: Option<String>,
+    /// Whether hosts of ServiceEntries without an address get one, of 240.240.0.0/16 and 2001:2::/48; `true`.
+    pub auto_allocate: Option<bool>,
+}
+
+/// How connections to the workload are brought to the proxy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum InterceptionMode {
+    /// By rewriting their destination, or not at all.
+    #[default]
+    Redirect,
+    /// As they are; the application sees the client's address. Needs CAP_NET_ADMIN.
+    Tproxy,
+    /// Not at all.
+    None,
 }
 
 /// How keys of issuers are fetched.

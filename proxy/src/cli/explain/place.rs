@@ -76,9 +76,7 @@ fn select<'ir>(
     let tls = by_mtls || request.scheme == "https";
     let connection = ConnectionView {
         destination: match &listener.address {
-            ListenAddress::Socket(address) => {
-                Some(SocketAddr::new(address.ip(), port.unwrap_or(address.port())))
-            }
+            ListenAddress::Socket(address) => port.map(|port| SocketAddr::new(address.ip(), port)),
             ListenAddress::Unix(_) => None,
         },
         server_name: tls.then(|| split_host_port(&request.authority).0),

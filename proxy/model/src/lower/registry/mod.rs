@@ -150,10 +150,13 @@ pub(super) struct Registry<'a> {
 }
 
 impl<'a> Registry<'a> {
-    pub fn new(config: &'a Config, node: &Node, notes: &mut Notes) -> Self {
+    pub fn new(config: &'a Config, node: &Node, allocate: bool, notes: &mut Notes) -> Self {
         let workloads = workloads::Workloads::new(config);
         let mut services = kubernetes::services(config, node, &workloads, notes);
         services.extend(service_entry::services(config, node, &workloads, notes));
+        if allocate {
+            super::name_table::allocate(&mut services);
+        }
         let mut registry = Registry { services, visible: HashMap::new(), hidden: HashMap::new() };
         registry.choose_visible(node);
         registry

@@ -150,6 +150,7 @@ fn inbound(rules: &Rules) -> Vec<String> {
         }
         Mode::Tproxy => {
             lines.push(format!("-i lo -m mark ! --mark {SELF_MARK} -j RETURN"));
+            // Only what is for this machine: a router passes the rest on.
             lines.push("-m addrtype ! --dst-type LOCAL -j RETURN".into());
             format!("-j TPROXY --on-port {port}")
         }
@@ -172,6 +173,8 @@ fn marks(rules: &Rules, v6: bool) -> Vec<String> {
         format!("{sent} -j RETURN"),
         to_application(v6),
     ];
-    lines.extend(to_itself(rules, v6, &format!("-j MARK --set-mark {SELF_MARK}")));
+    // Not its answers to the application, whose own address is the client's.
+    let begun = format!("-m conntrack --ctdir ORIGINAL -j MARK --set-mark {SELF_MARK}");
+    lines.extend(to_itself(rules, v6, &begun));
     lines
 }

@@ -165,6 +165,7 @@ fn marks(rules: &Rules) -> Vec<String> {
         format!("meta l4proto tcp meta mark {CLIENT_MARK} ct mark set {CLIENT_MARK} return"),
     ];
     lines.extend(to_application());
-    lines.extend(to_itself(rules, &format!("meta mark set {SELF_MARK} return")));
+    // Not its answers to the application, whose own address is the client's.
+    lines.extend(to_itself(rules, &format!("ct direction original meta mark set {SELF_MARK} return")));
     lines
 }

@@ -150,6 +150,8 @@ fn inbound(rules: &Rules) -> Vec<String> {
         }
         Mode::Tproxy => {
             lines.push(format!("-i lo -m mark ! --mark {SELF_MARK} -j RETURN"));
+            // Answers to what was begun here are not to be taken for anything else: TPROXY drops what has no socket of its kind.
+            lines.push("-m conntrack --ctdir REPLY -j RETURN".into());
             // Only what is for this machine: a router passes the rest on.
             lines.push("-m addrtype ! --dst-type LOCAL -j RETURN".into());
             format!("-j TPROXY --on-port {port}")

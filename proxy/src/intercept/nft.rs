@@ -143,6 +143,7 @@ fn inbound(rules: &Rules) -> Vec<String> {
         }
         Mode::Tproxy => {
             lines.push(format!("iifname \"lo\" meta mark != {SELF_MARK} return"));
+            lines.push("ct direction reply return".into());
             // Only what is for this machine: a router passes the rest on.
             lines.push("fib daddr type != local return".into());
             format!("tproxy to :{} accept", rules.inbound_port)

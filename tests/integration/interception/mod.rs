@@ -261,6 +261,7 @@ fn tproxied_over_ipv6_with_the_clients_address() {
 #[test]
 fn iptables_does_it_where_there_is_no_nft() {
     captured_both_ways("REDIRECT", false, "iptables");
+    captured_both_ways("TPROXY", false, "iptables");
     captured_both_ways("TPROXY", true, "iptables");
 }
 

@@ -50,7 +50,7 @@ fn mesh(mode: &str, v6: bool) -> String {
     entry("alpha", 1, tcp)
         + &entry("beta", 2, database)
         + &format!(
-            "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{name: all}}\nspec: {{interceptionMode: {mode}, accessLogFile: /dev/stdout}}\n"
+            "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{name: all}}\nspec: {{interceptionMode: {mode}, accessLogFile: /dev/stdout, dns: {{}}}}\n"
         )
 }
 
@@ -82,7 +82,10 @@ impl Stage {
         let script = root().join("tests/peers/application_peer.py");
         let script = script.to_str().unwrap();
         for (space, name) in [(&stage.client, "client"), (&stage.alpha, "alpha"), (&stage.beta, "beta")] {
-            command_line_ok(space, &format!("intercept apply --mode {mode} --program {program}"));
+            command_line_ok(
+                space,
+                &format!("intercept apply --redirect-dns --mode {mode} --program {program}"),
+            );
             stage.sidecars.push(sidecar(space, &stage.folder.path().join("mesh.yaml"), name));
             for (http, tcp) in [("8080", "7000"), ("8081", "7001")].into_iter().filter(|_| name != "client") {
                 let python = Path::new("python3");
@@ -155,6 +158,9 @@ fn captured_both_ways(mode: &str, v6: bool, program: &str) {
         });
         assert!(log.contains("GET /"), "{log}");
     }
+
+    // By a name that only the mesh knows: the application's questions are captured, too.
+    assert_eq!(get_json(&stage.client, "http://alpha.test/by-name")["name"], "alpha", "{}", stage.log());
 
     // A server that speaks first.
     let said = greeting(&stage.client, alpha, 7000);

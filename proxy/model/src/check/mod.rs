@@ -79,6 +79,7 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(endpoints, kubernetes::check_endpoints);
     each!(endpoint_slices, kubernetes::check_slice);
     each!(pods, kubernetes::check_pod);
+    each!(secrets, kubernetes::check_secret);
     each!(proxies, proxy::check);
     each!(health_policies, health_policy::check);
     not_applied::check(config, &mut out);

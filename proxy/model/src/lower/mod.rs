@@ -55,14 +55,15 @@ use crate::{
     config::{Config, Resource},
     diagnostic::Diagnostic,
     ir::{
-        Direction, InboundMtls, Ir, ListenAddress, Listener, MtlsMode, Node, PathNormalization, RetryPolicy,
-        RouteConfiguration,
+        Direction, InboundMtls, Ir, JwtProvider, KeyFetching, ListenAddress, Listener, MtlsMode, Node,
+        PathNormalization, RetryPolicy, RouteConfiguration,
     },
     sidle::Proxy,
 };
 pub use authorization::Policies;
 pub(crate) use extension_providers::status_code;
 pub use memo::Memo;
+pub(crate) use policies::base64;
 
 use destination_rules::DestinationRules;
 use health_policies::HealthPolicies;
@@ -89,6 +90,12 @@ pub fn authorization_policies(config: &Config, node: &Node) -> (Policies, PathNo
     let (proxy, node) = settled(config, node);
     let proxy = proxy.map(|proxy| &*proxy.spec);
     (authorization::of_node(config, &node, proxy), settings::path_normalization(proxy))
+}
+
+/// Whose tokens one proxy believes, by the RequestAuthentications that hold for it.
+pub fn token_providers(config: &Config, node: &Node) -> Arc<[JwtProvider]> {
+    let (_, node) = settled(config, node);
+    authentication::providers(config, &node, &KeyFetching::default(), &mut Notes::default())
 }
 
 /// What PeerAuthentications say that a port of a proxy's workload takes, whether or not the workload is known to have it; `None`: one of
@@ -126,7 +133,8 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
     let settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
-    authentication::apply(&mesh, &settings.key_fetching, &mut plan.listeners, &mut routes.notes);
+    let tokens = authentication::providers(config, &mesh.node, &settings.key_fetching, &mut routes.notes);
+    authentication::apply(&tokens, &mut plan.listeners);
     ports::note_taken(&mesh, &plan.listeners, &settings, &mut routes.notes);
     let mut inbound_mtls = std::mem::take(&mut plan.mtls);
     inbound_mtls.sort_by_key(|one| one.port);

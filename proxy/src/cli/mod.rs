@@ -19,6 +19,7 @@ mod node;
 mod output;
 mod received;
 mod run;
+mod tokens;
 mod version;
 
 use clap::{Parser, Subcommand};

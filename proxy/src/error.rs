@@ -27,6 +27,9 @@ pub enum ProxyError {
     /// The request is for a host that other TLS settings hold for than those of its connection.
     #[error("misdirected request")]
     Misdirected,
+    /// The client's connection was let in by a configuration that is no longer in force, and would not be now.
+    #[error("the connection is no longer admitted")]
+    Outdated,
     /// The route's cluster is [`sidle_model::ir::BLACK_HOLE_CLUSTER`].
     #[error("destination is not registered")]
     BlackHole,
@@ -219,7 +222,7 @@ impl ProxyError {
             BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             NoRoute => StatusCode::NOT_FOUND,
             Forbidden(_) | Unauthorized(_) => StatusCode::FORBIDDEN,
-            Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Misdirected | Outdated => StatusCode::MISDIRECTED_REQUEST,
             BlackHole | UpstreamProtocol => StatusCode::BAD_GATEWAY,
             NoCluster
             | NoHealthyUpstream
@@ -248,7 +251,7 @@ impl ProxyError {
             ClientBody => ResponseFlags::DPE,
             BodyTooLarge => ResponseFlags::NONE,
             NoRoute | Misdirected => ResponseFlags::NR,
-            BlackHole | Token(_) | Forbidden(_) => ResponseFlags::NONE,
+            BlackHole | Token(_) | Forbidden(_) | Outdated => ResponseFlags::NONE,
             Unauthorized(_) => ResponseFlags::UAEX,
             NoCluster => ResponseFlags::NC,
             NoHealthyUpstream => ResponseFlags::UH,
@@ -282,6 +285,7 @@ impl ProxyError {
             Unauthorized(refusal) => refusal.details(),
             NoRoute => "route_not_found",
             Misdirected => "misdirected_request",
+            Outdated => "connection_no_longer_admitted",
             BlackHole => "direct_response",
             NoCluster => "cluster_not_found",
             NoHealthyUpstream => "no_healthy_upstream",

@@ -105,6 +105,8 @@ pub struct Worker {
     pub pools: Pools,
     /// Wakes connections that wait for nothing else when memory has become short.
     pub shed: Notify,
+    /// Wakes them when another configuration is in force.
+    pub changed: Notify,
     snapshot: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     random: RefCell<fastrand::Rng>,
     metrics: RefCell<HashMap<MetricsKey, Arc<RequestMetrics>>>,
@@ -154,6 +156,7 @@ impl Worker {
         Rc::new(Worker {
             pools: Pools::new(),
             shed: Notify::new(),
+            changed: Notify::new(),
             snapshot: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
             random: RefCell::new(fastrand::Rng::new()),
             metrics: RefCell::new(HashMap::new()),
@@ -213,6 +216,7 @@ impl Worker {
             snapshot.clusters.values().map(|(_, cluster)| cluster.connector.id).collect();
         self.pools.retain(|connector| live.contains(&connector));
         self.named.borrow_mut().retain(|(connector, _), _| live.contains(connector));
+        self.changed.notify_waiters();
     }
 
     /// An endpoint at an address that the client named; the same while it is remembered, so that its pool is found.

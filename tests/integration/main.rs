@@ -58,6 +58,7 @@ mod mtls;
 mod mtls_envoy;
 mod mtls_matrix;
 mod mtls_names;
+mod mtls_reload;
 mod outliers;
 mod peers;
 mod prometheus;

@@ -156,6 +156,9 @@ impl Exchange {
         if self.connection.worker.shared.overload.pressure() >= Pressure::Requests {
             return Err(ProxyError::Overload);
         }
+        if self.connection.is_outdated(&self.snapshot) {
+            return Err(ProxyError::Outdated);
+        }
         if self.connection.is_misdirected(&self.snapshot, head) {
             return Err(ProxyError::Misdirected);
         }

@@ -2,15 +2,17 @@
 //!
 //! In:  bound sockets.   Out: [`Connection`]s, handed to `codec`.
 //! Invariants: an accept error never ends the loop; running out of descriptors pauses accepting; a connection keeps its
-//! treatment until it ends, but each request on it follows the configuration in force.
+//! treatment until it ends, but each request on it follows the configuration in force, and is refused where that would not take such a
+//! connection any more.
 //! Not here: HTTP (`codec`), routes.
 //! Read: `bind` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `proxy_protocol` (whose is it?) -> `inspect` (what is
-//! it?) -> `connection` -> `opaque` (bytes).
+//! it?) -> `handshake` -> `connection` -> `opaque` (bytes).
 
 mod admission;
 mod bind;
 mod connection;
 mod drain;
+mod handshake;
 mod inspect;
 mod opaque;
 pub mod proxy_protocol;
@@ -30,7 +32,7 @@ use crate::{
 };
 use admission::Open;
 use inspect::Proxied;
-use sidle_model::ir::Certificates;
+use sidle_model::ir::{Certificates, Direction};
 use sidle_telemetry::Doorkeeper;
 use sources::Source;
 use std::{future::poll_fn, io, rc::Rc, sync::Arc, time::Duration};
@@ -209,7 +211,9 @@ async fn opened(
                 return None;
             }
         };
-        let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
+        let of_mesh =
+            plan.config.direction == Direction::Inbound && tls.certificates == Certificates::Workload;
+        let handshake = handshake::accept(stream, config, of_mesh);
         match tokio::time::timeout(limits.tls_handshake_timeout, handshake).await {
             Ok(Ok(tls)) => stream = tls.into(),
             Ok(Err(error)) => {

@@ -5,10 +5,13 @@ use sidle_test_support::{
     client::{Client, request},
     echo::{Echo, full},
     sidle::Sidle,
-    tls::Authority,
+    tls::{Authority, Name},
     wait,
 };
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const MESH: &[&[u8]] = &[b"istio", b"http/1.1"];
@@ -133,4 +136,21 @@ async fn bytes_under_way_go_on() {
     assert_eq!(back(b"one").await, b"one");
     apply(&shop, "test.yaml", &manifests("tcp", application.address().port(), "STRICT"));
     assert_eq!(back(b"two").await, b"two");
+}
+
+/// What is for later does not take the place of what is valid.
+#[tokio::test]
+async fn an_identity_for_tomorrow_waits() {
+    let (authority, application) = (Authority::new(), Echo::start("shop"));
+    let shop = start(&authority, &manifests("http", application.port(), "STRICT"));
+    let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
+    let later = authority.issue_between(&[Name::Uri(SHOP)], now + day, now + 2 * day);
+    let folder = shop.folder().join("identity");
+    std::fs::write(folder.join("tls.crt"), &later.certificate_pem).unwrap();
+    std::fs::write(folder.join("tls.key"), later.key_pem()).unwrap();
+    wait::until("the log", || shop.output().contains("the one before stays in use until then").then_some(()));
+    assert_eq!(shop.admin("/ready").status, 200);
+    let web = authority.issue_workload(WEB);
+    let tls = authority.connect_as(Some(&web), shop.ports.inbound, MESH).await.unwrap();
+    assert_eq!(Client::http1_over(tls).await.get("shop", "/").await.status, 200);
 }

@@ -27,6 +27,9 @@ pub enum ProxyError {
     /// The request is for a host that other TLS settings hold for than those of its connection.
     #[error("misdirected request")]
     Misdirected,
+    /// The client's connection was let in by a configuration that is no longer in force, and would not be now.
+    #[error("the connection is no longer admitted")]
+    Outdated,
     /// The route's cluster is [`sidle_model::ir::BLACK_HOLE_CLUSTER`].
     #[error("destination is not registered")]
     BlackHole,
@@ -90,6 +93,12 @@ pub enum ProxyError {
     /// A defect of this program.
     #[error("internal error")]
     Panicked,
+    /// A policy has no token left for the request.
+    #[error("local_rate_limited")]
+    RateLimited,
+    /// The workload has as many requests as it can serve without making them wait.
+    #[error("reached concurrency limit")]
+    ConcurrencyLimit,
     /// There is too little memory to take more on.
     #[error("overloaded")]
     Overload,
@@ -217,9 +226,10 @@ impl ProxyError {
             Token(sidle_jwt::Refusal::Audience) => StatusCode::FORBIDDEN,
             Token(_) => StatusCode::UNAUTHORIZED,
             BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            RateLimited => StatusCode::TOO_MANY_REQUESTS,
             NoRoute => StatusCode::NOT_FOUND,
             Forbidden(_) | Unauthorized(_) => StatusCode::FORBIDDEN,
-            Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Misdirected | Outdated => StatusCode::MISDIRECTED_REQUEST,
             BlackHole | UpstreamProtocol => StatusCode::BAD_GATEWAY,
             NoCluster
             | NoHealthyUpstream
@@ -229,6 +239,7 @@ impl ProxyError {
             | ConnectTimeout
             | ConnectionTermination(_)
             | RemoteReset(_)
+            | ConcurrencyLimit
             | Overload => StatusCode::SERVICE_UNAVAILABLE,
             ResponseTimeout | PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
             FaultAbort(status) => *status,
@@ -248,7 +259,7 @@ impl ProxyError {
             ClientBody => ResponseFlags::DPE,
             BodyTooLarge => ResponseFlags::NONE,
             NoRoute | Misdirected => ResponseFlags::NR,
-            BlackHole | Token(_) | Forbidden(_) => ResponseFlags::NONE,
+            BlackHole | Token(_) | Forbidden(_) | Outdated => ResponseFlags::NONE,
             Unauthorized(_) => ResponseFlags::UAEX,
             NoCluster => ResponseFlags::NC,
             NoHealthyUpstream => ResponseFlags::UH,
@@ -262,6 +273,8 @@ impl ProxyError {
             FaultAbort(_) | FaultGrpc(_) => ResponseFlags::FI,
             Loop | Panicked => ResponseFlags::NONE,
             Overload => ResponseFlags::OM,
+            ConcurrencyLimit => ResponseFlags::DO,
+            RateLimited => ResponseFlags::RL,
             ClientTooSlow => ResponseFlags::SI,
             RequestTimeout => ResponseFlags::DT,
             ClientGone => ResponseFlags::DC,
@@ -282,6 +295,7 @@ impl ProxyError {
             Unauthorized(refusal) => refusal.details(),
             NoRoute => "route_not_found",
             Misdirected => "misdirected_request",
+            Outdated => "connection_no_longer_admitted",
             BlackHole => "direct_response",
             NoCluster => "cluster_not_found",
             NoHealthyUpstream => "no_healthy_upstream",
@@ -298,6 +312,8 @@ impl ProxyError {
             Loop => "loop_detected",
             Panicked => "panic",
             Overload => "overload",
+            RateLimited => "local_rate_limited",
+            ConcurrencyLimit => "reached_concurrency_limit",
             ClientTooSlow => "stream_idle_timeout",
             RequestTimeout => "request_overall_timeout",
             ClientGone => "downstream_remote_disconnect",

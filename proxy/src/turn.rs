@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pipelined_requests_with_large_heads_take_a_turn_each_few() {
+    async fn few_pipelined_requests_with_large_heads_fit_into_a_turn() {
         let requests = turns(async {
             for _ in 0..20 {
                 take_pipelined(30 << 10).await;

@@ -6,7 +6,7 @@
 use crate::{
     config::Snapshot,
     exchange::Downstream,
-    listener::{self, BoundSocket, Drain, Sources},
+    listener::{self, BoundSocket, Drain, Listening, Sources},
     overload::Overload,
     reserve::Reserve,
     upstream::{Cluster, dns::Dns, pool::Pools},
@@ -22,11 +22,13 @@ use sidle_telemetry::{
 };
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
+    os::fd::OwnedFd,
+    rc::{Rc, Weak},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    time::Instant,
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -93,6 +95,8 @@ pub enum Command {
     End,
     /// Memory has become shorter: let idle connections go.
     Shed,
+    /// Give its listening sockets, for another process.
+    Share(oneshot::Sender<Vec<OwnedFd>>),
     /// Say that it is alive.
     Answer(oneshot::Sender<()>),
 }
@@ -105,6 +109,8 @@ pub struct Worker {
     pub pools: Pools,
     /// Wakes connections that wait for nothing else when memory has become short.
     pub shed: Notify,
+    /// Wakes them when another configuration is in force.
+    pub changed: Notify,
     snapshot: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     random: RefCell<fastrand::Rng>,
     metrics: RefCell<HashMap<MetricsKey, Arc<RequestMetrics>>>,
@@ -120,6 +126,9 @@ pub struct Worker {
 /// Addresses of a cluster and a workload that the snapshot of `metrics_generation` keeps alive; whether gRPC; whether the other
 /// side showed a certificate, and who it proved to be.
 type MetricsKey = (usize, usize, bool, bool, Option<SpiffeId>);
+
+/// A socket that is accepted on, while it is, and what ends that.
+type Served = (Rc<Drain>, Weak<Listening>);
 
 /// Handles of metrics that a worker keeps at hand: clients with identities of their own are many.
 const MAX_METRICS: usize = 4096;
@@ -154,6 +163,7 @@ impl Worker {
         Rc::new(Worker {
             pools: Pools::new(),
             shed: Notify::new(),
+            changed: Notify::new(),
             snapshot: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
             random: RefCell::new(fastrand::Rng::new()),
             metrics: RefCell::new(HashMap::new()),
@@ -168,19 +178,25 @@ impl Worker {
 
     /// Serves until `commands` is closed, or one says so.
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let mut drains: HashMap<Arc<str>, Vec<Rc<Drain>>> = HashMap::new();
+        let mut served: HashMap<Arc<str>, Vec<Served>> = HashMap::new();
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Serve(socket) => {
-                    let drain = Rc::new(Drain::default());
-                    drains.entry(socket.name().clone()).or_default().push(drain.clone());
-                    tokio::task::spawn_local(listener::accept(self.clone(), socket, drain));
+                    let name = socket.name().clone();
+                    if let Some(socket) = self.serve(socket) {
+                        served.entry(name).or_default().push(socket);
+                    }
                 }
                 Command::Close(name) => {
-                    drains.get(&name).into_iter().flatten().for_each(|drain| drain.begin())
+                    served.get(&name).into_iter().flatten().for_each(|(drain, _)| drain.begin())
                 }
                 Command::Drain(name) => {
-                    drains.remove(&name).into_iter().flatten().for_each(|drain| drain.stop())
+                    served.remove(&name).into_iter().flatten().for_each(|(drain, _)| drain.stop())
+                }
+                Command::Share(reply) => {
+                    let sockets = served.values().flatten().filter_map(|(_, socket)| socket.upgrade());
+                    // Whoever asked may have gone.
+                    let _ = reply.send(sockets.filter_map(|socket| socket.share().ok()).collect());
                 }
                 Command::Shed => self.shed.notify_waiters(),
                 // Whoever asked may have gone.
@@ -190,6 +206,21 @@ impl Worker {
             }
         }
         self.ending.set(true);
+    }
+
+    /// Begins to accept on a socket.
+    fn serve(self: &Rc<Self>, socket: BoundSocket) -> Option<Served> {
+        let name = socket.name().clone();
+        let listening = match socket.listen() {
+            Ok(listening) => Rc::new(listening),
+            Err(error) => {
+                tracing::error!(listener = %name, %error, "cannot serve");
+                return None;
+            }
+        };
+        let served = (Rc::new(Drain::default()), Rc::downgrade(&listening));
+        tokio::task::spawn_local(listener::accept(self.clone(), name, listening, served.0.clone()));
+        Some(served)
     }
 
     /// Whether what is dropped now is cut by the end of the process.
@@ -213,6 +244,7 @@ impl Worker {
             snapshot.clusters.values().map(|(_, cluster)| cluster.connector.id).collect();
         self.pools.retain(|connector| live.contains(&connector));
         self.named.borrow_mut().retain(|(connector, _), _| live.contains(connector));
+        self.changed.notify_waiters();
     }
 
     /// An endpoint at an address that the client named; the same while it is remembered, so that its pool is found.
@@ -233,10 +265,11 @@ impl Worker {
             weight: 1,
             workload: self.nobody.clone(),
             locality: "".into(),
+            priority: 0,
             mtls: false,
         };
-        let endpoint =
-            EndpointSet::build(&ir::LoadBalancer::Random, vec![spec], None).endpoints().first()?.clone();
+        let set = EndpointSet::build(&ir::LoadBalancer::Random.into(), vec![spec], None, Instant::now());
+        let endpoint = set.endpoints().first()?.clone();
         named.insert(key, endpoint.clone());
         Some(endpoint)
     }

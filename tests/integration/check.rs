@@ -1,7 +1,16 @@
 //! `sidle check`: mistakes are found before they run.
 
-use sidle_test_support::{peers::root, sidle::command, tls::Authority};
-use std::{collections::BTreeSet, process::Output};
+use sidle_test_support::{
+    peers::root,
+    sidle::{Sidle, command, http_get},
+    tls::{Authority, Name},
+    wait,
+};
+use std::{
+    collections::BTreeSet,
+    process::Output,
+    time::{Duration, SystemTime},
+};
 
 const MISTAKES: &str = "tests/integration/fixtures/mistakes";
 
@@ -183,6 +192,7 @@ fn what_run_refuses_of_files_is_found_at_the_field_that_names_them() {
         (rule("mode: MUTUAL, clientCertificate: b.pem, privateKey: a.key"), "a.key", "error", "SDL0312"),
         (rule("mode: SIMPLE, caCertificates: a.pem, caCrl: empty.pem"), "empty.pem", "error", "SDL0312"),
         (in_secret, "stringData", "error", "SDL0312"),
+        ("apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {tls.crt: AAAA, tls.key: 'QUJD!!RA=='}\n".to_owned(), "'QUJD", "error", "SDL0312"),
         // Not there: it may be on the machine that runs the proxy.
         (server(&format!("serverCertificate: a.pem, privateKey: {no_key}")), no_key, "warning", "SDL0308"),
         (proxy.to_owned(), "nowhere/log", "warning", "SDL0308"),
@@ -233,4 +243,86 @@ fn an_identity_that_cannot_be_used_is_told() {
         assert!(said.contains(&format!("m.yaml:5:{column}: warning[SDL0312]: ")), "{said}");
         assert_eq!(output.status.code(), Some(0), "{said}");
     }
+}
+
+/// Shown all the same, for want of another: whether peers mind is theirs to say. A workload's own is no identity.
+#[test]
+fn a_certificate_that_is_not_valid_now_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
+    for (name, from, until) in [("past", now - 2 * day, now - day), ("later", now + day, now + 2 * day)] {
+        authority.issue_between(&[Name::Dns("shop.example")], from, until).write(folder.path(), name);
+    }
+    std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let id = Name::Uri("spiffe://cluster.local/ns/default/sa/shop");
+    authority.issue_between(&[id], now + day, now + 2 * day).write(folder.path(), "own");
+    let server = |name: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: door}}\nspec:\n  servers:\n  - port: \
+             {{number: 443, name: https, protocol: HTTPS}}\n    hosts: ['*']\n    \
+             tls: {{mode: SIMPLE, serverCertificate: {name}.pem, privateKey: {name}.key}}\n"
+        )
+    };
+    let rule = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: x}\nspec:\n  hosts: [x.test]\n  \
+         resolution: STATIC\n  ports: [{number: 80, name: http, protocol: HTTP}]\n  endpoints: [{address: 127.0.0.1}]\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: x}\nspec:\n  host: x.test\n  \
+         trafficPolicy:\n    tls: {mode: MUTUAL, clientCertificate: past.pem, privateKey: past.key, caCertificates: ca.pem}\n";
+    let own = "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {name: p}\nspec:\n  \
+         identity: {certificateChain: own.pem, privateKey: own.key, rootCertificates: ca.pem}\n";
+    for (manifests, field, why) in [
+        (server("past"), "past.pem", "the certificate expired at"),
+        (server("later"), "later.pem", "the certificate is not valid before"),
+        (rule.to_owned(), "past.pem", "the certificate expired at"),
+        (own.to_owned(), "own.pem", "the workload certificate is not valid before"),
+    ] {
+        std::fs::write(folder.path().join("m.yaml"), &manifests).unwrap();
+        let output = command().current_dir(folder.path()).args(["check", "m.yaml"]).output().unwrap();
+        let said = text(&output.stdout);
+        let line = manifests.lines().position(|line| line.contains(field)).unwrap();
+        let column = manifests.lines().nth(line).unwrap().find(field).unwrap();
+        let place = format!("m.yaml:{}:{}: warning[SDL0312]: ", line + 1, column + 1);
+        assert!(said.contains(&place) && said.contains(why), "{said}");
+        assert_eq!(output.status.code(), Some(0), "{said}");
+    }
+}
+
+/// What is in use stays while it is valid and what came is not.
+#[tokio::test]
+async fn run_tells_of_a_certificate_that_is_not_valid_now() {
+    let authority = Authority::new();
+    let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
+    let builder = Sidle::builder();
+    let folder = builder.folder().to_path_buf();
+    let id = Name::Uri("spiffe://cluster.local/ns/default/sa/shop");
+    std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    authority.issue_between(&[id], now + day, now + 2 * day).write(&folder, "own");
+    authority.issue_between(&[Name::Dns("a.test")], now - 2 * day, now - day).write(&folder, "past");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let port = sidle_test_support::ports::free();
+    let gateway = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: door}}\nspec:\n  servers:\n  - port: \
+         {{number: {}, name: https, protocol: HTTPS}}\n    bind: 127.0.0.1\n    hosts: ['*']\n    \
+         tls: {{mode: SIMPLE, serverCertificate: {}, privateKey: {}}}\n",
+        port.port(),
+        path("past.pem"),
+        path("past.key"),
+    );
+    let settings = format!(
+        "  identity: {{ certificateChain: {}, privateKey: {}, rootCertificates: {} }}\n",
+        path("own.pem"),
+        path("own.key"),
+        path("ca.pem"),
+    );
+    let sidle = builder.file("test.yaml", &gateway).settings(&settings).spawn();
+    wait::until("readiness", || {
+        let ready = http_get(sidle.ports.admin, "/ready").ok()?;
+        (ready.status == 503 && ready.body.contains("the workload certificate is not valid before"))
+            .then_some(())
+    });
+    wait::until("the log", || {
+        let said = sidle.output();
+        (said.contains("a certificate that is not valid now is shown") && said.contains("past.pem"))
+            .then_some(())
+    });
 }

@@ -73,3 +73,31 @@ fn the_environment_configures_and_flags_win() {
     let flag = explain(Some("mine"), &["--namespace", "yours"]);
     assert!(flag.contains("service-name.yours.svc.cluster.local"), "{flag}");
 }
+
+#[test]
+fn no_private_key_is_exported_or_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    let jwks = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "d": "SECRETSECRET"}, {"kty": "oct", "k": "SECRETSECRET"}]}"#;
+    let pem = "-----BEGIN PRIVATE KEY-----\\nSECRETSECRET\\n-----END PRIVATE KEY-----\\n";
+    let manifests = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{ name: own }}\nspec:\n  selector: {{ app: own }}\n  \
+         ports: [{{ name: http, port: 80, targetPort: 8080 }}]\n---\n\
+         apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{ name: r }}\nspec:\n  jwtRules:\n  \
+         - issuer: me\n    jwks: '{jwks}'\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{ name: g }}\nspec:\n  servers:\n  \
+         - {{ port: {{ number: 8443, name: https, protocol: HTTPS }}, hosts: ['*'], tls: {{ mode: SIMPLE, credentialName: sec }} }}\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{ name: sec }}\nstringData: {{ tls.crt: \"{pem}\", tls.key: \"{pem}\" }}\n"
+    );
+    let path = folder.path().join("m.yaml");
+    std::fs::write(&path, manifests).unwrap();
+    for (arguments, shown) in [
+        (&["check"][..], "holds a private key"),
+        (&["check", "-o", "json"], "holds a private key"),
+        (&["export", "envoy", "-c"], "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"),
+    ] {
+        let output = command().args(arguments).arg(&path).args(["--labels", "app=own"]).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!text.contains("SECRETSECRET"), "{arguments:?}: {text}");
+        assert!(text.contains(shown), "{arguments:?}: {text}");
+    }
+}

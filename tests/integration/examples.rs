@@ -5,11 +5,12 @@
 use sidle_model::{ir::Node, load};
 use sidle_test_support::{
     client::{Answer, Client, request},
-    echo::{Echo, full},
+    echo::{Answer as EchoAnswer, Echo, full},
     grpc::GrpcStream,
     peers::root,
     ports,
     sidle::{self, Sidle, command},
+    wait,
     websocket::WebSocket,
 };
 use std::{
@@ -296,6 +297,25 @@ async fn retry() {
     let begin = Instant::now();
     assert_eq!(example.get("payment.shop", "/?delay=5s").await.status, 504);
     assert!((1_900..3_500).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn unhealthy() {
+    let example = run("unhealthy", "", "-");
+    let clusters = || example.sidle.admin("/clusters").body;
+    let says = |echo: &Echo, flags: &str| {
+        clusters().contains(&format!("|parcel.shop::{}::health_flags::{flags}\n", echo.address()))
+    };
+    wait::until("checks that pass", || {
+        (says(&example.v1, "healthy") && says(&example.v2, "healthy")).then_some(())
+    });
+    example.v2.answer(|request| (request.path != "/healthz").then(|| EchoAnswer::status(503)));
+    while !says(&example.v2, "/failed_outlier_check") {
+        example.get("parcel.shop", "/").await;
+    }
+    assert_eq!(example.second_of("parcel.shop", 10).await, 0);
+    example.v1.answer(|request| (request.path == "/healthz").then(|| EchoAnswer::status(500)));
+    wait::until("checks that fail", || says(&example.v1, "/failed_active_hc").then_some(()));
 }
 
 #[tokio::test]

@@ -349,6 +349,11 @@ fn what_is_told_beforehand_says_who_will_be_asked() {
         found.as_array().unwrap().iter().map(|one| one["found"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(simulate("g"), ["ask", "deny", "ask"]);
+    let table = told("g", &["authz", "simulate"]);
+    let refused = table.lines().find(|line| line.contains("http://shop/no")).unwrap();
+    assert!(refused.contains("policy[no]-rule[0]; g is asked first"), "{table}");
+    let refused = told("g", &["explain", "--listener", "inbound", "GET", "http://shop/no"]);
+    assert!(refused.contains("provider `g` is asked before"), "{refused}");
     assert_eq!(simulate("h"), ["ask", "deny", "deny"], "of bytes HTTP has no words");
     assert_eq!(simulate("x"), ["deny", "deny", "deny"]);
 }

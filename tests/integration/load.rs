@@ -7,8 +7,10 @@
 static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 mod bodies;
+mod concurrency;
 mod demo;
 mod drain;
 mod mtls_rotation;
 mod reload_under_load;
+mod takeover_under_load;
 mod tls;

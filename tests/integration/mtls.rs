@@ -329,7 +329,16 @@ async fn only_a_workload_of_the_mesh_gets_through_the_handshake() {
         2.0 * refused.len() as f64
     );
     let web = authority.issue_workload(WEB);
-    for alpn in [&[&b"istio-http/1.1"[..], b"istio", b"http/1.1"][..], &[b"istio"], &[]] {
+    // As with Istio's Envoy, a client whose protocols are all unknown is served, and none is agreed upon.
+    for alpn in [
+        &[&b"istio-http/1.1"[..], b"istio", b"http/1.1"][..],
+        &[b"istio"],
+        &[b"istio-http/1.1"],
+        &[b"istio-http/1.0"],
+        &[b"istio-peer-exchange"],
+        &[b"istio-h2"],
+        &[],
+    ] {
         let tls = authority.connect_as(Some(&web), shop.ports.inbound, alpn).await;
         assert!(gets_through(tls).await, "{alpn:?}");
     }

@@ -2,6 +2,7 @@
 
 use crate::stage::Stage;
 use sidle_test_support::{
+    process::Orphan,
     sidle::{Builder, Sidle, command},
     wait,
 };
@@ -151,6 +152,31 @@ fn the_watchdog_hears_that_every_worker_lives() {
     assert!(took < limit * 3, "{took:?}");
     assert_eq!(said.iter().filter(|message| message[0] == "READY=1").count(), 1, "{said:?}");
     assert_eq!(said.iter().filter(|message| **message == ["WATCHDOG=1"]).count(), 5, "{said:?}");
+}
+
+/// Nobody but the main process is believed: the old one names the new one, and says nothing any more.
+#[test]
+fn a_takeover_names_the_new_main_process() {
+    let manager = Manager::new();
+    let builder = Sidle::builder().environment("RUNTIME_DIRECTORY", manager.folder.path().to_str().unwrap());
+    let limit = wait::PATIENCE.as_micros().to_string();
+    let mut sidle = manager.start(builder.environment("WATCHDOG_USEC", &limit));
+    let said = || loop {
+        let message = manager.next();
+        if message != ["WATCHDOG=1"] {
+            return message;
+        }
+    };
+    assert_status(&said(), true, ".1, ");
+    sidle.signal("USR2");
+    let main = said();
+    let process: u32 = main[0].strip_prefix("MAINPID=").expect("the new one's number").parse().unwrap();
+    let orphan = Orphan::new(process);
+    assert_ne!(orphan.id(), sidle.id());
+    assert_status(&said(), true, ".1, ");
+    assert!(sidle.wait().success(), "{}", sidle.output());
+    let rest = manager.rest();
+    assert!(rest.iter().all(|message| *message == ["WATCHDOG=1"]), "{rest:?}");
 }
 
 #[test]

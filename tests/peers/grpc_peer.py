@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """grpcio as a peer: a server and a client of all four kinds of call, without generated code.
 
-    grpc_peer.py serve PORT                          serves test.Kinds
+    grpc_peer.py serve PORT [ADDRESS]                serves test.Kinds, on 127.0.0.1 unless told otherwise
     grpc_peer.py check ADDRESS AUTHORITY             calls every kind on it, says what it saw, exits 1 at the first surprise
     grpc_peer.py call ADDRESS AUTHORITY /pkg.Svc/M   one call with the message "hello"; prints the answer
 """
@@ -53,7 +53,7 @@ def wait(request, context):
     return b""
 
 
-def serve(port):
+def serve(port, address="127.0.0.1"):
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary),
         "ServerStream": grpc.unary_stream_rpc_method_handler(server_stream),
@@ -64,7 +64,7 @@ def serve(port):
     }
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
-    if server.add_insecure_port(f"127.0.0.1:{port}") == 0:
+    if server.add_insecure_port(f"{address}:{port}") == 0:
         sys.exit(f"port {port} is taken")
     server.start()
     print("listening", flush=True)
@@ -152,8 +152,8 @@ def call(address, authority, method):
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    if len(arguments) == 2 and arguments[0] == "serve":
-        serve(int(arguments[1]))
+    if len(arguments) in (2, 3) and arguments[0] == "serve":
+        serve(int(arguments[1]), *arguments[2:])
     elif len(arguments) == 3 and arguments[0] == "check":
         check(*arguments[1:])
     elif len(arguments) == 4 and arguments[0] == "call":

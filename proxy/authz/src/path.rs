@@ -1,14 +1,15 @@
 //! Paths, which others may read in another way.
 //!
 //! The path that is decided on is the one that routes, logs and upstreams see. Some applications read it once more: they decode `%2f`,
-//! take off `;parameters`, drop empty segments. So a path has a second, plain reading with all of that done.
+//! take off `;parameters`, drop empty segments. So a path has a second, plain reading with all of that done. Where paths are not
+//! normalised, some resolve dot segments and do nothing else: that is a reading too, and has a plain one of its own.
 //!
-//! Invariants: a path without `%`, `;`, `\` and `//` has one reading. A pattern that holds any of these is about how a path is written,
-//! and compared with the first reading alone.
+//! Invariants: a path without `%`, `;`, `\`, `//` and dot segments has one reading. A pattern that holds any of the first four is about
+//! how a path is written, and compared with no plain reading; patterns hold no dot segments (`sidle-model` refuses them).
 
 use crate::text::TextSet;
 use sidle_model::ir::{PathPattern, PathTemplate, TextPattern};
-use std::borrow::Cow;
+use std::{borrow::Cow, iter};
 
 /// Patterns of paths, any of which may be met.
 #[derive(Debug)]
@@ -39,18 +40,22 @@ impl PathSet {
         }
     }
 
-    /// Whether either reading of a path meets a pattern.
+    /// Whether any reading of a path meets a pattern.
     pub fn matches_any(&self, path: &ReadPath<'_>) -> bool {
-        self.all.matches(path.written) || path.plain().is_some_and(|plain| self.plain().matches(plain))
+        path.each_written().any(|written| self.all.matches(written.as_sent()))
+            || path.each_plain().any(|plain| self.plain().matches(plain))
     }
 
-    /// Whether both readings do.
+    /// Whether all readings do.
     pub fn matches_all(&self, path: &ReadPath<'_>) -> bool {
-        self.all.matches(path.written)
-            && path.plain().is_none_or(|plain| {
-                self.written.as_ref().is_some_and(|written| written.matches(path.written))
-                    || self.plain().matches(plain)
-            })
+        path.each_written().all(|reading| {
+            let as_sent = reading.as_sent();
+            self.all.matches(as_sent)
+                && reading.plain().is_none_or(|plain| {
+                    self.written.as_ref().is_some_and(|written| written.matches(as_sent))
+                        || self.plain().matches(plain)
+                })
+        })
     }
 
     fn plain(&self) -> &Patterns {
@@ -96,10 +101,19 @@ fn has_two_readings(path: &[u8]) -> bool {
     memchr::memchr3(b'%', b';', b'\\', path).is_some() || memchr::memmem::find(path, b"//").is_some()
 }
 
-/// A path and its plain reading.
+/// A path and its other readings.
 #[derive(Debug)]
 pub(crate) struct ReadPath<'p> {
-    written: &'p [u8],
+    written: Reading<'p>,
+    /// With dot segments resolved, if there are any.
+    resolved: Option<Reading<'p>>,
+}
+
+/// A path, and how it reads once all is decoded and taken off.
+#[derive(Debug)]
+struct Reading<'p> {
+    as_sent: Cow<'p, [u8]>,
+    /// If it is another.
     plain: Option<Vec<u8>>,
 }
 
@@ -107,19 +121,76 @@ impl<'p> ReadPath<'p> {
     /// Reads a path.
     pub fn new(path: &'p str) -> Self {
         let written = path.as_bytes();
-        let plain = has_two_readings(written).then(|| plain(written)).filter(|plain| plain != written);
-        ReadPath { written, plain }
+        let resolved = resolved(written).map(|resolved| Reading::new(resolved.into()));
+        ReadPath { written: Reading::new(written.into()), resolved }
     }
 
     /// As routes see it.
     pub fn written(&self) -> &[u8] {
-        self.written
+        self.written.as_sent()
     }
 
-    /// The second reading, if it is another.
-    pub fn plain(&self) -> Option<&[u8]> {
+    /// The other readings; one may come twice.
+    pub fn others(&self) -> impl Iterator<Item = &[u8]> {
+        self.resolved.iter().map(Reading::as_sent).chain(self.each_plain())
+    }
+
+    fn each_written(&self) -> impl Iterator<Item = &Reading<'p>> {
+        iter::once(&self.written).chain(&self.resolved)
+    }
+
+    fn each_plain(&self) -> impl Iterator<Item = &[u8]> {
+        self.each_written().filter_map(Reading::plain)
+    }
+}
+
+impl<'p> Reading<'p> {
+    fn new(as_sent: Cow<'p, [u8]>) -> Self {
+        let plain = (has_two_readings(&as_sent) || resolved(&as_sent).is_some()).then(|| plain(&as_sent));
+        Reading { plain: plain.filter(|plain| *plain != *as_sent), as_sent }
+    }
+
+    fn as_sent(&self) -> &[u8] {
+        &self.as_sent
+    }
+
+    fn plain(&self) -> Option<&[u8]> {
         self.plain.as_deref()
     }
+}
+
+/// The path with its dot segments resolved, and nothing else changed; `None`: it has none. An escaped dot is a dot, and parameters
+/// of a dot segment go with it, as where paths are normalised.
+fn resolved(path: &[u8]) -> Option<Vec<u8>> {
+    let dots = |segment: &[u8]| -> usize {
+        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+        match &*Cow::from(percent_encoding::percent_decode(name)) {
+            b"." => 1,
+            b".." => 2,
+            _ => 0,
+        }
+    };
+    let rest = path.strip_prefix(b"/")?;
+    // The first byte of a dot segment.
+    memchr::memmem::find(path, b"/.").or_else(|| memchr::memmem::find(path, b"/%2"))?;
+    if !rest.split(|byte| *byte == b'/').any(|segment| dots(segment) > 0) {
+        return None;
+    }
+    let mut segments: Vec<&[u8]> = Vec::new();
+    let mut ends_open = false;
+    for segment in rest.split(|byte| *byte == b'/') {
+        let dots = dots(segment);
+        ends_open = dots > 0;
+        match dots {
+            0 => segments.push(segment),
+            1 => {}
+            _ => _ = segments.pop(),
+        }
+    }
+    if ends_open {
+        segments.push(b"");
+    }
+    Some(segments.iter().flat_map(|segment| iter::once(b'/').chain(segment.iter().copied())).collect())
 }
 
 /// Decoded once, without parameters, empty segments and dot segments.
@@ -181,8 +252,35 @@ mod tests {
             ("/a\\..\\b", Some("/b")),
             ("/..%2f", Some("/")),
         ] {
-            let read = ReadPath::new(path);
-            assert_eq!(read.plain(), expected.map(str::as_bytes), "{path}");
+            assert_eq!(others(path), expected.into_iter().collect::<Vec<_>>(), "{path}");
+        }
+    }
+
+    fn others(path: &str) -> Vec<String> {
+        let path = ReadPath::new(path);
+        let mut others: Vec<_> =
+            path.others().map(|other| String::from_utf8_lossy(other).into_owned()).collect();
+        others.dedup();
+        others
+    }
+
+    #[test]
+    fn dot_segments_are_read_as_they_are_resolved() {
+        for (path, expected) in [
+            ("/x/../admin", &["/admin"][..]),
+            ("/./admin", &["/admin"]),
+            ("/a/b/../../admin/", &["/admin/"]),
+            ("/admin/x/..", &["/admin/"]),
+            ("/../..", &["/"]),
+            ("/x/%2e%2E/admin", &["/admin"]),
+            ("/x/..;y/admin", &["/admin"]),
+            ("/x/../admin;y", &["/admin;y", "/admin"]),
+            ("/x//../admin", &["/x/admin", "/admin"]),
+            ("/x/../%41dmin", &["/%41dmin", "/Admin"]),
+            ("/.well-known/...", &[]),
+            ("/x%2f..%2fadmin/.", &["/x%2f..%2fadmin/", "/admin/"]),
+        ] {
+            assert_eq!(others(path), expected, "{path}");
         }
     }
 
@@ -209,6 +307,13 @@ mod tests {
             (&["/a;v=1*"], "/a;v=12", (true, true)),
             (&["*.php"], "/x.php;y", (true, false)),
             (&["*"], "/x;y", (true, true)),
+            (&["/admin"], "/x/../admin", (true, false)),
+            (&["/admin/*"], "/a/./../admin/y", (true, false)),
+            (&["/public/*"], "/public/../admin", (true, false)),
+            (&["/a%2fb*"], "/a%2fb/../secret", (true, false)),
+            (&["/x/admin"], "/x//../admin", (true, false)),
+            (&["/public/*"], "/public/a/../b", (true, true)),
+            (&["/.*"], "/.git", (true, true)),
         ] {
             assert_eq!(ask(patterns, path), expected, "{patterns:?} {path}");
         }

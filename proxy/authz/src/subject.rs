@@ -175,7 +175,7 @@ impl Subject {
             Subject::Path => {
                 if let Some(path) = view.path() {
                     text(path.written());
-                    path.plain().into_iter().for_each(&mut text);
+                    path.others().for_each(&mut text);
                 }
             }
             Subject::Header(name) => {

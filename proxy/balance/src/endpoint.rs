@@ -48,6 +48,8 @@ pub struct EndpointSpec {
     pub workload: Arc<ir::Workload>,
     /// `region/zone/subzone`, or empty.
     pub locality: Arc<str>,
+    /// 0 is the first; those after it are for when endpoints of the ones before are not well.
+    pub priority: u32,
     /// Whether a proxy of the mesh takes mTLS there.
     pub mtls: bool,
 }
@@ -65,6 +67,7 @@ impl EndpointSpec {
             weight: endpoint.weight,
             workload: endpoint.workload.clone(),
             locality: endpoint.locality.clone(),
+            priority: endpoint.priority,
             mtls: endpoint.mtls,
         }
     }
@@ -93,6 +96,8 @@ pub struct Endpoint {
     pub workload: Arc<ir::Workload>,
     /// `region/zone/subzone`, or empty.
     pub locality: Arc<str>,
+    /// 0 is the first; those after it are for when endpoints of the ones before are not well.
+    pub priority: u32,
     /// Whether a proxy of the mesh takes mTLS there.
     pub mtls: bool,
     /// What happens there now; outlives the endpoint when configuration changes around its address.
@@ -101,8 +106,8 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(spec: EndpointSpec, state: Arc<EndpointState>) -> Self {
-        let EndpointSpec { address, hostname, weight, workload, locality, mtls } = spec;
-        Endpoint { address, hostname, weight: weight.max(1), workload, locality, mtls, state }
+        let EndpointSpec { address, hostname, weight, workload, locality, priority, mtls } = spec;
+        Endpoint { address, hostname, weight: weight.max(1), workload, locality, priority, mtls, state }
     }
 
     /// Whether it is what `spec` would make.
@@ -112,6 +117,7 @@ impl Endpoint {
             && self.weight == spec.weight.max(1)
             && self.workload == spec.workload
             && self.locality == spec.locality
+            && self.priority == spec.priority
             && self.mtls == spec.mtls
     }
 
@@ -131,6 +137,7 @@ mod tests {
             weight: 3,
             workload: Default::default(),
             locality: "r/z".into(),
+            priority: 0,
             mtls: false,
         }
     }

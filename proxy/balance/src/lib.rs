@@ -5,14 +5,16 @@
 //! Invariants: pure. No clock, no randomness, no runtime: the time, random numbers and facts about the request are arguments. A pick
 //! neither locks nor allocates, and its cost does not grow with the number of endpoints (ring hash: logarithm of the ring).
 //! Not here: connections and pools (`proxy/src/upstream`), resolving names (`proxy/src/config`), timers.
-//! Read: `endpoint` -> `state` -> `set` -> `selector/*` -> `hash` -> `limits` -> `retry` -> `outlier`.
+//! Read: `endpoint` -> `state` -> `set` -> `selector/*` -> `hash` -> `limits` -> `retry` -> `outlier` -> `concurrency` -> `rate_limit`.
 
 mod back_off;
+mod concurrency;
 mod cookie;
 mod endpoint;
 mod hash;
 mod limits;
 mod outlier;
+mod rate_limit;
 mod retry;
 mod retry_headers;
 mod selector;
@@ -20,11 +22,13 @@ mod set;
 mod state;
 
 pub use back_off::BackOff;
+pub use concurrency::{ConcurrencyCounts, ConcurrencyLimiter, ConcurrencyPermit};
 pub use endpoint::{Endpoint, EndpointAddr, EndpointSpec};
 pub use hash::{HashFacts, Hashed, hash};
 pub use limits::{ClusterUsage, Permit, Resource};
 pub use outlier::{Change, OutlierDetector, Reason, Seen};
+pub use rate_limit::{Allowance, RateLimiter};
 pub use retry::{Outcome, should_retry};
 pub use retry_headers::RetryHeaders;
-pub use set::{EndpointSet, MAX_RESELECTIONS, PickContext};
-pub use state::{ActiveConnection, ActiveRequest, EndpointCounts, EndpointState, RequestResult};
+pub use set::{EndpointSet, MAX_RESELECTIONS, PickContext, SetPolicy};
+pub use state::{ActiveCheck, ActiveConnection, ActiveRequest, EndpointCounts, EndpointState, RequestResult};

@@ -6,9 +6,10 @@
 
 use crate::{Endpoint, outlier::Health};
 use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
+use std::time::{Duration, Instant};
 
 /// Live counters of one address of one cluster.
 #[derive(Debug, Default)]
@@ -22,6 +23,9 @@ pub struct EndpointState {
     connections: AtomicU64,
     connect_failures: AtomicU64,
     left: AtomicBool,
+    active_check: AtomicU8,
+    /// When its share began to grow. Only for who makes sets; never on a request's way.
+    since: Mutex<Option<Instant>>,
     pub(crate) health: Health,
 }
 
@@ -57,7 +61,59 @@ pub struct EndpointCounts {
     pub connect_failures: u64,
 }
 
+/// What health checks say of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActiveCheck {
+    /// Nothing: there are none, or there were none when it came.
+    Unknown,
+    /// Nothing yet.
+    Pending,
+    /// It is well.
+    Passed,
+    /// It is not.
+    Failed,
+}
+
+impl ActiveCheck {
+    const ALL: [ActiveCheck; 4] =
+        [ActiveCheck::Unknown, ActiveCheck::Pending, ActiveCheck::Passed, ActiveCheck::Failed];
+}
+
 impl EndpointState {
+    /// Of an endpoint that comes now; `is_checked`: it is not to be used before it has passed a health check.
+    pub fn new(now: Instant, is_checked: bool) -> Self {
+        let state = EndpointState { since: Mutex::new(Some(now)), ..Default::default() };
+        if is_checked {
+            state.active_check.store(ActiveCheck::Pending as u8, Relaxed);
+        }
+        state
+    }
+
+    /// What health checks say of it.
+    pub fn active_check(&self) -> ActiveCheck {
+        ActiveCheck::ALL[usize::from(self.active_check.load(Relaxed))]
+    }
+
+    /// Notes what health checks say of it. One that is well again, or for the first time, begins with a small share, if the cluster has
+    /// a slow start.
+    pub fn set_active_check(&self, says: ActiveCheck, now: Instant) {
+        let before = self.active_check.swap(says as u8, Relaxed);
+        if says == ActiveCheck::Passed && before != says as u8 && before != ActiveCheck::Unknown as u8 {
+            *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        }
+    }
+
+    /// How long it has been there, or well; `None`: as long as anybody cares.
+    pub(crate) fn age(&self, now: Instant) -> Option<Duration> {
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| now.saturating_duration_since(since))
+    }
+
+    /// Forgets what health checks have found: there are none any more.
+    pub fn forget_checks(&self) {
+        self.active_check.store(ActiveCheck::Unknown as u8, Relaxed);
+    }
+
     /// Requests that are not over, from every worker.
     pub fn active_requests(&self) -> u32 {
         self.active_requests.load(Relaxed)

@@ -14,6 +14,25 @@ pub enum TlsError {
     /// The workload's certificate has run out.
     #[error("the workload certificate expired at {0}")]
     IdentityExpired(crate::Moment),
+    /// The workload's certificate is for later.
+    #[error("the workload certificate is not valid before {0}")]
+    IdentityNotYet(crate::Moment),
+    /// The certificate in a file has run out.
+    #[error("{}: the certificate expired at {until}", path.display())]
+    Expired {
+        /// The file.
+        path: PathBuf,
+        /// When.
+        until: crate::Moment,
+    },
+    /// The certificate in a file is for later.
+    #[error("{}: the certificate is not valid before {from}", path.display())]
+    NotYet {
+        /// The file.
+        path: PathBuf,
+        /// When it will be.
+        from: crate::Moment,
+    },
     /// A workload's certificate that no peer would believe.
     #[error("not a workload certificate: {0}")]
     NoSvid(&'static str),
@@ -106,6 +125,8 @@ impl TlsError {
     pub fn file(&self) -> Option<&Path> {
         match self {
             TlsError::RevocationList { path }
+            | TlsError::Expired { path, .. }
+            | TlsError::NotYet { path, .. }
             | TlsError::Read { path, .. }
             | TlsError::TooLarge { path, .. }
             | TlsError::Pem { path, .. }
@@ -116,6 +137,7 @@ impl TlsError {
             | TlsError::Mismatch { key: path, .. } => Some(path),
             TlsError::NoIdentity
             | TlsError::IdentityExpired(_)
+            | TlsError::IdentityNotYet(_)
             | TlsError::NoSvid(_)
             | TlsError::Untrusted(_)
             | TlsError::Issue(_)

@@ -50,7 +50,10 @@ impl<C> Live<C> {
     ) -> Result<Arc<Self>, TlsError> {
         let live = Live { sources, make: Box::new(make), made: ArcSwapOption::empty() };
         match live.sources.parts().and_then(|parts| (live.make)(&parts)) {
-            Ok(_) | Err(TlsError::NoIdentity | TlsError::IdentityExpired(_)) => Ok(Arc::new(live)),
+            Ok(_)
+            | Err(TlsError::NoIdentity | TlsError::IdentityExpired(_) | TlsError::IdentityNotYet(_)) => {
+                Ok(Arc::new(live))
+            }
             Err(error) => Err(error),
         }
     }

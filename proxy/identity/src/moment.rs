@@ -5,6 +5,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+/// Seconds that the clock of who issues certificates may be ahead of ours.
+const SKEW: u64 = 60;
+
 /// Seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub u64);
@@ -18,6 +21,11 @@ impl Moment {
     /// For those who print or compare times.
     pub fn system_time(self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(self.0)
+    }
+
+    /// Whether it is so far ahead that clocks which differ do not account for it.
+    pub(crate) fn is_ahead(self) -> bool {
+        self.0 > Moment::now().0.saturating_add(SKEW)
     }
 
     /// Until then, from now; zero when it has passed.

@@ -2,13 +2,14 @@
 //!
 //! In:  paths.   Out: [`File`]s, whose content is swapped under those who hold them.
 //! Invariants: a chain and its key change together or not at all; a file that has become unusable leaves what was read before in
-//! use; files that nobody holds any more are forgotten; nobody who reads waits.
+//! use, and so does a certificate that has run out, or is for later, as long as the one before is valid; files that nobody holds any more are forgotten; nobody who reads waits.
 //! Not here: noticing that a file changed (whoever calls [`Files::reload`]).
 
 use crate::{
-    TlsError,
+    Moment, TlsError,
     chains::RevocationLists,
     files::{self, Bundle},
+    workload::validity,
 };
 use arc_swap::ArcSwap;
 use rustls::sign::CertifiedKey;
@@ -17,6 +18,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     hash::Hash,
     path::{Path, PathBuf},
+    slice,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -56,6 +58,10 @@ pub(crate) trait Content: Sized {
     type Place: Clone + Eq + Hash;
     fn read(place: &Self::Place) -> Result<Self, TlsError>;
     fn same(&self, other: &Self) -> bool;
+    /// Whether it is of use now.
+    fn check_time(&self, _place: &Self::Place) -> Result<(), TlsError> {
+        Ok(())
+    }
     /// All files, the one to name first.
     fn paths(place: &Self::Place) -> Vec<&Path>;
 }
@@ -70,6 +76,19 @@ impl Content for CertifiedKey {
     /// The key belongs to the chain, so that equal chains have equal keys.
     fn same(&self, other: &Self) -> bool {
         self.cert == other.cert
+    }
+
+    /// Of the leaf: what else is in the file may be for others.
+    fn check_time(&self, place: &CertificateFiles) -> Result<(), TlsError> {
+        let Some((from, until)) = self.cert.first().and_then(|leaf| validity(slice::from_ref(leaf))) else {
+            return Ok(());
+        };
+        let path = || place.certificate.clone();
+        match () {
+            () if until <= Moment::now() => Err(TlsError::Expired { path: path(), until }),
+            () if from.is_ahead() => Err(TlsError::NotYet { path: path(), from }),
+            () => Ok(()),
+        }
     }
 
     fn paths(place: &CertificateFiles) -> Vec<&Path> {
@@ -118,7 +137,12 @@ impl<T: Content> File<T> {
     /// Reads it again; `None`: nothing new, not even the reason why it cannot be used.
     fn reload(&self) -> Option<Reloaded> {
         let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = match T::read(&self.place) {
+        let is_timely = |read: &T| match read.check_time(&self.place) {
+            Err(error) if self.now.load().check_time(&self.place).is_ok() => Err(error),
+            _ => Ok(()),
+        };
+        let read = T::read(&self.place).and_then(|read| is_timely(&read).map(|()| read));
+        let outcome = match read {
             Ok(read) => {
                 let mended = complaint.take().is_some();
                 let same = self.now.load().same(&read);
@@ -157,6 +181,18 @@ impl Files {
     /// Revocation lists.
     pub fn lists(&self, place: &PathBuf) -> Result<Arc<File<RevocationLists>>, TlsError> {
         take(&mut self.lock().lists, place)
+    }
+
+    /// Those that are not valid now.
+    pub fn out_of_time(&self) -> Vec<TlsError> {
+        let pairs = held(&mut self.lock().pairs);
+        pairs.iter().filter_map(|file| file.now.load().check_time(&file.place).err()).collect()
+    }
+
+    /// Whether one could not be used when it was read last.
+    pub fn have_refused(&self) -> bool {
+        let shelves = &mut *self.lock();
+        refused(&mut shelves.pairs) || refused(&mut shelves.bundles) || refused(&mut shelves.lists)
     }
 
     /// All files that are in use.
@@ -201,6 +237,12 @@ fn take<T: Content>(shelf: &mut Shelf<T>, place: &T::Place) -> Result<Arc<File<T
 fn held<T: Content>(shelf: &mut Shelf<T>) -> Vec<Arc<File<T>>> {
     shelf.retain(|_, file| file.strong_count() > 0);
     shelf.values().filter_map(Weak::upgrade).collect()
+}
+
+fn refused<T: Content>(shelf: &mut Shelf<T>) -> bool {
+    let complains =
+        |file: &Arc<File<T>>| file.complaint.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    held(shelf).iter().any(complains)
 }
 
 fn note<T: Content>(shelf: &Shelf<T>, paths: &mut BTreeSet<PathBuf>) {

@@ -100,6 +100,20 @@ impl Svid {
         self
     }
 
+    /// Whether peers would believe it now.
+    ///
+    /// # Errors
+    /// [`TlsError::IdentityExpired`], [`TlsError::IdentityNotYet`].
+    pub fn check_time(&self) -> Result<(), TlsError> {
+        if self.not_after <= Moment::now() {
+            Err(TlsError::IdentityExpired(self.not_after))
+        } else if self.not_before.is_ahead() {
+            Err(TlsError::IdentityNotYet(self.not_before))
+        } else {
+            Ok(())
+        }
+    }
+
     /// The roots of its own trust domain.
     pub fn own_roots(&self) -> &[CertificateDer<'static>] {
         self.bundles.get(self.id.trust_domain()).map_or(&[], |bundle| &bundle.certificates)
@@ -169,14 +183,11 @@ impl Workload {
     /// What can be shown to peers now.
     ///
     /// # Errors
-    /// [`TlsError::NoIdentity`], [`TlsError::IdentityExpired`].
+    /// [`TlsError::NoIdentity`], and as [`Svid::check_time`].
     pub fn valid(&self) -> Result<Arc<Svid>, TlsError> {
         let svid = self.current().ok_or(TlsError::NoIdentity)?;
-        if svid.not_after <= Moment::now() {
-            Err(TlsError::IdentityExpired(svid.not_after))
-        } else {
-            Ok(svid)
-        }
+        svid.check_time()?;
+        Ok(svid)
     }
 
     /// The certificate files that TLS configurations were made from.
@@ -187,6 +198,16 @@ impl Workload {
     /// Reads those files again. Handshakes that begin from now on use what changed.
     pub fn reload_files(&self) -> Vec<Reloaded> {
         self.files.reload()
+    }
+
+    /// Those of them whose certificates are not valid now, and are shown because there are no others.
+    pub fn files_out_of_time(&self) -> Vec<TlsError> {
+        self.files.out_of_time()
+    }
+
+    /// Whether one of them was refused when it was read last, so that what was read before is used.
+    pub fn has_refused_files(&self) -> bool {
+        self.files.have_refused()
     }
 
     pub(crate) fn files(&self) -> &Files {

@@ -1,7 +1,8 @@
 //! An issuer's keys.
 
 use crate::{MOST_KEYS, MOST_TRIES, algorithm::Algorithm, json, key::Key};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// The keys of an issuer that signatures can be checked with.
 #[derive(Debug)]
@@ -31,8 +32,33 @@ pub enum KeySetError {
     NoValidKey(Vec<String>),
 }
 
-/// Members of a JWK that only the issuer may have (RFC 7518 sections 6.2.2, 6.3.2, 6.4).
-const PRIVATE: [&str; 4] = ["d", "p", "q", "k"];
+/// Members of a JWK that only the issuer may have (RFC 7518 sections 6.2.2, 6.3.2, 6.4; RFC 9864 has `priv`).
+pub const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+/// Members that everybody may read (RFC 7517 section 4, RFC 7518 section 6).
+const PUBLIC: [&str; 14] =
+    ["kty", "use", "key_ops", "alg", "kid", "x5u", "x5c", "x5t", "x5t#S256", "crv", "x", "y", "n", "e"];
+
+/// The set `text` without what only the issuer may have: of each key its public members, of a shared secret nothing.
+pub fn public_part(text: &str) -> Cow<'_, str> {
+    let Some(mut set) = json::object(text.as_bytes()) else { return Cow::Borrowed(r#"{"keys":[]}"#) };
+    let Some(keys) = set.remove("keys").and_then(|keys| keys.as_array().cloned()) else {
+        return Cow::Borrowed(r#"{"keys":[]}"#);
+    };
+    let holds_private = |key: &Value| PRIVATE_MEMBERS.iter().any(|name| key.get(*name).is_some());
+    if set.is_empty() && !keys.iter().any(holds_private) {
+        return Cow::Borrowed(text);
+    }
+    let public = keys.into_iter().filter_map(|key| match key {
+        Value::Object(key) if key.contains_key("k") || key.get("kty") == Some(&"oct".into()) => None,
+        Value::Object(mut key) => {
+            key.retain(|name, _| PUBLIC.contains(&name.as_str()));
+            Some(Value::Object(key))
+        }
+        _ => None,
+    });
+    let set = Map::from_iter([("keys".to_owned(), public.collect())]);
+    Cow::Owned(Value::Object(set).to_string())
+}
 
 impl KeySet {
     /// Reads a JWK set (RFC 7517). Keys that cannot be used here are left out, as section 5 asks.
@@ -51,7 +77,7 @@ impl KeySet {
                 left_out.push(format!("key {at}: not an object"));
                 continue;
             };
-            holds_private |= PRIVATE.iter().any(|name| jwk.contains_key(*name));
+            holds_private |= PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name));
             match Key::read(jwk) {
                 Ok(key) => keys.push(key),
                 Err(why) => left_out.push(format!("key {at}: {why}")),
@@ -90,5 +116,30 @@ impl KeySet {
     /// Whether the text holds what only the issuer may have.
     pub fn holds_private(&self) -> bool {
         self.holds_private
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_part_holds_nothing_that_only_the_issuer_may_have() {
+        let public = r#"{"keys": [{"kty":"RSA","n":"AAAA","e":"AQAB","kid":"a"}]}"#;
+        assert_eq!(public_part(public), public);
+        let rsa: Map<String, Value> =
+            ["kty", "kid", "n", "e"].iter().map(|name| ((*name).to_owned(), Value::from("PUB"))).collect();
+        let mut whole = rsa.clone();
+        whole.extend(
+            PRIVATE_MEMBERS
+                .iter()
+                .filter(|name| **name != "k")
+                .map(|name| ((*name).to_owned(), "SECRET".into())),
+        );
+        let shared = serde_json::json!({"kty": "oct", "k": "SECRET", "kid": "s"});
+        let text = serde_json::json!({"keys": [whole, shared, 7], "d": "SECRET"}).to_string();
+        let shown = public_part(&text);
+        assert_eq!(*shown, serde_json::json!({"keys": [rsa]}).to_string());
+        assert_eq!(public_part("{\"keys\": 1, \"d\": \"SECRET\"}"), r#"{"keys":[]}"#);
     }
 }

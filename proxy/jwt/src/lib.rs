@@ -22,10 +22,10 @@ mod verify;
 
 pub use claims::claim_at;
 pub use fingerprint::{Fingerprint, fingerprint};
-pub use key_set::{KeySet, KeySetError};
+pub use key_set::{KeySet, KeySetError, PRIVATE_MEMBERS, public_part};
 pub use refusal::Refusal;
 pub use token::Token;
-pub use verify::{Expected, VerifiedToken};
+pub use verify::{Expected, VerifiedToken, believe_claims};
 
 /// Bytes of a token.
 pub const MOST_BYTES: usize = 16 * 1024;

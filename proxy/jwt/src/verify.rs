@@ -1,6 +1,6 @@
 //! From a token that is well formed to one that is believed.
 
-use crate::{KeySet, Refusal, Token};
+use crate::{KeySet, Refusal, Token, claims::Claims};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -71,15 +71,7 @@ impl Token<'_> {
     /// # Errors
     /// The first thing that is not as expected.
     pub fn check(&self, expected: &Expected, now: u64) -> Result<(), Refusal> {
-        if self.issuer() != Some(&*expected.issuer) {
-            return Err(Refusal::UnknownIssuer);
-        }
-        in_time(self.claims.not_before, self.claims.expires, now)?;
-        let listed = |own: &String| expected.audiences.iter().any(|wanted| **wanted == **own);
-        if !expected.audiences.is_empty() && !self.claims.audiences.iter().any(listed) {
-            return Err(Refusal::Audience);
-        }
-        Ok(())
+        self.claims.check(expected, now)
     }
 
     /// Whether a key of the issuer signed it.
@@ -109,7 +101,39 @@ impl Token<'_> {
 
     /// What it says, for one who has checked it and its signature.
     pub fn believed(self, expected: &Expected) -> VerifiedToken {
-        let mut claims = self.claims.all;
+        self.claims.believed(expected, self.payload.to_owned())
+    }
+}
+
+/// What a verifier would make of a token that says `claims` and has a good signature, at `now` in seconds since 1970.
+///
+/// # Errors
+/// The first thing that is not as expected.
+pub fn believe_claims(
+    claims: Map<String, Value>,
+    expected: &Expected,
+    now: u64,
+) -> Result<VerifiedToken, Refusal> {
+    let claims = Claims::read(claims)?;
+    claims.check(expected, now)?;
+    Ok(claims.believed(expected, String::new()))
+}
+
+impl Claims {
+    fn check(&self, expected: &Expected, now: u64) -> Result<(), Refusal> {
+        if self.issuer.as_deref() != Some(&*expected.issuer) {
+            return Err(Refusal::UnknownIssuer);
+        }
+        in_time(self.not_before, self.expires, now)?;
+        let listed = |own: &String| expected.audiences.iter().any(|wanted| **wanted == **own);
+        if !expected.audiences.is_empty() && !self.audiences.iter().any(listed) {
+            return Err(Refusal::Audience);
+        }
+        Ok(())
+    }
+
+    fn believed(self, expected: &Expected, payload: String) -> VerifiedToken {
+        let mut claims = self.all;
         for name in &expected.space_delimited {
             if let Some(value) = claims.get_mut(&**name)
                 && let Value::String(words) = value
@@ -117,16 +141,16 @@ impl Token<'_> {
                 *value = words.split(' ').filter(|word| !word.is_empty()).collect();
             }
         }
-        let issuer = self.claims.issuer.unwrap_or_default();
-        let subject = self.claims.subject;
+        let issuer = self.issuer.unwrap_or_default();
+        let subject = self.subject;
         let filled = subject.as_ref().filter(|subject| !subject.is_empty() && !issuer.is_empty());
         VerifiedToken {
             principal: filled.map(|subject| format!("{issuer}/{subject}")),
-            audiences: self.claims.audiences,
-            presenter: self.claims.presenter,
-            payload: self.payload.to_owned(),
-            expires: self.claims.expires,
-            not_before: self.claims.not_before,
+            audiences: self.audiences,
+            presenter: self.presenter,
+            payload,
+            expires: self.expires,
+            not_before: self.not_before,
             issuer,
             subject,
             claims,

@@ -34,6 +34,8 @@ pub struct Config {
     pub workloads: Vec<Resource<kubernetes::Workload>>,
     pub proxies: Vec<Resource<sidle::Proxy>>,
     pub health_policies: Vec<Resource<sidle::HealthPolicy>>,
+    pub concurrency_policies: Vec<Resource<sidle::ConcurrencyPolicy>>,
+    pub rate_limit_policies: Vec<Resource<sidle::RateLimitPolicy>>,
     pub secrets: Vec<Resource<kubernetes::Secret>>,
 }
 
@@ -112,6 +114,7 @@ impl Config {
             gateways
         );
         each!(request_authentications, peer_authentications, authorization_policies, secrets);
+        each!(concurrency_policies, rate_limit_policies);
         each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies, health_policies);
     }
 }

@@ -4,7 +4,7 @@
 //! Invariants: Envoy's order: destination port, destination address (longest prefix), server name (exact, then longest
 //! suffix), transport, application protocol. Each step takes the most specific group that the connection belongs to and
 //! never comes back: a chain in a less specific group does not stand in for one that fails a later step. Only the default
-//! chain does.
+//! chain does, and where there are chains for captured connections, not for those.
 //! Not here: finding out what a connection is (`proxy/src/codec/detect`).
 
 use crate::{host::normalise, host_map::HostMap};
@@ -19,7 +19,7 @@ use std::{
 /// What is known of a connection before a chain is chosen.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionView<'c> {
-    /// Original destination, or the local address if the connection was not redirected; `None` on Unix sockets.
+    /// Original destination; `None`: the kernel did not bring the connection here, it came by itself.
     pub destination: Option<SocketAddr>,
     /// SNI.
     pub server_name: Option<&'c str>,
@@ -47,6 +47,7 @@ pub struct FilterChainTable<F> {
     chains: Box<[F]>,
     ports: HashMap<u16, Addresses, FixedState>,
     any_port: Option<Addresses>,
+    captured: Option<Addresses>,
     default: Option<F>,
 }
 
@@ -88,6 +89,7 @@ impl<F> FilterChainTable<F> {
             chains: Box::default(),
             ports: HashMap::default(),
             any_port: None,
+            captured: None,
             default: None,
         };
         let mut chains = Vec::with_capacity(listener.filter_chains.len());
@@ -104,8 +106,14 @@ impl<F> FilterChainTable<F> {
     pub fn select(&self, connection: &ConnectionView<'_>) -> Option<&F> {
         match self.position(connection) {
             Some(at) => self.chains.get(at as usize),
+            None if self.is_captured(connection.destination) => None,
             None => self.default.as_ref(),
         }
+    }
+
+    /// Whether the default chain is for others: those who knew where they connected to.
+    fn is_captured(&self, destination: Option<SocketAddr>) -> bool {
+        destination.is_some() && self.captured.is_some()
     }
 
     /// What must be read of a connection to `destination` before [`Self::select`].
@@ -130,15 +138,18 @@ impl<F> FilterChainTable<F> {
 
     fn names(&self, destination: Option<SocketAddr>) -> Option<&HostMap<Transports>> {
         let by_port = destination.and_then(|destination| self.ports.get(&destination.port()));
-        by_port
-            .or(self.any_port.as_ref())?
-            .names(destination.map(|destination| destination.ip().to_canonical()))
+        let ip = destination.map(|destination| destination.ip().to_canonical());
+        if self.is_captured(destination) {
+            return by_port.or(self.captured.as_ref())?.names(ip);
+        }
+        by_port.or(self.any_port.as_ref())?.names(ip)
     }
 
     /// A chain stands under each combination of its addresses, names and protocols.
     fn insert(&mut self, matches: &ir::FilterChainMatch, at: u32) {
         let addresses = match matches.destination_port {
             Some(port) => self.ports.entry(port).or_default(),
+            None if matches.captured => self.captured.get_or_insert_default(),
             None => self.any_port.get_or_insert_default(),
         };
         if matches.destinations.is_empty() {

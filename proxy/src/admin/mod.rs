@@ -27,7 +27,7 @@ pub use table::Surface;
 
 use crate::{config::ConfigStatus, jwks::SourceView};
 use futures_util::future::BoxFuture;
-use sidle_balance::{ClusterUsage, EndpointSet};
+use sidle_balance::{ClusterUsage, ConcurrencyCounts, EndpointSet};
 use sidle_identity::Svid;
 use sidle_model::ir;
 use sidle_telemetry::Telemetry;
@@ -117,6 +117,8 @@ pub struct ClusterView {
     pub endpoints: Arc<EndpointSet>,
     /// What this process uses of it.
     pub usage: Arc<ClusterUsage>,
+    /// The limit by latency, if it has one.
+    pub concurrency: Option<ConcurrencyCounts>,
 }
 
 /// A listener that is bound.

@@ -18,7 +18,14 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use std::{
-    convert::Infallible, future::Future, io, net::SocketAddr, panic::AssertUnwindSafe, pin::pin, sync::Arc,
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -56,6 +63,23 @@ impl Server {
     /// The address is taken or not ours.
     pub async fn bind(address: SocketAddr, surface: Surface, reserve: Arc<Reserve>) -> io::Result<Self> {
         Ok(Server { listener: TcpListener::bind(address).await?, surface, reserve })
+    }
+
+    /// Takes a socket over that listens already, as [`Self::bind`] makes one.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn adopt(socket: std::net::TcpListener, surface: Surface, reserve: Arc<Reserve>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Server { listener: TcpListener::from_std(socket)?, surface, reserve })
+    }
+
+    /// The same socket once more, for another process.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     /// Where it is bound.

@@ -59,7 +59,11 @@ fn cluster() -> ir::Cluster {
         auto_mtls: None,
         connect_timeout: Duration::from_secs(1),
         limits: ir::ClusterLimits::default(),
+        locality_weights: Default::default(),
+        slow_start: None,
+        health_check: None,
         outlier_detection: None,
+        adaptive_concurrency: None,
         tcp_keepalive: None,
         idle_timeout: None,
         tunnel_idle_timeout: None,
@@ -97,10 +101,16 @@ impl AdminSource for Fixed {
             weight: 2,
             workload: Arc::default(),
             locality: "r/z".into(),
+            priority: 0,
             mtls: false,
         };
-        let endpoints = Arc::new(EndpointSet::build(&ir::LoadBalancer::LeastRequest, vec![endpoint], None));
-        vec![ClusterView { config: Arc::new(cluster()), endpoints, usage: Arc::default() }]
+        let endpoints = Arc::new(EndpointSet::build(
+            &ir::LoadBalancer::LeastRequest.into(),
+            vec![endpoint],
+            None,
+            std::time::Instant::now(),
+        ));
+        vec![ClusterView { config: Arc::new(cluster()), endpoints, usage: Arc::default(), concurrency: None }]
     }
     fn listeners(&self) -> Vec<ListenerView> {
         let address = ir::ListenAddress::Socket(([127, 0, 0, 1], 15001).into());

@@ -3,10 +3,11 @@
 //! Workers, one thread each, carry traffic. The control runtime, on the main thread's behalf, does the rest: files, DNS,
 //! admin, signals, the application. Only this room knows all others.
 //! Read: [`run`] -> `publish` (a configuration takes effect) -> `state` (what admin sees) -> `service_manager` (what systemd hears)
-//! -> `shutdown` (the end).
+//! -> `shutdown` (the end) -> `takeover` (another process goes on).
 
 mod core_files;
 mod descriptors;
+mod health_checks;
 mod log;
 mod memory;
 mod outliers;
@@ -14,18 +15,31 @@ mod publish;
 mod service_manager;
 mod shutdown;
 mod state;
+mod takeover;
 
 use crate::{
-    admin::{Server, Surface},
+    admin::{AdminSource, Server, Surface},
     config::{AttemptResult, Cause, Overrides, Reloader, WatchOptions},
     identity,
+    name_server::NameServer,
     upstream::dns,
 };
 use publish::Publisher;
 use sidle_model::ir::{Node, Settings};
-use sidle_telemetry::Telemetry;
+use sidle_telemetry::{Takeover, Telemetry};
 use state::AppState;
-use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    ffi::OsString,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Arc, OnceLock, PoisonError},
+    time::Duration,
+};
+pub use takeover::Options as TakeoverOptions;
+use takeover::{Door, Taken, TakeoverError, give, renew, take};
 use tokio::sync::{mpsc, watch};
 
 /// What the command line decides.
@@ -39,6 +53,8 @@ pub struct RunOptions {
     pub overrides: Overrides,
     /// The application, if the proxy is to start it.
     pub command: Vec<OsString>,
+    /// How the process takes another's place, and gives its own.
+    pub takeover: takeover::Options,
 }
 
 /// Why the proxy did not run.
@@ -50,6 +66,12 @@ pub enum AppError {
     /// A server of the proxy's own cannot be bound.
     #[error("cannot bind the {0} server to {1}: {2}")]
     Bind(&'static str, SocketAddr, io::Error),
+    /// There is a process to take over from, and it does not let this one.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
+    /// The running process waited for too long; it goes on.
+    #[error("not ready in time to take over ({0}); the running process goes on")]
+    Late(String),
     /// The runtime or a thread cannot be started.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -60,6 +82,8 @@ pub enum AppError {
 
 /// Threads of the control runtime.
 const CONTROL_THREADS: usize = 1;
+/// How often it is looked whether the process may take over.
+const LOOK: Duration = Duration::from_millis(20);
 /// Reloads that may be asked for at once.
 const MAX_RELOAD_REQUESTS: usize = 16;
 
@@ -81,7 +105,9 @@ pub fn run(options: RunOptions) -> Result<ExitCode, AppError> {
 }
 
 async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppError> {
-    let RunOptions { paths, node, overrides, command } = options;
+    let RunOptions { paths, node, overrides, command, takeover } = options;
+    // Now: a newer one may be put in its place.
+    let program = std::env::current_exe();
     let telemetry = Telemetry::new();
     count_panics(telemetry.clone());
     let (dns, dns_server) =
@@ -92,14 +118,23 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     let state = AppState::new(telemetry.clone(), log, reload);
 
     // The signals are ours before anything can be asked to stop.
-    let signals = shutdown::Signals::listen()?;
-    let publisher = Publisher::new(state.clone(), dns, to_resolve);
+    let (signals, renewals) = (shutdown::Signals::listen()?, renew::signals()?);
+    let name_server = NameServer::new().unwrap_or_else(|error| {
+        tracing::warn!(%error, "/etc/resolv.conf cannot be read: names outside the mesh will not be answered");
+        NameServer::alone()
+    });
+    let publisher = Publisher::new(state.clone(), dns, to_resolve, name_server.clone(), takeover.clone());
+    let refused = publisher.refused.clone();
     let mut reloader = Reloader::new(paths, node, overrides, publisher);
     state.set_status(reloader.status());
     let source = reloader.watch(WatchOptions::default()).await;
     let first = reloader.attempt(Cause::Start).await;
     if first.last_attempt.as_ref().is_none_or(|attempt| attempt.result == AttemptResult::Rejected) {
-        return Err(AppError::Configuration);
+        drop(reloader);
+        return Err(match Arc::into_inner(refused).and_then(OnceLock::into_inner) {
+            Some(error) => error.into(),
+            None => AppError::Configuration,
+        });
     }
     tokio::spawn(shutdown::reopen_logs_on_signal(state.clone()));
     tokio::spawn(memory::watch(state.clone()));
@@ -108,14 +143,46 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     tokio::spawn(identity::follow_files(workload, metrics, state.applied.clone()));
     let settings = reloader.running().map(|ir| ir.settings.clone()).unwrap_or_default();
     let (stop, stopped) = watch::channel(false);
-    serve_admin(&settings, &state, stopped).await?;
+    let mut taken = state.taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let servers = bind_servers(&settings, &state, &mut taken).await?;
+    if let Some(given) = &settings.name_server {
+        let bound = name_server.serve(given.address, taken.is_some());
+        bound.map_err(|error| AppError::Bind("DNS", given.address, error))?;
+        tracing::info!(server = "dns", address = %given.address, "listening");
+    }
     state.set_started();
+    let (door, others) = match taken {
+        Some(mut taken) => {
+            ready(&state, &mut taken).await?;
+            (taken.door.take(), Some(taken))
+        }
+        None => (None, None),
+    };
+    state.release();
+    for server in servers {
+        tokio::spawn(server.serve(state.clone(), stop_of(&stopped)));
+    }
+    if let Some(taken) = others {
+        taken.ready().await?;
+        state.telemetry().taken_over(Takeover::Taken);
+        tracing::info!("taken over");
+    }
+    let socket = take::path(&takeover, settings.admin);
+    let door = open_door(door, socket.as_deref(), &state);
+    let renewal = renew::Renewal { program, socket: door.clone(), has_application: !command.is_empty() };
+    tokio::spawn(renew::on_signal(renewals, state.clone(), renewal));
     tokio::spawn(service_manager::tell_when_ready(state.clone()));
     tokio::spawn(service_manager::watchdog(state.clone()));
     let reloading = tokio::spawn(reloader.run(source, reload_requests));
-    let code = shutdown::until_the_end(&state, signals, &command).await?;
-    reloading.abort();
-    let _ = stop.send(true);
+    let retire = || {
+        reloading.abort();
+        stop.send_replace(true);
+    };
+    let code = shutdown::until_the_end(&state, signals, &command, &retire).await?;
+    retire();
+    if let Some(path) = door.filter(|_| state.successor.borrow().is_none()) {
+        let _ = std::fs::remove_file(path); // one that is left behind is replaced
+    }
     state.flush_logs();
     state.manager.flush().await;
     Ok(code)
@@ -129,28 +196,74 @@ fn count_panics(telemetry: Arc<Telemetry>) {
     }));
 }
 
-/// Binds and starts the admin, metrics and health servers.
-async fn serve_admin(
+/// Binds the admin, metrics and health servers, or takes over what another process has bound.
+async fn bind_servers(
     settings: &Settings,
     state: &Arc<AppState>,
-    stopped: watch::Receiver<bool>,
-) -> Result<(), AppError> {
+    taken: &mut Option<Taken>,
+) -> Result<Vec<Server>, AppError> {
     let servers = [
         ("admin", settings.admin, Surface::Admin),
         ("metrics", settings.metrics, Surface::Metrics),
         ("health", settings.health, Surface::Health),
     ];
+    let mut bound = Vec::new();
     for (name, address, surface) in servers {
-        let server = Server::bind(address, surface, state.reserve.clone());
-        let server = server.await.map_err(|error| AppError::Bind(name, address, error))?;
+        let reserve = state.reserve.clone();
+        let server = match taken.as_mut().and_then(|taken| taken.server(name, address)) {
+            Some(socket) => Server::adopt(socket, surface, reserve),
+            None => Server::bind(address, surface, reserve).await,
+        };
+        let server = server.map_err(|error| AppError::Bind(name, address, error))?;
         if let Ok(bound) = server.local_addr() {
             tracing::info!(server = name, address = %bound, "listening");
         }
-        let mut stopped = stopped.clone();
-        let stop = async move {
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        };
-        tokio::spawn(server.serve(state.clone(), stop));
+        if let Ok(socket) = server.share() {
+            state.note_server(name, socket);
+        }
+        bound.push(server);
     }
-    Ok(())
+    Ok(bound)
+}
+
+/// Waits until everything is there that [`AdminSource::readiness`] asks for, before another process lets go.
+async fn ready(state: &AppState, taken: &mut Taken) -> Result<(), AppError> {
+    let unmet = || state.readiness().unmet;
+    let waiting = async {
+        while !unmet().is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = waiting => Ok(()),
+        () = taken.given_up() => Err(AppError::Late(unmet().join(", "))),
+    }
+}
+
+fn stop_of(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + use<> {
+    let mut stopped = stopped.clone();
+    async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+}
+
+/// Opens the door for the process that is to come; the path, if it could be opened.
+fn open_door(theirs: Option<OwnedFd>, path: Option<&Path>, state: &Arc<AppState>) -> Option<PathBuf> {
+    let path = path?;
+    // One that was taken over is at the same path: there it was found.
+    let door = match theirs {
+        Some(socket) => Door::adopt(socket),
+        None => Door::open(path),
+    };
+    match door {
+        Ok(door) => {
+            tokio::spawn(give::serve(door, state.clone()));
+            Some(path.to_owned())
+        }
+        Err(error) => {
+            let path = path.display();
+            tracing::warn!(%path, %error, "no process can take over from this one: no socket to meet at");
+            None
+        }
+    }
 }

@@ -2,18 +2,30 @@
 //!
 //! Invariants: everything that can fail comes before anything that shows; a listener that did not change is not touched.
 
-use super::{outliers, state::AppState};
+use super::{
+    health_checks, outliers,
+    state::AppState,
+    takeover::{self, TakeoverError, take},
+};
 use crate::{
     config::{self, AttemptResult, ConfigStatus, ConfigVersion, NotPublished, Publish, Snapshot},
     jwks,
-    listener::{BoundSocket, bind},
+    listener::{BoundSocket, Inherited, Wanted, adopt, bind},
+    name_server::NameServer,
     upstream::{Alarm, Cluster, dns::Dns},
     worker::{Command, Shared, Worker},
 };
 use arc_swap::ArcSwap;
 use sidle_model::ir::{Ir, ListenAddress, Settings};
 use sidle_telemetry::Reload;
-use std::{collections::BTreeMap, io, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock, PoisonError},
+    thread,
+    time::Duration,
+};
 use tokio::{sync::mpsc, task::LocalSet};
 
 /// Makes configurations run.
@@ -21,8 +33,14 @@ pub struct Publisher {
     state: Arc<AppState>,
     dns: Dns,
     to_resolve: mpsc::UnboundedSender<Arc<Cluster>>,
+    name_server: Arc<NameServer>,
     outliers: Alarm,
     running: Option<Running>,
+    takeover: takeover::Options,
+    /// Sockets of the process that is taken over, until the first configuration has chosen among them.
+    inherited: Vec<Inherited>,
+    /// Why nothing could be taken over.
+    pub refused: Arc<OnceLock<TakeoverError>>,
 }
 
 struct Running {
@@ -30,6 +48,8 @@ struct Running {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     listeners: BTreeMap<Arc<str>, ListenAddress>,
     settings: Settings,
+    /// Whether there is a thread for health checks.
+    checks: bool,
 }
 
 /// A listener's name, and a socket for each worker.
@@ -37,8 +57,41 @@ type BoundListener = (Arc<str>, Vec<BoundSocket>);
 
 impl Publisher {
     /// Nothing runs yet.
-    pub fn new(state: Arc<AppState>, dns: Dns, to_resolve: mpsc::UnboundedSender<Arc<Cluster>>) -> Self {
-        Publisher { state, dns, to_resolve, outliers: Alarm::default(), running: None }
+    pub fn new(
+        state: Arc<AppState>,
+        dns: Dns,
+        to_resolve: mpsc::UnboundedSender<Arc<Cluster>>,
+        name_server: Arc<NameServer>,
+        takeover: takeover::Options,
+    ) -> Self {
+        Publisher {
+            state,
+            dns,
+            to_resolve,
+            name_server,
+            outliers: Alarm::default(),
+            running: None,
+            takeover,
+            inherited: Vec::new(),
+            refused: Arc::default(),
+        }
+    }
+
+    /// Asks another process for its sockets, before the first configuration takes effect.
+    async fn inherit(&mut self, settings: &Settings) -> Result<(), TakeoverError> {
+        if self.running.is_some() || !std::mem::take(&mut self.takeover.take) {
+            return Ok(());
+        }
+        let path = take::path(&self.takeover, settings.admin).ok_or(TakeoverError::NoPath)?;
+        match take::ask(&path).await? {
+            Some((taken, inherited)) => {
+                self.state.hold();
+                self.inherited = inherited;
+                *self.state.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+            }
+            None => tracing::info!(socket = %path.display(), "there is no process to take over from"),
+        }
+        Ok(())
     }
 
     fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
@@ -58,7 +111,7 @@ impl Publisher {
         };
         let wanted: BTreeMap<_, _> =
             ir.listeners.iter().map(|l| (l.name.clone(), l.address.clone())).collect();
-        let bound = self.bind_new(&wanted, workers).map_err(NotPublished::Machine)?;
+        let bound = self.bind_new(ir, &wanted, workers).map_err(NotPublished::Machine)?;
         let snapshot = Arc::new(built.snapshot);
         let running = match &mut self.running {
             Some(running) => running,
@@ -69,8 +122,16 @@ impl Publisher {
                 running
             }
         };
+        if !running.checks && snapshot.clusters.values().any(|(_, cluster)| cluster.is_checked()) {
+            health_checks::start(running.shared.snapshot.clone())
+                .map_err(|error| NotPublished::Machine(format!("no thread for health checks: {error}")))?;
+            running.checks = true;
+        }
 
         // Nothing below can fail.
+        if let Some(given) = &ir.settings.name_server {
+            self.name_server.publish(given.names.clone());
+        }
         for (cluster, endpoints) in built.endpoint_updates {
             cluster.update_endpoints(endpoints);
         }
@@ -102,9 +163,7 @@ impl Publisher {
             running.tell(|| Command::Drain(name.clone()));
         }
         for (_, sockets) in bound {
-            for (worker, socket) in running.workers.iter().zip(sockets) {
-                let _ = worker.send(Command::Serve(socket));
-            }
+            self.state.serve(&running.workers, sockets);
         }
         running.tell(|| Command::Published);
         running.listeners = wanted;
@@ -117,16 +176,31 @@ impl Publisher {
     }
 
     fn bind_new(
-        &self,
+        &mut self,
+        ir: &Ir,
         wanted: &BTreeMap<Arc<str>, ListenAddress>,
         workers: usize,
     ) -> Result<Vec<BoundListener>, String> {
+        // What is not chosen is closed here: a listener that is gone stays the other process' until its queue is empty.
+        let mut inherited = std::mem::take(&mut self.inherited);
+        let theirs: Vec<_> = inherited.iter().map(|socket| socket.address().clone()).collect();
         let known = self.running.as_ref().map(|running| &running.listeners);
         let new =
             wanted.iter().filter(|(name, address)| known.and_then(|known| known.get(*name)) != Some(address));
         new.map(|(name, address)| {
-            let ours = known.is_some_and(|known| known.values().any(|bound| same_port(bound, address)));
-            let sockets = bind(name, address, workers, ours)
+            let mesh = &**name == "virtualInbound" || &**name == "virtualOutbound";
+            let transparent = ir.settings.transparent && &**name == "virtualInbound";
+            let known = known.into_iter().flat_map(BTreeMap::values);
+            let ours = known.chain(&theirs).any(|bound| same_port(bound, address));
+            let asked = Wanted { workers, ours, both_families: mesh, transparent };
+            let fitting: Vec<_> =
+                inherited.extract_if(.., |socket| asked.fits(socket.address(), address)).collect();
+            let sockets = if fitting.is_empty() {
+                bind(name, address, asked)
+            } else {
+                adopt(name, address, fitting, asked)
+            };
+            let sockets = sockets
                 .map_err(|error| format!("cannot bind listener {name} to {address}: {}", explain(&error)))?;
             Ok((name.clone(), sockets))
         })
@@ -161,7 +235,8 @@ fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             format!(
-                "{error}; ports below 1024 need CAP_NET_BIND_SERVICE, or a Service that maps them to a targetPort"
+                "{error}; ports below 1024 need CAP_NET_BIND_SERVICE, or a Service that maps them to a targetPort; \
+                 interceptionMode TPROXY needs CAP_NET_ADMIN"
             )
         }
         _ => error.to_string(),
@@ -207,7 +282,7 @@ fn start(
     }
     state.telemetry().set_workers(workers);
     state.set_running(shared.clone(), senders.clone());
-    Ok(Running { shared, workers: senders, listeners: BTreeMap::new(), settings })
+    Ok(Running { shared, workers: senders, listeners: BTreeMap::new(), settings, checks: false })
 }
 
 fn spawn_worker(
@@ -222,11 +297,17 @@ fn spawn_worker(
     })
 }
 
+fn address_of_dns(settings: &Settings) -> Option<SocketAddr> {
+    settings.name_server.as_ref().map(|given| given.address)
+}
+
 fn warn_of_restart(before: &Settings, after: &Settings) {
     let changed = [
         ("admin", before.admin != after.admin),
         ("metrics", before.metrics != after.metrics),
         ("health", before.health != after.health),
+        ("dns", address_of_dns(before) != address_of_dns(after)),
+        ("interceptionMode", before.transparent != after.transparent),
         ("workers", before.workers != after.workers),
     ];
     for (name, _) in changed.into_iter().filter(|(_, changed)| *changed) {
@@ -236,6 +317,11 @@ fn warn_of_restart(before: &Settings, after: &Settings) {
 
 impl Publish for Publisher {
     async fn publish(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
+        if let Err(error) = self.inherit(&ir.settings).await {
+            let why = error.to_string();
+            let _ = self.refused.set(error);
+            return Err(NotPublished::Machine(why));
+        }
         self.apply(ir, version)
     }
 

@@ -34,6 +34,7 @@ enum Message {
     Reloading,
     Alive,
     Stopping(Duration),
+    Succeeded(u32),
     Flush(oneshot::Sender<()>),
 }
 
@@ -44,6 +45,8 @@ enum Phase {
     /// Somebody asked for a reload, and waits for its end.
     Reloading,
     Stopping,
+    /// Another process has taken over: what is to be said is its word.
+    Succeeded,
 }
 
 /// The service manager, if there is one.
@@ -69,7 +72,7 @@ impl Manager {
         let text = describe(status);
         self.step(|phase| match phase {
             // Still waiting for something else, which the status names.
-            Phase::Starting | Phase::Stopping => None,
+            Phase::Starting | Phase::Stopping | Phase::Succeeded => None,
             Phase::Ready => Some((phase, Message::Status(text))),
             Phase::Reloading => Some((Phase::Ready, Message::Ready(text))),
         });
@@ -77,7 +80,17 @@ impl Manager {
 
     /// The end begins, and takes `deadline` at most.
     pub fn stopping(&self, deadline: Duration) {
-        self.step(|_| Some((Phase::Stopping, Message::Stopping(deadline + AFTER_DRAIN))));
+        self.step(|phase| {
+            let message = Message::Stopping(deadline + AFTER_DRAIN);
+            (phase != Phase::Succeeded).then_some((Phase::Stopping, message))
+        });
+    }
+
+    /// The process of this number is the service from now on; waits until that is said, since until then nobody believes it.
+    pub async fn succeeded(&self, process: Option<u32>) {
+        let Some(process) = process else { return };
+        self.step(|_| Some((Phase::Succeeded, Message::Succeeded(process))));
+        self.flush().await;
     }
 
     /// Waits until all is said.
@@ -136,7 +149,7 @@ pub async fn watchdog(state: Arc<AppState>) {
     loop {
         ticks.tick().await;
         if all_answer(state.workers()).await {
-            state.manager.send(Message::Alive);
+            state.manager.step(|phase| (phase != Phase::Succeeded).then_some((phase, Message::Alive)));
         }
     }
 }
@@ -198,6 +211,7 @@ fn say(message: Message) -> io::Result<()> {
                 NotifyState::Status("draining"),
             ])
         }
+        Message::Succeeded(process) => notify(&[NotifyState::MainPid(process)]),
         Message::Flush(done) => {
             let _ = done.send(());
             Ok(())

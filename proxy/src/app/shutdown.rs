@@ -46,8 +46,9 @@ impl Signals {
     }
 }
 
-/// Starts the application, if there is a command, and waits for it to end, for a signal, or for admin's quit; then drains. A
-/// second signal ends at once.
+/// Starts the application, if there is a command, and waits for it to end, for a signal, for admin's quit, or for another process
+/// to have taken over; then drains. A second signal ends at once. `retire` ends what a process does that has been taken over
+/// from and only drains.
 ///
 /// # Errors
 /// The application cannot be started.
@@ -55,28 +56,41 @@ pub async fn until_the_end(
     state: &AppState,
     mut signals: Signals,
     command: &[OsString],
+    retire: impl FnOnce(),
 ) -> io::Result<ExitCode> {
     let mut application = if command.is_empty() { None } else { Some(Application::start(command)?) };
     // After its start: the application's limits are its own affair.
     core_files::forbid();
-    let mut code = None;
+    let (mut code, mut succeeded) = (None, false);
     tokio::select! {
         () = signals.either() => {}
         () = state.quit.notified() => {}
         ended = ended(&mut application) => code = Some(ended),
+        successor = successor(state) => {
+            tracing::info!(process = successor, "another process has taken over");
+            retire();
+            succeeded = true;
+        }
     }
     tracing::info!("draining");
     let began = Instant::now();
-    let settings = state.drain_settings();
-    state.manager.stopping(settings.deadline);
-    state.begin_draining();
+    let mut settings = state.drain_settings();
+    if succeeded {
+        // Whoever comes, comes to the other process; what is left may last.
+        settings.minimum = Duration::ZERO;
+        settings.deadline = settings.takeover_deadline;
+        state.begin_succession();
+    } else {
+        state.manager.stopping(settings.deadline);
+        state.begin_draining();
+    }
     let drained = async {
         // Until then clients may still come that have not heard of the end.
         tokio::time::sleep(settings.minimum).await;
         if let Some(application) = &application {
             application.terminate();
         }
-        while !is_quiet(state) {
+        while !is_quiet(state, succeeded) {
             tokio::time::sleep(LOOK).await;
         }
         if code.is_none() && application.is_some() {
@@ -113,8 +127,19 @@ async fn ended(application: &mut Option<Application>) -> u8 {
     }
 }
 
-fn is_quiet(state: &AppState) -> bool {
-    let connected = |activity: &Activity| activity.inbound_connections.load(Relaxed) != 0;
+/// The process that has taken over, once there is one.
+async fn successor(state: &AppState) -> i32 {
+    let mut successor = state.successor.subscribe();
+    let known = successor.wait_for(Option::is_some).await.ok().and_then(|process| *process);
+    known.unwrap_or_default()
+}
+
+/// Whether nothing is left to wait for. `all`: the application has to leave, too, since it has somewhere to go.
+fn is_quiet(state: &AppState, all: bool) -> bool {
+    let connected = |activity: &Activity| {
+        let connections = if all { &activity.connections } else { &activity.inbound_connections };
+        connections.load(Relaxed) != 0
+    };
     is_idle(state) && !state.activity().is_some_and(connected)
 }
 

@@ -1,10 +1,11 @@
 //! What admin sees and may ask for.
 
-use super::{log::Handle, service_manager::Manager};
+use super::{log::Handle, service_manager::Manager, takeover::Taken};
 use crate::{
     admin::{AdminSource, ClusterView, DrainRequest, ListenerView, Readiness, SPARE, State},
     config::{ConfigStatus, ReloadRequest, Snapshot, StatusCell},
     jwks::SourceView,
+    listener::BoundSocket,
     overload::Pressure,
     reserve::Reserve,
     worker::{Activity, Command, Shared},
@@ -16,6 +17,7 @@ use sidle_telemetry::Telemetry;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -53,6 +55,13 @@ pub struct AppState {
     pub(super) applied: Arc<Notify>,
     /// Descriptors of admin, metrics and health.
     pub(super) reserve: Arc<Reserve>,
+    /// What another process gave; until this one is ready, nothing is served.
+    pub(super) taken: Mutex<Option<Taken>>,
+    held: Mutex<Option<Vec<BoundSocket>>>,
+    /// The sockets of admin, metrics and health, for the next process.
+    servers: Mutex<Vec<(&'static str, OwnedFd)>>,
+    /// The process that has taken over.
+    pub(super) successor: watch::Sender<Option<i32>>,
 }
 
 impl AppState {
@@ -74,6 +83,10 @@ impl AppState {
             identity: watch::Sender::default(),
             applied: Arc::default(),
             reserve: Arc::new(Reserve::new(SERVERS * SPARE)),
+            taken: Mutex::default(),
+            held: Mutex::default(),
+            servers: Mutex::default(),
+            successor: watch::Sender::default(),
         })
     }
 
@@ -128,6 +141,49 @@ impl AppState {
                 bound.insert(name, address);
             }
         }
+    }
+
+    /// Has workers serve sockets, or keeps these until [`Self::release`].
+    pub(super) fn serve(&self, workers: &[mpsc::UnboundedSender<Command>], sockets: Vec<BoundSocket>) {
+        match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(held) => held.extend(sockets),
+            None => distribute(workers, sockets),
+        }
+    }
+
+    /// From here on nothing is served.
+    pub(super) fn hold(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+    }
+
+    /// What was held is served, and what comes is served at once.
+    pub(super) fn release(&self) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        distribute(self.workers(), held.unwrap_or_default());
+    }
+
+    /// Notes the socket of a server of the process' own.
+    pub(super) fn note_server(&self, name: &'static str, socket: OwnedFd) {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push((name, socket));
+    }
+
+    /// The sockets of the process' own servers.
+    pub(super) fn servers(&self) -> Vec<(&'static str, OwnedFd)> {
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.iter().filter_map(|(name, socket)| Some((*name, socket.try_clone().ok()?))).collect()
+    }
+
+    /// Whether the process is on its way out.
+    pub(super) fn is_ending(&self) -> bool {
+        self.draining.load(SeqCst)
+    }
+
+    /// Another process serves: nobody is accepted any more, and clients are sent there.
+    pub(super) fn begin_succession(&self) {
+        self.draining.store(true, SeqCst);
+        self.telemetry.set_draining(true);
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.tell_listeners(|_| true, Command::Drain);
     }
 
     /// Ends what takes connections from others: readiness off, clients told to go elsewhere.
@@ -193,6 +249,13 @@ impl AppState {
     }
 }
 
+/// Gives each worker its sockets in turn; a listener that was taken over may have more of them than there are workers.
+fn distribute(workers: &[mpsc::UnboundedSender<Command>], sockets: Vec<BoundSocket>) {
+    for (worker, socket) in workers.iter().cycle().zip(sockets) {
+        let _ = worker.send(Command::Serve(socket));
+    }
+}
+
 fn tell(
     snapshot: &Snapshot,
     workers: &[mpsc::UnboundedSender<Command>],
@@ -253,6 +316,7 @@ impl AdminSource for AppState {
                 config: config.clone(),
                 endpoints: cluster.endpoints.load_full(),
                 usage: cluster.usage.clone(),
+                concurrency: cluster.concurrency.as_ref().map(|limiter| limiter.counts()),
             })
         });
         views.collect()

@@ -25,7 +25,10 @@ pub struct ClientArgs {
     /// Port of the workload that the connection is for, where the listener does not tell
     #[arg(long, value_name = "PORT", help_heading = "Client")]
     port: Option<u16>,
-    /// Claim of the client's token; lists and objects are JSON, and so is what begins like one: --claim iss=me --claim 'groups=["a"]'
+    /// Server name that the client asks for in TLS
+    #[arg(long, value_name = "NAME", help_heading = "Client")]
+    sni: Option<String>,
+    /// Claim of the client's token, whose signature is taken to be good; lists and objects are JSON, and so is what begins like one: --claim iss=me --claim 'groups=["a"]'
     #[arg(long = "claim", value_name = "NAME=VALUE", help_heading = "Client")]
     claims: Vec<String>,
 }
@@ -65,7 +68,7 @@ impl ClientArgs {
             remote_ip: self.remote_ip.or(self.source_ip),
             destination_ip: None,
             port: self.port,
-            server_name: None,
+            server_name: self.sni.as_deref().map(server_name),
             claims: (!claims.is_empty()).then_some(claims),
         })
     }
@@ -77,6 +80,11 @@ fn claim_value(text: &str) -> Result<Value, serde_json::Error> {
         Err(error) if text.trim_start().starts_with(['[', '{', '"']) => Err(error),
         value => Ok(value.unwrap_or_else(|_| Value::String(text.to_owned()))),
     }
+}
+
+/// As the proxy sees it: letter case does not count in a server name.
+fn server_name(text: &str) -> String {
+    text.to_ascii_lowercase()
 }
 
 /// What a certificate can prove, with or without `spiffe://`.
@@ -107,7 +115,7 @@ impl Client {
             remote_ip: address("remoteIp", &case.remote_ip)?.or(source_ip),
             destination_ip: address("destinationIp", &case.destination_ip)?,
             port: case.port,
-            server_name: case.sni.clone(),
+            server_name: case.sni.as_deref().map(server_name),
             claims: case.claims.clone().map(|claims| claims.into_iter().collect()),
         })
     }
@@ -121,6 +129,27 @@ impl Client {
     #[must_use]
     pub fn without_principal(&self) -> Client {
         Client { principal: None, ..self.clone() }
+    }
+
+    /// The trust domain of who it is.
+    pub fn trust_domain(&self) -> Option<&str> {
+        self.principal.as_deref().and_then(|principal| principal.split('/').next())
+    }
+
+    /// The server name that it asks for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// What its token says.
+    pub fn claims(&self) -> Option<&Map<String, Value>> {
+        self.claims.as_ref()
+    }
+
+    /// The same client, with a token that says this.
+    #[must_use]
+    pub fn with_claims(&self, claims: Option<Map<String, Value>>) -> Client {
+        Client { claims, ..self.clone() }
     }
 
     /// What is known when the client asks for `request`, or when it only connects.
@@ -176,6 +205,14 @@ impl Facts for Asking<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_name_has_one_form() {
+        let args = ClientArgs { sni: Some("A.orders.Shop".into()), ..Default::default() };
+        assert_eq!(args.client().unwrap().server_name(), Some("a.orders.shop"));
+        let case = AuthorizationCase { sni: Some("A.orders.Shop".into()), ..Default::default() };
+        assert_eq!(Client::of(&case).unwrap().server_name(), Some("a.orders.shop"));
+    }
 
     #[test]
     fn flags_make_a_client() {

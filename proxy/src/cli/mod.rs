@@ -15,10 +15,12 @@ mod demo;
 mod explain;
 mod export;
 mod inspect;
+mod intercept;
 mod node;
 mod output;
 mod received;
 mod run;
+mod tokens;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -69,6 +71,9 @@ enum Command {
     Listeners(inspect::InspectArgs),
     /// Show which configuration a running proxy applied, and how its last reload went
     Config(inspect::ConfigArgs),
+    /// Bring an application's connections to the proxy by rules of the kernel
+    #[command(subcommand)]
+    Intercept(intercept::InterceptCommand),
     /// Make certificates for development, or show who certificates are for
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -120,6 +125,7 @@ impl Command {
             Command::Endpoints(args) => inspect::endpoints(&args, terminal),
             Command::Listeners(args) => inspect::listeners(&args, terminal),
             Command::Config(args) => inspect::config(&args, terminal),
+            Command::Intercept(command) => intercept::run(command),
             Command::Certs(command) => certs::run(command, terminal),
             Command::Demo(args) => demo::run(&args, terminal),
             Command::Completions(args) => completions::run(&args),
@@ -143,6 +149,7 @@ mod tests {
         for line in [
             "sidle run -c a.yaml b.yaml --namespace shop --labels app=a,version=v1 --admin 127.0.0.1:0 --workers 2",
             "sidle run -c a.yaml -- server --port 80",
+            "sidle run -c a.yaml --takeover --takeover-socket /run/sidle/takeover.sock",
             "sidle check config-examples -o json",
             "sidle check -",
             "sidle explain -c a b GET http://x/ -H k:v --listener inbound",
@@ -156,6 +163,10 @@ mod tests {
             "sidle completions bash",
             "sidle certs init --service web --service reviews.shop/reader --out certs --trust-domain example.org",
             "sidle certs show certs -o json",
+            "sidle intercept apply -p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x  -b * -d 15090,15021,15020",
+            "sidle intercept print --mode tproxy --proxy-uid 1337,1 --exclude-outbound-ranges 10.0.0.0/8,::1 --redirect-dns",
+            "sidle intercept check --istio-service-cidr 10.0.0.0/8 --program iptables",
+            "sidle intercept clean",
             "sidle demo --seconds 20",
             "sidle version -o json",
         ] {

@@ -28,6 +28,9 @@ pub struct NodeArgs {
     /// Name of the workload in metrics [default: unknown] [env: SIDLE_WORKLOAD, ISTIO_META_WORKLOAD_NAME]
     #[arg(long, value_name = "NAME", help_heading = "Identity")]
     pub workload: Option<String>,
+    /// Where the workload runs, to prefer endpoints near it [default: what its labels say] [env: SIDLE_LOCALITY]
+    #[arg(long, value_name = "REGION/ZONE/SUBZONE", help_heading = "Identity")]
+    pub locality: Option<String>,
 }
 
 impl NodeArgs {
@@ -47,8 +50,21 @@ impl NodeArgs {
             workload: text(&self.workload, ["SIDLE_WORKLOAD", "ISTIO_META_WORKLOAD_NAME"])
                 .unwrap_or(default.workload),
             labels: self.labels(environment)?,
+            locality: self.locality(environment)?,
             ..default
         })
+    }
+
+    fn locality(&self, environment: Environment<'_>) -> Result<String, CliError> {
+        let variable = || environment("SIDLE_LOCALITY").map(|value| value.to_string_lossy().into_owned());
+        let (name, text) = match &self.locality {
+            Some(text) => ("--locality", text.clone()),
+            None => ("SIDLE_LOCALITY", variable().unwrap_or_default()),
+        };
+        match text.split('/').count() {
+            1..=3 => Ok(text),
+            _ => Err(CliError::Usage(format!("{name}: `{text}` is not REGION/ZONE/SUBZONE"))),
+        }
     }
 
     fn labels(&self, environment: Environment<'_>) -> Result<BTreeMap<String, String>, CliError> {
@@ -117,6 +133,16 @@ mod tests {
         assert_eq!(from_variable.labels, BTreeMap::from([("a".into(), "1".into()), ("b".into(), "".into())]));
         assert_eq!(node(NodeArgs::default(), &variables[1..2]).unwrap().namespace, "istios");
         assert_eq!(node(NodeArgs::default(), &[]).unwrap(), ir::Node::default());
+    }
+
+    #[test]
+    fn a_locality_has_up_to_three_parts() {
+        let flag = |text: &str| NodeArgs { locality: Some(text.into()), ..NodeArgs::default() };
+        let variables = [("SIDLE_LOCALITY", "eu/b")];
+        assert_eq!(node(flag("eu/a/1"), &variables).unwrap().locality, "eu/a/1");
+        assert_eq!(node(NodeArgs::default(), &variables).unwrap().locality, "eu/b");
+        let error = node(flag("eu/a/1/2"), &[]).unwrap_err();
+        assert!(matches!(&error, CliError::Usage(text) if text.contains("--locality")), "{error}");
     }
 
     #[test]

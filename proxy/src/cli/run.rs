@@ -6,7 +6,10 @@ use super::{
     CliError,
     node::{NodeArgs, config_paths, environment},
 };
-use crate::{app::RunOptions, config::Overrides};
+use crate::{
+    app::{RunOptions, TakeoverOptions},
+    config::Overrides,
+};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 /// Arguments of `sidle run`.
@@ -23,6 +26,12 @@ pub struct RunArgs {
     /// Worker threads [default: one for each core]
     #[arg(long, value_name = "N", env = "SIDLE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
+    /// Take the listening sockets of the running proxy over, once this one is ready; start as usual if none runs
+    #[arg(long, env = "SIDLE_TAKEOVER", value_parser = clap::builder::BoolishValueParser::new())]
+    takeover: bool,
+    /// The Unix socket where the two meet [default: in $RUNTIME_DIRECTORY or $XDG_RUNTIME_DIR; without them, none]
+    #[arg(long, value_name = "PATH", env = "SIDLE_TAKEOVER_SOCKET")]
+    takeover_socket: Option<PathBuf>,
     /// The application: started once the proxy is ready; the proxy ends with it, and with its exit code
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -30,11 +39,17 @@ pub struct RunArgs {
 
 /// Runs the proxy until it is told to stop, or its application ends.
 pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    if args.takeover && !args.command.is_empty() {
+        let why =
+            "--takeover cannot be with a command after `--`: the application is the running proxy's child";
+        return Err(CliError::Usage(why.into()));
+    }
     let options = RunOptions {
         paths: config_paths(args.config, &environment)?,
         node: args.node.node(&environment)?,
         overrides: Overrides { admin: args.admin, workers: args.workers },
         command: args.command,
+        takeover: TakeoverOptions { take: args.takeover, socket: args.takeover_socket },
     };
     crate::app::run(options).map_err(|error| CliError::Failed(error.to_string()))
 }

@@ -17,6 +17,7 @@ use crate::{
         gate::Gate,
         headers::HeaderRules,
         jwt::TokenGates,
+        rate_limit::RateLimit,
     },
     upstream::{Alarm, Cluster},
 };
@@ -102,11 +103,14 @@ pub fn build(
         previous,
         workload,
         tokens,
+        telemetry,
+        rate_limits: Vec::new(),
     };
     let mut listeners = HashMap::with_capacity(ir.listeners.len());
     for listener in &ir.listeners {
         listeners.insert(listener.name.clone(), Arc::new(compile.listener(listener)?));
     }
+    let rate_limits = compile.rate_limits;
     let token_gates = compile.tokens.finish();
     let Clusters { endpoint_updates, to_resolve, .. } = clusters;
     let snapshot = Snapshot {
@@ -119,6 +123,7 @@ pub fn build(
         workload: workload.clone(),
         keys,
         token_gates,
+        rate_limits,
         ir: ir.clone(),
     };
     Ok(Built { snapshot, endpoint_updates, to_resolve, to_fetch })
@@ -205,6 +210,8 @@ struct Compiler<'a> {
     previous: Option<&'a Snapshot>,
     workload: &'a Workload,
     tokens: TokenGates<'a>,
+    telemetry: &'a Arc<Telemetry>,
+    rate_limits: Vec<Arc<RateLimit>>,
 }
 
 impl Compiler<'_> {
@@ -258,7 +265,18 @@ impl Compiler<'_> {
                 self.tokens.of(&http.admission.authentication),
                 self.guard(listener, http.admission.authorization.as_ref())?,
             ),
+            rate_limits: http.admission.rate_limits.iter().map(|limit| self.rate_limit(limit)).collect(),
         })
+    }
+
+    /// One for all listeners, and the one before if it is the same.
+    fn rate_limit(&mut self, config: &ir::RateLimit) -> Arc<RateLimit> {
+        let before = self.previous.into_iter().flat_map(|previous| &previous.rate_limits);
+        let limit = RateLimit::build(config, self.rate_limits.iter().chain(before), self.telemetry);
+        if !self.rate_limits.iter().any(|known| Arc::ptr_eq(known, &limit)) {
+            self.rate_limits.push(limit.clone());
+        }
+        limit
     }
 
     fn tcp(&mut self, listener: &ir::Listener, tcp: &ir::TcpProxy) -> Result<TcpPlan, BuildError> {

@@ -2,7 +2,8 @@
 //!
 //! In:  a configuration, or why one could not be built.   Out: diagnostics at the fields that name the files.
 //! Invariants: `sidle check` finds what `sidle run` would refuse, at the same place and in the same words. What only the machine that
-//! runs the proxy can tell (a file that is not there, or that may not be read) is a warning of `check`, an error of `run`.
+//! runs the proxy can tell (a file that is not there, or that may not be read) is a warning of `check`, an error of `run`. A certificate that is not valid now is a
+//! warning of both.
 //! Not here: what makes a file usable (`sidle-identity`), noticing that one has changed (`identity::follow_files`).
 
 use super::BuildError;
@@ -12,7 +13,7 @@ use sidle_model::{
     Config, Loaded,
     check::{NamedFile, named_files},
     diagnostic::{self, Code, Diagnostic, Severity, codes},
-    ir::{Identity, IdentitySource, Ir},
+    ir::{ClientTls, Cluster, Identity, IdentitySource, Ir, Listener, ServerTls},
 };
 use std::{
     io,
@@ -40,6 +41,9 @@ pub fn judge(loaded: &mut Loaded) {
     if let Some(identity) = &ir.settings.identity {
         loaded.diagnostics.extend(of_identity(identity, &named));
     }
+    for error in out_of_time(ir) {
+        loaded.diagnostics.extend(named.tell(&error, Severity::Warning, ""));
+    }
     for (path, without) in bundles(ir) {
         if let Err(error) = Bundle::read(path)
             && !is_missing(&error)
@@ -60,22 +64,41 @@ pub fn judge(loaded: &mut Loaded) {
     }
 }
 
+/// Certificates in files that a proxy would show, and that are not valid now.
+fn out_of_time(ir: &Ir) -> Vec<TlsError> {
+    let workload = Workload::default();
+    // Files are known for as long as somebody holds them.
+    let servers: Vec<_> = server_settings(ir).map(|(_, tls)| server_config(tls, &workload)).collect();
+    let clients: Vec<_> = client_settings(ir).map(|(_, tls)| client_config(tls, &[], &workload)).collect();
+    let list = workload.files_out_of_time();
+    drop((servers, clients));
+    list
+}
+
+fn server_settings(ir: &Ir) -> impl Iterator<Item = (&Listener, &ServerTls)> {
+    ir.listeners.iter().flat_map(|listener| {
+        let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
+        chains.filter_map(move |chain| Some((&**listener, chain.tls.as_ref()?)))
+    })
+}
+
+fn client_settings(ir: &Ir) -> impl Iterator<Item = (&Cluster, &ClientTls)> {
+    ir.clusters.iter().flat_map(|cluster| {
+        [&cluster.tls, &cluster.auto_mtls].into_iter().flatten().map(move |tls| (&**cluster, tls))
+    })
+}
+
 /// Every TLS setting that could not be prepared, and whose it is.
 fn unusable(ir: &Ir) -> Vec<(String, TlsError)> {
     let workload = Workload::default();
     let mut list = Vec::new();
-    for listener in &ir.listeners {
-        let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
-        for tls in chains.filter_map(|chain| chain.tls.as_ref()) {
-            let error = server_config(tls, &workload).err();
-            list.extend(error.map(|error| (format!("listener {}", listener.name), error)));
-        }
+    for (listener, tls) in server_settings(ir) {
+        let error = server_config(tls, &workload).err();
+        list.extend(error.map(|error| (format!("listener {}", listener.name), error)));
     }
-    for cluster in &ir.clusters {
-        for tls in [&cluster.tls, &cluster.auto_mtls].into_iter().flatten() {
-            let error = client_config(tls, &[], &workload).err();
-            list.extend(error.map(|error| (format!("cluster {}", cluster.name), error)));
-        }
+    for (cluster, tls) in client_settings(ir) {
+        let error = client_config(tls, &[], &workload).err();
+        list.extend(error.map(|error| (format!("cluster {}", cluster.name), error)));
     }
     list
 }
@@ -98,17 +121,21 @@ fn bundles(ir: &Ir) -> impl Iterator<Item = (&PathBuf, &'static str)> {
 fn of_identity(identity: &Identity, named: &Named) -> Vec<Diagnostic> {
     match &identity.source {
         IdentitySource::Folder(folder) => {
-            let Err(why) = read_folder(folder) else { return Vec::new() };
+            let read = read_folder(folder);
+            let read = read.and_then(|svid| svid.check_time().map_err(|error| error.to_string()));
+            let Err(why) = read else { return Vec::new() };
             named.at(folder, Severity::Warning, codes::UNUSABLE_FILE, &format!("{why}: {NOT_READY}"))
         }
-        IdentitySource::Files { pair, roots } => match Svid::read(pair, roots) {
-            Err(error) if !is_missing(&error) => {
-                let message = format!("{error}: {NOT_READY}");
-                let files = error.file().unwrap_or(&pair.certificate);
-                named.at(files, Severity::Warning, codes::UNUSABLE_FILE, &message)
+        IdentitySource::Files { pair, roots } => {
+            match Svid::read(pair, roots).and_then(|svid| svid.check_time()) {
+                Err(error) if !is_missing(&error) => {
+                    let message = format!("{error}: {NOT_READY}");
+                    let files = error.file().unwrap_or(&pair.certificate);
+                    named.at(files, Severity::Warning, codes::UNUSABLE_FILE, &message)
+                }
+                _ => Vec::new(),
             }
-            _ => Vec::new(),
-        },
+        }
         _ => Vec::new(),
     }
 }

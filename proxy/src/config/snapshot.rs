@@ -4,7 +4,10 @@ use crate::{
     codec::Authority,
     exchange::Wanted,
     jwks,
-    policy::{RoutePolicy, authorization::Guard, gate::Gate, headers::HeaderRules, jwt::TokenGate},
+    policy::{
+        RoutePolicy, authorization::Guard, gate::Gate, headers::HeaderRules, jwt::TokenGate,
+        rate_limit::RateLimit,
+    },
     upstream::Cluster,
 };
 use bytes::Bytes;
@@ -34,6 +37,8 @@ pub struct Snapshot {
     pub keys: jwks::Sources,
     /// What was compiled for tokens; listeners share it.
     pub token_gates: Vec<(Arc<[ir::JwtProvider]>, Arc<TokenGate>)>,
+    /// Limits on requests, with what they have counted.
+    pub rate_limits: Vec<Arc<RateLimit>>,
     /// The access log, and what it wants to know.
     pub access_log: Option<(AccessLog, Wanted)>,
     /// This workload in metrics.
@@ -86,6 +91,8 @@ pub struct HttpPlan {
     pub options: ir::HttpOptions,
     /// Who may ask at all.
     pub gate: Gate,
+    /// How many may.
+    pub rate_limits: Box<[Arc<RateLimit>]>,
 }
 
 /// How TCP connections are served.

@@ -180,12 +180,14 @@ impl Exchange {
         replay: Replay,
     ) -> Result<Done, ProxyError> {
         let mut tried: SmallVec<[Arc<Endpoint>; 2]> = SmallVec::new();
+        let mut leave: SmallVec<[Arc<Endpoint>; 2]> = SmallVec::new();
         let mut back_off = policy.map(|policy| BackOff::new(policy.back_off));
         let mut left = policy.map_or(0, |policy| policy.attempts);
         let mut retry: Option<Permit> = None;
         let (mut fresh, mut stale) = (false, 0);
         loop {
-            let endpoint = self.pick(cluster, &Wish::of(head, hash, &tried)).await?;
+            let wish = Wish { leave: &leave, ..Wish::of(head, hash, &tried) };
+            let endpoint = self.pick(cluster, &wish).await?;
             self.record.attempts += u32::from(!fresh);
             let per_try = policy.and_then(|policy| policy.per_try_timeout);
             outgoing::announce_attempt(head, self.record.attempts, per_try, deadline);
@@ -215,6 +217,9 @@ impl Exchange {
                     left -= 1;
                     cluster.metrics.retried();
                     drop((result, active));
+                    if policy.is_some_and(|policy| policy.remote_localities) {
+                        leave.push(endpoint.clone());
+                    }
                     if policy.is_some_and(|policy| policy.avoid_previous_hosts) {
                         tried.push(endpoint);
                     }

@@ -29,6 +29,7 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
     let Response { head, body, lease, upgraded, client, timeout, hold } = response;
     exchange.record.grpc_status = reply::grpc_status(&head.headers);
     if let Some((upstream, idle_timeout)) = upgraded {
+        exchange.drop_permit(); // a tunnel may be open for days, and be idle
         let meter = Rc::<Meter>::default();
         exchange.tunnel = Some(meter.clone());
         let tunnel = Tunnel::new(upstream, idle_timeout, meter, move |relayed| {

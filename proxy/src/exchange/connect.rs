@@ -32,7 +32,7 @@ impl Exchange {
         self.record.upstream = Some(endpoint.address.clone());
         self.destination = Some((cluster.clone(), Some(endpoint.clone())));
         let host = head.authority.as_ref().map(Authority::as_str);
-        let (stream, held) = tcp::open(cluster, &endpoint, host).await?;
+        let (stream, held) = tcp::open(cluster, &endpoint, host, self.connection.via()).await?;
         self.record.upstream_local = stream.local_addr();
         let mut response = Response {
             head: ResponseHead::new(StatusCode::OK),

@@ -20,15 +20,18 @@ pub struct Wish<'a> {
     pub default_port: u16,
     /// For consistent hashing.
     pub hash: Option<u64>,
-    /// Endpoints that were tried.
+    /// Endpoints that were tried, if those are to be avoided.
     pub tried: &'a [Arc<Endpoint>],
+    /// Endpoints that were tried, if their priorities are to be left.
+    pub leave: &'a [Arc<Endpoint>],
 }
 
 impl<'a> Wish<'a> {
     /// Of a request.
     pub fn of(head: &'a RequestHead, hash: Option<u64>, tried: &'a [Arc<Endpoint>]) -> Self {
         let port = if head.is_connect() { Scheme::Https.default_port() } else { head.scheme.default_port() };
-        Wish { authority: head.authority.as_ref().map(Authority::as_str), default_port: port, hash, tried }
+        let authority = head.authority.as_ref().map(Authority::as_str);
+        Wish { authority, default_port: port, hash, tried, leave: &[] }
     }
 }
 
@@ -59,6 +62,7 @@ pub async fn pick(
         }
         ir::Discovery::OriginalDestination => {
             let address = match connection.original_destination() {
+                Some(address) if leads_back(connection, snapshot, address) => return Err(ProxyError::Loop),
                 Some(address) => address,
                 None => named(connection, snapshot, wish).await?,
             };
@@ -75,7 +79,8 @@ pub async fn pick(
 
 fn balance(connection: &Connection, cluster: &Cluster, wish: &Wish<'_>) -> Option<Arc<Endpoint>> {
     let mut random = || connection.worker.random();
-    let mut context = PickContext { hash: wish.hash, random: &mut random, tried: wish.tried };
+    let mut context =
+        PickContext { hash: wish.hash, random: &mut random, tried: wish.tried, leave: wish.leave };
     cluster.endpoints.load().pick(&mut context).cloned()
 }
 
@@ -93,6 +98,19 @@ async fn named(
     let address = SocketAddr::new(ip, port);
     let mut own = snapshot.ir.listeners.iter().map(|listener| &listener.address);
     if own.any(|own| reaches(address, own)) { Err(ProxyError::Loop) } else { Ok(address) }
+}
+
+/// Whether what was meant for `address` would come to this proxy again. What came in from outside was for this machine, whichever of
+/// its addresses that is.
+fn leads_back(connection: &Connection, snapshot: &Snapshot, address: SocketAddr) -> bool {
+    let inbound = connection.direction == ir::Direction::Inbound;
+    snapshot.ir.listeners.iter().filter(|listener| listener.direction != ir::Direction::Gateway).any(|own| {
+        let port = match own.address {
+            ir::ListenAddress::Socket(own) => own.port(),
+            ir::ListenAddress::Unix(_) => return false,
+        };
+        reaches(address, &own.address) || (inbound && port == address.port())
+    })
 }
 
 /// Whether a connection to `address` arrives at the listener at `own`.

@@ -12,6 +12,7 @@ mod attempt;
 mod believed;
 mod body;
 pub mod client_cert;
+mod concurrency;
 mod connect;
 mod copy;
 mod destination;
@@ -47,13 +48,14 @@ use crate::{
     error::{ProxyError, Refusal},
     listener::{ActiveRequest, Connection, Fault},
     overload::Pressure,
-    policy::{Verdict, authorization::Known, ext_authz},
+    policy::{Verdict, authorization::Known, ext_authz, rate_limit},
     upstream::Cluster,
     worker::Sides,
 };
 use grpc_web::GrpcWeb;
+use http::{HeaderName, HeaderValue};
 use http_body::Body as _;
-use sidle_balance::Endpoint;
+use sidle_balance::{ConcurrencyPermit, Endpoint};
 use sidle_jwt::VerifiedToken;
 use sidle_model::ir::WorkloadPort;
 use sidle_routing::{CompiledRoute, cors};
@@ -70,7 +72,7 @@ pub struct Exchange {
     snapshot: Arc<Snapshot>,
     plan: Arc<HttpPlan>,
     web: Option<GrpcWeb>,
-    cors_headers: cors::Headers,
+    added_headers: cors::Headers,
     response_changes: Vec<ext_authz::Change>,
     destination: Option<(Arc<Cluster>, Option<Arc<Endpoint>>)>,
     /// Whether the destination has a try that it did not answer.
@@ -78,6 +80,8 @@ pub struct Exchange {
     request_body: Rc<request_body::Progress>,
     tunnel: Option<Rc<Meter>>,
     finished: bool,
+    /// Of a workload that has a limit.
+    permit: Option<(ConcurrencyPermit, Arc<Cluster>)>,
     _active: ActiveRequest,
 }
 
@@ -141,13 +145,14 @@ impl Exchange {
             snapshot,
             plan,
             web: None,
-            cors_headers: Vec::new(),
+            added_headers: Vec::new(),
             response_changes: Vec::new(),
             destination: None,
             awaiting: false,
             request_body: Rc::new(request_body::Progress::default()),
             tunnel: None,
             finished: false,
+            permit: None,
             _active: connection.begin_request(),
         }
     }
@@ -155,6 +160,9 @@ impl Exchange {
     async fn forward(&mut self, head: &mut RequestHead, mut body: Body) -> Result<Outcome, ProxyError> {
         if self.connection.worker.shared.overload.pressure() >= Pressure::Requests {
             return Err(ProxyError::Overload);
+        }
+        if self.connection.is_outdated(&self.snapshot) {
+            return Err(ProxyError::Outdated);
         }
         if self.connection.is_misdirected(&self.snapshot, head) {
             return Err(ProxyError::Misdirected);
@@ -173,6 +181,9 @@ impl Exchange {
         let route = route.ok_or(ProxyError::NoRoute)?;
         self.record.route_name = Some(route.route.name.clone());
         self.record.origin = Some(route.route.origin.clone());
+        if !plan.rate_limits.is_empty() {
+            rate_limit::admit(&plan.rate_limits, self, head, &route.route.name)?;
+        }
         match &route.action.action {
             ActionPlan::Forward(forward) => {
                 let weighted = self.choose(forward);
@@ -208,6 +219,9 @@ impl Exchange {
         match route.action.policy.admit(self, head).await? {
             Verdict::Respond(head, body, details) => Ok(Outcome::Local(head, body, details)),
             Verdict::Continue => {
+                if let Some(limiter) = &weighted.cluster.concurrency {
+                    self.take_permit(&weighted.cluster, limiter, head)?;
+                }
                 let response = self.attempts(route, forward, weighted, head, body).await?;
                 Ok(Outcome::Upstream(Box::new(response)))
             }
@@ -283,7 +297,7 @@ impl Exchange {
 
     /// What every answer gets, wherever it was made.
     fn finish_head(&mut self, head: &mut ResponseHead) {
-        for (name, value) in std::mem::take(&mut self.cors_headers) {
+        for (name, value) in std::mem::take(&mut self.added_headers) {
             head.headers.insert(name, value);
         }
         for change in std::mem::take(&mut self.response_changes) {
@@ -312,9 +326,9 @@ impl Exchange {
         request_body::watch(body, self.record.grpc, &self.request_body, self.connection.limits())
     }
 
-    /// Remembers what cross-origin policy adds to the response.
-    pub fn set_cors_headers(&mut self, headers: cors::Headers) {
-        self.cors_headers = headers;
+    /// Remembers what policies add to the response.
+    pub fn add_response_headers(&mut self, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) {
+        self.added_headers.extend(headers);
     }
 
     /// What authorization asks about. Behind gateways the last address of `x-forwarded-for` is the client's, as in Envoy: the one
@@ -341,6 +355,7 @@ impl Exchange {
     }
 
     fn note(&mut self, error: &ProxyError) {
+        self.drop_permit_unless_slow(error);
         self.record.flags |= error.flags();
         self.record.details = error.details();
         self.record.transport_failure = error.transport_failure().map(str::to_owned);
@@ -348,6 +363,7 @@ impl Exchange {
 
     /// Logs and counts, once.
     pub fn finish(mut self) {
+        self.return_permit();
         self.account();
     }
 

@@ -14,6 +14,7 @@ pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// `grpc-message`.
 pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const AUTHORIZATION: HeaderName = HeaderName::from_static("x-sidle-authorization");
+const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
 /// The answer to a request that failed: its status and Envoy's words, or to gRPC a trailers-only response.
@@ -27,13 +28,16 @@ pub fn error(error: &ProxyError, request: &RequestHead) -> (ResponseHead, Body) 
     if *error == ProxyError::Overflow {
         head.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
     }
+    if *error == ProxyError::RateLimited {
+        head.headers.insert(RATE_LIMITED, HeaderValue::from_static("true"));
+    }
     if let ProxyError::Token(_) = error
         && error.status() == StatusCode::UNAUTHORIZED
         && let Ok(challenge) = HeaderValue::from_str(&jwt::challenge(request))
     {
         head.headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
-    if *error == ProxyError::Overload {
+    if matches!(error, ProxyError::Overload | ProxyError::ConcurrencyLimit) {
         head.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     (head, body)

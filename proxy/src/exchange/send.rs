@@ -127,7 +127,7 @@ pub async fn send(to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Fa
         fresh: to.fresh,
         limits: to.connection.limits(),
     };
-    let pool = to.connection.worker.pools.pool(to.cluster, to.endpoint, &host);
+    let pool = to.connection.worker.pools.pool(to.cluster, to.endpoint, &host, to.connection.via());
     if http2 {
         let lease = pool.http2(checkout).await.map_err(Failure::unconnected)?;
         send_http2(lease, to, head, body).await

@@ -13,7 +13,7 @@ use crate::{
     config::{Snapshot, TcpPlan},
     error::ProxyError,
     listener::{ActiveRequest, Connection},
-    upstream::{Cluster, Target},
+    upstream::{Cluster, Target, Via},
     worker::Sides,
 };
 use sidle_balance::{ActiveConnection, Endpoint, Permit, Seen};
@@ -162,11 +162,12 @@ pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Resu
             default_port: exchange.connection.port(),
             hash,
             tried: &tried,
+            leave: &[],
         };
         let endpoint = destination::pick(&exchange.connection, &exchange.snapshot, cluster, &wish).await?;
         exchange.record.attempts += 1;
         exchange.record.upstream = Some(endpoint.address.clone());
-        match open(cluster, &endpoint, server_name.as_deref()).await {
+        match open(cluster, &endpoint, server_name.as_deref(), exchange.connection.via()).await {
             Ok((stream, held)) => {
                 let destination = Some((cluster, Some(&endpoint)));
                 let direction = exchange.connection.direction;
@@ -213,6 +214,7 @@ pub async fn open(
     cluster: &Cluster,
     endpoint: &Arc<Endpoint>,
     host: Option<&str>,
+    via: Option<Via>,
 ) -> Result<(Stream, Held), ProxyError> {
     let Some(permit) = cluster.usage.try_acquire_connection(&cluster.config.limits) else {
         cluster.metrics.overflowed(Overflow::Connections);
@@ -221,7 +223,7 @@ pub async fn open(
     let active = ActiveConnection::open(endpoint.clone());
     let host =
         host.map_or(&*cluster.config.service.host, |host| sidle_routing::host::split_host_port(host).0);
-    match cluster.connector.connect(endpoint, host, Target::Bytes).await {
+    match cluster.connector.connect(endpoint, host, Target::Bytes, via).await {
         Ok(stream) => {
             cluster.metrics.connection_opened();
             cluster.report(endpoint, Seen::Connected);

@@ -1,8 +1,8 @@
 //! The workload's identity, kept fresh: from a source of certificates to the handle that handshakes read.
 //!
 //! In:  `spec.identity` of the configuration in force.   Out: what [`Workload`] holds.
-//! Invariants: nothing here runs on a worker; what a source delivers is checked whole before anybody sees it; a source that fails
-//! leaves in use what was had, and is tried again; a change cuts no connection.
+//! Invariants: nothing here runs on a worker; what a source delivers is checked whole before anybody sees it; a source that fails,
+//! or delivers what is for later, leaves in use what was had, and is tried again; a change cuts no connection.
 //! Not here: what makes an identity good (`sidle-identity`), handshakes (`listener`, `upstream`).
 //! Read: [`run`] -> one source: `files`, `sds`, `workload_api`, `authority` -> `watch` (files that the configuration names).
 
@@ -73,6 +73,8 @@ struct Keeper<'a> {
     delivered: Option<Svid>,
     /// Of other trust domains.
     bundles: Bundles,
+    /// Whether that is for later, and what is in use is valid.
+    held_back: bool,
     /// What the log has said about the end of the current one.
     warned: Warned,
 }
@@ -87,7 +89,7 @@ enum Warned {
 impl<'a> Keeper<'a> {
     fn new(identity: Identity, workload: &'a Workload, telemetry: &'a Telemetry) -> Self {
         let (bundles, warned) = (Bundles::new(), Warned::Nothing);
-        Keeper { identity, workload, telemetry, delivered: None, bundles, warned }
+        Keeper { identity, workload, telemetry, delivered: None, held_back: false, bundles, warned }
     }
 
     /// Ends when the source does, which none does by itself.
@@ -153,6 +155,16 @@ impl<'a> Keeper<'a> {
 
     fn publish(&mut self) {
         let Some(svid) = self.delivered.clone() else { return };
+        if let Err(error @ TlsError::IdentityNotYet(_)) = svid.check_time()
+            && self.workload.valid().is_ok()
+        {
+            if !std::mem::replace(&mut self.held_back, true) {
+                self.telemetry.identity().failed();
+                tracing::warn!(%error, "the one before stays in use until then");
+            }
+            return;
+        }
+        self.held_back = false;
         let svid = svid.with_aliases(&self.identity.aliases).with_federated(self.bundles.clone());
         let (id, until) = (svid.id.clone(), svid.not_after);
         let roots = svid.roots_end().unwrap_or(until);
@@ -160,6 +172,9 @@ impl<'a> Keeper<'a> {
             self.telemetry.identity().rotated(until.0, roots.0);
             self.warned = Warned::Nothing;
             tracing::info!(%id, %until, "workload identity");
+            if let Err(error) = self.workload.valid() {
+                tracing::error!(%error, "new mTLS connections fail");
+            }
         }
     }
 
@@ -184,6 +199,9 @@ impl<'a> Keeper<'a> {
 
     /// Says once that a certificate is about to run out, and once that it has.
     fn watch_the_end(&mut self) {
+        if self.held_back {
+            self.publish();
+        }
         let Some(svid) = self.workload.current() else { return };
         let life = svid.not_after.0.saturating_sub(svid.not_before.0);
         let left = svid.not_after.left();

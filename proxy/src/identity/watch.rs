@@ -3,6 +3,7 @@
 //! Invariants: a file that has become unusable leaves what was read before in use, and the log says so once; where there are no files,
 //! nothing is watched, and no descriptor is held.
 
+use super::LOOK;
 use crate::config::{FileSource, WatchOptions};
 use sidle_identity::Workload;
 use sidle_telemetry::Telemetry;
@@ -16,9 +17,16 @@ pub async fn follow_files(workload: Workload, telemetry: Arc<Telemetry>, applied
         let source = Watched::begin(paths.iter().cloned().collect()).await;
         // What changed before the watch began.
         reload(&workload, &telemetry).await;
+        for error in workload.files_out_of_time() {
+            tracing::warn!(%error, "a certificate that is not valid now is shown, for want of another");
+        }
         loop {
             tokio::select! {
                 () = source.changed() => reload(&workload, &telemetry).await,
+                // Its time may come.
+                () = tokio::time::sleep(LOOK), if workload.has_refused_files() => {
+                    reload(&workload, &telemetry).await;
+                }
                 () = applied.notified() => if workload.file_paths() != paths { break },
             }
         }

@@ -1,15 +1,21 @@
 //! One downstream connection.
 
-use super::{Drain, inspect::Seen};
+use super::{
+    Drain,
+    inspect::{First, Seen},
+};
 use crate::{
     codec::{Authority, RequestHead, Scheme},
     config::{Chain, Filter, HttpPlan, ListenerPlan, Snapshot},
     exchange::{Downstream, address_text, client_cert},
     overload::Pressure,
+    upstream::Via,
     worker::Worker,
 };
 use http::HeaderValue;
-use sidle_model::ir::{Direction, HttpOptions, Limits, Transport};
+use sidle_model::ir::{
+    ApplicationProtocol, Direction, HttpOptions, IdentitySource, Limits, Transport, Trust,
+};
 use sidle_routing::{ConnectionView, host::split_host_port};
 use sidle_telemetry::Http2Flood;
 use std::{
@@ -54,7 +60,13 @@ pub struct Connection {
     /// For logs.
     pub downstream: Downstream,
     origin: Origin,
+    via: Option<Via>,
     tls: bool,
+    first: First,
+    /// Whose certificates its client had to show.
+    asked: Asked,
+    /// Whether the configuration of this number would take it no more.
+    outdated: Cell<(u64, bool)>,
     listener: Arc<str>,
     chain: Arc<str>,
     drain: Rc<Drain>,
@@ -70,6 +82,13 @@ pub struct Connection {
     client_cert: OnceCell<Option<HeaderValue>>,
     /// The client's address, for headers.
     peer_text: OnceCell<Option<HeaderValue>>,
+}
+
+/// `None`: plain text. `Some(None)`: TLS, and nobody's.
+type Asked = Option<Option<Trust>>;
+
+fn asked(chain: &Chain) -> Asked {
+    chain.tls.as_ref().map(|(tls, _)| tls.client_ca.clone())
 }
 
 /// How long a connection must have been idle before draining closes it: a client that is about to send another request has
@@ -90,6 +109,14 @@ impl Connection {
             Filter::Http(http) => Some(http.clone()),
             Filter::Tcp(_) => None,
         };
+        let mut first = seen.first;
+        if first.offers.is_empty() && !first.tls && http.is_some() {
+            // Nobody had to look before.
+            first.offers.push(match seen.http2 {
+                Some(true) => ApplicationProtocol::Http2,
+                _ => ApplicationProtocol::Http1,
+            });
+        }
         let downstream = Downstream {
             id: worker.shared.activity.connection_id(),
             peer: origin.peer,
@@ -104,7 +131,11 @@ impl Connection {
             direction: plan.config.direction,
             downstream,
             origin,
+            via: via(snapshot, plan, &origin),
+            first,
             tls: chain.tls.is_some(),
+            asked: asked(chain),
+            outdated: Cell::new((snapshot.generation, false)),
             listener: plan.config.name.clone(),
             chain: chain.name.clone(),
             drain,
@@ -157,6 +188,50 @@ impl Connection {
         chosen.is_none_or(|chosen| chosen.name != self.chain)
     }
 
+    /// Whether a new connection of the same client would no longer be taken in this way: in plain text where mTLS has come to be
+    /// demanded, or as one of a trust domain that is believed no more. Requests under way end as they would have.
+    pub fn is_outdated(&self, snapshot: &Snapshot) -> bool {
+        if self.direction == Direction::Outbound {
+            return false;
+        }
+        let (generation, outdated) = self.outdated.get();
+        if generation != snapshot.generation && !outdated {
+            self.outdated.set((snapshot.generation, !self.would_be_taken(snapshot)));
+        }
+        self.outdated.get().1 || !self.is_believed(snapshot)
+    }
+
+    fn would_be_taken(&self, snapshot: &Snapshot) -> bool {
+        let Some(plan) = snapshot.listeners.get(&self.listener) else { return true }; // it drains
+        let chosen = plan.chains.select(&ConnectionView {
+            destination: self.original_destination(),
+            server_name: self.downstream.server_name.as_deref(),
+            transport: if self.first.tls { Transport::Tls } else { Transport::RawBuffer },
+            application_protocols: &self.first.offers,
+        });
+        match chosen {
+            Some(chosen) => asked(chosen) == self.asked,
+            None => self.direction == Direction::Gateway, // a server that is gone serves its last plan
+        }
+    }
+
+    /// Whether the mesh knows the trust domain of a client that proved to be of one.
+    fn is_believed(&self, snapshot: &Snapshot) -> bool {
+        let Some(Some(Trust::Workload)) = &self.asked else { return true };
+        let id = self.downstream.identity.as_ref().and_then(|peer| peer.spiffe_id.as_ref());
+        let (Some(id), Some(own)) = (id, snapshot.workload.current()) else { return true };
+        let domain = id.trust_domain();
+        let named = snapshot.ir.settings.identity.as_ref().is_none_or(|identity| match identity.source {
+            IdentitySource::Sds { .. } | IdentitySource::WorkloadApi { .. } => true, // they name others themselves
+            _ => {
+                own.id.trust_domain() == domain
+                    || identity.aliases.iter().any(|alias| alias == domain)
+                    || identity.trust_bundles.iter().any(|(known, _)| known == domain)
+            }
+        });
+        named && own.bundles.contains_key(domain)
+    }
+
     /// What one client may take.
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -190,6 +265,11 @@ impl Connection {
         self.origin.local.filter(|_| self.origin.redirected)
     }
 
+    /// Where connections to the application come from on its behalf.
+    pub fn via(&self) -> Option<Via> {
+        self.via
+    }
+
     /// The listener's own port, or the one that a redirected connection meant.
     pub fn port(&self) -> u16 {
         self.origin.local.map_or(0, |local| local.port())
@@ -210,18 +290,22 @@ impl Connection {
         self.preserve_header_case
     }
 
-    /// Whether clients are to be sent elsewhere, or to come again later: the listener ends, or memory is short.
+    /// Whether clients are to be sent elsewhere, or to come again: the listener ends, memory is short, or a new connection would be
+    /// taken otherwise.
     pub fn is_draining(&self) -> bool {
-        self.drain.has_begun() || self.worker.shared.overload.pressure() >= Pressure::Connections
+        self.drain.has_begun()
+            || self.worker.shared.overload.pressure() >= Pressure::Connections
+            || (self.direction != Direction::Outbound && self.is_outdated(&self.worker.snapshot()))
     }
 
     /// Waits until they are.
     pub async fn draining(&self) {
         // One thread: between the check and the first poll nobody is told.
-        if !self.is_draining() {
+        while !self.is_draining() {
             tokio::select! {
-                () = self.drain.begun() => {}
-                () = self.worker.shed.notified() => {}
+                () = self.drain.begun() => return,
+                () = self.worker.shed.notified() => return,
+                () = self.worker.changed.notified(), if self.direction != Direction::Outbound => {}
             }
         }
     }
@@ -286,6 +370,14 @@ impl Connection {
         if is_protocol {
             self.worker.shared.telemetry.listener_metrics(&self.listener).protocol_error();
         }
+    }
+}
+
+fn via(snapshot: &Snapshot, plan: &ListenerPlan, origin: &Origin) -> Option<Via> {
+    let meant = origin.local.filter(|_| origin.redirected && plan.config.direction == Direction::Inbound)?;
+    match origin.peer.filter(|_| snapshot.ir.settings.transparent) {
+        Some(peer) => Some(Via::Client { address: peer.ip(), to: meant.ip() }),
+        None => Some(Via::Proxy { v6: meant.is_ipv6() }),
     }
 }
 

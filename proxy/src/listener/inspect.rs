@@ -35,6 +35,17 @@ pub struct Seen {
     pub own: Option<SpiffeId>,
     /// Whether HTTP/2 is spoken, if that is known yet.
     pub http2: Option<bool>,
+    /// What its first bytes were, as chains are chosen by it.
+    pub first: First,
+}
+
+/// What the first bytes of a connection were.
+#[derive(Debug, Default)]
+pub struct First {
+    /// Whether they were TLS.
+    pub tls: bool,
+    /// The protocols that they offered, or were of.
+    pub offers: Vec<ApplicationProtocol>,
 }
 
 impl Seen {
@@ -149,6 +160,7 @@ pub async fn inspect(
         metrics.no_chain();
         return None;
     };
+    seen.first = First { tls: transport == Transport::Tls || chain.tls.is_some(), offers };
     Some((chain.clone(), seen))
 }
 

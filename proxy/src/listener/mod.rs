@@ -2,21 +2,23 @@
 //!
 //! In:  bound sockets.   Out: [`Connection`]s, handed to `codec`.
 //! Invariants: an accept error never ends the loop; running out of descriptors pauses accepting; a connection keeps its
-//! treatment until it ends, but each request on it follows the configuration in force.
+//! treatment until it ends, but each request on it follows the configuration in force, and is refused where that would not take such a
+//! connection any more.
 //! Not here: HTTP (`codec`), routes.
 //! Read: `bind` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `proxy_protocol` (whose is it?) -> `inspect` (what is
-//! it?) -> `connection` -> `opaque` (bytes).
+//! it?) -> `handshake` -> `connection` -> `opaque` (bytes).
 
 mod admission;
 mod bind;
 mod connection;
 mod drain;
+mod handshake;
 mod inspect;
 mod opaque;
 pub mod proxy_protocol;
 mod sources;
 
-pub use bind::{BoundSocket, bind};
+pub use bind::{BoundSocket, Inherited, Listening, Wanted, adopt, bind};
 pub use connection::{ActiveRequest, Connection, Fault, Origin};
 pub use drain::Drain;
 pub use sources::Sources;
@@ -30,7 +32,7 @@ use crate::{
 };
 use admission::Open;
 use inspect::Proxied;
-use sidle_model::ir::Certificates;
+use sidle_model::ir::{Certificates, Direction};
 use sidle_telemetry::Doorkeeper;
 use sources::Source;
 use std::{future::poll_fn, io, rc::Rc, sync::Arc, time::Duration};
@@ -41,14 +43,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How often the log says so.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
-/// Accepts connections on `socket` until `drain` stops it.
-pub async fn accept(worker: Rc<Worker>, socket: BoundSocket, drain: Rc<Drain>) {
-    let metrics = worker.shared.telemetry.listener_metrics(socket.name());
-    let name = socket.name().clone();
-    let listening = match socket.listen() {
-        Ok(listening) => listening,
-        Err(error) => return tracing::error!(listener = %name, %error, "cannot serve"),
-    };
+/// Accepts connections of the listener `name` on a socket until `drain` stops it and its queue is empty.
+pub async fn accept(worker: Rc<Worker>, name: Arc<str>, listening: Rc<Listening>, drain: Rc<Drain>) {
+    let metrics = worker.shared.telemetry.listener_metrics(&name);
     let mut complained = None;
     loop {
         let accepted = tokio::select! {
@@ -209,7 +206,9 @@ async fn opened(
                 return None;
             }
         };
-        let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
+        let of_mesh =
+            plan.config.direction == Direction::Inbound && tls.certificates == Certificates::Workload;
+        let handshake = handshake::accept(stream, config, of_mesh);
         match tokio::time::timeout(limits.tls_handshake_timeout, handshake).await {
             Ok(Ok(tls)) => stream = tls.into(),
             Ok(Err(error)) => {

@@ -3,7 +3,7 @@
 //! In:  a request's head.   Out: the head changed, or an early answer.
 //! Invariants: the order is Istio's: fault, then cross-origin, then the action; a redirect or direct response sees no fault.
 //! Not here: timeouts and retries (`exchange::attempt`), rewriting paths (`sidle-routing`).
-//! Read: `gate` -> `jwt` -> `authorization` -> `mod.rs` (admit) -> `headers` -> `fault`.
+//! Read: `gate` -> `jwt` -> `authorization` -> `rate_limit` -> `mod.rs` (admit) -> `headers` -> `fault`.
 
 pub mod authorization;
 pub mod ext_authz;
@@ -11,6 +11,7 @@ pub mod fault;
 pub mod gate;
 pub mod headers;
 pub mod jwt;
+pub mod rate_limit;
 
 use crate::{
     codec::{Body, RequestHead, ResponseHead},
@@ -67,7 +68,7 @@ impl RoutePolicy {
         match cors.decide(head) {
             Decision::Pass => Ok(Verdict::Continue),
             Decision::Amend(headers) => {
-                exchange.set_cors_headers(headers);
+                exchange.add_response_headers(headers);
                 Ok(Verdict::Continue)
             }
             Decision::Respond(headers) => {

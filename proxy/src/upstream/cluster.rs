@@ -2,10 +2,10 @@
 
 use super::{
     Connector,
-    outliers::{Alarm, Outliers},
+    outliers::{Alarm, Attention, Outliers},
 };
 use arc_swap::ArcSwap;
-use sidle_balance::{ClusterUsage, EndpointAddr, EndpointSet, EndpointSpec};
+use sidle_balance::{ClusterUsage, ConcurrencyLimiter, EndpointAddr, EndpointSet, EndpointSpec, SetPolicy};
 use sidle_identity::{TlsError, Workload};
 use sidle_model::ir;
 use sidle_telemetry::{ClusterMetrics, Telemetry};
@@ -15,6 +15,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 use tokio::sync::Notify;
 
@@ -30,8 +31,14 @@ pub struct Cluster {
     pub connector: Arc<Connector>,
     /// Its own figures.
     pub metrics: Arc<ClusterMetrics>,
+    /// What its set of endpoints is made by.
+    policy: SetPolicy,
+    /// Of the one who decides about endpoints.
+    pub(super) attention: Attention,
     /// Who is kept out for failing.
     pub outliers: Option<Outliers>,
+    /// How many requests it takes at once. Outlives changes that do not concern it.
+    pub concurrency: Option<Arc<ConcurrencyLimiter>>,
     /// Held while endpoints are swapped: names and outlier detection both do it. Never on a request's way.
     swapping: Mutex<()>,
     resolved: AtomicBool,
@@ -58,15 +65,23 @@ impl Cluster {
         let literal = literal_endpoints(&config);
         let has_names = literal.is_none();
         let specs = literal.unwrap_or_else(|| known_endpoints(&config, before.as_deref()));
-        let outliers = Outliers::new(&config, previous, alarm);
-        let set = build_set(&config, outliers.as_ref(), specs, before.as_deref());
+        let attention = match previous {
+            Some(cluster) => cluster.attention.clone(),
+            None => Attention::new(alarm),
+        };
+        let outliers = Outliers::new(&config);
+        let policy = SetPolicy::of(&config);
+        let set = EndpointSet::build(&policy, specs, before.as_deref(), Instant::now());
         let resolved = !has_names || !set.endpoints().is_empty();
         Ok(Cluster {
             endpoints: ArcSwap::from_pointee(set),
             usage: previous.map(|cluster| cluster.usage.clone()).unwrap_or_default(),
             connector,
             metrics: telemetry.cluster_metrics(&config.name),
+            policy,
+            attention,
             outliers,
+            concurrency: concurrency(&config, previous),
             swapping: Mutex::default(),
             resolved: AtomicBool::new(resolved),
             resolved_first: Notify::new(),
@@ -77,16 +92,25 @@ impl Cluster {
     /// Swaps in new endpoints.
     pub fn update_endpoints(&self, specs: Vec<EndpointSpec>) {
         self.swap_endpoints(|before| {
-            let set = build_set(&self.config, self.outliers.as_ref(), specs, Some(before));
+            let set = EndpointSet::build(&self.policy, specs, Some(before), Instant::now());
             before.leave_for(&set);
             Some(set)
         });
-        if let Some(outliers) = &self.outliers
-            && self.endpoints.load().ejected() > 0
-        {
-            outliers.suspect(); // of fewer endpoints, fewer may be out
+        let set = self.endpoints.load();
+        if set.ejected() > 0 || set.next_review().is_some() {
+            self.attention.call(); // of fewer endpoints, fewer may be out; those that are new get more by and by
         }
         self.mark_resolved();
+    }
+
+    /// Whether its endpoints are checked.
+    pub fn is_checked(&self) -> bool {
+        self.policy.is_checked
+    }
+
+    /// Whether anybody is to look over its endpoints, though neither files nor names change.
+    pub fn is_watched(&self) -> bool {
+        self.outliers.is_some() || self.policy.slow_start.is_some() || self.policy.is_checked
     }
 
     /// Swaps in the set that `next` makes of the one in use, if it makes one.
@@ -102,6 +126,9 @@ impl Cluster {
     pub fn count_endpoints(&self) {
         let set = self.endpoints.load();
         self.metrics.set_endpoints(set.endpoints().len());
+        if self.is_watched() {
+            self.metrics.membership().set(set.endpoints().len(), set.healthy());
+        }
         if self.outliers.is_some() {
             self.metrics.outliers().set_active(set.ejected());
         }
@@ -127,17 +154,11 @@ impl Cluster {
     }
 }
 
-fn build_set(
-    config: &ir::Cluster,
-    outliers: Option<&Outliers>,
-    specs: Vec<EndpointSpec>,
-    previous: Option<&EndpointSet>,
-) -> EndpointSet {
-    let set = EndpointSet::build(&config.load_balancer, specs, previous);
-    match outliers {
-        Some(outliers) => outliers.usable(set, previous),
-        None => set,
-    }
+fn concurrency(config: &ir::Cluster, previous: Option<&Cluster>) -> Option<Arc<ConcurrencyLimiter>> {
+    let policy = config.adaptive_concurrency.as_ref()?;
+    let same = previous.filter(|cluster| cluster.config.adaptive_concurrency.as_ref() == Some(policy));
+    let known = same.and_then(|cluster| cluster.concurrency.clone());
+    Some(known.unwrap_or_else(|| Arc::new(ConcurrencyLimiter::new((**policy).clone(), Instant::now()))))
 }
 
 /// The endpoints that need no look-up; `None` if the cluster's have to be looked up.
@@ -188,6 +209,7 @@ pub(crate) mod tests {
             weight: *weight,
             workload: Arc::default(),
             locality: "".into(),
+            priority: 0,
             mtls: false,
         };
         Arc::new(ir::Cluster {
@@ -199,7 +221,11 @@ pub(crate) mod tests {
             auto_mtls: None,
             connect_timeout: Duration::from_secs(1),
             limits: ir::ClusterLimits::default(),
+            locality_weights: Default::default(),
+            slow_start: None,
+            health_check: None,
             outlier_detection: None,
+            adaptive_concurrency: None,
             tcp_keepalive: None,
             idle_timeout: None,
             tunnel_idle_timeout: None,

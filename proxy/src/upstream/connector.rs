@@ -3,7 +3,7 @@
 //! A `tower` stack, because composition per connection is the point here: [`Tcp`] does the socket, [`Tls`] the handshake,
 //! tower's `Timeout` the time. Not here: pooling.
 
-use crate::{codec::Stream, error::ProxyError};
+use crate::{codec::Stream, error::ProxyError, intercept};
 use rustls::pki_types::ServerName;
 use sidle_balance::{Endpoint, EndpointAddr};
 use sidle_identity::{Live, Peer, TlsError, Workload};
@@ -11,6 +11,7 @@ use sidle_model::ir;
 use std::{
     future::Future,
     io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::{
         Arc,
@@ -19,7 +20,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 /// How a cluster's connections are made. Two clusters share one only if it is the same cluster before and after a reload.
@@ -54,6 +55,27 @@ struct TlsPlan {
     /// Whether the server has to prove who it is.
     verifies: bool,
 }
+
+/// Where a connection to the application comes from, if not from wherever the system says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// 127.0.0.6, or ::6: so that rules of the kernel, and the application, know it for the proxy's.
+    Proxy {
+        /// Of IPv6.
+        v6: bool,
+    },
+    /// The client itself. Needs CAP_NET_ADMIN.
+    Client {
+        /// The client.
+        address: IpAddr,
+        /// Where it meant to connect to.
+        to: IpAddr,
+    },
+}
+
+/// Ports of connections in a client's name, and how many are tried.
+const CLIENT_PORTS: std::ops::Range<u16> = 10_000..32_768;
+const MAX_PORTS_TRIED: usize = 32;
 
 /// What will be spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,8 +158,9 @@ impl Connector {
         endpoint: &Endpoint,
         host: &str,
         target: Target,
+        via: Option<Via>,
     ) -> Result<Stream, ProxyError> {
-        let connect = Connect { address: endpoint.address.clone(), keepalive: self.keepalive.clone() };
+        let connect = Connect { address: endpoint.address.clone(), keepalive: self.keepalive.clone(), via };
         let made = match self.plan(endpoint) {
             None => ServiceBuilder::new().timeout(self.timeout).service(Tcp).oneshot(connect).await,
             Some(plan) => {
@@ -205,6 +228,7 @@ impl TlsPlan {
 struct Connect {
     address: EndpointAddr,
     keepalive: Option<ir::TcpKeepalive>,
+    via: Option<Via>,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<Stream>>>>;
@@ -226,7 +250,10 @@ impl Service<Connect> for Tcp {
         Box::pin(async move {
             match &connect.address {
                 EndpointAddr::Socket(address) => {
-                    let stream = TcpStream::connect(address).await?;
+                    let stream = match connect.via {
+                        Some(via) => via.connect(*address).await?,
+                        None => TcpStream::connect(address).await?,
+                    };
                     stream.set_nodelay(true)?;
                     if let Some(keepalive) = &connect.keepalive {
                         set_keepalive(&stream, keepalive)?;
@@ -237,6 +264,62 @@ impl Service<Connect> for Tcp {
             }
         })
     }
+}
+
+impl Via {
+    async fn connect(self, address: SocketAddr) -> io::Result<TcpStream> {
+        let (address, source) = match self {
+            Via::Proxy { v6: false } => (address, IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6))),
+            // Who was called by IPv6 listens there.
+            Via::Proxy { v6: true } => (
+                at_loopback(address, Ipv6Addr::LOCALHOST.into()),
+                Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6).into(),
+            ),
+            // Nothing from elsewhere may be answered by 127.0.0.1: the kernel does not route it.
+            Via::Client { address: client, to } => (at_loopback(address, to), client),
+        };
+        if source.is_ipv4() != address.is_ipv4() {
+            return TcpStream::connect(address).await; // a Sidecar names another one
+        }
+        if matches!(self, Via::Client { .. }) {
+            return connect_as(source, address).await;
+        }
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        match socket.bind(SocketAddr::new(source, 0)) {
+            // Only what captures IPv6 adds ::6. On loopback the proxy is known by its account, too.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && address.ip().is_loopback() => {
+                TcpStream::connect(address).await
+            }
+            Err(error) => Err(error),
+            Ok(()) => socket.connect(address).await,
+        }
+    }
+}
+
+/// `ip` in place of 127.0.0.1.
+fn at_loopback(address: SocketAddr, ip: IpAddr) -> SocketAddr {
+    if address.ip() == Ipv4Addr::LOCALHOST { SocketAddr::new(ip, address.port()) } else { address }
+}
+
+/// Connects with a client's address. Its port is not one that the client itself would choose (Linux begins at 32768): its own
+/// connection to the same address is here too, and the two must not be the same for the kernel.
+async fn connect_as(client: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let mut last = io::ErrorKind::AddrInUse.into();
+    for _ in 0..MAX_PORTS_TRIED {
+        let socket = if client.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        let options = socket2::SockRef::from(&socket);
+        match client {
+            IpAddr::V4(_) => options.set_ip_transparent_v4(true)?,
+            IpAddr::V6(_) => options.set_ip_transparent_v6(true)?,
+        }
+        options.set_mark(intercept::CLIENT_MARK)?;
+        match socket.bind(SocketAddr::new(client, fastrand::u16(CLIENT_PORTS))) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
+            Err(error) => return Err(error),
+            Ok(()) => return socket.connect(address).await,
+        }
+    }
+    Err(last)
 }
 
 fn set_keepalive(stream: &TcpStream, keepalive: &ir::TcpKeepalive) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Outlier detection of a cluster: what workers report, and what one task makes of it.
+//! Which endpoints of a cluster are picked from: what workers and health checks report, and what one task makes of it.
 //!
 //! In:  what came of tries.   Out: another set of endpoints, log lines, metrics.
 //! Invariants: a report takes no lock, and wakes another thread only when an endpoint has failed once too often;
@@ -7,7 +7,7 @@
 //! Not here: the rules (`sidle_balance::OutlierDetector`), what a try says of its endpoint (`exchange`).
 
 use super::Cluster;
-use sidle_balance::{Change, Endpoint, EndpointSet, OutlierDetector, Reason, Seen};
+use sidle_balance::{Change, Endpoint, OutlierDetector, Reason, Seen};
 use sidle_model::ir;
 use sidle_telemetry::Outlier;
 use std::{
@@ -38,14 +38,29 @@ impl Alarm {
     }
 }
 
+/// Calls the one who decides to one cluster. Outlives changes of policy: requests report to the policy that they began under.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    alarm: Alarm,
+    /// Whether there is something to decide in this cluster.
+    wanted: Arc<AtomicBool>,
+}
+
+impl Attention {
+    pub(super) fn new(alarm: &Alarm) -> Self {
+        Attention { alarm: alarm.clone(), wanted: Arc::default() }
+    }
+
+    /// Has the one who decides look at this cluster.
+    pub(super) fn call(&self) {
+        self.wanted.store(true, Release);
+        self.alarm.raise();
+    }
+}
+
 /// Outlier detection of one cluster.
 pub struct Outliers {
     detector: OutlierDetector,
-    min_health_percent: u8,
-    alarm: Alarm,
-    /// Whether there is something to decide in this cluster. Outlives changes of policy: requests report to the policy that
-    /// they began under.
-    suspected: Arc<AtomicBool>,
     /// Whether it was said since the last sweep that no more endpoints can be ejected.
     told_overflow: AtomicBool,
 }
@@ -53,15 +68,11 @@ pub struct Outliers {
 impl Outliers {
     /// `None` if the cluster has no outlier detection, or its endpoints are those that clients name, or one at a time: there is no other
     /// to send to.
-    pub(super) fn new(config: &ir::Cluster, previous: Option<&Cluster>, alarm: &Alarm) -> Option<Self> {
+    pub(super) fn new(config: &ir::Cluster) -> Option<Self> {
         let settings = config.outlier_detection.as_ref()?;
         let given = matches!(config.discovery, ir::Discovery::Static(_) | ir::Discovery::StrictDns(_));
-        let before = previous.and_then(|cluster| cluster.outliers.as_ref());
         given.then(|| Outliers {
             detector: OutlierDetector::new(settings),
-            min_health_percent: settings.min_health_percent,
-            alarm: alarm.clone(),
-            suspected: before.map(|before| before.suspected.clone()).unwrap_or_default(),
             told_overflow: AtomicBool::new(false),
         })
     }
@@ -69,17 +80,6 @@ impl Outliers {
     /// Between sweeps.
     pub fn interval(&self) -> Duration {
         self.detector.interval()
-    }
-
-    /// `set` without those who are ejected.
-    pub(super) fn usable(&self, set: EndpointSet, previous: Option<&EndpointSet>) -> EndpointSet {
-        set.without_ejected(self.min_health_percent, previous)
-    }
-
-    /// Has the one who decides look at this cluster.
-    pub(super) fn suspect(&self) {
-        self.suspected.store(true, Release);
-        self.alarm.raise();
     }
 
     fn tell(&self, cluster: &Cluster, change: &Change) {
@@ -116,7 +116,7 @@ impl Cluster {
         if let Some(outliers) = &self.outliers
             && outliers.detector.record(&endpoint.state, seen)
         {
-            outliers.suspect();
+            self.attention.call();
         }
     }
 
@@ -127,26 +127,30 @@ impl Cluster {
         }
     }
 
-    /// Decides about its endpoints, if there is anything to decide. `sweep`: an interval is over; `renewed`: the cluster may have come
-    /// in while something was decided about its predecessor.
-    pub fn decide(&self, now: Instant, sweep: bool, renewed: bool) {
-        let Some(outliers) = &self.outliers else { return };
-        if !(outliers.suspected.swap(false, AcqRel) || sweep || renewed) {
+    /// Decides about its endpoints, if there is anything to decide. `sweep`: an interval of outlier detection is over; `due`: a share
+    /// has grown, or the cluster may have come in while something was decided about its predecessor.
+    pub fn decide(&self, now: Instant, sweep: bool, due: bool) {
+        if !(self.attention.wanted.swap(false, AcqRel) || sweep || due) {
             return;
         }
-        let set = self.endpoints.load_full();
-        let mut changes = Vec::new();
-        if sweep {
-            outliers.told_overflow.store(false, Relaxed);
-            changes = outliers.detector.sweep(set.endpoints(), now);
+        if let Some(outliers) = &self.outliers {
+            let set = self.endpoints.load_full();
+            let mut changes = Vec::new();
+            if sweep {
+                outliers.told_overflow.store(false, Relaxed);
+                changes = outliers.detector.sweep(set.endpoints(), now);
+            }
+            changes.extend(outliers.detector.examine(set.endpoints(), now));
+            changes.iter().for_each(|change| outliers.tell(self, change));
         }
-        changes.extend(outliers.detector.examine(set.endpoints(), now));
-        changes.iter().for_each(|change| outliers.tell(self, change));
-        self.swap_endpoints(|set| set.reviewed(outliers.min_health_percent));
+        self.swap_endpoints(|set| set.reviewed(now));
     }
 
-    /// Forgets who is ejected, if outlier detection was on in `before` and is no longer.
+    /// Forgets who is ejected, if outlier detection was on in `before` and is no longer; and the same of health checks.
     pub fn succeed(&self, before: &Cluster) {
+        if before.is_checked() && !self.is_checked() {
+            self.endpoints.load().endpoints().iter().for_each(|endpoint| endpoint.state.forget_checks());
+        }
         if before.outliers.is_some() && self.outliers.is_none() {
             self.endpoints.load().endpoints().iter().for_each(|endpoint| endpoint.state.forget_ejections());
             self.metrics.outliers().set_active(0);

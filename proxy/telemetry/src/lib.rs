@@ -17,8 +17,9 @@ pub use flags::ResponseFlags;
 pub use grpc::grpc_status_from_http;
 pub use metrics::{
     Authorized, ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, ExtAuthzMetrics, ExtAuthzOutcome,
-    Http2Flood, IdentityMetrics, JwksMetrics, ListenerMetrics, Outlier, OutlierMetrics, Overflow,
-    ProcessUsage, Reload, Reporter, RequestLabels, RequestMetrics, RequestProtocol, RequestRecord, TcpLabels,
-    TcpMetrics, Telemetry, TokenMetrics, WorkloadLabels,
+    HealthCheckMetrics, HealthCheckResult, Http2Flood, IdentityMetrics, JwksMetrics, ListenerMetrics,
+    MembershipMetrics, Outlier, OutlierMetrics, Overflow, ProcessUsage, RateLimitMetrics, Reload, Reporter,
+    RequestLabels, RequestMetrics, RequestProtocol, RequestRecord, Takeover, TcpLabels, TcpMetrics,
+    Telemetry, TokenMetrics, WorkloadLabels,
 };
 pub use trace_context::TraceParent;

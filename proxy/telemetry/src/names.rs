@@ -120,6 +120,7 @@ families! {
     DRAINING = Gauge "sidle_draining" &[], "Whether the process is on its way out.";
     DNS_FAILURES = Counter "sidle_dns_failures_total" &[], "Name look-ups that failed; the last good addresses stay in use.";
     MEMORY_PRESSURE = Gauge "sidle_memory_pressure" &[], "Share of the memory that the process may have which it has, from 0 to 1; 0 when there is no limit.";
+    TAKEOVERS = Counter "sidle_takeovers_total" &["result"], "Sockets that went from one process to the next: taken by this one; failed or refused, so that this one went on.";
     PANICS = Counter "sidle_panics_total" &[], "Panics that cost one exchange; each is a bug.";
     CONFIG_SUCCESSFUL = Gauge "sidle_config_last_reload_successful" &[], "Whether the last attempt to load the configuration succeeded.";
     CONFIG_SUCCESS_TIME = Gauge "sidle_config_last_reload_success_timestamp_seconds" &[], "When the configuration was last loaded with success.";
@@ -164,7 +165,23 @@ families! {
     CLUSTER_PENDING = Gauge "sidle_cluster_requests_pending" &["cluster"], "Requests that wait for an upstream connection.";
     CLUSTER_OVERFLOWS = Counter "sidle_cluster_overflows_total" &["cluster", "limit"], "Requests refused by a limit: connections, pending, requests or retries.";
     CLUSTER_TIMEOUTS = Counter "sidle_cluster_timeouts_total" &["cluster"], "Requests that ran into the route's timeout or a try's.";
+    RATE_LIMIT_OK = Counter "envoy_http_local_rate_limit_ok" &["envoy_local_http_ratelimit_prefix"], "Requests that a RateLimitPolicy had a token for.";
+    RATE_LIMITED = Counter "envoy_http_local_rate_limit_rate_limited" &["envoy_local_http_ratelimit_prefix"], "Requests that a RateLimitPolicy had no token for.";
+    RATE_LIMIT_KEYS = Gauge "sidle_rate_limit_keys" &["policy"], "Keys that have a bucket of a RateLimitPolicy; 0 where everybody shares one.";
+    CONCURRENCY_LIMIT = Gauge "sidle_cluster_concurrency_limit" &["cluster"], "Requests that a workload's port takes at once, as its ConcurrencyPolicy finds.";
+    CONCURRENCY_ACTIVE = Gauge "sidle_cluster_concurrency_active" &["cluster"], "Requests under way that count towards that limit.";
+    CONCURRENCY_SHED = Counter "sidle_cluster_concurrency_shed_total" &["cluster"], "Requests that were turned away because of that limit.";
+    CONCURRENCY_MIN_RTT = Gauge "sidle_cluster_concurrency_min_rtt_seconds" &["cluster"], "How long an answer takes when few are under way.";
+    CONCURRENCY_SAMPLE_RTT = Gauge "sidle_cluster_concurrency_sample_rtt_seconds" &["cluster"], "How long an answer took in the last interval.";
     CLUSTER_ENDPOINTS = Gauge "sidle_cluster_endpoints" &["cluster"], "Endpoints that are known.";
+
+    MEMBERSHIP_TOTAL = Gauge "envoy_cluster_membership_total" &["envoy_cluster_name"], "Endpoints of a cluster that looks at their health.";
+    MEMBERSHIP_HEALTHY = Gauge "envoy_cluster_membership_healthy" &["envoy_cluster_name"], "Those that neither outlier detection nor health checks keep out.";
+    HEALTH_CHECK_ATTEMPT = Counter "envoy_cluster_health_check_attempt" &["envoy_cluster_name"], "Health checks.";
+    HEALTH_CHECK_SUCCESS = Counter "envoy_cluster_health_check_success" &["envoy_cluster_name"], "Health checks that passed.";
+    HEALTH_CHECK_FAILURE = Counter "envoy_cluster_health_check_failure" &["envoy_cluster_name"], "Health checks that failed.";
+    HEALTH_CHECK_NETWORK_FAILURE = Counter "envoy_cluster_health_check_network_failure" &["envoy_cluster_name"], "Health checks that failed for want of an answer.";
+    HEALTH_CHECK_HEALTHY = Gauge "envoy_cluster_health_check_healthy" &["envoy_cluster_name"], "Endpoints that pass their health checks.";
 
     EJECTIONS_ACTIVE = Gauge "envoy_cluster_outlier_detection_ejections_active" &["envoy_cluster_name"], "Endpoints that outlier detection keeps out.";
     EJECTIONS_ENFORCED = Counter "envoy_cluster_outlier_detection_ejections_enforced_total" &["envoy_cluster_name"], "Ejections, whatever the reason.";

@@ -6,11 +6,11 @@ use crate::{
     authority,
     connection_manager::preserve_case,
     context::{Context, Form},
-    endpoint, limit, metadata, tls,
+    endpoint, health_check, limit, metadata, tls,
     value::{Object, duration, duration_or_never, extension},
 };
 use serde_json::{Value, json};
-use sidle_model::ir::{Cluster, Discovery, LoadBalancer, TcpKeepalive, UpstreamProtocol};
+use sidle_model::ir::{Cluster, Discovery, LoadBalancer, SlowStart, TcpKeepalive, UpstreamProtocol};
 
 /// IPv4 where a name has both, as Istio does outside dual-stack clusters.
 pub(crate) const DNS_LOOKUP_FAMILY: &str = "V4_PREFERRED";
@@ -41,14 +41,10 @@ fn discovery(form: Form, cluster: &Cluster) -> Object {
     let given = || Object::new().with("load_assignment", endpoint::load_assignment(cluster));
     match &cluster.discovery {
         Discovery::Static(_) | Discovery::None => {
-            given().with("type", "STATIC").merge(load_balancer(&cluster.load_balancer))
+            given().with("type", "STATIC").merge(load_balancer(cluster))
         }
-        Discovery::StrictDns(_) => {
-            given().merge(dns(form, false)).merge(load_balancer(&cluster.load_balancer))
-        }
-        Discovery::LogicalDns(_) => {
-            given().merge(dns(form, true)).merge(load_balancer(&cluster.load_balancer))
-        }
+        Discovery::StrictDns(_) => given().merge(dns(form, false)).merge(load_balancer(cluster)),
+        Discovery::LogicalDns(_) => given().merge(dns(form, true)).merge(load_balancer(cluster)),
         Discovery::OriginalDestination => {
             Object::new().with("type", "ORIGINAL_DST").with("lb_policy", "CLUSTER_PROVIDED")
         }
@@ -77,11 +73,13 @@ fn dns(form: Form, logical: bool) -> Object {
     }
 }
 
-fn load_balancer(balancer: &LoadBalancer) -> Object {
+fn load_balancer(cluster: &Cluster) -> Object {
     let named = |name: &str| Object::new().with("lb_policy", name);
-    match balancer {
-        LoadBalancer::LeastRequest => named("LEAST_REQUEST"),
-        LoadBalancer::RoundRobin => named("ROUND_ROBIN"),
+    let slow_start =
+        cluster.slow_start.as_ref().map(|settings| json!({"slow_start_config": slow_start(settings)}));
+    match &cluster.load_balancer {
+        LoadBalancer::LeastRequest => named("LEAST_REQUEST").with_some("least_request_lb_config", slow_start),
+        LoadBalancer::RoundRobin => named("ROUND_ROBIN").with_some("round_robin_lb_config", slow_start),
         LoadBalancer::Random => named("RANDOM"),
         LoadBalancer::RingHash { minimum_ring_size } => {
             named("RING_HASH").with("ring_hash_lb_config", json!({"minimum_ring_size": minimum_ring_size}))
@@ -92,17 +90,34 @@ fn load_balancer(balancer: &LoadBalancer) -> Object {
     }
 }
 
+fn slow_start(settings: &SlowStart) -> Value {
+    json!({
+        "slow_start_window": duration(settings.window),
+        "aggression": {"default_value": settings.aggression, "runtime_key": "upstream.slow_start.aggression"},
+        "min_weight_percent": {"value": settings.minimum_percent},
+    })
+}
+
+/// When all endpoints are used, and how localities share, where either is said.
+fn common(cluster: &Cluster) -> Option<Object> {
+    let panic =
+        cluster.outlier_detection.as_ref().map(|detection| json!({"value": detection.min_health_percent}));
+    let weighted = (!cluster.locality_weights.is_empty()).then(|| json!({}));
+    (panic.is_some() || weighted.is_some()).then(|| {
+        Object::new()
+            .with_some("healthy_panic_threshold", panic)
+            .with_some("locality_weighted_lb_config", weighted)
+    })
+}
+
 /// All that does not depend on where the endpoints come from.
 fn policy(context: &Context<'_>, cluster: &Cluster) -> Object {
-    let panic = cluster
-        .outlier_detection
-        .as_ref()
-        .map(|detection| json!({"healthy_panic_threshold": {"value": detection.min_health_percent}}));
     Object::new()
         .with("connect_timeout", duration(cluster.connect_timeout))
         .with("circuit_breakers", limit::circuit_breakers(&cluster.limits))
         .with_some("outlier_detection", cluster.outlier_detection.as_ref().map(limit::outlier_detection))
-        .with_some("common_lb_config", panic)
+        .with_some("common_lb_config", common(cluster))
+        .with_list("health_checks", health_check::health_checks(cluster))
         .with_some("upstream_connection_options", cluster.tcp_keepalive.as_ref().map(keepalive))
         .with_some(
             "transport_socket",

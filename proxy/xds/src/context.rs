@@ -105,13 +105,14 @@ fn keeps_case(listener: &Listener) -> bool {
 
 /// Views of a listener that more than one file here needs.
 pub(crate) trait Chains {
-    /// Every filter chain, the default one last.
+    /// Every filter chain that Envoy has words for, the default one last.
     fn all_chains(&self) -> impl Iterator<Item = &sidle_model::ir::FilterChain>;
 }
 
 impl Chains for Listener {
     fn all_chains(&self) -> impl Iterator<Item = &sidle_model::ir::FilterChain> {
-        self.filter_chains.iter().chain(&self.default_filter_chain)
+        let exported = self.filter_chains.iter().filter(|chain| !chain.matches.captured);
+        exported.chain(&self.default_filter_chain)
     }
 }
 

@@ -14,19 +14,24 @@ pub(crate) fn configured(cluster: &Cluster) -> &[Endpoint] {
     }
 }
 
-/// A `ClusterLoadAssignment`, one `LocalityLbEndpoints` for each locality.
+/// A `ClusterLoadAssignment`, one `LocalityLbEndpoints` for each locality and priority.
 pub(crate) fn load_assignment(cluster: &Cluster) -> Value {
-    let mut localities: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    let mut localities: BTreeMap<(u32, &str), Vec<Value>> = BTreeMap::new();
     for one in configured(cluster) {
-        localities.entry(&one.locality).or_default().push(endpoint(one));
+        localities.entry((one.priority, &one.locality)).or_default().push(endpoint(one, cluster));
     }
-    let localities = localities.into_iter().map(|(name, endpoints)| {
-        Value::from(Object::new().with_some("locality", locality(name)).with("lb_endpoints", endpoints))
+    let localities = localities.into_iter().map(|((priority, name), endpoints)| {
+        let group = Object::new()
+            .with_some("locality", locality(name))
+            .with("lb_endpoints", endpoints)
+            .with_some("load_balancing_weight", cluster.locality_weights.get(name).copied())
+            .with_some("priority", (priority > 0).then_some(priority));
+        Value::from(group)
     });
     Object::new().with("cluster_name", &*cluster.name).with_list("endpoints", localities.collect()).into()
 }
 
-fn endpoint(endpoint: &Endpoint) -> Value {
+fn endpoint(endpoint: &Endpoint, cluster: &Cluster) -> Value {
     let address = match &endpoint.address {
         EndpointAddress::Socket(address) => ip_address(*address),
         EndpointAddress::Name(name, port) => socket_address(name, *port),
@@ -36,8 +41,14 @@ fn endpoint(endpoint: &Endpoint) -> Value {
     let metadata = Object::new()
         .with("istio", json!({"workload": workload(&endpoint.workload)}))
         .with_some("envoy.transport_socket_match", tls_mode);
+    // Envoy refuses a port where there are none.
+    let has_port = !matches!(endpoint.address, EndpointAddress::Unix(_));
+    let port = cluster.health_check.as_ref().and_then(|check| check.port).filter(|_| has_port);
+    let place = Object::new()
+        .with("address", address)
+        .with_some("health_check_config", port.map(|port| json!({"port_value": port})));
     json!({
-        "endpoint": {"address": address},
+        "endpoint": Value::from(place),
         "load_balancing_weight": endpoint.weight,
         "metadata": {"filter_metadata": Value::from(metadata)},
     })
@@ -45,15 +56,13 @@ fn endpoint(endpoint: &Endpoint) -> Value {
 
 /// `region/zone/subzone`.
 fn locality(text: &str) -> Option<Value> {
-    let mut parts = text.splitn(3, '/').filter(|part| !part.is_empty());
-    let region = parts.next()?;
-    Some(
-        Object::new()
-            .with("region", region)
-            .with_some("zone", parts.next())
-            .with_some("sub_zone", parts.next())
-            .into(),
-    )
+    let mut parts = text.splitn(3, '/');
+    let mut part = || parts.next().filter(|part| !part.is_empty());
+    let (region, zone, subzone) = (part(), part(), part());
+    region.or(zone).or(subzone)?;
+    let locality =
+        Object::new().with_some("region", region).with_some("zone", zone).with_some("sub_zone", subzone);
+    Some(locality.into())
 }
 
 /// Istio's text of who answers: name, namespace, canonical service and revision, cluster.
@@ -74,6 +83,7 @@ mod tests {
     fn localities_have_up_to_three_parts() {
         assert_eq!(locality(""), None);
         assert_eq!(locality("eu"), Some(json!({"region": "eu"})));
+        assert_eq!(locality("/a"), Some(json!({"zone": "a"})));
         assert_eq!(locality("eu/a/1"), Some(json!({"region": "eu", "zone": "a", "sub_zone": "1"})));
     }
 }

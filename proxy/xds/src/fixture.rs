@@ -29,7 +29,11 @@ pub(crate) fn cluster(name: &str, discovery: Discovery) -> Cluster {
         auto_mtls: None,
         connect_timeout: Duration::from_secs(10),
         limits: ClusterLimits::default(),
+        locality_weights: Default::default(),
+        slow_start: None,
+        health_check: None,
         outlier_detection: None,
+        adaptive_concurrency: None,
         tcp_keepalive: None,
         idle_timeout: Some(Duration::from_secs(3600)),
         tunnel_idle_timeout: Some(Duration::from_secs(3600)),
@@ -52,6 +56,7 @@ pub(crate) fn endpoint(text: &str, port: u16, locality: &str) -> Endpoint {
         weight: 2,
         workload: Arc::new(workload),
         locality: locality.into(),
+        priority: 0,
         mtls: false,
     }
 }

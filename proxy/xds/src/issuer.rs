@@ -96,6 +96,7 @@ impl<'a> Place<'a> {
             weight: 1,
             workload: Default::default(),
             locality: "".into(),
+            priority: 0,
             mtls: false,
         };
         let by_name = matches!(endpoint.address, EndpointAddress::Name(..));
@@ -121,7 +122,11 @@ impl<'a> Place<'a> {
             auto_mtls: None,
             connect_timeout: CONNECT,
             limits: ClusterLimits::default(),
+            locality_weights: Default::default(),
+            slow_start: None,
+            health_check: None,
             outlier_detection: None,
+            adaptive_concurrency: None,
             tcp_keepalive: None,
             idle_timeout: None,
             tunnel_idle_timeout: None,

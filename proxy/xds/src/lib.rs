@@ -21,6 +21,7 @@ mod filter;
 mod format;
 mod forward;
 mod header;
+mod health_check;
 mod issuer;
 mod limit;
 mod listener;

@@ -19,10 +19,11 @@ use sidle_model::ir::{
 /// A `Listener` that binds `address`.
 pub(crate) fn listener(context: &Context<'_>, listener: &Listener, address: &ListenAddress) -> Value {
     let chain = |chain: &FilterChain| filter_chain(context, listener, address, chain);
+    let exported = listener.filter_chains.iter().filter(|chain| !chain.matches.captured);
     let default = match &listener.default_filter_chain {
         Some(default) => Some(chain(default)),
         // Envoy asks for one chain at least; none at all means: close.
-        None if listener.filter_chains.is_empty() => Some(closing_chain()),
+        None if exported.clone().next().is_none() => Some(closing_chain()),
         None => None,
     };
     let inspectors = inspectors(context, listener);
@@ -39,7 +40,7 @@ pub(crate) fn listener(context: &Context<'_>, listener: &Listener, address: &Lis
         .with_some("listener_filters_timeout", detects.then(|| duration(waits)))
         .with_true("continue_on_listener_filters_timeout", detects && !listener.proxy_protocol)
         .with_list("listener_filters", inspectors)
-        .with_list("filter_chains", listener.filter_chains.iter().map(chain).collect())
+        .with_list("filter_chains", exported.map(chain).collect())
         .with_some("default_filter_chain", default)
         .into()
 }

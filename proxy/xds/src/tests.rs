@@ -235,6 +235,11 @@ fn every_cluster() {
         LoadBalancer::RingHash { minimum_ring_size: 2048 },
         LoadBalancer::Maglev { table_size: 65537 },
     ];
+    let asks = [
+        HealthAsk::Http { path: "/up".into(), host: "a.example".into(), expected_statuses: vec![(200, 299)] },
+        HealthAsk::Grpc { service: "s".into(), authority: "a.example".into() },
+        HealthAsk::Tcp,
+    ];
     let mut clusters = Vec::new();
     for (at, discovery) in discoveries.into_iter().enumerate() {
         clusters.push(Cluster {
@@ -243,6 +248,21 @@ fn every_cluster() {
                 [at % 3],
             tls: [Some(tls(Some("a.example"), false)), Some(tls(None, false)), Some(tls(None, true))][at % 3]
                 .clone(),
+            slow_start: Some(SlowStart {
+                window: Duration::from_secs(30),
+                minimum_percent: 5.0,
+                aggression: 1.5,
+            }),
+            locality_weights: [("eu/a".into(), 70_000), ("eu/b".into(), 30_000)].into(),
+            health_check: Some(HealthCheck {
+                ask: asks[at % asks.len()].clone(),
+                port: Some(8081),
+                interval: Duration::from_secs(5),
+                interval_jitter: Duration::from_secs(1),
+                timeout: Duration::from_millis(500),
+                unhealthy_threshold: 3,
+                healthy_threshold: 2,
+            }),
             outlier_detection: Some(OutlierDetection {
                 consecutive_5xx: None,
                 consecutive_gateway_errors: Some(3),
@@ -287,6 +307,33 @@ fn every_cluster() {
     assert_eq!(named(clusters, "c0")["load_assignment"]["endpoints"].as_array().unwrap().len(), 2);
     assert_eq!(named(clusters, "c3;by-authority")["alt_stat_name"], "c3");
     assert!(named(clusters, "c1")["outlier_detection"]["enforcing_consecutive_5xx"] == 0);
+    let checks = &named(clusters, "c0")["health_checks"][0];
+    assert_eq!(checks["http_health_check"]["expected_statuses"], json!([{"start": 200, "end": 300}]));
+    assert_eq!((checks["interval"].as_str(), checks["unhealthy_threshold"].as_u64()), (Some("5s"), Some(3)));
+    assert!(clusters.as_array().unwrap().iter().any(|cluster| !cluster["round_robin_lb_config"].is_null()));
+}
+
+#[test]
+fn near_endpoints_have_priorities() {
+    let at = |port, locality, priority| sidle_model::ir::Endpoint {
+        priority,
+        ..endpoint("10.0.0.1", port, locality)
+    };
+    let given = vec![at(1, "eu/a", 0), at(2, "us/a", 1), at(3, "eu/a", 0), at(4, "us/b", 1)];
+    let near = cluster("near", Discovery::Static(given));
+    let forward = forward(vec![weighted("near", 1)]);
+    let exported = export(&outbound(vec![route(RouteAction::Forward(Box::new(forward)))], vec![near]));
+    let groups = &named(&exported["static_resources"]["clusters"], "near")["load_assignment"]["endpoints"];
+    let told: Vec<_> = groups
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| {
+            let zone = group["locality"]["zone"].as_str().unwrap_or_default();
+            (group["priority"].as_u64(), zone, group["lb_endpoints"].as_array().unwrap().len())
+        })
+        .collect();
+    assert_eq!(told, [(None, "a", 2), (Some(1), "a", 1), (Some(1), "b", 1)]);
 }
 
 #[test]

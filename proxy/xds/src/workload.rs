@@ -116,8 +116,22 @@ fn certificate(files: &CertificateFiles) -> Value {
     json!({"certificate_chain": named(&files.certificate), "private_key": named(&files.key)})
 }
 
+/// The certificates of a PEM text, which may hold a key where it should not.
+fn certificates_of(text: &str) -> String {
+    let (mut shown, mut within) = (String::new(), false);
+    for line in text.lines() {
+        within |= line.starts_with("-----BEGIN CERTIFICATE-----");
+        if within {
+            shown.push_str(line);
+            shown.push('\n');
+        }
+        within &= !line.starts_with("-----END");
+    }
+    shown
+}
+
 fn redacted(certificate: &InlineCertificate) -> Value {
-    let chain = String::from_utf8_lossy(certificate.chain.as_bytes()).into_owned();
+    let chain = certificates_of(&String::from_utf8_lossy(certificate.chain.as_bytes()));
     json!({"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": "[redacted]"}})
 }
 

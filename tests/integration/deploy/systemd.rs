@@ -105,6 +105,26 @@ fn it_runs_with_no_more_rights_than_it_needs() {
     }
 }
 
+/// The program is replaced, and the new one takes over: the service stays active, and a connection stays open.
+#[test]
+fn an_upgrade_keeps_the_service_up() {
+    let Some(machine) = started("") else { return };
+    let before = property(&machine, "MainPID");
+    machine.ok("cp /usr/bin/sidle /usr/bin/sidle.new && mv /usr/bin/sidle.new /usr/bin/sidle");
+    machine.ok("systemctl kill --kill-whom=main --signal=USR2 sidle");
+    wait::until("another main process", || {
+        let now = property(&machine, "MainPID");
+        (now != before && now != "0").then_some(())
+    });
+    assert_eq!(machine.ok(ASK), "HELLO");
+    machine.until("the end of the old one", &format!("! kill -0 {before} 2>/dev/null"));
+    assert_eq!(property(&machine, "ActiveState"), "active");
+    assert_eq!(property(&machine, "NRestarts"), "0");
+    assert!(property(&machine, "StatusText").contains(".1, 2 resources"));
+    machine.ok("systemctl reload sidle && systemctl stop sidle");
+    assert_eq!(property(&machine, "Result"), "success");
+}
+
 /// As a proxy whose workers hang would.
 #[test]
 fn one_that_hangs_or_crashes_is_started_again() {

@@ -127,6 +127,27 @@ impl Process {
     }
 }
 
+/// A process that is nobody's child here, but ends with the test.
+pub struct Orphan(u32);
+
+impl Orphan {
+    /// The process of this number.
+    pub fn new(id: u32) -> Self {
+        Orphan(id)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0
+    }
+}
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg("-KILL").arg(self.0.to_string()).status();
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         if self.child.try_wait().ok().flatten().is_none() {

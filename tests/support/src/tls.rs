@@ -127,6 +127,16 @@ impl Authority {
         self.sign(params)
     }
 
+    /// A certificate with just these names, valid from one time to another.
+    ///
+    /// # Panics
+    /// When one is not ASCII.
+    pub fn issue_between(&self, names: &[Name<'_>], from: SystemTime, until: SystemTime) -> Identity {
+        let mut params = named(names);
+        (params.not_before, params.not_after) = (from.into(), until.into());
+        self.sign(params)
+    }
+
     /// A certificate with just these names.
     ///
     /// # Panics

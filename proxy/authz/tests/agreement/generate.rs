@@ -231,8 +231,21 @@ impl Generator {
             "/a/..%2fc",
             "/a/..%5c..%2fx.js",
             "/b/;/a",
+            "/c/../a",
+            "/./a",
+            "/a/..",
+            "/a/../c",
+            "/c//../a",
+            "/a/c//../b",
+            "/c/%2e%2e/a",
+            "/a/.;x/b",
+            "/c/d/../../x.js",
+            "/a%2fb/../c",
+            "/../a;v=1",
+            "/a/..//a",
         ];
-        let path = normalise(self.pick(&paths), Normalization::Base).unwrap().into_owned();
+        let how = self.pick(&[Normalization::None, Normalization::Base]);
+        let path = normalise(self.pick(&paths), how).unwrap().into_owned();
         let http = Http {
             method: self.pick(&["GET", "POST", "PUT", "CONNECT"]),
             authority: self.pick(&[

@@ -298,21 +298,31 @@ impl Asking<'_> {
         };
         let is = |path: &str, value: &str| full(&path_pattern(value), path.as_bytes());
         let odd = |text: &str| text.contains(['%', ';', '\\']) || text.contains("//");
-        let written = values.iter().any(|value| is(&http.path, value));
-        let plain = reread(&http.path);
-        if !odd(&http.path) || plain == http.path {
-            return written;
-        }
-        let of_plain = values.iter().filter(|value| !odd(value)).any(|value| is(&plain, value));
+        let written = |path: &str| values.iter().any(|value| is(path, value));
+        let plainly = |path: &str| values.iter().any(|value| !odd(value) && is(&reread(path), value));
+        let oddly = |path: &str| values.iter().any(|value| odd(value) && is(path, value));
+        // A server may resolve dot segments and look no further, or read on from there.
+        let sent = [http.path.clone(), without_dots(&http.path)];
         match generous {
-            true => written || of_plain,
-            false => {
-                written
-                    && (of_plain
-                        || values.iter().filter(|value| odd(value)).any(|value| is(&http.path, value)))
-            }
+            true => sent.iter().any(|path| written(path) || plainly(path)),
+            false => sent.iter().all(|path| written(path) && (plainly(path) || oddly(path))),
         }
     }
+}
+
+/// The path when the dot segments in it are resolved, from left to right, and the rest is left alone.
+fn without_dots(path: &str) -> String {
+    static HERE: LazyLock<regex::Regex> =
+        LazyLock::new(|| regex::Regex::new(r"(?i)/(?:\.|%2e)(?:;[^/]*)?(/|$)").unwrap());
+    static UP: LazyLock<regex::Regex> =
+        LazyLock::new(|| regex::Regex::new(r"(?i)(?:/[^/]*)?/(?:\.|%2e){2}(?:;[^/]*)?(/|$)").unwrap());
+    let mut path = path.to_owned();
+    for segments in [&HERE, &UP] {
+        while segments.is_match(&path) {
+            path = segments.replace(&path, "/").into_owned();
+        }
+    }
+    path
 }
 
 /// Envoy's expression of a template, any character taken for one of a segment.

@@ -143,7 +143,7 @@ impl Health {
         self.ejected.load(Relaxed)
     }
 
-    pub(super) fn set_ejected(&self, ejected: bool) {
+    pub(crate) fn set_ejected(&self, ejected: bool) {
         self.ejected.store(ejected, Relaxed);
     }
 

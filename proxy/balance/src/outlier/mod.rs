@@ -14,11 +14,11 @@ mod rates;
 mod term;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use count::Health;
 
-use crate::{Endpoint, EndpointState};
+use crate::{ActiveCheck, Endpoint, EndpointState};
 use sidle_model::ir;
 use std::{
     sync::Arc,
@@ -241,7 +241,7 @@ impl OutlierDetector {
                 health.reset(reason);
                 if !health.is_ejected() {
                     // Else it is out by another reason, or tries that were under way failed.
-                    let room = self.most(endpoints.len()).saturating_sub(ejected);
+                    let room = self.room(endpoints, endpoint, ejected);
                     changes.push(self.eject(endpoint, reason, room, now, &mut ejected));
                 }
             }
@@ -284,7 +284,7 @@ impl OutlierDetector {
             if endpoint.state.is_ejected() {
                 continue; // for another reason
             }
-            let room = self.most(endpoints.len()).saturating_sub(ejected);
+            let room = self.room(endpoints, endpoint, ejected);
             changes.push(self.eject(endpoint, reason, room, now, &mut ejected));
         }
         endpoints.iter().for_each(|endpoint| endpoint.state.health.forget_a_little(now, self.interval));
@@ -304,6 +304,17 @@ impl OutlierDetector {
             }
         }
         away.len()
+    }
+
+    /// How many more may be kept out, if `endpoint` is one of them: of those that pass their health checks one is left.
+    fn room(&self, endpoints: &[Arc<Endpoint>], endpoint: &Endpoint, ejected: usize) -> usize {
+        let fails = |endpoint: &Endpoint| endpoint.state.active_check() == ActiveCheck::Failed;
+        let room = self.most(endpoints.len()).saturating_sub(ejected);
+        if fails(endpoint) {
+            return room;
+        }
+        let left = endpoints.iter().filter(|other| !other.state.is_ejected() && !fails(other)).count();
+        room.min(left.saturating_sub(1))
     }
 
     /// How many of so many may be kept out.

@@ -19,18 +19,18 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct LeastRequest {
     /// `None`: all weights are equal.
-    weighted: Option<AliasTable>,
+    weighted: Option<(AliasTable, Vec<u32>)>,
 }
 
 impl LeastRequest {
     pub fn new(weights: &[u32]) -> Self {
         let equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
-        LeastRequest { weighted: (!equal).then(|| AliasTable::new(weights)) }
+        LeastRequest { weighted: (!equal).then(|| (AliasTable::new(weights), weights.to_vec())) }
     }
 
     pub fn choose(&self, endpoints: &[Arc<Endpoint>], probing: bool, context: &mut PickContext<'_>) -> usize {
         let (first, second) = match &self.weighted {
-            Some(table) => (table.sample((context.random)()), table.sample((context.random)())),
+            Some((table, _)) => (table.sample((context.random)()), table.sample((context.random)())),
             None => two_of(endpoints.len(), (context.random)()),
         };
         let (a, b) = (&*endpoints[first], &*endpoints[second]);
@@ -38,16 +38,19 @@ impl LeastRequest {
         let prefer_second = match (avoids(a), avoids(b)) {
             (false, true) => false,
             (true, false) => true,
-            _ => is_less_loaded(b, a),
+            _ => self.is_less_loaded((second, b), (first, a)),
         };
         if prefer_second { second } else { first }
     }
-}
 
-/// Whether `a` has fewer active requests for its weight than `b`.
-fn is_less_loaded(a: &Endpoint, b: &Endpoint) -> bool {
-    let (load_a, load_b) = (u64::from(a.state.active_requests()), u64::from(b.state.active_requests()));
-    load_a * u64::from(b.weight) < load_b * u64::from(a.weight)
+    /// Whether `a` has fewer active requests for its weight than `b`.
+    fn is_less_loaded(&self, a: (usize, &Endpoint), b: (usize, &Endpoint)) -> bool {
+        let load = |(_, endpoint): (usize, &Endpoint)| u64::from(endpoint.state.active_requests());
+        match &self.weighted {
+            None => load(a) < load(b),
+            Some((_, weights)) => load(a) * u64::from(weights[b.0]) < load(b) * u64::from(weights[a.0]),
+        }
+    }
 }
 
 /// Two different numbers below `count`, which is at least 2, each pair equally likely.
@@ -118,8 +121,8 @@ mod tests {
         let tried = [set.endpoints()[0].clone()];
         let mut random = source(1);
         for _ in 0..100 {
-            let mut context = PickContext { hash: None, random: &mut random, tried: &tried };
-            assert!(Arc::ptr_eq(set.pick(&mut context).expect("not empty"), &set.endpoints()[1]));
+            let mut asked = PickContext { tried: &tried, ..context(&mut random) };
+            assert!(Arc::ptr_eq(set.pick(&mut asked).expect("not empty"), &set.endpoints()[1]));
         }
     }
 }

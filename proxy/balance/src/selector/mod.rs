@@ -32,21 +32,44 @@ pub(crate) enum Selector {
 
 impl Selector {
     /// Prepares; `previous` is the selector of the same policy that this one replaces.
-    pub fn build(policy: &LoadBalancer, endpoints: &[Arc<Endpoint>], previous: Option<&Selector>) -> Self {
-        let weights: Vec<u32> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
+    pub fn build(
+        policy: &LoadBalancer,
+        endpoints: &[Arc<Endpoint>],
+        weights: &[u32],
+        previous: Option<&Selector>,
+    ) -> Self {
         match policy {
-            LoadBalancer::LeastRequest => Selector::LeastRequest(LeastRequest::new(&weights)),
+            LoadBalancer::LeastRequest => Selector::LeastRequest(LeastRequest::new(weights)),
             LoadBalancer::RoundRobin => Selector::RoundRobin(match previous {
-                Some(Selector::RoundRobin(rotation)) => rotation.succeed(&weights),
-                _ => Rotation::new(&weights),
+                Some(Selector::RoundRobin(rotation)) => rotation.succeed(weights),
+                _ => Rotation::new(weights),
             }),
-            LoadBalancer::Random => Selector::Random(AliasTable::new(&weights)),
+            LoadBalancer::Random => Selector::Random(AliasTable::new(weights)),
             LoadBalancer::RingHash { minimum_ring_size } => {
-                Selector::RingHash(Ring::new(&keys(endpoints), &weights, *minimum_ring_size))
+                Selector::RingHash(Ring::new(&keys(endpoints), weights, *minimum_ring_size))
             }
             LoadBalancer::Maglev { table_size } => {
-                Selector::Maglev(Maglev::new(&keys(endpoints), &weights, *table_size))
+                Selector::Maglev(Maglev::new(&keys(endpoints), weights, *table_size))
             }
+        }
+    }
+
+    /// The index of an endpoint; `hash` is there for the hash policies and stays the same while a pick looks again, `attempt` counts
+    /// from 0 while endpoints that were tried come up. `probing`: there are endpoints that get one request at a time.
+    pub fn choose(
+        &self,
+        endpoints: &[Arc<Endpoint>],
+        hash: Option<u64>,
+        attempt: u32,
+        probing: bool,
+        context: &mut PickContext<'_>,
+    ) -> usize {
+        match self {
+            Selector::LeastRequest(least) => least.choose(endpoints, probing, context),
+            Selector::RoundRobin(rotation) => rotation.next(context.random),
+            Selector::Random(table) => table.sample((context.random)()),
+            Selector::RingHash(ring) => ring.lookup(hash.unwrap_or_default(), attempt),
+            Selector::Maglev(table) => table.lookup(hash.unwrap_or_default(), attempt),
         }
     }
 }
@@ -54,44 +77,4 @@ impl Selector {
 /// What the hash policies know an endpoint by.
 fn keys(endpoints: &[Arc<Endpoint>]) -> Vec<String> {
     endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect()
-}
-
-/// One pick in progress: the hash stays the same while it looks again.
-pub(crate) struct Chooser<'a> {
-    selector: &'a Selector,
-    hash: u64,
-    /// Whether there are endpoints that get one request at a time.
-    probing: bool,
-}
-
-impl<'a> Chooser<'a> {
-    pub fn new(selector: &'a Selector, probing: bool, context: &mut PickContext<'_>) -> Self {
-        let hash = match (selector, context.hash) {
-            (Selector::RingHash(_) | Selector::Maglev(_), Some(hash)) => hash,
-            (Selector::RingHash(_) | Selector::Maglev(_), None) => (context.random)(),
-            _ => 0,
-        };
-        Chooser { selector, hash, probing }
-    }
-
-    /// Whether another endpoint would be better: this one was tried, or is being probed by a request that is not over.
-    pub fn avoids(&self, endpoint: &Endpoint, context: &PickContext<'_>) -> bool {
-        context.was_tried(endpoint) || self.probing && endpoint.state.is_busy_with_probe()
-    }
-
-    /// The index of an endpoint; `attempt` counts from 0 while endpoints that were tried come up.
-    pub fn choose(
-        &mut self,
-        endpoints: &[Arc<Endpoint>],
-        attempt: u32,
-        context: &mut PickContext<'_>,
-    ) -> usize {
-        match self.selector {
-            Selector::LeastRequest(least) => least.choose(endpoints, self.probing, context),
-            Selector::RoundRobin(rotation) => rotation.next(context.random),
-            Selector::Random(table) => table.sample((context.random)()),
-            Selector::RingHash(ring) => ring.lookup(self.hash, attempt),
-            Selector::Maglev(table) => table.lookup(self.hash, attempt),
-        }
-    }
 }

@@ -1,3 +1,6 @@
+mod simulation;
+mod spread;
+
 use super::*;
 use ir::LoadBalancer;
 
@@ -19,6 +22,7 @@ pub(crate) fn spec(port: u16, weight: u32) -> EndpointSpec {
         weight,
         workload: Default::default(),
         locality: "".into(),
+        priority: 0,
         mtls: false,
     }
 }
@@ -26,15 +30,24 @@ pub(crate) fn spec(port: u16, weight: u32) -> EndpointSpec {
 /// 127.0.0.1:1000, :1001, … with these weights.
 pub(crate) fn set(policy: LoadBalancer, weights: &[u32]) -> EndpointSet {
     let specs = weights.iter().enumerate().map(|(i, &weight)| spec(1000 + i as u16, weight)).collect();
-    EndpointSet::build(&policy, specs, None)
+    build(policy, specs, None)
+}
+
+/// Builds without anything but a policy; as if no time passed.
+pub(crate) fn build(
+    policy: LoadBalancer,
+    specs: Vec<EndpointSpec>,
+    previous: Option<&EndpointSet>,
+) -> EndpointSet {
+    EndpointSet::build(&policy.into(), specs, previous, Instant::now())
 }
 
 pub(crate) fn endpoints(weights: &[u32]) -> Vec<Arc<Endpoint>> {
-    set(LoadBalancer::Random, weights).all.endpoints
+    set(LoadBalancer::Random, weights).endpoints
 }
 
 pub(crate) fn context(random: &mut dyn FnMut() -> u64) -> PickContext<'_> {
-    PickContext { hash: None, random, tried: &[] }
+    PickContext { hash: None, random, tried: &[], leave: &[] }
 }
 
 /// How often each endpoint is picked.
@@ -65,8 +78,8 @@ fn nothing_is_picked_from_nothing_and_one_from_one() {
         let one = set(policy, &[7]);
         let tried = [one.endpoints()[0].clone()];
         let mut random = source(1);
-        let mut context = PickContext { hash: Some(3), random: &mut random, tried: &tried };
-        assert!(one.pick(&mut context).is_some(), "the only one, even if it was tried");
+        let mut asked = PickContext { hash: Some(3), tried: &tried, ..context(&mut random) };
+        assert!(one.pick(&mut asked).is_some(), "the only one, even if it was tried");
     }
 }
 
@@ -95,8 +108,8 @@ fn a_hash_finds_the_same_endpoint_every_time() {
         for hash in 0..50u64 {
             let hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let mut pick = || {
-                let mut context = PickContext { hash: Some(hash), random: &mut random, tried: &[] };
-                set.pick(&mut context).expect("not empty").address.clone()
+                let mut asked = PickContext { hash: Some(hash), ..context(&mut random) };
+                set.pick(&mut asked).expect("not empty").address.clone()
             };
             assert_eq!(pick(), pick());
         }
@@ -112,13 +125,13 @@ fn tried_endpoints_are_avoided_and_then_allowed() {
         for hash in 0..1000u64 {
             let tried = [set.endpoints()[(hash % 8) as usize].clone()];
             let hash = Some(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let mut context = PickContext { hash, random: &mut random, tried: &tried };
-            again += u32::from(Arc::ptr_eq(set.pick(&mut context).expect("not empty"), &tried[0]));
+            let mut asked = PickContext { hash, tried: &tried, ..context(&mut random) };
+            again += u32::from(Arc::ptr_eq(set.pick(&mut asked).expect("not empty"), &tried[0]));
         }
         // By chance: 1 / 8^6.
         assert!(again <= 1, "{policy:?} took the tried one {again} times");
-        let mut context = PickContext { hash: Some(1), random: &mut random, tried: set.endpoints() };
-        assert!(set.pick(&mut context).is_some());
+        let mut asked = PickContext { hash: Some(1), tried: set.endpoints(), ..context(&mut random) };
+        assert!(set.pick(&mut asked).is_some());
     }
 }
 
@@ -127,7 +140,7 @@ fn state_outlives_a_rebuild() {
     let first = set(LoadBalancer::LeastRequest, &[1, 1, 1]);
     let request = crate::ActiveRequest::start(first.endpoints()[1].clone());
     let specs = vec![spec(1001, 5), spec(1002, 1), spec(1003, 1), spec(1002, 9)];
-    let second = EndpointSet::build(&LoadBalancer::Random, specs, Some(&first));
+    let second = build(LoadBalancer::Random, specs, Some(&first));
 
     let (before, after) = (first.endpoints(), second.endpoints());
     assert_eq!(after.len(), 3, "the second of one address is dropped");
@@ -149,19 +162,23 @@ fn no_weight_is_a_weight_of_one() {
     assert_eq!(picks(&set, 10), [5, 5]);
 }
 
+fn selector(set: &EndpointSet) -> &Arc<crate::selector::Selector> {
+    &set.groups[0].choice().selector
+}
+
 #[test]
 fn tables_are_kept_while_choices_are_the_same() {
     let policy = LoadBalancer::Maglev { table_size: 1009 };
     let specs = || vec![spec(1, 1), spec(2, 1)];
-    let first = EndpointSet::build(&policy, specs(), None);
+    let first = build(policy.clone(), specs(), None);
     let mut moved = specs();
     moved[0].locality = "r2".into();
-    let second = EndpointSet::build(&policy, moved, Some(&first));
-    assert!(Arc::ptr_eq(&first.all.selector, &second.all.selector), "a locality does not change the table");
-    let third = EndpointSet::build(&policy, vec![spec(1, 1), spec(2, 2)], Some(&second));
-    assert!(!Arc::ptr_eq(&second.all.selector, &third.all.selector), "a weight does");
-    let fourth = EndpointSet::build(&LoadBalancer::Maglev { table_size: 2003 }, specs(), Some(&first));
-    assert!(!Arc::ptr_eq(&first.all.selector, &fourth.all.selector), "another size does");
+    let second = build(policy.clone(), moved, Some(&first));
+    assert!(Arc::ptr_eq(selector(&first), selector(&second)), "a locality does not change the table");
+    let third = build(policy, vec![spec(1, 1), spec(2, 2)], Some(&second));
+    assert!(!Arc::ptr_eq(selector(&second), selector(&third)), "a weight does");
+    let fourth = build(LoadBalancer::Maglev { table_size: 2003 }, specs(), Some(&first));
+    assert!(!Arc::ptr_eq(selector(&first), selector(&fourth)), "another size does");
 }
 
 #[test]

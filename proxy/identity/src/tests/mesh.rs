@@ -194,6 +194,28 @@ fn an_identity_that_peers_would_not_believe_is_not_taken() {
     assert!(matches!(over, Err(TlsError::IdentityExpired(_))), "{over:?}");
 }
 
+#[test]
+fn a_certificate_for_later_is_not_shown_yet() {
+    let authority = Authority::new();
+    let workload = Workload::default();
+    let live = crate::client_config(&mesh_client(), &[], &workload).unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![uri("spiffe://td/a")];
+    let key = KeyPair::generate().unwrap();
+    for (ahead, taken) in [(HOUR, false), (Duration::from_secs(30), true)] {
+        params.not_before = (SystemTime::now() + ahead).into();
+        params.not_after = (SystemTime::now() + 2 * HOUR).into();
+        let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+        let files = sidle_model::ir::CertificateFiles {
+            certificate: authority.write("later.pem", &certificate.pem()),
+            key: authority.write("later.key", &key.serialize_pem()),
+        };
+        workload.publish(Arc::new(Svid::read(&files, &authority.ca()).unwrap()));
+        assert_eq!(live.current().is_ok(), taken, "{ahead:?}");
+        assert_eq!(matches!(workload.valid(), Err(TlsError::IdentityNotYet(_))), !taken);
+    }
+}
+
 /// Real seconds, since rustls asks the real clock.
 #[test]
 fn past_its_end_a_certificate_is_neither_shown_nor_believed_until_a_new_one_comes() {

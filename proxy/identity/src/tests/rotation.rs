@@ -52,6 +52,41 @@ fn a_pair_changes_as_a_pair() {
 }
 
 #[test]
+fn a_pair_that_is_not_valid_now_does_not_take_the_place_of_one_that_is() {
+    let authority = Authority::new();
+    let now = SystemTime::now();
+    let write = |name: &str, from: SystemTime, until: SystemTime| {
+        let mut params = CertificateParams::default();
+        (params.not_before, params.not_after) = (from.into(), until.into());
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+        CertificateFiles {
+            certificate: authority.write(&format!("{name}.pem"), &certificate.pem()),
+            key: authority.write(&format!("{name}.key"), &key.serialize_pem()),
+        }
+    };
+    let pair = write("now", now - HOUR, now + HOUR);
+    let workload = Workload::default();
+    let live = crate::server_config(&serve(vec![pair.clone()]), &workload).unwrap();
+    let first = live.current().unwrap();
+    for (name, from, until) in [("past", now - 2 * HOUR, now - HOUR), ("later", now + HOUR, now + 2 * HOUR)] {
+        let other = write(name, from, until);
+        fs::copy(&other.key, &pair.key).unwrap();
+        assert_eq!(replace(&workload, &pair.certificate, &other.certificate), [false], "{name}");
+        assert!(workload.has_refused_files());
+        assert!(Arc::ptr_eq(&first, &live.current().unwrap()), "{name}: what was read before stays");
+    }
+    let next = write("next", now - HOUR, now + 2 * HOUR);
+    fs::copy(&next.key, &pair.key).unwrap();
+    assert_eq!(replace(&workload, &pair.certificate, &next.certificate), [true]);
+    assert!(!workload.has_refused_files() && workload.files_out_of_time().is_empty());
+    // At the start there is no other to show.
+    let past = write("old", now - 2 * HOUR, now - HOUR);
+    let _shown = crate::server_config(&serve(vec![past]), &workload).unwrap();
+    assert!(matches!(&workload.files_out_of_time()[..], [crate::TlsError::Expired { .. }]));
+}
+
+#[test]
 fn new_roots_end_sessions_that_were_given_under_the_old_ones() {
     let (old, new) = (Authority::new(), Authority::new());
     let both = old.write("both.pem", &(old.issuer.pem() + &new.issuer.pem()));

@@ -11,7 +11,8 @@ use crate::{
     diagnostic::codes,
     istio::{
         ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLoadBalancer,
-        DestinationRule, H2UpgradePolicy, LoadBalancerSettings, OutlierDetection, TrafficPolicy,
+        DestinationRule, H2UpgradePolicy, LoadBalancerSettings, OutlierDetection, SimpleLoadBalancer,
+        TrafficPolicy,
     },
 };
 use std::collections::HashSet;
@@ -100,6 +101,7 @@ fn load_balancer(settings: Option<&LoadBalancerSettings>, at: At<'_>, report: &m
     if let Some(hash) = &settings.consistent_hash {
         consistent_hash(hash, at.to("consistentHash"), report);
     }
+    slow_start(settings, at, report);
     let Some(locality) = &settings.locality_lb_setting else { return };
     let at = at.to("localityLbSetting");
     let fails_over = !locality.failover.is_empty() || !locality.failover_priority.is_empty();
@@ -125,6 +127,32 @@ fn load_balancer(settings: Option<&LoadBalancerSettings>, at: At<'_>, report: &m
                 "a region cannot fail over to itself",
             );
         }
+    }
+}
+
+fn slow_start(settings: &LoadBalancerSettings, at: At<'_>, report: &mut Report<'_>) {
+    let (field, window) = match &settings.warmup {
+        Some(warmup) => ("warmup", warmup.duration),
+        None => ("warmupDurationSecs", settings.warmup_duration_secs),
+    };
+    let Some(window) = window else { return };
+    let judgement = values::at_least_a_millisecond(window);
+    match field {
+        "warmup" => report.judge(at.to(field).to("duration"), codes::SHORT_DURATION, judgement),
+        _ => report.judge(at.to(field), codes::SHORT_DURATION, judgement),
+    }
+    let aggression = settings.warmup.as_ref().and_then(|warmup| warmup.aggression);
+    if let Some(aggression) = aggression.filter(|aggression| aggression.is_nan() || *aggression < 1.0) {
+        let message = format!("the aggression of a warm-up is 1 or more, not {aggression}");
+        report.error(at.to(field).to("aggression"), codes::OUT_OF_RANGE, message);
+    }
+    let simple = settings.simple.unwrap_or_default();
+    let grows = settings.consistent_hash.is_none()
+        && !matches!(simple, SimpleLoadBalancer::Random | SimpleLoadBalancer::Passthrough);
+    if !grows {
+        let message =
+            format!("`{field}` has no effect: only ROUND_ROBIN and LEAST_REQUEST give new endpoints less");
+        report.warn(at.to(field), codes::NO_ACTION, message);
     }
 }
 

@@ -195,7 +195,11 @@ pub(super) fn exists(path: Option<&str>, at: At<'_>, report: &mut Report<'_>) {
     let Some(path) = path.filter(|path| !Path::new(path).is_file()) else { return };
     let place = std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string());
     let relative = if Path::new(path).is_relative() { ", seen from the working directory" } else { "" };
-    let message = format!("there is no file `{place}`{relative}; `run` needs it");
+    let what = match Path::new(path).exists() {
+        true => format!("`{place}` is no file"),
+        false => format!("there is no file `{place}`"),
+    };
+    let message = format!("{what}{relative}; `run` does not start without it");
     report.warn_help(at, codes::MISSING_FILE, message, "a certificate or a key is a file in PEM form");
 }
 
@@ -216,12 +220,22 @@ mod tests {
              privateKey: {own}}}\n"
         );
         let config =
-            load_texts(vec![Text { name: "f".into(), content: text.into() }], &Node::default()).config;
+            load_texts(vec![Text { name: "f".into(), content: text.as_str().into() }], &Node::default())
+                .config;
         let mut out = Vec::new();
         check(&config, &mut out);
         let lines: Vec<u32> = out.iter().map(|d| d.span.unwrap().line).collect();
         assert_eq!(lines, [7, 8, 17], "{out:?}");
         let place = std::path::absolute("no/such.key").unwrap();
         assert!(out[0].message.contains(place.to_str().unwrap()) && !out[0].is_error(), "{out:?}");
+        let folder = text.replace(own, env!("CARGO_MANIFEST_DIR"));
+        let config =
+            load_texts(vec![Text { name: "f".into(), content: folder.into() }], &Node::default()).config;
+        out.clear();
+        check(&config, &mut out);
+        assert!(
+            out.iter().any(|found| found.message.ends_with("is no file; `run` does not start without it")),
+            "{out:?}"
+        );
     }
 }

@@ -3,7 +3,8 @@
 use super::report::{At, Report};
 use crate::{
     diagnostic::codes,
-    kubernetes::{AddressType, EndpointSlice, Endpoints, Pod, Service, ServiceType},
+    kubernetes::{AddressType, EndpointSlice, Endpoints, Pod, Secret, Service, ServiceType},
+    lower::base64,
 };
 use std::{collections::HashSet, net::IpAddr};
 
@@ -71,6 +72,17 @@ pub(super) fn check_slice(spec: &EndpointSlice, report: &mut Report<'_>) {
         let at = at.to(index);
         for (index, text) in endpoint.addresses.iter().enumerate() {
             address(text, at.to("addresses").to(index), report);
+        }
+    }
+}
+
+pub(super) fn check_secret(spec: &Secret, report: &mut Report<'_>) {
+    for (name, value) in &spec.data {
+        let value: String = value.split_ascii_whitespace().collect();
+        if base64(&value).is_none() {
+            let message = format!("`{name}` is not base64");
+            let help = "values of `data` are base64; `stringData` takes them as they are";
+            report.error_help(At::SPEC.to("data").to(&**name), codes::UNUSABLE_FILE, message, help);
         }
     }
 }

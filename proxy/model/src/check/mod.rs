@@ -10,6 +10,7 @@ mod attachment;
 mod authorization_policy;
 mod authorization_value;
 mod claims;
+mod concurrency_policy;
 mod conditions;
 mod destination_rule;
 mod extension_provider;
@@ -29,6 +30,7 @@ mod mutual_tls;
 mod not_applied;
 mod peer_authentication;
 mod proxy;
+mod rate_limit_policy;
 mod references;
 mod report;
 mod request_authentication;
@@ -79,8 +81,11 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(endpoints, kubernetes::check_endpoints);
     each!(endpoint_slices, kubernetes::check_slice);
     each!(pods, kubernetes::check_pod);
+    each!(secrets, kubernetes::check_secret);
     each!(proxies, proxy::check);
     each!(health_policies, health_policy::check);
+    each!(concurrency_policies, concurrency_policy::check);
+    each!(rate_limit_policies, rate_limit_policy::check);
     not_applied::check(config, &mut out);
     out
 }

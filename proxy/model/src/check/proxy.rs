@@ -75,6 +75,7 @@ fn addresses(spec: &Proxy, report: &mut Report<'_>) {
         ("health", &spec.health),
         ("outbound", &spec.outbound),
         ("inbound", &spec.inbound),
+        ("dns", spec.dns.as_ref().map_or(&None, |dns| &dns.address)),
     ] {
         let Some(text) = value else { continue };
         let Ok(address) = text.parse::<SocketAddr>() else {

@@ -1,6 +1,6 @@
 //! Diagnostics as text for people: the place, the offending line with carets, and help.
 //!
-//! Invariant: no line of a document that holds a secret is shown.
+//! Invariant: no line of a document that holds a secret is shown: of a Secret, of a private key as PEM, of key sets with private members.
 
 use super::{Diagnostic, Severity, Span};
 use crate::source::Text;
@@ -37,7 +37,9 @@ impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Self {
         let mut shown: Vec<_> = text.lines().map(Some).collect();
         for document in shown.chunk_by_mut(|_, next| next.is_none_or(|line| !line.starts_with("---"))) {
-            if document.iter().flatten().any(|line| tells_of_secret(line)) {
+            let lines = || document.iter().flatten();
+            let of_keys = lines().any(|line| line.contains("jwks"));
+            if lines().any(|line| tells_of_secret(line) || of_keys && names_private_member(line)) {
                 document.fill(None);
             }
         }
@@ -52,6 +54,12 @@ impl<'a> Lines<'a> {
 /// Whether a line says that its document is a Secret, or holds a private key.
 fn tells_of_secret(line: &str) -> bool {
     (line.contains("kind") && line.contains("Secret")) || line.contains("PRIVATE KEY")
+}
+
+/// Whether a line names a member of a JWK that only the issuer may have, also within text in quotes.
+fn names_private_member(line: &str) -> bool {
+    let line: String = line.chars().filter(|c| !matches!(c, '\\' | ' ' | '\t')).collect();
+    sidle_jwt::PRIVATE_MEMBERS.iter().any(|name| line.contains(&format!("\"{name}\":")))
 }
 
 fn write_one(out: &mut String, diagnostic: &Diagnostic, line: Option<&str>, color: bool) {
@@ -133,6 +141,28 @@ mod tests {
         assert!(render(&diagnostic(6, 3, 4), Some(text), false).contains("hots: [a]"), "another document");
         let shown = render(&diagnostic(2, 1, 3), Some("- |\n  -----BEGIN PRIVATE KEY-----\n  MII\n"), false);
         assert!(!shown.contains("BEGIN"), "{shown}");
+    }
+
+    #[test]
+    fn nor_one_of_a_key_set_with_private_members() {
+        for keys in [
+            r#"    - jwks: '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'"#,
+            r#"    - jwks: "{\"keys\": [{\"kty\": \"RSA\", \"d\" : \"c2VjcmV0\"}]}""#,
+            "    - jwks: |\n        {\"keys\": [{\"kty\": \"RSA\", \"qi\": \"c2VjcmV0\"",
+        ] {
+            let text = format!("spec:\n  jwtRules:\n{keys}\n---\nspec:\n  hots: [a]\n");
+            for line in 3..=4 {
+                let shown = render(&diagnostic(line, 13, 7), Some(&text), false);
+                assert!(!shown.contains("c2Vj"), "{shown}");
+            }
+            let line = keys.lines().count() as u32 + 5;
+            assert!(
+                render(&diagnostic(line, 3, 4), Some(&text), false).contains("hots: [a]"),
+                "another document"
+            );
+        }
+        let public = r#"jwks: '{"keys": [{"kty": "OKP", "x": "AAAA"}]}'"#;
+        assert!(render(&diagnostic(1, 7, 3), Some(public), false).contains("AAAA"));
     }
 
     #[test]

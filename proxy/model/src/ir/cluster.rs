@@ -28,8 +28,16 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Bounds.
     pub limits: ClusterLimits,
+    /// Shares of localities of its endpoints, where they do not follow from the endpoints (R16); empty: they do.
+    pub locality_weights: BTreeMap<Arc<str>, u32>,
+    /// How new endpoints get their share by and by; only with `LeastRequest` and `RoundRobin`.
+    pub slow_start: Option<SlowStart>,
+    /// Checks of its endpoints, whether there are requests or not.
+    pub health_check: Option<HealthCheck>,
     /// Passive ejection.
     pub outlier_detection: Option<OutlierDetection>,
+    /// How many requests at once, of the workload's own ports; `None`: no limit of this kind.
+    pub adaptive_concurrency: Option<Arc<super::AdaptiveConcurrency>>,
     /// SO_KEEPALIVE.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// Idle pooled HTTP connections close after this; 1 h unless said, 3 s inbound.
@@ -85,6 +93,8 @@ pub struct Endpoint {
     pub workload: Arc<Workload>,
     /// `region/zone/subzone`, or empty.
     pub locality: Arc<str>,
+    /// 0 is the first; those after it are for when endpoints of the ones before are not well (R16). Without gaps in a cluster.
+    pub priority: u32,
     /// Whether a proxy of the mesh takes mTLS there.
     pub mtls: bool,
 }
@@ -213,6 +223,59 @@ impl PartialEq for RetryBudget {
 }
 
 impl Eq for RetryBudget {}
+
+/// Slow start: a new endpoint gets `max(minimum_percent, (age / window)^(1 / aggression))` of its weight.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlowStart {
+    /// How long an endpoint is new.
+    pub window: Duration,
+    /// 0 to 100; 10 unless said.
+    pub minimum_percent: f64,
+    /// 1 (the share grows evenly) unless said; more is quicker at the beginning.
+    pub aggression: f64,
+}
+
+/// Checks of endpoints, from this proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub ask: HealthAsk,
+    /// Of another port than requests go to.
+    pub port: Option<u16>,
+    /// From the end of a check to the next; 10 s unless said.
+    pub interval: Duration,
+    /// At most so much is added to the interval, by chance; 1 s unless said.
+    pub interval_jitter: Duration,
+    /// Of a check, connecting included; 3 s unless said.
+    pub timeout: Duration,
+    /// Checks in a row that fail before the endpoint is kept out; 3 unless said. The first one decides at once.
+    pub unhealthy_threshold: u32,
+    /// Checks in a row that pass before it is used again; 2 unless said. The first one decides at once.
+    pub healthy_threshold: u32,
+}
+
+/// What a health check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthAsk {
+    /// A GET.
+    Http {
+        /// Path and query; `/` unless said.
+        path: Arc<str>,
+        /// `Host`; the service's unless said.
+        host: Arc<str>,
+        /// Statuses that are good: 200 unless said. First and last of each range.
+        expected_statuses: Vec<(u16, u16)>,
+    },
+    /// `grpc.health.v1.Health/Check`.
+    Grpc {
+        /// Whose health; empty: the server's.
+        service: Arc<str>,
+        /// `:authority`; the service's unless said.
+        authority: Arc<str>,
+    },
+    /// That a connection can be made.
+    Tcp,
+}
 
 /// Passive ejection (R15).
 #[derive(Debug, Clone, PartialEq, Eq)]

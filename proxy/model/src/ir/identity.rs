@@ -8,6 +8,8 @@ use std::{path::PathBuf, time::Duration};
 pub struct Identity {
     /// Certificate, key and roots.
     pub source: IdentitySource,
+    /// The mesh's trust domain.
+    pub domain: String,
     /// Other names of its own trust domain.
     pub aliases: Vec<String>,
     /// Other trust domains, with PEM bundles of the roots that speak for them.

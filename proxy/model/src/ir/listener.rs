@@ -70,6 +70,9 @@ pub struct FilterChain {
 /// All that is given must hold; what is empty holds for every connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FilterChainMatch {
+    /// Whether only connections that the kernel brought here, to whatever port, are taken: those that no chain of their port takes.
+    /// Envoy has no word for it.
+    pub captured: bool,
     /// Original destination port. Only redirected connections have one that differs from the listener's.
     pub destination_port: Option<u16>,
     /// Original destination address.

@@ -16,8 +16,10 @@ mod fetch;
 mod format;
 mod identity;
 mod listener;
+mod overload;
 mod pattern;
 mod primitive;
+mod rate_limit;
 mod route;
 mod settings;
 mod share;
@@ -34,8 +36,10 @@ pub use fetch::*;
 pub use format::*;
 pub use identity::*;
 pub use listener::*;
+pub use overload::*;
 pub use pattern::Pattern;
 pub use primitive::*;
+pub use rate_limit::*;
 pub use route::*;
 pub use settings::*;
 pub use text_pattern::*;
@@ -77,6 +81,8 @@ pub struct Node {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Name of the workload in metrics (`source_workload`); `unknown` unless given.
     pub workload: String,
+    /// `region/zone/subzone` of the workload; empty: what its labels say, if they do.
+    pub locality: String,
     /// Suffix of cluster-local names; `cluster.local`.
     pub domain: String,
     /// Namespace of mesh-wide rules; `istio-system`.
@@ -89,6 +95,7 @@ impl Default for Node {
             namespace: "default".into(),
             labels: Default::default(),
             workload: "unknown".into(),
+            locality: String::new(),
             domain: "cluster.local".into(),
             root_namespace: "istio-system".into(),
         }

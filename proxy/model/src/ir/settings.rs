@@ -2,7 +2,13 @@
 //! rest is applied with the next snapshot.
 
 use super::{Format, Identity, KeyFetching};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 /// Process settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +19,8 @@ pub struct Settings {
     pub metrics: SocketAddr,
     /// `/healthz/ready`; `0.0.0.0:15021`.
     pub health: SocketAddr,
+    /// Whether the application is shown the address of its client: what connects to the workload arrives by TPROXY.
+    pub transparent: bool,
     /// Worker threads; `None`: one for each core.
     pub workers: Option<u16>,
     /// How the process ends.
@@ -25,6 +33,20 @@ pub struct Settings {
     pub identity: Option<Identity>,
     /// How keys of issuers are fetched.
     pub key_fetching: KeyFetching,
+    /// DNS for the application; `None`: it asks others.
+    pub name_server: Option<NameServer>,
+}
+
+/// Names, in lower case and without the dot at the end, and `*.suffix`.
+pub type Names = BTreeMap<Arc<str>, Vec<IpAddr>>;
+
+/// DNS for the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameServer {
+    /// By UDP and TCP; `127.0.0.1:15053`.
+    pub address: SocketAddr,
+    /// Whose addresses it knows.
+    pub names: Arc<Names>,
 }
 
 impl Default for Settings {
@@ -33,12 +55,14 @@ impl Default for Settings {
             admin: SocketAddr::from(([127, 0, 0, 1], 15000)),
             metrics: SocketAddr::from(([0, 0, 0, 0], 15090)),
             health: SocketAddr::from(([0, 0, 0, 0], 15021)),
+            transparent: false,
             workers: None,
             drain: Drain::default(),
             limits: Limits::default(),
             access_log: None,
             identity: None,
             key_fetching: KeyFetching::default(),
+            name_server: None,
         }
     }
 }
@@ -50,11 +74,17 @@ pub struct Drain {
     pub deadline: Duration,
     /// From SIGTERM to the earliest exit, for load balancers to notice; 0.
     pub minimum: Duration,
+    /// From a takeover to exit at the latest, for streams that live on in the old process; 10 min.
+    pub takeover_deadline: Duration,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Drain { deadline: Duration::from_secs(30), minimum: Duration::ZERO }
+        Drain {
+            deadline: Duration::from_secs(30),
+            minimum: Duration::ZERO,
+            takeover_deadline: Duration::from_secs(600),
+        }
     }
 }
 

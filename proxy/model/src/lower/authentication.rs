@@ -1,14 +1,14 @@
 //! Tokens: which RequestAuthentications hold for the node.
 //!
 //! In:  RequestAuthentications, the node.   Out: one list of providers, on every inbound and gateway listener.
-//! Invariants: all that select the node hold, those of the root namespace first, the older before the younger (R12).
+//! Invariants: nothing private of a key is in the IR; all that select the node hold, those of the root namespace first, the older before the younger (R12).
 //! Not here: keys being fetched, tokens.
 
-use super::{Mesh, attachment, notes::Notes};
+use super::{attachment, notes::Notes};
 use crate::{
-    config::{Resource, age_order},
+    config::{Config, Resource, age_order},
     diagnostic::codes,
-    ir::{Direction, JwtKeys, JwtProvider, KeyFetching, Listener, NetworkFilter, TokenPlace},
+    ir::{Direction, JwtKeys, JwtProvider, KeyFetching, Listener, NetworkFilter, Node, TokenPlace},
     istio::{JwtRule, RequestAuthentication},
 };
 use http::HeaderName;
@@ -19,8 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Claims that OAuth defines as lists of words (RFC 8693 section 4.2, and many servers).
 const SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
 /// Gives every listener that takes requests from others what holds.
-pub(super) fn apply(mesh: &Mesh<'_>, fetching: &KeyFetching, listeners: &mut [Listener], notes: &mut Notes) {
-    let providers = providers(mesh, fetching, notes);
+pub(super) fn apply(providers: &Arc<[JwtProvider]>, listeners: &mut [Listener]) {
     if providers.is_empty() {
         return;
     }
@@ -33,10 +32,15 @@ pub(super) fn apply(mesh: &Mesh<'_>, fetching: &KeyFetching, listeners: &mut [Li
     }
 }
 
-fn providers(mesh: &Mesh<'_>, fetching: &KeyFetching, notes: &mut Notes) -> Arc<[JwtProvider]> {
-    let node = &mesh.node;
+/// Whose tokens the node believes.
+pub(super) fn providers(
+    config: &Config,
+    node: &Node,
+    fetching: &KeyFetching,
+    notes: &mut Notes,
+) -> Arc<[JwtProvider]> {
     let of_root = |policy: &Resource<RequestAuthentication>| policy.metadata.namespace == node.root_namespace;
-    let mut policies: Vec<_> = mesh.config.request_authentications.iter().collect();
+    let mut policies: Vec<_> = config.request_authentications.iter().collect();
     policies.sort_by(|a, b| of_root(b).cmp(&of_root(a)).then_with(|| age_order(a, b)));
     let mut providers = Vec::new();
     for policy in policies {
@@ -90,7 +94,7 @@ fn provider(policy: &Resource<RequestAuthentication>, at: usize, rule: &JwtRule)
         issuer: rule.issuer.as_str().into(),
         audiences: shared(&rule.audiences),
         keys: match (&rule.jwks, &rule.jwks_uri) {
-            (Some(keys), _) => JwtKeys::Inline(keys.as_str().into()),
+            (Some(keys), _) => JwtKeys::Inline(sidle_jwt::public_part(keys).into()),
             (None, Some(uri)) => JwtKeys::Remote { uri: uri.as_str().into(), timeout },
             (None, None) => JwtKeys::Discovered { timeout },
         },

@@ -1,6 +1,6 @@
 //! Filter chains for connections that the kernel redirected: their original destination tells the port.
 //!
-//! In:  a [`View`].   Out: filter chains by destination port, and a route table a port.
+//! In:  a [`View`].   Out: filter chains by destination port, one for all other ports, and a route table a port.
 //! Invariants: no two chains have an equal match; a chain with a virtual address is told apart by it before anything else, so
 //! all chains of a service with one have it.
 //! Not here: requests without capture (`outbound`).
@@ -45,7 +45,12 @@ pub(super) fn chains(
         for served in served.iter().filter(|served| served.class != Class::Http) {
             tcp_chains(&mut chains, served);
         }
+        // What nobody on the port takes: other addresses, other names, other protocols.
+        let matches = FilterChainMatch { destination_port: Some(port), ..Default::default() };
+        chains.push(tcp_chain(format!("{}_{port}", fallback.name), matches, fallback.bytes()));
     }
+    let matches = FilterChainMatch { captured: true, ..Default::default() };
+    chains.push(tcp_chain(format!("{}_captured", fallback.name), matches, fallback.bytes()));
     (chains.list, tables)
 }
 
@@ -110,7 +115,7 @@ fn tcp_chains(chains: &mut Chains, served: &ServedPort<'_>) {
             destinations,
             transport: (!choice.server_names.is_empty()).then_some(Transport::Tls),
             server_names: choice.server_names.clone(),
-            application_protocols: Vec::new(),
+            ..Default::default()
         };
         chains.push(tcp_chain(
             format!("{}_{}", served.service.host, served.port.number),
@@ -142,7 +147,9 @@ impl Chains {
         let matches = &mut chain.matches;
         let rest = format!(
             "{:?} {:?} {:?}",
-            matches.destination_port, matches.transport, matches.application_protocols
+            (matches.captured, matches.destination_port),
+            matches.transport,
+            matches.application_protocols
         );
         let (names, networks) = (matches.server_names.clone(), matches.destinations.clone());
         let seen = &mut self.seen;

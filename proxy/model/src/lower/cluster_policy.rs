@@ -16,6 +16,7 @@ use std::time::Duration;
 pub(super) fn apply(cluster: &mut Cluster, policy: Policy<'_>, protocol: Protocol) {
     if let Some(settings) = policy.load_balancer {
         cluster.load_balancer = load_balancer(settings);
+        cluster.slow_start = slow_start(settings, &cluster.load_balancer);
     }
     if let Some(pool) = policy.connection_pool {
         apply_pool(cluster, pool, protocol);
@@ -47,6 +48,21 @@ fn load_balancer(settings: &istio::LoadBalancerSettings) -> LoadBalancer {
         | SimpleLoadBalancer::LeastRequest
         | SimpleLoadBalancer::Passthrough => LoadBalancer::LeastRequest,
     }
+}
+
+/// Only balancers that can give an endpoint a part of its share have one.
+fn slow_start(settings: &istio::LoadBalancerSettings, balancer: &LoadBalancer) -> Option<ir::SlowStart> {
+    let passthrough = settings.simple == Some(SimpleLoadBalancer::Passthrough);
+    if passthrough || !matches!(balancer, LoadBalancer::LeastRequest | LoadBalancer::RoundRobin) {
+        return None;
+    }
+    let warmup = settings.warmup.as_ref();
+    let window = warmup.and_then(|warmup| warmup.duration).or(settings.warmup_duration_secs)?.0;
+    (!window.is_zero()).then(|| ir::SlowStart {
+        window,
+        minimum_percent: warmup.and_then(|warmup| warmup.minimum_percent).unwrap_or(10.0),
+        aggression: warmup.and_then(|warmup| warmup.aggression).unwrap_or(1.0),
+    })
 }
 
 /// Puts bounds on a cluster. Zero means absent, as in protobuf.

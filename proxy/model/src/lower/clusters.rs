@@ -10,7 +10,7 @@ use super::{
     client_tls::{self, Whom},
     cluster_policy::apply,
     destination_rules::{Policy, Rule, Subset},
-    names,
+    locality, names,
     notes::Notes,
     protocol::Protocol,
     registry::{Labels, Port, Service},
@@ -205,6 +205,7 @@ impl<'a> Clusters<'a> {
                 weight: 1,
                 workload: Arc::new(workload),
                 locality: "".into(),
+                priority: 0,
                 mtls: false,
             };
             let discovery = match endpoint.address {
@@ -259,6 +260,8 @@ impl<'a> Clusters<'a> {
             let mut cluster = self.plain(name.clone(), discovery, port.protocol, service.identity.clone());
             apply(&mut cluster, policy, port.protocol);
             self.mesh.health_policies.apply(&mut cluster, &service.host, Some(service.namespace));
+            let setting = policy.load_balancer.and_then(|balancer| balancer.locality_lb_setting.as_ref());
+            locality::apply(&mut cluster, setting, service.near.clone(), &self.mesh.node);
             cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
             let whom = Whom {
                 host: &service.host,
@@ -294,7 +297,11 @@ impl<'a> Clusters<'a> {
             auto_mtls: None,
             connect_timeout: self.mesh.connect_timeout,
             limits: ClusterLimits::default(),
+            locality_weights: Default::default(),
+            slow_start: None,
+            health_check: None,
             outlier_detection: None,
+            adaptive_concurrency: None,
             tcp_keepalive: None,
             idle_timeout: Some(Duration::from_secs(3600)),
             tunnel_idle_timeout: Some(Duration::from_secs(3600)),

@@ -1,6 +1,6 @@
-//! What HealthPolicies add to the outlier detection of clusters.
+//! What HealthPolicies add to clusters: detectors of outliers, and health checks.
 //!
-//! In:  HealthPolicies, a cluster.   Out: its [`ir::OutlierDetection`], with more detectors.
+//! In:  HealthPolicies, a cluster.   Out: its [`ir::OutlierDetection`], with more detectors; its [`ir::HealthCheck`].
 //! Invariants: one policy holds for a host: of the client's namespace, else of the service's, else of the root namespace; there the most
 //! specific host, and of equal ones the oldest.
 //! Not here: what stands in DestinationRules (`cluster_policy`).
@@ -13,7 +13,7 @@ use crate::{
     config::{Config, age_order},
     ir::{self, Cluster, Node},
     istio,
-    sidle::HealthPolicy,
+    sidle::{HealthCheck, HealthPolicy},
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -42,7 +42,11 @@ impl<'a> HealthPolicies<'a> {
         let [client, root] = &self.stops;
         let mut stops = [Some(&**client), service_namespace, Some(root)].into_iter().flatten();
         let found = stops.find_map(|stop| *self.by_namespace.get(stop)?.most_specific(host)?);
-        let Some(policy) = found.filter(|policy| says_something(policy)) else { return };
+        let Some(policy) = found else { return };
+        cluster.health_check = policy.health_check.as_ref().map(|check| health_check(check, host));
+        if !detects(policy) {
+            return;
+        }
         let detection = cluster.outlier_detection.get_or_insert_with(|| ir::OutlierDetection {
             consecutive_5xx: None,
             ..outlier_detection(&istio::OutlierDetection::default())
@@ -68,7 +72,41 @@ impl<'a> HealthPolicies<'a> {
     }
 }
 
-/// Whether anything but the host is written.
-fn says_something(policy: &HealthPolicy) -> bool {
-    *policy != HealthPolicy { host: policy.host.clone(), ..HealthPolicy::default() }
+/// Whether anything is written of outlier detection.
+fn detects(policy: &HealthPolicy) -> bool {
+    policy.success_rate.is_some()
+        || policy.failure_percentage.is_some()
+        || policy.latency.is_some()
+        || policy.probing.is_some()
+}
+
+fn health_check(check: &HealthCheck, host: &str) -> ir::HealthCheck {
+    let or_host = |text: &Option<String>| text.as_deref().unwrap_or(host).into();
+    let ask = match (&check.http, &check.grpc) {
+        (Some(http), _) => ir::HealthAsk::Http {
+            path: http.path.as_deref().unwrap_or("/").into(),
+            host: or_host(&http.host),
+            expected_statuses: match http.expected_statuses.as_slice() {
+                [] => vec![(200, 200)],
+                statuses => statuses.iter().map(|status| (*status, *status)).collect(),
+            },
+        },
+        (None, Some(grpc)) => ir::HealthAsk::Grpc {
+            service: grpc.service.as_deref().unwrap_or_default().into(),
+            authority: or_host(&grpc.authority),
+        },
+        (None, None) => ir::HealthAsk::Tcp,
+    };
+    let duration = |given: Option<crate::Duration>, default: u64| {
+        given.map_or(Duration::from_secs(default), |duration| duration.0)
+    };
+    ir::HealthCheck {
+        ask,
+        port: check.port,
+        interval: duration(check.interval, 10),
+        interval_jitter: duration(check.interval_jitter, 1),
+        timeout: duration(check.timeout, 3),
+        unhealthy_threshold: check.unhealthy_threshold.unwrap_or(3),
+        healthy_threshold: check.healthy_threshold.unwrap_or(2),
+    }
 }

@@ -27,7 +27,12 @@ pub(super) fn lower(proxy: &Proxy, node: &Node) -> Option<Identity> {
     // The certificate may be of the mesh's old name while the mesh has its new one already, or the other way round.
     let aliases = proxy.trust_domain.iter().chain(&proxy.trust_domain_aliases).cloned().collect();
     let domain = proxy.trust_domain.as_deref().unwrap_or(TRUST_DOMAIN);
-    Some(Identity { source: source(identity, node, domain)?, aliases, trust_bundles })
+    Some(Identity {
+        source: source(identity, node, domain)?,
+        domain: domain.to_owned(),
+        aliases,
+        trust_bundles,
+    })
 }
 
 fn source(identity: &sidle::Identity, node: &Node, domain: &str) -> Option<IdentitySource> {

@@ -17,6 +17,7 @@ mod captured;
 pub(crate) mod client_tls;
 mod cluster_policy;
 mod clusters;
+mod concurrency_policies;
 mod delegates;
 mod destination_rules;
 mod domains;
@@ -27,8 +28,10 @@ pub(crate) mod headers;
 mod health_policies;
 mod identity;
 mod inbound;
+mod locality;
 pub(crate) mod matches;
 mod memo;
+mod name_table;
 pub(crate) mod names;
 mod notes;
 mod outbound;
@@ -36,6 +39,7 @@ pub(crate) mod peer_authentications;
 pub(crate) mod policies;
 mod ports;
 mod protocol;
+mod rate_limits;
 mod registry;
 mod retries;
 mod routes;
@@ -55,14 +59,15 @@ use crate::{
     config::{Config, Resource},
     diagnostic::Diagnostic,
     ir::{
-        Direction, InboundMtls, Ir, ListenAddress, Listener, MtlsMode, Node, PathNormalization, RetryPolicy,
-        RouteConfiguration,
+        Direction, InboundMtls, Ir, JwtProvider, KeyFetching, ListenAddress, Listener, MtlsMode, NameServer,
+        Node, PathNormalization, RetryPolicy, RouteConfiguration,
     },
     sidle::Proxy,
 };
 pub use authorization::Policies;
 pub(crate) use extension_providers::status_code;
 pub use memo::Memo;
+pub(crate) use policies::base64;
 
 use destination_rules::DestinationRules;
 use health_policies::HealthPolicies;
@@ -89,6 +94,12 @@ pub fn authorization_policies(config: &Config, node: &Node) -> (Policies, PathNo
     let (proxy, node) = settled(config, node);
     let proxy = proxy.map(|proxy| &*proxy.spec);
     (authorization::of_node(config, &node, proxy), settings::path_normalization(proxy))
+}
+
+/// Whose tokens one proxy believes, by the RequestAuthentications that hold for it.
+pub fn token_providers(config: &Config, node: &Node) -> Arc<[JwtProvider]> {
+    let (_, node) = settled(config, node);
+    authentication::providers(config, &node, &KeyFetching::default(), &mut Notes::default())
 }
 
 /// What PeerAuthentications say that a port of a proxy's workload takes, whether or not the workload is known to have it; `None`: one of
@@ -125,8 +136,14 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
-    let settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
-    authentication::apply(&mesh, &settings.key_fetching, &mut plan.listeners, &mut routes.notes);
+    rate_limits::apply(mesh.config, &mesh.node, &mut plan.listeners);
+    let mut settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
+    settings.name_server = mesh.proxy.and_then(|proxy| proxy.spec.dns.as_ref()).map(|dns| NameServer {
+        address: settings::address(dns.address.as_ref(), ([127, 0, 0, 1], 15053).into()),
+        names: Arc::new(name_table::names(&mesh)),
+    });
+    let tokens = authentication::providers(config, &mesh.node, &settings.key_fetching, &mut routes.notes);
+    authentication::apply(&tokens, &mut plan.listeners);
     ports::note_taken(&mesh, &plan.listeners, &settings, &mut routes.notes);
     let mut inbound_mtls = std::mem::take(&mut plan.mtls);
     inbound_mtls.sort_by_key(|one| one.port);
@@ -151,6 +168,11 @@ pub(crate) fn settled<'a>(config: &'a Config, node: &Node) -> (Option<&'a Resour
         node.root_namespace = root;
     }
     (proxy, node)
+}
+
+/// Whether hosts without an address get one.
+fn allocates(proxy: Option<&Proxy>) -> bool {
+    proxy.and_then(|proxy| proxy.dns.as_ref()).is_some_and(|dns| dns.auto_allocate != Some(false))
 }
 
 /// All that rules are looked up in: what does not change while routes are made.
@@ -181,7 +203,7 @@ impl<'a> Mesh<'a> {
         Mesh {
             config,
             proxy,
-            registry: Registry::new(config, &node, notes),
+            registry: Registry::new(config, &node, allocates(spec), notes),
             destination_rules: DestinationRules::new(config, &node, notes),
             health_policies: HealthPolicies::new(config, &node),
             virtual_services: VirtualServices::new(config, &node, &scope, notes),
@@ -246,6 +268,8 @@ struct Plan {
     route_configurations: Vec<RouteConfiguration>,
     /// The workload's ports, by the clusters that lead to them.
     inbound_ports: BTreeMap<Arc<str>, u16>,
+    /// Ports of the workload that cannot be served as they are to be.
+    inbound_closed: Vec<u16>,
 }
 
 impl Plan {

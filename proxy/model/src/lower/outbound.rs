@@ -9,7 +9,7 @@
 
 use super::{
     Mesh, Plan, captured,
-    clusters::Place,
+    clusters::{Place, Target},
     domains::Names,
     egress, matches,
     registry::Service,
@@ -148,6 +148,12 @@ pub(super) fn http_chain(name: &str, table: &str, matches: FilterChainMatch) -> 
 }
 
 impl Fallback {
+    /// For connections of bytes.
+    pub fn bytes(&self) -> ir::TcpProxy {
+        let target = Target { cluster: self.cluster.clone(), policy: Default::default() };
+        tcp::to_cluster(target, self.name.into(), Origin::built_in())
+    }
+
     /// For requests and for CONNECT.
     pub fn routes(&self) -> Vec<std::sync::Arc<Route>> {
         [PathMatch::Any, PathMatch::Connect].into_iter().map(|path| self.route(path).into()).collect()

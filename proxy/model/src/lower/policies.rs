@@ -101,7 +101,7 @@ pub(super) fn hash_policies(balancer: Option<&istio::LoadBalancerSettings>) -> V
 }
 
 /// Standard base64; `None` if it is not that.
-pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=').as_bytes();
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     for group in text.chunks(4) {

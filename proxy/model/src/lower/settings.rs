@@ -14,7 +14,7 @@ use crate::{
     },
     sidle::{
         self, AccessLogEncoding, ForwardClientCertDetails, GatewayTopology, HeadersWithUnderscoresAction,
-        NormalizationType, Proxy,
+        InterceptionMode, NormalizationType, Proxy,
     },
 };
 use http::HeaderValue;
@@ -136,11 +136,13 @@ pub(super) fn lower(proxy: Option<&Proxy>, node: &Node) -> Settings {
         admin: address(proxy.admin.as_ref(), defaults.admin),
         metrics: address(proxy.metrics.as_ref(), defaults.metrics),
         health: address(proxy.health.as_ref(), defaults.health),
+        transparent: proxy.interception_mode == InterceptionMode::Tproxy,
         workers: proxy.concurrency.filter(|workers| *workers > 0),
         drain: proxy.drain.as_ref().map_or(defaults.drain, drain),
         limits: proxy.limits.as_ref().map_or(defaults.limits, limits),
         access_log: access_log(proxy),
         identity: identity::lower(proxy, node),
+        name_server: None, // by `name_table`, which has to know all services
         key_fetching: proxy.jwks.as_ref().map_or(defaults.key_fetching, key_fetching),
     }
 }
@@ -159,6 +161,7 @@ fn drain(drain: &sidle::Drain) -> Drain {
     Drain {
         deadline: drain.deadline.map_or(defaults.deadline, |duration| duration.0),
         minimum: drain.minimum.map_or(defaults.minimum, |duration| duration.0),
+        takeover_deadline: drain.takeover_deadline.map_or(defaults.takeover_deadline, |duration| duration.0),
     }
 }
 

@@ -1,11 +1,11 @@
-//! `kind: HealthPolicy`: what outlier detection of a host looks at, besides what Istio has fields for.
+//! `kind: HealthPolicy`: what outlier detection of a host looks at, besides what Istio has fields for, and health checks.
 
 use crate::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Adds to the `outlierDetection` of a host, on all its ports and subsets. Where its DestinationRule has none, the interval, the
-/// times and the bounds are Istio's defaults, and nothing in a row counts.
+/// times and the bounds are Istio's defaults, and nothing in a row counts. A health check alone ejects nobody.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HealthPolicy {
@@ -19,7 +19,65 @@ pub struct HealthPolicy {
     pub latency: Option<Latency>,
     /// Tries an endpoint that comes back with one request at a time.
     pub probing: Option<Probing>,
+    /// Asks each endpoint whether it is well, whether there are requests or not.
+    pub health_check: Option<HealthCheck>,
 }
+
+/// Asks each endpoint whether it is well. Names are Envoy's.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-oneof" = [["http", "grpc", "tcp"]]))]
+pub struct HealthCheck {
+    /// A GET.
+    pub http: Option<HttpHealthCheck>,
+    /// `grpc.health.v1.Health/Check`.
+    pub grpc: Option<GrpcHealthCheck>,
+    /// A connection, and TLS where the host has it.
+    pub tcp: Option<TcpHealthCheck>,
+    /// In place of the port that requests go to.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// From the end of a check to the next; 10 s.
+    pub interval: Option<Duration>,
+    /// At most so much more, by chance; 1 s.
+    pub interval_jitter: Option<Duration>,
+    /// Of a check, connecting included; 3 s.
+    pub timeout: Option<Duration>,
+    /// Checks in a row that fail before an endpoint is kept out; 3.
+    #[schemars(range(min = 1))]
+    pub unhealthy_threshold: Option<u32>,
+    /// Checks in a row that pass before it is used again; 2.
+    #[schemars(range(min = 1))]
+    pub healthy_threshold: Option<u32>,
+}
+
+/// A GET.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HttpHealthCheck {
+    /// `/` unless said.
+    pub path: Option<String>,
+    /// `Host`; the policy's or the service's unless said.
+    pub host: Option<String>,
+    /// Good statuses; 200 unless said.
+    #[schemars(inner(range(min = 100, max = 599)))]
+    pub expected_statuses: Vec<u16>,
+}
+
+/// `grpc.health.v1.Health/Check`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GrpcHealthCheck {
+    /// Whose health; the server's unless said.
+    pub service: Option<String>,
+    /// `:authority`; the service's host unless said.
+    pub authority: Option<String>,
+}
+
+/// A connection.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TcpHealthCheck {}
 
 /// Ejects whose answers take much longer than those of the others, in the mean of an interval, to the head of the answer.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]

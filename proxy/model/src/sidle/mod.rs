@@ -1,20 +1,27 @@
 //! Sidle's own kinds, under `sidle.dev/v1`: only what Istio has no kind for.
 //!
-//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`]; [`AuthorizationCase`]s, which are no manifests.
+//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`], [`ConcurrencyPolicy`], [`RateLimitPolicy`]; [`AuthorizationCase`]s, which are no manifests.
 //! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
 //! Not here: the defaults themselves (`crate::ir::Settings`).
 
 mod authorization_case;
+mod concurrency_policy;
 mod extension_provider;
 mod health_policy;
 mod identity;
+mod rate_limit_policy;
 #[cfg(test)]
 mod tests;
 
 pub use authorization_case::{AuthorizationCase, Expected};
+pub use concurrency_policy::{ConcurrencyPolicy, MinRtt};
 pub use extension_provider::{Asked, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, RequestBodyInCheck};
-pub use health_policy::{FailurePercentage, HealthPolicy, Latency, Probing, SuccessRate};
+pub use health_policy::{
+    FailurePercentage, GrpcHealthCheck, HealthCheck, HealthPolicy, HttpHealthCheck, Latency, Probing,
+    SuccessRate, TcpHealthCheck,
+};
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
+pub use rate_limit_policy::{RateLimitKey, RateLimitPolicy, RateLimitSource, TokenBucket};
 
 use crate::{
     Duration,
@@ -45,6 +52,8 @@ pub struct Proxy {
     /// Address of the inbound listener; `0.0.0.0:15006`.
     #[serde(deserialize_with = "non_empty")]
     pub inbound: Option<String>,
+    /// How connections to the workload are brought to the proxy, where they are. Istio's `interceptionMode`.
+    pub interception_mode: InterceptionMode,
     /// Worker threads; 0 or absent: one for each core.
     #[schemars(range(max = 1024))]
     pub concurrency: Option<u16>,
@@ -94,6 +103,32 @@ pub struct Proxy {
     pub extension_providers: Vec<ExtensionProvider>,
     /// How keys of issuers are fetched.
     pub jwks: Option<Jwks>,
+    /// DNS for the application; absent: it asks others.
+    pub dns: Option<Dns>,
+}
+
+/// DNS for the application.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Dns {
+    /// Where it is asked, by UDP and TCP; `127.0.0.1:15053`.
+    #[serde(deserialize_with = "non_empty")]
+    pub address: Option<String>,
+    /// Whether hosts of ServiceEntries without an address get one, of 240.240.0.0/16 and 2001:2::/48; `true`.
+    pub auto_allocate: Option<bool>,
+}
+
+/// How connections to the workload are brought to the proxy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum InterceptionMode {
+    /// By rewriting their destination, or not at all.
+    #[default]
+    Redirect,
+    /// As they are; the application sees the client's address. Needs CAP_NET_ADMIN.
+    Tproxy,
+    /// Not at all.
+    None,
 }
 
 /// How keys of issuers are fetched.
@@ -214,6 +249,8 @@ pub struct Drain {
     pub deadline: Option<Duration>,
     /// From SIGTERM to the earliest exit; 0.
     pub minimum: Option<Duration>,
+    /// From a takeover to the exit of the old process at the latest; 10 min.
+    pub takeover_deadline: Option<Duration>,
 }
 
 /// What one client may take. Defaults: [`crate::ir::Limits`].

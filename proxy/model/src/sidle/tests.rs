@@ -37,6 +37,11 @@ fn every_field_is_in_a_table_of_fields() {
         ("failurePercentage.", fields::<FailurePercentage>()),
         ("latency.", fields::<Latency>()),
         ("probing.", fields::<Probing>()),
+        ("", fields::<ConcurrencyPolicy>()),
+        ("minRtt.", fields::<MinRtt>()),
+        ("", fields::<RateLimitPolicy>()),
+        ("key.", fields::<RateLimitKey>()),
+        ("tokenBucket.", fields::<TokenBucket>()),
     ] {
         for name in names {
             let path = format!("`{parent}{name}");

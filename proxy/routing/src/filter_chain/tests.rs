@@ -176,6 +176,17 @@ fn narrow(chains: &[FilterChainMatch], connection: &ConnectionView<'_>) -> Optio
     group.first().copied()
 }
 
+#[test]
+fn what_the_kernel_brought_here_has_chains_of_its_own_where_there_are_any() {
+    let anything = FilterChainMatch { captured: true, ..Default::default() };
+    let https = FilterChainMatch { transport: Some(Transport::Tls), ..port(443) };
+    let table = table(vec![anything, https]);
+    assert_eq!(table.select(&ConnectionView { destination: None, ..raw("10.0.0.1:9") }).unwrap(), "default");
+    assert_eq!(table.select(&raw("10.0.0.1:9")).unwrap(), "0");
+    assert_eq!(table.select(&tls("10.0.0.1:443", "a")).unwrap(), "1");
+    assert_eq!(table.select(&raw("10.0.0.1:443")), None, "a port that takes TLS alone takes nothing else");
+}
+
 mod property {
     use super::*;
     use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -189,6 +200,7 @@ mod property {
             application_protocols in prop_oneof![Just(&HTTP[..0]), Just(&HTTP[..1]), Just(&HTTP[1..]), Just(&HTTP[..])],
         ) -> FilterChainMatch {
             FilterChainMatch {
+                captured: false,
                 destination_port,
                 destinations: networks.iter().map(|network| network.parse().unwrap()).collect(),
                 server_names: names.iter().map(|name| HostPattern::new(name).unwrap()).collect(),

@@ -6,14 +6,15 @@ use crate::cli::{
     explain::Request,
     node::{NodeArgs, config_paths, environment},
     output::{self, Format, Style, Table, Terminal},
-    received::{self, ASSUMED, Received},
+    received::{self, ASSUMED, Admitted, Received},
+    tokens::{self, Judged},
 };
 use serde::Serialize;
 use sidle_authz::{Authorizer, Verdict};
 use sidle_model::{
     Config, Diagnostic, authorization_cases,
-    ir::{Direction, HttpOptions, Ir, ListenAddress, Listener, Node},
-    lower::{Policies, authorization_policies, inbound_mtls},
+    ir::{Direction, HttpOptions, Ir, JwtProvider, ListenAddress, Listener, Node},
+    lower::{Policies, authorization_policies, inbound_mtls, token_providers},
     sidle::{AuthorizationCase, Expected},
     source::{SizeLimit, read},
 };
@@ -49,11 +50,17 @@ struct Outcome {
     found: &'static str,
     /// The rule that decided; `none`: no ALLOW rule holds; empty: there is none to ask.
     rule: String,
+    /// The provider that is asked first: what it refuses gets its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asks: Option<String>,
     /// Whether it is as expected.
     as_expected: bool,
     /// Whether the principal is taken as told, since the proxy has no identity to find it out.
     #[serde(skip)]
     assumed: bool,
+    /// Whether claims are told that nobody looks at.
+    #[serde(skip)]
+    unseen: bool,
 }
 
 /// Asks the policies. Exit code 1 if one request is not as expected.
@@ -64,7 +71,9 @@ pub fn run(args: SimulateArgs, terminal: Terminal) -> Result<ExitCode, CliError>
     let (ir, config) = check::resources_or_report(&paths, &node)?;
     let (policies, normalization) = authorization_policies(&config, &node);
     let options = HttpOptions { normalization, ..HttpOptions::default() };
-    let judge = Judge::new(policies, options, Ports { ir: &ir, config: &config, node: &node });
+    let admitted = ir.settings.identity.as_ref().map(Admitted::by);
+    let ports = Ports { ir: &ir, config: &config, node: &node, admitted };
+    let judge = Judge::new(policies, options, token_providers(&config, &node), ports);
     let outcomes = cases.iter().map(|(case, line)| judge.outcome(case, *line));
     let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
     match args.output {
@@ -73,6 +82,9 @@ pub fn run(args: SimulateArgs, terminal: Terminal) -> Result<ExitCode, CliError>
     }
     if outcomes.iter().any(|outcome| outcome.assumed) {
         eprintln!("note: {ASSUMED}");
+    }
+    if outcomes.iter().any(|outcome| outcome.unseen) {
+        eprintln!("note: {}", tokens::UNSEEN);
     }
     let good = outcomes.iter().all(|outcome| outcome.as_expected);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -97,6 +109,7 @@ struct Judge<'a> {
     of_http: Bench,
     of_bytes: Bench,
     options: HttpOptions,
+    tokens: Arc<[JwtProvider]>,
     ports: Ports<'a>,
 }
 
@@ -105,7 +118,12 @@ struct Ports<'a> {
     ir: &'a Ir,
     config: &'a Config,
     node: &'a Node,
+    /// Whom its identity believes.
+    admitted: Option<Admitted>,
 }
+
+/// What comes of a request: the rule that decides, and the provider that is asked first.
+struct Found(Expected, String, Option<String>);
 
 /// Policies, and whom they may ask.
 struct Bench {
@@ -114,13 +132,14 @@ struct Bench {
 }
 
 impl<'a> Judge<'a> {
-    fn new(policies: Policies, options: HttpOptions, ports: Ports<'a>) -> Self {
+    fn new(policies: Policies, options: HttpOptions, tokens: Arc<[JwtProvider]>, ports: Ports<'a>) -> Self {
         let Policies { of_http, of_bytes, asked_of_http, asked_of_bytes } = policies;
         let bench = |policies, asked| Bench { authorizer: Authorizer::new(policies), asked };
         Judge {
             of_http: bench(of_http, asked_of_http),
             of_bytes: bench(of_bytes, asked_of_bytes),
             options,
+            tokens,
             ports,
         }
     }
@@ -132,14 +151,15 @@ impl<'a> Judge<'a> {
         let request = request.map_err(|error| CliError::Usage(format!("line {line}: {error}")))?;
         let received = self.ports.receive(&client);
         let client = if received == Received::Unproven { client.without_principal() } else { client };
-        let (found, rule) = match (&received, &request) {
-            (Received::Closed(why), _) => (Expected::Deny, format!("closed: {why}")),
-            (_, None) => self.of_bytes.decide(&client, None),
+        let Found(found, rule, asks) = match (&received, &request) {
+            (Received::Closed(why), _) => Found(Expected::Deny, format!("closed: {why}"), None),
+            (_, None) => self.of_bytes.decide(&client, None, &[]),
             (_, Some(request)) => match request.admitted(&self.options) {
-                Ok(admitted) => self.of_http.decide(&client, Some(&admitted)),
-                Err(reason) => (Expected::Deny, format!("400: {reason}")),
+                Ok(admitted) => self.of_http.decide(&client, Some(&admitted), &self.tokens),
+                Err(reason) => Found(Expected::Deny, format!("400: {reason}"), None),
             },
         };
+        let unseen = request.is_some() && client.claims().is_some() && self.tokens.is_empty();
         let title = request.map_or_else(|| "bytes".to_owned(), |request| request.to_string());
         let right_rule = case.rule.as_ref().is_none_or(|wanted| *wanted == rule);
         Ok(Outcome {
@@ -149,6 +169,8 @@ impl<'a> Judge<'a> {
             found: word(found),
             as_expected: case.expect.is_none_or(|expected| expected == found) && right_rule,
             rule,
+            asks,
+            unseen,
             assumed: received == Received::Assumed,
         })
     }
@@ -179,22 +201,33 @@ impl Ports<'_> {
             true => received::at(&self.ir.inbound_mtls, client.port),
             false => vec![inbound_mtls(self.config, self.node, client.port)],
         };
-        received::received(&ports, self.ir.settings.identity.is_some(), client)
+        received::received(&ports, self.admitted.as_ref(), client)
     }
 }
 
 impl Bench {
-    fn decide(&self, client: &Client, request: Option<&Request>) -> (Expected, String) {
-        let facts = client.asking(request);
-        let custom = self.authorizer.custom(&facts);
+    /// In the proxy's order: the provider, the token, the rules.
+    fn decide(&self, client: &Client, request: Option<&Request>, tokens: &[JwtProvider]) -> Found {
+        let first = client.with_claims(None);
+        let custom = self.authorizer.custom(&first.asking(request));
         if let Some(custom) = custom.filter(|custom| self.asked.as_deref() != Some(custom.provider)) {
             let why = format!("{}: provider `{}` cannot be asked", custom.rule, custom.provider);
-            return (Expected::Deny, why);
+            return Found(Expected::Deny, why, None);
         }
-        match (self.authorizer.decide(&facts).verdict, custom) {
-            (Verdict::Denied(rule), _) => (Expected::Deny, rule.unwrap_or("none").to_owned()),
-            (Verdict::Allowed(_), Some(custom)) => (Expected::Ask, custom.rule.to_owned()),
-            (Verdict::Allowed(rule), None) => (Expected::Allow, rule.unwrap_or_default().to_owned()),
+        let asks = custom.map(|custom| custom.provider.to_owned());
+        let client = match request.map(|request| tokens::judge(tokens, client, request)) {
+            None => first,
+            Some(Judged::Passed(client)) => client,
+            Some(Judged::Refused { status, reason }) => {
+                return Found(Expected::Deny, format!("{status}: {reason}"), asks);
+            }
+        };
+        match (self.authorizer.decide(&client.asking(request)).verdict, custom) {
+            (Verdict::Denied(rule), _) => Found(Expected::Deny, rule.unwrap_or("none").to_owned(), asks),
+            (Verdict::Allowed(_), Some(custom)) => Found(Expected::Ask, custom.rule.to_owned(), asks),
+            (Verdict::Allowed(rule), None) => {
+                Found(Expected::Allow, rule.unwrap_or_default().to_owned(), None)
+            }
         }
     }
 }
@@ -207,9 +240,10 @@ fn text(outcomes: &[Outcome], terminal: Terminal) -> String {
             (true, "") => "",
             (true, _) => "ok",
         };
-        let Outcome { line, request, expected, found, rule, .. } = outcome;
+        let Outcome { line, request, expected, found, rule, asks, .. } = outcome;
         let [expected, found] = [expected, found].map(|word| (*word).to_owned());
-        table.row([mark.into(), line.to_string(), expected, found, request.clone(), rule.clone()]);
+        let asks = asks.as_ref().map(|provider| format!("; {provider} is asked first")).unwrap_or_default();
+        table.row([mark.into(), line.to_string(), expected, found, request.clone(), format!("{rule}{asks}")]);
     }
     let wrong = outcomes.iter().filter(|outcome| !outcome.as_expected).count();
     let style = if wrong == 0 { Style::Good } else { Style::Bad };

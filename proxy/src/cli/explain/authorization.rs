@@ -75,14 +75,15 @@ pub struct Condition {
 impl Authorization {
     /// Of a connection of bytes.
     pub fn of_bytes(given: &ir::Authorization, listener: &Listener, client: &Client) -> Self {
-        Self::new(given, with_port(client.asking(None), given, listener, None))
+        let asking = with_port(client.asking(None), given, listener, None);
+        Self::new(given, &asking, &asking)
     }
 
-    /// Of a request, which would come to `outcome`.
+    /// Of a request, which would come to `outcome`; of the client as it is when a provider is asked, and when its token is known.
     pub fn of_request(
         given: &ir::Authorization,
         listener: &Listener,
-        client: &Client,
+        (first, client): (&Client, &Client),
         request: &Request,
         outcome: &Outcome,
     ) -> Self {
@@ -90,23 +91,24 @@ impl Authorization {
             Outcome::Forward(forwarded) => forwarded.destinations.first().map(|one| &*one.cluster),
             _ => None,
         };
-        Self::new(given, with_port(client.asking(Some(request)), given, listener, cluster))
+        let asking = |client| with_port(Client::asking(client, Some(request)), given, listener, cluster);
+        Self::new(given, &asking(first), &asking(client))
     }
 
-    fn new(given: &ir::Authorization, asking: Asking<'_>) -> Self {
+    fn new(given: &ir::Authorization, first: &Asking<'_>, asking: &Asking<'_>) -> Self {
         let authorizer = Authorizer::new(given.policies.clone());
-        let custom = authorizer.custom(&asking);
+        let custom = authorizer.custom(first);
         let is_known = |name: &str| given.providers.iter().any(|provider| *provider.name == *name);
         let (asked, custom) = match custom {
             Some(custom) if is_known(custom.provider) => (Some(custom), None),
             custom => (None, custom),
         };
-        let (allowed, rule) = match (&custom, authorizer.decide(&asking).verdict) {
+        let (allowed, rule) = match (&custom, authorizer.decide(asking).verdict) {
             (Some(custom), _) => (false, Some(custom.rule)),
             (None, Verdict::Allowed(rule)) => (true, rule),
             (None, Verdict::Denied(rule)) => (false, rule),
         };
-        let policies = authorizer.explain(&asking).policies;
+        let policies = authorizer.explain(asking).policies;
         Authorization {
             allowed,
             rule: rule.map(str::to_owned),
@@ -116,6 +118,12 @@ impl Authorization {
         }
     }
 
+    /// No rule is asked, because the request ends before.
+    pub fn unasked(&mut self) {
+        (self.allowed, self.rule) = (false, None);
+        self.policies.retain(|policy| policy.action == "CUSTOM");
+    }
+
     /// What becomes of a request that may not pass.
     pub fn refusal(&self) -> Option<Outcome> {
         let why = match (&self.provider, &self.rule) {
@@ -123,7 +131,10 @@ impl Authorization {
             (_, Some(rule)) => rule.clone(),
             (_, None) => "no ALLOW rule holds".to_owned(),
         };
-        let reason = format!("RBAC: access denied ({why})");
+        let first = self.asks.as_ref().map(|provider| {
+            format!("; provider `{provider}` is asked before, and what it refuses gets its answer")
+        });
+        let reason = format!("RBAC: access denied ({why}){}", first.unwrap_or_default());
         (!self.allowed).then_some(Outcome::Refused { status: 403, reason })
     }
 }

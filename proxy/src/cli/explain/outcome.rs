@@ -212,21 +212,39 @@ fn load_balancer(cluster: &Cluster) -> String {
     ) {
         return String::new();
     }
-    match &cluster.load_balancer {
+    let how: String = match &cluster.load_balancer {
         ir::LoadBalancer::LeastRequest => "least request".into(),
         ir::LoadBalancer::RoundRobin => "round robin".into(),
         ir::LoadBalancer::Random => "random".into(),
         ir::LoadBalancer::RingHash { minimum_ring_size } => format!("ring hash of {minimum_ring_size}"),
         ir::LoadBalancer::Maglev { table_size } => format!("maglev of {table_size}"),
-    }
+    };
+    let more = [
+        cluster.slow_start.as_ref().map(|slow| format!(", new ones warm up for {:?}", slow.window)),
+        cluster.health_check.as_ref().map(|check| format!(", checked every {:?}", check.interval)),
+    ];
+    more.into_iter().flatten().fold(how, |how, more| how + &more)
 }
 
 fn endpoints(cluster: &Cluster) -> Vec<String> {
+    let all: f64 = cluster.locality_weights.values().map(|weight| f64::from(*weight)).sum();
     let named = |how: &str, endpoint: &ir::Endpoint| {
         let version = endpoint.workload.labels.get("version").map(|version| format!(" {version}"));
         let weight =
             if endpoint.weight == 1 { String::new() } else { format!(" weight {}", endpoint.weight) };
-        format!("{how}{}{}{weight}", endpoint.address, version.unwrap_or_default())
+        let locality = Some(&endpoint.locality).filter(|locality| !locality.is_empty());
+        let locality = locality.map(|locality| match cluster.locality_weights.get(locality) {
+            Some(weight) if all > 0.0 => {
+                format!(" in {locality} ({:.0} % together)", f64::from(*weight) * 100.0 / all)
+            }
+            _ => format!(" in {locality}"),
+        });
+        let priority = match endpoint.priority {
+            0 => String::new(),
+            priority => format!(" priority {priority}"),
+        };
+        let (version, locality) = (version.unwrap_or_default(), locality.unwrap_or_default());
+        format!("{how}{}{version}{weight}{locality}{priority}", endpoint.address)
     };
     match &cluster.discovery {
         Discovery::Static(endpoints) => endpoints.iter().map(|endpoint| named("", endpoint)).collect(),

@@ -3,7 +3,7 @@
 //! In:  `--listener`, the URL.   Out: a listener and one of its chains.
 //! Invariants: a chain is chosen as for a real connection, which was not redirected unless its port is told.
 
-use super::super::CliError;
+use super::super::{CliError, client::Client};
 use super::request::Request;
 use sidle_model::ir::{
     ApplicationProtocol, Direction, FilterChain, Ir, ListenAddress, Listener, Transport, Trust,
@@ -39,20 +39,21 @@ pub fn listener<'ir>(ir: &'ir Ir, name: &str, request: &Request) -> Result<&'ir 
 }
 
 /// The chain that takes a connection of the request's client; `None`: it would be closed. `by_mtls`: the client is a proxy of the
-/// mesh. `port`: the workload's, from which the connection was redirected.
+/// mesh. The client's port is the workload's, from which the connection was redirected.
 pub fn filter_chain<'ir>(
     listener: &'ir Listener,
     request: &Request,
     by_mtls: bool,
-    port: Option<u16>,
+    client: &Client,
 ) -> Option<&'ir FilterChain> {
+    let (port, name) = (client.port, client.server_name());
     let inbound = listener.direction == Direction::Inbound;
     let port = port.filter(|_| inbound);
-    let opened = if by_mtls { select(listener, request, true, port) } else { None };
+    let opened = if by_mtls { select(listener, request, true, port, name) } else { None };
     // Who could speak mTLS does so where it is taken.
     opened.filter(|chain| chain.tls.is_some()).or_else(|| {
         let tls = request.scheme == "https";
-        let plain = select(listener, request, false, port);
+        let plain = select(listener, request, false, port, name);
         // A handshake in which a certificate of the mesh is demanded fails.
         plain.filter(|chain| !(inbound && tls && asks_for_mesh(chain)))
     })
@@ -67,6 +68,7 @@ fn select<'ir>(
     request: &Request,
     by_mtls: bool,
     port: Option<u16>,
+    server_name: Option<&str>,
 ) -> Option<&'ir FilterChain> {
     let chains: Vec<&FilterChain> =
         listener.filter_chains.iter().chain(&listener.default_filter_chain).collect();
@@ -76,12 +78,10 @@ fn select<'ir>(
     let tls = by_mtls || request.scheme == "https";
     let connection = ConnectionView {
         destination: match &listener.address {
-            ListenAddress::Socket(address) => {
-                Some(SocketAddr::new(address.ip(), port.unwrap_or(address.port())))
-            }
+            ListenAddress::Socket(address) => port.map(|port| SocketAddr::new(address.ip(), port)),
             ListenAddress::Unix(_) => None,
         },
-        server_name: tls.then(|| split_host_port(&request.authority).0),
+        server_name: tls.then(|| server_name.unwrap_or(split_host_port(&request.authority).0)),
         transport: if tls { Transport::Tls } else { Transport::RawBuffer },
         application_protocols: match (by_mtls, tls) {
             (true, _) => &[ApplicationProtocol::IstioHttp11, ApplicationProtocol::Istio],

@@ -6,10 +6,11 @@
 use super::{authorization::Authorization, outcome::Outcome, place, request::Request};
 use crate::cli::{
     client::Client,
-    received::{self, Received},
+    received::{self, Admitted, Received},
+    tokens::{self, Judged},
 };
 use serde::Serialize;
-use sidle_model::ir::{Direction, Ir, JwtProvider, Listener, NetworkFilter};
+use sidle_model::ir::{Admission, Direction, Ir, JwtProvider, Listener, NetworkFilter, Trust};
 use sidle_routing::{Explanation, RouteTable, Verdict};
 use std::convert::Infallible;
 
@@ -137,7 +138,9 @@ impl Report {
             request
         };
         let mut client = client.clone();
-        let by_mtls = match reception(ir, listener, &client) {
+        let admitted = ir.settings.identity.as_ref().map(Admitted::by);
+        let mut closed = false;
+        let by_mtls = match reception(ir, listener, admitted.as_ref(), &client) {
             Received::Proven => listener.direction == Direction::Inbound,
             Received::Assumed => {
                 notes.push(received::ASSUMED.to_owned());
@@ -152,10 +155,17 @@ impl Report {
             }
             Received::Closed(why) => {
                 notes.push(why);
+                closed = true;
                 false
             }
         };
-        let chain = place::filter_chain(listener, request, by_mtls, client.port);
+        let chain = place::filter_chain(listener, request, by_mtls, &client).filter(|_| !closed);
+        let by_identity = chain.and_then(|chain| chain.tls.as_ref()).is_some_and(|tls| {
+            listener.direction == Direction::Gateway && tls.client_ca == Some(Trust::Workload)
+        });
+        let refused = admitted.filter(|_| by_identity).and_then(|admitted| admitted.refusal(&client));
+        let chain = chain.filter(|_| refused.is_none());
+        notes.extend(refused);
         if listener.direction == Direction::Gateway
             && client.has_principal()
             && chain.is_some_and(|chain| chain.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none()))
@@ -183,28 +193,67 @@ impl Report {
             None => {}
             Some(NetworkFilter::Tcp(proxy)) => {
                 report.outcome = Outcome::tcp(ir, proxy);
-                let authorize = |given| Authorization::of_bytes(given, listener, client);
+                let client = client.with_claims(None);
+                let authorize = |given| Authorization::of_bytes(given, listener, &client);
                 report.judge(proxy.authorization.as_ref().map(authorize));
             }
             Some(NetworkFilter::Http(manager)) => {
                 report.route_configuration = Some(manager.route_configuration.to_string());
                 report.tokens = manager.admission.authentication.iter().map(TokenIssuer::of).collect();
                 match request.admitted(&manager.options) {
-                    Ok(admitted) => {
+                    Ok(mut admitted) => {
                         if admitted.path != request.path {
                             report.notes.push(format!("routed as {}", admitted.target()));
                         }
+                        let asked_first = client.with_claims(None);
+                        let (client, refused) = report.judge_token(&manager.admission, client, &admitted);
+                        admitted.claims = client.claims().cloned();
                         report.explain_http(ir, &manager.route_configuration, listener, &admitted);
+                        let clients = (&asked_first, &client);
                         let authorize = |given| {
-                            Authorization::of_request(given, listener, client, &admitted, &report.outcome)
+                            Authorization::of_request(given, listener, clients, &admitted, &report.outcome)
                         };
                         report.judge(manager.admission.authorization.as_ref().map(authorize));
+                        if let Some(refused) = refused {
+                            report.refuse_token(refused);
+                        }
                     }
                     Err(reason) => report.outcome = Outcome::Refused { status: 400, reason },
                 }
             }
         }
         report
+    }
+
+    /// The client with what is known of its token, and how that is refused, if it is.
+    fn judge_token(
+        &mut self,
+        admission: &Admission,
+        client: &Client,
+        request: &Request,
+    ) -> (Client, Option<Outcome>) {
+        let providers = &admission.authentication;
+        if client.claims().is_some() && providers.is_empty() {
+            self.notes.push(tokens::UNSEEN.to_owned());
+        }
+        match tokens::judge(providers, client, request) {
+            Judged::Passed(client) => (client, None),
+            Judged::Refused { status, reason } => {
+                (client.with_claims(None), Some(Outcome::Refused { status, reason }))
+            }
+        }
+    }
+
+    /// Who is asked before tokens are looked at still is; rules are not.
+    fn refuse_token(&mut self, refused: Outcome) {
+        self.rules.clear();
+        if self.authorization.as_ref().is_some_and(|authorization| authorization.provider.is_some()) {
+            return;
+        }
+        self.outcome = refused;
+        if let Some(authorization) = &mut self.authorization {
+            authorization.unasked();
+        }
     }
 
     /// What may not be done goes nowhere.
@@ -234,14 +283,14 @@ impl Report {
 }
 
 /// How the client is received: PeerAuthentications hold for the workload's ports alone.
-fn reception(ir: &Ir, listener: &Listener, client: &Client) -> Received {
+fn reception(ir: &Ir, listener: &Listener, admitted: Option<&Admitted>, client: &Client) -> Received {
     if listener.direction != Direction::Inbound {
         return Received::Proven;
     }
     let own =
         place::listener_port(listener).filter(|port| ir.inbound_mtls.iter().any(|one| one.port == *port));
     let ports = received::at(&ir.inbound_mtls, client.port.or(own));
-    received::received(&ports, ir.settings.identity.is_some(), client)
+    received::received(&ports, admitted, client)
 }
 
 fn inbound_mtls(ir: &Ir, listener: &Listener) -> Vec<String> {

@@ -95,6 +95,7 @@ fn endpoints_table(answer: &Value) -> Table {
         "endpoint",
         "status",
         "outlier check",
+        "priority",
         "weight",
         "active",
         "requests",
@@ -108,6 +109,7 @@ fn endpoints_table(answer: &Value) -> Table {
                 address(&endpoint["address"]),
                 status(endpoint),
                 if failed_outlier_check(endpoint) { "FAILED".into() } else { "OK".into() },
+                endpoint["priority"].as_u64().unwrap_or(0).to_string(),
                 endpoint["weight"].as_u64().unwrap_or(1).to_string(),
                 count("rq_active"),
                 count("rq_total"),
@@ -184,7 +186,11 @@ fn address(value: &Value) -> String {
 
 /// What health checks and service discovery say, as `istioctl` shows it.
 fn status(endpoint: &Value) -> String {
-    text(&endpoint["health_status"]["eds_health_status"])
+    let health = &endpoint["health_status"];
+    match health["failed_active_health_check"] == true {
+        true => "UNHEALTHY".into(),
+        false => text(&health["eds_health_status"]),
+    }
 }
 
 fn failed_outlier_check(endpoint: &Value) -> bool {

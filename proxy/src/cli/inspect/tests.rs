@@ -33,7 +33,7 @@ fn endpoints_are_a_line_each() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(
         lines[1],
-        "127.0.0.1:1  HEALTHY  OK             2       3       5         0       outbound|80||a"
+        "127.0.0.1:1  HEALTHY  OK             0         2       3       5         0       outbound|80||a"
     );
     assert!(lines[2].starts_with("127.0.0.1:2  HEALTHY  FAILED "));
 }

@@ -125,6 +125,7 @@ fn endpoint(name: &str) -> ir::Endpoint {
         weight: 1,
         workload: Arc::default(),
         locality: "".into(),
+        priority: 0,
         mtls: false,
     }
 }

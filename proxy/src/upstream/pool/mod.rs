@@ -12,7 +12,7 @@ mod http2;
 pub use http1::Http1Lease;
 pub use http2::Http2Lease;
 
-use super::{Cluster, Connector, Target};
+use super::{Cluster, Connector, Target, Via};
 use crate::error::ProxyError;
 use foldhash::{HashMap, HashMapExt};
 use sidle_balance::{ActiveConnection, Endpoint, EndpointState, Permit};
@@ -38,8 +38,8 @@ pub struct Pools {
 }
 
 /// The connector; the state that stands for an endpoint over reloads; whether it takes mTLS; the server name, where requests name
-/// it. A pool holds the state weakly, so its address cannot come to mean another endpoint.
-type Key = (u64, *const EndpointState, bool, Box<str>);
+/// it; where its connections come from. A pool holds the state weakly, so its address cannot come to mean another endpoint.
+type Key = (u64, *const EndpointState, bool, Box<str>, Option<Via>);
 
 /// Pools for names that came from requests, before those that nobody uses are dropped: clients choose the names.
 const MAX_NAMED: usize = 1_000;
@@ -52,15 +52,23 @@ impl Pools {
 
     /// The pool of an endpoint. Where the cluster lets the request's `host` name the server, a connection serves that name
     /// alone: it is the one whose certificate was checked.
-    pub fn pool(&self, cluster: &Cluster, endpoint: &Arc<Endpoint>, host: &str) -> Rc<Pool> {
+    pub fn pool(
+        &self,
+        cluster: &Cluster,
+        endpoint: &Arc<Endpoint>,
+        host: &str,
+        via: Option<Via>,
+    ) -> Rc<Pool> {
         let named = cluster.connector.takes_name_of_request();
         let name = if named { host } else { "" };
-        let key = (cluster.connector.id, Arc::as_ptr(&endpoint.state), endpoint.mtls, name.into());
+        let key = (cluster.connector.id, Arc::as_ptr(&endpoint.state), endpoint.mtls, name.into(), via);
         let mut pools = self.pools.borrow_mut();
-        if named && pools.len() >= MAX_NAMED && !pools.contains_key(&key) {
-            pools.retain(|(.., name), pool| name.is_empty() || pool.is_in_use());
+        let of_client = |via: Option<Via>| matches!(via, Some(Via::Client { .. }));
+        if (named || of_client(via)) && pools.len() >= MAX_NAMED && !pools.contains_key(&key) {
+            let lasts = |name: &str, via: Option<Via>| name.is_empty() && !of_client(via);
+            pools.retain(|(.., name, via), pool| lasts(name, *via) || pool.is_in_use());
         }
-        pools.entry(key).or_insert_with(|| Rc::new(Pool::new(cluster, endpoint))).clone()
+        pools.entry(key).or_insert_with(|| Rc::new(Pool::new(cluster, endpoint, via))).clone()
     }
 
     /// Lets go of what no configuration refers to any more. `is_live` tells by connector.
@@ -83,6 +91,7 @@ impl Pools {
 /// Connections to one endpoint.
 pub struct Pool {
     connector: Arc<Connector>,
+    via: Option<Via>,
     endpoint_state: Weak<EndpointState>,
     http1: RefCell<Vec<http1::Idle>>,
     http2: RefCell<Vec<Rc<http2::Shared>>>,
@@ -166,9 +175,10 @@ pub struct Checkout<'a> {
 }
 
 impl Pool {
-    fn new(cluster: &Cluster, endpoint: &Arc<Endpoint>) -> Self {
+    fn new(cluster: &Cluster, endpoint: &Arc<Endpoint>, via: Option<Via>) -> Self {
         Pool {
             connector: cluster.connector.clone(),
+            via,
             endpoint_state: Arc::downgrade(&endpoint.state),
             http1: RefCell::default(),
             http2: RefCell::default(),
@@ -215,7 +225,7 @@ impl Pool {
             _active: active,
             _permit: permit,
         };
-        match self.connector.connect(endpoint, host, target).await {
+        match self.connector.connect(endpoint, host, target, self.via).await {
             Ok(stream) => {
                 info.local = stream.local_addr();
                 info.identity = self.connector.identity(endpoint, &stream);

@@ -7,14 +7,17 @@
 //! Read: `labels` -> `requests` -> `series` (one for each outcome) -> `sharded` (cells) -> `table` (life) -> `export`.
 
 mod authorization;
+mod concurrency;
 mod export;
 mod ext_authz;
+mod health;
 mod histogram;
 mod identity;
 mod labels;
 mod outlier;
 mod owned;
 mod process;
+mod rate_limit;
 mod requests;
 mod series;
 mod sharded;
@@ -26,6 +29,7 @@ mod tokens;
 
 pub use authorization::Authorized;
 pub use ext_authz::{ExtAuthzMetrics, ExtAuthzOutcome};
+pub use health::{HealthCheckMetrics, HealthCheckResult, MembershipMetrics};
 pub use identity::IdentityMetrics;
 pub use labels::{
     ConnectionSecurityPolicy, Reporter, RequestLabels, RequestProtocol, TcpLabels, WorkloadLabels,
@@ -33,6 +37,7 @@ pub use labels::{
 pub use outlier::{Outlier, OutlierMetrics};
 pub use owned::{ClusterMetrics, Doorkeeper, Http2Flood, ListenerMetrics, Overflow};
 pub use process::ProcessUsage;
+pub use rate_limit::RateLimitMetrics;
 pub use requests::{RequestMetrics, RequestRecord};
 pub(crate) use sharded::own_shard;
 pub use tcp::TcpMetrics;
@@ -84,6 +89,7 @@ struct ProcessWide {
     ready: IntGauge,
     draining: IntGauge,
     memory_pressure: Gauge,
+    takeovers: IntCounterVec,
     panics: IntCounter,
     dns_failures: IntCounter,
     config_successful: IntGauge,
@@ -105,6 +111,27 @@ pub enum Reload<'a> {
     Unchanged,
     /// It has errors; what was in force stays.
     Rejected,
+}
+
+/// How the attempt of a process to take another's place ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takeover {
+    /// This process has taken the other's.
+    Taken,
+    /// The new process did not become ready.
+    Failed,
+    /// It was not let.
+    Refused,
+}
+
+impl Takeover {
+    fn name(self) -> &'static str {
+        match self {
+            Takeover::Taken => "taken",
+            Takeover::Failed => "failed",
+            Takeover::Refused => "refused",
+        }
+    }
 }
 
 impl Telemetry {
@@ -170,6 +197,11 @@ impl Telemetry {
         self.hops.owned.provider(provider)
     }
 
+    /// The metrics of a RateLimitPolicy.
+    pub fn rate_limit_metrics(&self, policy: &Arc<str>) -> Arc<RateLimitMetrics> {
+        self.hops.owned.rate_limit(policy)
+    }
+
     /// An attempt to load the configuration has ended.
     pub fn reloaded(&self, outcome: Reload<'_>) {
         let (result, successful) = match outcome {
@@ -215,6 +247,11 @@ impl Telemetry {
     /// Which share of its memory the process uses.
     pub fn set_memory_pressure(&self, share: f64) {
         self.process.memory_pressure.set(share);
+    }
+
+    /// A process took over, or tried to.
+    pub fn taken_over(&self, result: Takeover) {
+        self.process.takeovers.with_label_values(&[result.name()]).inc();
     }
 
     /// A panic was caught.
@@ -267,6 +304,13 @@ impl ProcessWide {
                 let gauge = Gauge::with_opts(opts(of)).expect("names are valid by a test");
                 register(registry, gauge.clone());
                 gauge
+            },
+            takeovers: {
+                let takeovers = counters(registry, &names::TAKEOVERS);
+                for result in [Takeover::Taken, Takeover::Failed, Takeover::Refused] {
+                    takeovers.with_label_values(&[result.name()]);
+                }
+                takeovers
             },
             panics: counter(registry, &names::PANICS),
             dns_failures: counter(registry, &names::DNS_FAILURES),

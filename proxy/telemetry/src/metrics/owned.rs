@@ -2,14 +2,17 @@
 //!
 //! In:  events of the engine.   Out: `sidle_cluster_*`, `sidle_listener_*`, and what stands under Envoy's names.
 //! Invariants: a gauge is the sum of what went up and down on any thread; a cluster without traffic shows only its
-//! endpoints (and ejections), so that a thousand unused ones cost a thousand lines and not fifteen thousand.
+//! endpoints (and their health), so that a thousand unused ones cost a thousand lines and not fifteen thousand.
 
 use super::{
     authorization::Authorized,
+    concurrency::ConcurrencyMetrics,
     export::{family, number},
     ext_authz::ExtAuthzMetrics,
+    health::{self, HealthCheckMetrics, MembershipMetrics},
     labels::pairs,
     outlier::OutlierMetrics,
+    rate_limit::RateLimitMetrics,
     sharded::Sharded,
     table::Table,
 };
@@ -231,6 +234,9 @@ pub struct ClusterMetrics {
     cells: Sharded<Cells<{ CLUSTER.len() - 1 + OVERFLOWS.len() }>>,
     endpoints: AtomicU64,
     outliers: OnceLock<OutlierMetrics>,
+    concurrency: OnceLock<ConcurrencyMetrics>,
+    membership: OnceLock<MembershipMetrics>,
+    health_checks: OnceLock<HealthCheckMetrics>,
 }
 
 impl ClusterMetrics {
@@ -291,9 +297,24 @@ impl ClusterMetrics {
         self.endpoints.store(known as u64, Relaxed);
     }
 
+    /// Those of a limit by latency, shown from the first call on.
+    pub fn concurrency(&self) -> &ConcurrencyMetrics {
+        self.concurrency.get_or_init(ConcurrencyMetrics::default)
+    }
+
     /// Those of outlier detection, shown from the first call on.
     pub fn outliers(&self) -> &OutlierMetrics {
         self.outliers.get_or_init(OutlierMetrics::default)
+    }
+
+    /// How many endpoints are well, shown from the first call on.
+    pub fn membership(&self) -> &MembershipMetrics {
+        self.membership.get_or_init(MembershipMetrics::default)
+    }
+
+    /// Those of health checks, shown from the first call on.
+    pub fn health_checks(&self) -> &HealthCheckMetrics {
+        self.health_checks.get_or_init(HealthCheckMetrics::default)
     }
 }
 
@@ -303,6 +324,7 @@ pub(super) struct Owned {
     clusters: Table<Arc<str>, ClusterMetrics>,
     listeners: Table<Arc<str>, ListenerMetrics>,
     providers: Table<Arc<str>, ExtAuthzMetrics>,
+    rate_limits: Table<Arc<str>, RateLimitMetrics>,
 }
 
 impl Owned {
@@ -318,14 +340,25 @@ impl Owned {
         self.providers.take(name, || Some(ExtAuthzMetrics::default())).expect("made if missing")
     }
 
+    pub(super) fn rate_limit(&self, name: &Arc<str>) -> Arc<RateLimitMetrics> {
+        self.rate_limits.take(name, || Some(RateLimitMetrics::default())).expect("made if missing")
+    }
+
     pub(super) fn sweep(&self, now: std::time::Instant) {
         self.clusters.sweep(now);
         self.listeners.sweep(now);
         self.providers.sweep(now);
+        self.rate_limits.sweep(now);
     }
 
     pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-        let of_clusters = CLUSTER.iter().chain(&[CLUSTER_ENDPOINTS]).chain(OutlierMetrics::families());
+        let of_clusters = CLUSTER
+            .iter()
+            .chain(&[CLUSTER_ENDPOINTS])
+            .chain(OutlierMetrics::families())
+            .chain(health::families())
+            .chain(ConcurrencyMetrics::families())
+            .chain(RateLimitMetrics::families());
         LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(of_clusters)
     }
 
@@ -354,6 +387,7 @@ impl Owned {
             }
         });
         self.providers.visit(|name, metrics| metrics.collect(name, &mut rows));
+        self.rate_limits.visit(|name, metrics| metrics.collect(name, &mut rows));
         self.clusters.visit(|name, metrics| collect_cluster(name, metrics, &mut rows));
         rows.0.into_iter().map(|(of, metrics)| family(of, metrics)).collect()
     }
@@ -363,6 +397,15 @@ fn collect_cluster(name: &str, metrics: &ClusterMetrics, rows: &mut Rows) {
     rows.add(&CLUSTER_ENDPOINTS, &[name], metrics.endpoints.load(Relaxed) as f64);
     if let Some(outliers) = metrics.outliers.get() {
         outliers.collect(name, rows);
+    }
+    if let Some(concurrency) = metrics.concurrency.get() {
+        concurrency.collect(name, rows);
+    }
+    if let Some(membership) = metrics.membership.get() {
+        membership.collect(name, rows);
+    }
+    if let Some(checks) = metrics.health_checks.get() {
+        checks.collect(name, rows);
     }
     if metrics.cells.is_untouched() {
         return;

@@ -59,7 +59,7 @@ fn answered(code: u16) -> RequestRecord {
 }
 
 /// Everything that can be counted, once.
-fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sync>; 6] {
+fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sync>; 7] {
     let requests = telemetry.request_metrics(&labels("b"));
     requests.record(&RequestRecord {
         request_messages: 2,
@@ -77,6 +77,9 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     cluster.overflowed(Overflow::Pending);
     cluster.outliers().detected(Some(Outlier::ConsecutiveGatewayFailure), true);
     cluster.outliers().detected(Some(Outlier::Consecutive5xx), false);
+    cluster.membership().set(3, 2);
+    cluster.health_checks().checked(HealthCheckResult::Passed);
+    cluster.health_checks().checked(HealthCheckResult::Unanswered);
     let listener = telemetry.listener_metrics(&"virtualOutbound".into());
     listener.connection_opened();
     listener.http2_flood(Http2Flood::Stalled);
@@ -85,11 +88,15 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     authoriser.request(ExtAuthzOutcome::Error);
     authoriser.request(ExtAuthzOutcome::FailureModeAllowed);
     authoriser.connection(ExtAuthzOutcome::Denied);
+    cluster.concurrency().set([10, 4, 1], [Duration::from_millis(20), Duration::from_millis(25)]);
+    let limit = telemetry.rate_limit_metrics(&"shop/each-client".into());
+    limit.judged(true);
+    limit.judged(false);
     telemetry.reloaded(Reload::Applied("v1"));
     telemetry.identity().rotated(0, u64::MAX);
     let keys = telemetry.jwks_metrics("https://issuer.test/keys");
     keys.fetched(true);
-    [requests, tcp, cluster, listener, authoriser, Arc::new(keys)]
+    [requests, tcp, cluster, listener, authoriser, Arc::new(keys), limit]
 }
 
 #[test]
@@ -124,6 +131,16 @@ fn every_family_of_the_list_is_shown_and_no_other() {
     assert_eq!(shown, listed.iter().map(String::as_str).collect());
     assert_eq!(value(&text, "sidle_cluster_endpoints", &["outbound|80||b"]), 3.0);
     assert_eq!(value(&text, "sidle_cluster_overflows_total", &["limit=\"pending\""]), 1.0);
+    for (name, wanted) in [
+        ("membership_total", 3.0),
+        ("membership_healthy", 2.0),
+        ("health_check_attempt", 2.0),
+        ("health_check_success", 1.0),
+        ("health_check_failure", 1.0),
+        ("health_check_network_failure", 1.0),
+    ] {
+        assert_eq!(value(&text, &format!("envoy_cluster_{name}"), &["outbound|80||b"]), wanted, "{name}");
+    }
     for (name, wanted) in [
         ("enforced_total", 1.0),
         ("overflow", 1.0),

@@ -143,6 +143,13 @@ impl Builder {
         self
     }
 
+    /// In place of its own ports.
+    #[must_use]
+    pub fn on(mut self, ports: Ports) -> Self {
+        self.ports = ports;
+        self
+    }
+
     /// Its ports, known before it runs.
     pub fn ports(&self) -> Ports {
         self.ports

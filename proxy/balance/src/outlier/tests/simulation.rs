@@ -5,8 +5,8 @@
 
 use super::*;
 use crate::{
-    EndpointAddr, EndpointSet, PickContext,
-    set::tests::{source, spec},
+    EndpointAddr, EndpointSet, PickContext, SetPolicy,
+    set::tests::{context, source, spec},
 };
 use foldhash::{HashMap, HashMapExt};
 use sidle_model::ir::LoadBalancer;
@@ -94,13 +94,14 @@ fn world(seed: u64) -> World<impl FnMut() -> u64> {
         4 => LoadBalancer::RingHash { minimum_ring_size: 256 },
         _ => LoadBalancer::Maglev { table_size: 251 },
     };
+    let policy = SetPolicy { panic_threshold: Some(settings.min_health_percent), ..policy.into() };
     let count = if up_to(3) == 1 { up_to(4) } else { up_to(60) };
     let hosts: Vec<_> = (0..count).map(|_| host(&mut up_to)).collect();
     let specs = (0..hosts.len()).map(|host| spec(host as u16, 1)).collect();
     let now = Instant::now();
     World {
         detector: OutlierDetector::new(&settings),
-        set: EndpointSet::build(&policy, specs, None),
+        set: EndpointSet::build(&policy, specs, None, now),
         random,
         settings,
         hosts,
@@ -165,8 +166,8 @@ impl<R: FnMut() -> u64> World<R> {
     /// A request to whoever is picked.
     fn request(&mut self) -> bool {
         let hash = Some((self.random)());
-        let mut context = PickContext { hash, random: &mut self.random, tried: &[] };
-        let picked = self.set.pick(&mut context).expect("somebody is always left").clone();
+        let mut asked = PickContext { hash, ..context(&mut self.random) };
+        let picked = self.set.pick(&mut asked).expect("somebody is always left").clone();
         assert!(!picked.state.is_ejected() || self.in_panic(), "{} is out", picked.address);
         *self.picks.entry(picked.address.clone()).or_default() += 1;
         let seen = self.hosts[index(&picked)].answer(self.now - self.began, &mut self.random);
@@ -198,7 +199,7 @@ impl<R: FnMut() -> u64> World<R> {
             }
         }
         assert!(self.set.ejected() <= self.bound(), "{} of {}", self.set.ejected(), self.bound());
-        if let Some(set) = self.set.reviewed(self.settings.min_health_percent) {
+        if let Some(set) = self.set.reviewed(self.now) {
             self.picks_were_fair();
             self.renew(set);
         }
@@ -232,8 +233,7 @@ impl<R: FnMut() -> u64> World<R> {
             self.settings.max_ejection_percent = (random >> 16) as u8 % 101;
             self.detector = OutlierDetector::new(&self.settings);
         }
-        let set = EndpointSet::build(self.set.policy(), specs, Some(&self.set));
-        self.renew(set.without_ejected(self.settings.min_health_percent, Some(&self.set)));
+        self.renew(EndpointSet::build(self.set.policy(), specs, Some(&self.set), self.now));
         let here: Vec<_> = self.set.endpoints().iter().map(|endpoint| endpoint.address.clone()).collect();
         self.away.retain(|address, _| here.contains(address));
         let changes = self.detector.examine(self.set.endpoints(), self.now);
@@ -255,7 +255,7 @@ impl<R: FnMut() -> u64> World<R> {
             return;
         }
         let share = f64::from(total) / used as f64;
-        let allowed = match self.set.policy() {
+        let allowed = match self.set.policy().load_balancer {
             LoadBalancer::RoundRobin => 1.0,
             LoadBalancer::Random | LoadBalancer::LeastRequest => 6.0 * share.sqrt() + 3.0,
             LoadBalancer::RingHash { .. } | LoadBalancer::Maglev { .. } => return,
@@ -280,7 +280,7 @@ fn index_of(address: &EndpointAddr) -> usize {
 }
 
 /// Tells which world it was.
-struct Seed(u64);
+pub(crate) struct Seed(pub(crate) u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {

@@ -58,7 +58,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         DR,
         "  host: d.io\n  trafficPolicy: {loadBalancer: {simple: LEAST_CONN, localityLbSetting: {distribute: [{from: a, to: {b: 50}}], failover: [{from: a, to: a}]}}}",
-        &["6:34 i0504", "6:54 e0107", "6:54 w0501", "6:97 e0205", "6:123 e0222"],
+        &["6:34 i0504", "6:54 e0107", "6:97 e0205", "6:123 e0222"],
+    ),
+    (
+        DR,
+        "  host: d.io\n  trafficPolicy: {loadBalancer: {simple: RANDOM, warmup: {duration: 0s, aggression: 0.5}}}",
+        &["6:50 w0212", "6:69 e0209", "6:85 e0105"],
     ),
     (
         DR,
@@ -193,10 +198,31 @@ pub(super) const MISTAKES: &[Mistake] = &[
         &["5:9 e0201", "6:30 e0105", "7:34 e0105"],
     ),
     ("HealthPolicy", "  host: d.io\n  failurePercentage: {threshold: 50}", &[]),
+    ("HealthPolicy", "  host: d.io\n  healthCheck: {tcp: {}, interval: 5s}", &[]),
+    ("HealthPolicy", "  host: d.io\n  healthCheck: {interval: 5s}", &["6:3 e0104"]),
+    (
+        "HealthPolicy",
+        "  host: d.io\n  healthCheck: {http: {path: health, host: 'a b', expectedStatuses: [99]}, timeout: 0s, healthyThreshold: 0}",
+        &["6:30 e0222", "6:44 e0201", "6:70 e0105", "6:85 e0209", "6:107 e0105"],
+    ),
+    ("HealthPolicy", "  host: d.io\n  healthCheck: {http: {}, tcp: {}}", &["6:27 e0107"]),
     (
         "HealthPolicy",
         "  host: d.io\n  latency: {factor: 0.5, minimum: 10}\n  probing: {requests: 0}",
         &["6:21 e0105", "6:35 e0102", "7:23 e0105"],
+    ),
+    ("RateLimitPolicy", "  tokenBucket: {maxTokens: 1, fillInterval: 50ms}\n  key: {header: x-user}", &[]),
+    ("RateLimitPolicy", "  hosts: ['a*']\n  key: {}", &["5:3 e0104", "5:3 e0104", "5:11 e0201", "6:3 e0104"]),
+    (
+        "RateLimitPolicy",
+        "  tokenBucket: {maxTokens: 0, fillInterval: 49ms}\n  key: {header: 'x y', source: ADDRESS}",
+        &["5:28 e0105", "5:45 e0209", "6:3 e0222", "6:17 e0208"],
+    ),
+    ("ConcurrencyPolicy", "  ports: [8080]\n  minRtt: {interval: 30s}\n  healthCheckPaths: [/healthz]", &[]),
+    (
+        "ConcurrencyPolicy",
+        "  maxConcurrencyLimit: 2\n  concurrencyUpdateInterval: 0s\n  minRtt: {jitter: 101}\n  healthCheckPaths: [healthz]",
+        &["5:24 e0222", "6:30 e0209", "7:20 e0105", "8:22 e0222"],
     ),
     (
         "Service",

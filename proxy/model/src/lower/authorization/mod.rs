@@ -97,7 +97,8 @@ pub(super) fn apply(routes: &mut Routes<'_>, plan: &mut Plan) {
     for listener in plan.listeners.iter_mut().filter(|listener| listener.direction != Direction::Outbound) {
         let uncaptured = &*listener.name == super::inbound::LISTENER;
         for chain in chains(listener) {
-            let uncaptured = uncaptured && chain.matches.destination_port.is_none();
+            let uncaptured =
+                uncaptured && chain.matches.destination_port.is_none() && !chain.matches.captured;
             let with = |policies: &Arc<_>, providers: &[Arc<ExtAuthz>], port| {
                 Some(Authorization { policies: Arc::clone(policies), providers: providers.to_vec(), port })
             };

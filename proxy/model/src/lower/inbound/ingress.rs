@@ -41,6 +41,7 @@ pub(super) fn ports<'a>(
         if let Some(settings) = &entry.tls
             && !open_tls(routes, resource, settings, &path, &mut port)
         {
+            plan.inbound_closed.push(port.number);
             continue;
         }
         if entry.bind.is_some() || entry.capture_mode == CaptureMode::None {

@@ -2,7 +2,8 @@
 //!
 //! In:  Services and ServiceEntries whose selector picks the node, or the Sidecar's `ingress`.   Out: `virtualInbound`, own
 //! listeners of `ingress` entries, `inbound|PORT||` clusters, and their tables.
-//! Invariants: with `ingress` only its ports are served. A captured connection is told by its destination port. Without
+//! Invariants: with `ingress` only its ports are served. A captured connection is told by its destination port; one to
+//! another port goes on to where it was going. Without
 //! capture the request's Host tells the service in the table `inbound`; when there is one port it gets every Host. Only bytes
 //! to serve: the first such port takes every connection. Nothing known: connections are closed.
 //! Not here: authorization.
@@ -15,9 +16,9 @@ pub(super) mod mtls;
 
 use super::{
     Plan,
-    captured::Chains,
+    captured::{Chains, tcp_chain},
     cluster_policy::apply_pool,
-    clusters,
+    clusters, concurrency_policies,
     domains::Names,
     matches,
     protocol::{Class, Protocol},
@@ -87,6 +88,13 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
         plan.inbound_ports.insert(cluster.clone(), port.number);
         captured(&mut chains, plan, port, &cluster);
     }
+    for port in std::mem::take(&mut plan.inbound_closed) {
+        let target = clusters::Target { cluster: ir::BLACK_HOLE_CLUSTER.into(), policy: Default::default() };
+        let proxy = tcp::to_cluster(target, "closed".into(), Origin::built_in());
+        let matches = ir::FilterChainMatch { destination_port: Some(port), ..Default::default() };
+        chains.push(tcp_chain(format!("inbound_{port}"), matches, proxy));
+    }
+    passthrough(routes, &mut chains, plan);
     let open: Vec<_> = ports.iter().filter(|port| is_open(port, &ports)).collect();
     for port in open.iter().filter(|port| port.protocol.class().has_http()) {
         named(&mut table, routes, port, &open);
@@ -219,6 +227,7 @@ fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
         weight: 1,
         workload: Arc::new(workload),
         locality: "".into(),
+        priority: 0,
         mtls: false,
     };
     let identity = match port.services.first() {
@@ -236,6 +245,7 @@ fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
     if let Some(pool) = port.pool {
         apply_pool(&mut cluster, pool, port.protocol);
     }
+    cluster.adaptive_concurrency = concurrency_policies::of_port(routes.mesh.config, node, port.number);
     cluster.origin = port.origin.clone();
     routes.clusters.insert(cluster)
 }
@@ -249,6 +259,38 @@ fn captured(chains: &mut Chains, plan: &mut Plan, port: &InboundPort<'_>, cluste
     if port.protocol.class().has_http() {
         plan.route_configurations.push(everything_table(cluster, port, cluster));
     }
+}
+
+/// Captured connections to ports that nobody declared: to where they were going, as the workload's policies have it.
+fn passthrough(routes: &Routes<'_>, chains: &mut Chains, plan: &mut Plan) {
+    let mesh = routes.mesh;
+    let port = |number: u16| InboundPort {
+        number,
+        protocol: Protocol::Undeclared,
+        mode: mesh.inbound_mode(number),
+        tls: None,
+        endpoint: EndpointAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, number))), // nobody asks
+        services: Vec::new(),
+        pool: None,
+        origin: Origin::built_in(),
+    };
+    let cluster: Arc<str> = ir::INBOUND_PASSTHROUGH_CLUSTER.into();
+    // Ports of which a policy speaks by their numbers, after those that are declared: of two equal matches the first stays.
+    let policy = mesh.peer_authentications.selecting(&mesh.node.namespace, &mesh.node.labels);
+    let numbers = policy.iter().flat_map(|policy| policy.spec.port_level_mtls.keys());
+    let declared: Vec<_> = chains.list.iter().filter_map(|chain| chain.matches.destination_port).collect();
+    for number in numbers.filter_map(|key| key.parse().ok()).filter(|number| !declared.contains(number)) {
+        let name = format!("inbound_captured_{number}");
+        for chain in chains::of_port(&port(number), &name, &cluster, &cluster, Some(number)) {
+            chains.push(chain);
+        }
+    }
+    let port = port(0);
+    for mut chain in chains::of_port(&port, "inbound_captured", &cluster, &cluster, None) {
+        chain.matches.captured = true;
+        chains.push(chain);
+    }
+    plan.route_configurations.push(everything_table(&cluster, &port, &cluster));
 }
 
 /// The names under which others call the port.

@@ -6,7 +6,7 @@
 //! Not here: ServiceEntries.
 
 use super::{
-    super::{names, notes::Notes, protocol::Protocol},
+    super::{locality, names, notes::Notes, protocol::Protocol},
     EndpointList, Port, Resolution, Service, Source, bare_endpoint, identity, network, note_no_endpoints,
     workloads::{Instance, Workloads},
 };
@@ -59,6 +59,7 @@ fn service<'a>(
         .annotations
         .get("networking.istio.io/exportTo")
         .map_or_else(Vec::new, |list| list.split(',').map(|namespace| namespace.trim().to_owned()).collect());
+    let annotated = metadata.annotations.get("networking.istio.io/traffic-distribution").map(String::as_str);
     let external_name = match spec.kind {
         ServiceType::ExternalName => spec.external_name.as_deref(),
         _ => None,
@@ -77,6 +78,7 @@ fn service<'a>(
         headless,
         selector: &spec.selector,
         subject_alt_names: &[],
+        near: locality::of_traffic_distribution(spec.traffic_distribution.as_deref().or(annotated)),
         external_name,
         exported: names::exported(&export_to, &metadata.namespace, &node.namespace),
         source: Source::Kubernetes(resource),

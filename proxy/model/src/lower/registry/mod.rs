@@ -45,6 +45,8 @@ pub(super) struct Service<'a> {
     pub selector: &'a Labels,
     /// That the server must have one of, where no DestinationRule says.
     pub subject_alt_names: &'a [String],
+    /// Labels that endpoints share with whoever is near them, where those are preferred.
+    pub near: Option<Vec<String>>,
     /// Where an ExternalName Service leads.
     pub external_name: Option<&'a str>,
     pub source: Source<'a>,
@@ -150,10 +152,13 @@ pub(super) struct Registry<'a> {
 }
 
 impl<'a> Registry<'a> {
-    pub fn new(config: &'a Config, node: &Node, notes: &mut Notes) -> Self {
+    pub fn new(config: &'a Config, node: &Node, allocate: bool, notes: &mut Notes) -> Self {
         let workloads = workloads::Workloads::new(config);
         let mut services = kubernetes::services(config, node, &workloads, notes);
         services.extend(service_entry::services(config, node, &workloads, notes));
+        if allocate {
+            super::name_table::allocate(&mut services);
+        }
         let mut registry = Registry { services, visible: HashMap::new(), hidden: HashMap::new() };
         registry.choose_visible(node);
         registry
@@ -215,6 +220,7 @@ impl EndpointList {
             weight: instance.weight,
             workload: instance.workload.clone(),
             locality: instance.locality.clone(),
+            priority: 0,
             mtls: instance.workload.takes_mtls(),
         });
     }
@@ -229,7 +235,14 @@ impl EndpointList {
 /// An endpoint of which only the address is known.
 fn bare_endpoint(address: EndpointAddress, namespace: &str) -> Endpoint {
     let workload = ir::Workload { name: "unknown".into(), namespace: namespace.into(), ..Default::default() };
-    Endpoint { address, weight: 1, workload: Arc::new(workload), locality: "".into(), mtls: false }
+    Endpoint {
+        address,
+        weight: 1,
+        workload: Arc::new(workload),
+        locality: "".into(),
+        priority: 0,
+        mtls: false,
+    }
 }
 
 /// `10.0.0.1` or `10.0.0.0/8`.

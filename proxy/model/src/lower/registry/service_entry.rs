@@ -6,7 +6,7 @@
 //! Not here: Kubernetes Services.
 
 use super::{
-    super::{names, notes::Notes, protocol::Protocol},
+    super::{locality, names, notes::Notes, protocol::Protocol},
     EndpointList, Labels, Port, Resolution, Service, Source, bare_endpoint, identity, network,
     note_no_endpoints,
     workloads::{Instance, Workloads},
@@ -127,6 +127,9 @@ fn service<'a>(
         headless: false,
         selector: spec.workload_selector.as_ref().map_or(&NO_LABELS, |selector| &selector.labels),
         subject_alt_names: &spec.subject_alt_names,
+        near: locality::of_traffic_distribution(
+            resource.metadata.annotations.get("networking.istio.io/traffic-distribution").map(String::as_str),
+        ),
         external_name: None,
         exported: names::exported(&spec.export_to, &metadata.namespace, &node.namespace),
         source: Source::Entry(resource),

@@ -5,6 +5,7 @@
 //! Pods stay cheap; the order is that of the files, Pods first.
 //! Not here: Services, ports of Services.
 
+use super::super::locality;
 use crate::{
     config::{Config, Resource},
     ir,
@@ -49,7 +50,7 @@ impl<'a> Instance<'a> {
             ports: entry.ports.iter().map(|(name, port)| (name.as_str(), *port)).collect(),
             by_service_port: true,
             weight: entry.weight.unwrap_or_default().max(1),
-            locality: entry.locality.as_deref().unwrap_or_default().into(),
+            locality: entry.locality.as_deref().map_or_else(|| locality::of_labels(&labels), Arc::from),
             workload: Arc::new(ir::Workload {
                 name: name.into(),
                 namespace: namespace.into(),
@@ -66,7 +67,7 @@ impl<'a> Instance<'a> {
             ports: named_ports(&pod.spec.spec.containers),
             by_service_port: false,
             weight: 1,
-            locality: "".into(),
+            locality: locality::of_labels(&pod.metadata.labels),
             workload: Arc::new(ir::Workload {
                 name: owner,
                 namespace: pod.metadata.namespace.clone(),

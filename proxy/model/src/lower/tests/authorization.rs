@@ -72,6 +72,8 @@ fn policies_add_up_and_stand_on_every_inbound_and_gateway_chain() {
             "0.0.0.0_7000 http.7000 http",
             "virtualInbound inbound_8080 http",
             "virtualInbound inbound_9090 tcp",
+            "virtualInbound inbound_captured http",
+            "virtualInbound inbound_captured tcp",
             "virtualInbound virtualInbound http",
         ]
     );

@@ -17,6 +17,30 @@ fn rules(spec: &str) -> String {
 }
 
 #[test]
+fn captured_connections_that_nobody_declared_go_on_as_the_policies_have_it() {
+    let captured = |yaml: &str, name: &str| -> Vec<String> {
+        let ir = lowered_for(&node("default", "app=own"), yaml).ir;
+        let chains = listener(&ir, name).filter_chains.iter().filter(|chain| chain.matches.captured);
+        let line = |chain: &crate::ir::FilterChain| {
+            let opened = if chain.tls.is_some() { " opened" } else { "" };
+            match &chain.filter {
+                NetworkFilter::Http(http) => format!("http{opened} {}", http.route_configuration),
+                NetworkFilter::Tcp(tcp) => format!("bytes{opened} {}", tcp.clusters[0].cluster),
+            }
+        };
+        chains.map(line).collect()
+    };
+    assert_eq!(captured("", "virtualOutbound"), ["bytes PassthroughCluster"]);
+    let closed = "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {name: p}\nspec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}}\n";
+    assert_eq!(captured(closed, "virtualOutbound"), ["bytes BlackHoleCluster"]);
+    let passed = "InboundPassthroughCluster";
+    assert_eq!(captured("", "virtualInbound"), [format!("http {passed}"), format!("bytes {passed}")]);
+    let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec: {mtls: {mode: STRICT}}\n";
+    let expected = [format!("http opened {passed}"), format!("bytes opened {passed}")];
+    assert_eq!(captured(strict, "virtualInbound"), expected, "and nothing in plain text");
+}
+
+#[test]
 fn r21_ports_become_chains_by_what_they_are_declared_to_be() {
     let yaml = service("default", "a", &[("http", 80), ("tcp", 90), ("tls", 443), ("web", 70), ("udp", 5)])
         .replace("{name: udp, port: 5}", "{name: udp, port: 5, protocol: UDP}");
@@ -33,7 +57,7 @@ fn r21_ports_become_chains_by_what_they_are_declared_to_be() {
             "default -> http http_proxy".into(),
         ]
     );
-    assert_eq!(table_names(&ir), ["70", "80", "http_proxy"]);
+    assert_eq!(table_names(&ir), ["70", "80", "InboundPassthroughCluster", "http_proxy"]);
     let connect = |port: u16| format!("CONNECT -> outbound|{port}||a.default.svc.cluster.local");
     assert_eq!(routes(&ir, "http_proxy", "a:90"), [connect(90)]);
     assert_eq!(routes(&ir, "http_proxy", "a:443"), [connect(443)]);

@@ -7,7 +7,9 @@ mod authorization;
 mod gateways;
 mod ingress_tls;
 mod listeners;
+mod localities;
 mod mtls;
+mod names;
 mod policies;
 mod properties;
 mod routing;
@@ -213,11 +215,12 @@ fn listener<'i>(ir: &'i Ir, name: &str) -> &'i Listener {
     found.unwrap_or_else(|| panic!("no listener {name} in {:?}", names()))
 }
 
-/// `9080 [10.0.0.1/32] sni=a tls http1 -> http TABLE`, one line a filter chain, the default last.
+/// `9080 [10.0.0.1/32] sni=a tls http1 -> http TABLE`, one line a filter chain, the default last; not those of captured connections
+/// to other ports.
 fn chains(ir: &Ir, name: &str) -> Vec<String> {
     let listener = listener(ir, name);
     let default = listener.default_filter_chain.iter().map(|chain| ("default".to_owned(), chain));
-    let chains = listener.filter_chains.iter().map(|chain| {
+    let chains = listener.filter_chains.iter().filter(|chain| !chain.matches.captured).map(|chain| {
         let matches = &chain.matches;
         let mut text = matches.destination_port.map_or_else(|| "*".to_owned(), |port| port.to_string());
         if !matches.destinations.is_empty() {

@@ -45,7 +45,8 @@ fn inbound(yaml: &str) -> Vec<String> {
         };
         format!("{port}{transport} [{}]{opened} -> {to}", alpn.join(" "))
     };
-    listener.filter_chains.iter().chain(default).map(line).collect()
+    let by_port = listener.filter_chains.iter().filter(|chain| !chain.matches.captured);
+    by_port.chain(default).map(line).collect()
 }
 
 const MESH: &str = "istio istio-peer-exchange istio-http/1.0 istio-http/1.1 istio-h2";

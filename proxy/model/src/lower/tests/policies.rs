@@ -1,7 +1,7 @@
 //! R5, R6, R7, R14, R15, R17, R24: which DestinationRule holds, and what it does to a cluster.
 
 use super::*;
-use crate::ir::{HashPolicy, LoadBalancer, UpstreamProtocol};
+use crate::ir::{HashPolicy, HealthAsk, LoadBalancer, UpstreamProtocol};
 
 const A: &str = "outbound|80||a.blue.svc.cluster.local";
 
@@ -276,6 +276,60 @@ fn health_policies_add_to_outlier_detection() {
     let latency = others.latency.unwrap();
     assert_eq!((latency.factor, latency.minimum.as_millis(), latency.minimum_hosts), (2000, 50, 3));
     assert_eq!((others.probes, detection(&[])), (3, None));
+}
+
+#[test]
+fn concurrency_policies_hold_for_the_workloads_own_ports() {
+    let policy = |namespace: &str, name: &str, spec: &str| {
+        istio("ConcurrencyPolicy", namespace, name, spec).replace("networking.istio.io/v1", "sidle.dev/v1")
+    };
+    let node = node("blue", "app=a");
+    let most = |documents: &[String]| {
+        let service = a().replace("  ports:", "  selector: {app: a}\n  ports:");
+        let ir = lowered_for(&node, &(service + &documents.concat())).ir;
+        assert_eq!(cluster(&ir, A).adaptive_concurrency, None, "not for clients");
+        cluster(&ir, "inbound|80||").adaptive_concurrency.as_ref().map(|policy| policy.max_concurrency)
+    };
+    let mesh = policy("istio-system", "m", "  maxConcurrencyLimit: 10");
+    let elsewhere = policy("red", "m", "  maxConcurrencyLimit: 11");
+    let others = policy("blue", "o", "  selector: {app: b}");
+    assert_eq!(most(&[]), None);
+    assert_eq!(most(&[elsewhere.clone(), others.clone()]), None);
+    assert_eq!(most(&[mesh.clone(), elsewhere]), Some(10));
+    let all = policy("blue", "all", "  maxConcurrencyLimit: 20");
+    let port = policy("blue", "port", "  ports: [80]\n  maxConcurrencyLimit: 30");
+    let wrong = policy("blue", "wrong", "  ports: [81]\n  maxConcurrencyLimit: 40");
+    let labels = policy("blue", "labels", "  selector: {app: a}\n  maxConcurrencyLimit: 50");
+    let mut documents = vec![mesh, others, wrong, all];
+    for (more, expected) in [(None, 20), (Some(port), 30), (Some(labels), 50)] {
+        documents.extend(more);
+        assert_eq!(most(&documents), Some(expected));
+    }
+}
+
+#[test]
+fn health_policies_have_endpoints_checked() {
+    let with = |check: &str| {
+        let policy = istio("HealthPolicy", "blue", "s", &format!("  host: a\n  healthCheck: {{{check}}}\n"));
+        let policy = policy.replace("networking.istio.io/v1", "sidle.dev/v1");
+        cluster(&lowered_for(&node("default", ""), &(a() + &policy)).ir, A).clone()
+    };
+    let found = with("http: {path: /up, expectedStatuses: [200, 204]}, port: 81, interval: 5s");
+    assert_eq!(found.outlier_detection, None, "it ejects nobody");
+    let check = found.health_check.unwrap();
+    assert_eq!(
+        check.ask,
+        HealthAsk::Http {
+            path: "/up".into(),
+            host: "a.blue.svc.cluster.local".into(),
+            expected_statuses: vec![(200, 200), (204, 204)]
+        }
+    );
+    assert_eq!((check.port, check.interval.as_secs(), check.interval_jitter.as_secs()), (Some(81), 5, 1));
+    assert_eq!((check.timeout.as_secs(), check.unhealthy_threshold, check.healthy_threshold), (3, 3, 2));
+    let grpc = with("grpc: {service: s, authority: h}").health_check.unwrap();
+    assert_eq!(grpc.ask, HealthAsk::Grpc { service: "s".into(), authority: "h".into() });
+    assert_eq!(with("tcp: {}").health_check.unwrap().ask, HealthAsk::Tcp);
 }
 
 #[test]

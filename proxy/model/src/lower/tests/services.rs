@@ -8,7 +8,7 @@ fn pod(name: &str, labels: &str, more: &str) -> String {
     )
 }
 
-fn kubernetes(kind: &str, version: &str, name: &str, body: &str) -> String {
+pub(super) fn kubernetes(kind: &str, version: &str, name: &str, body: &str) -> String {
     format!("---\napiVersion: {version}\nkind: {kind}\nmetadata: {name}\n{body}\n")
 }
 

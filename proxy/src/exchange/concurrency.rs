@@ -1,0 +1,73 @@
+//! How many requests a workload has at once, where a ConcurrencyPolicy says that this is found out.
+//!
+//! Invariants: one permit for a request, however many tries it takes; a health check is never turned away, so that a workload that has
+//! enough to do is not taken for one that is ill; only what the workload answered, or was too slow to answer, tells of its latency.
+//! Not here: the limit (`sidle_balance`).
+
+use super::Exchange;
+use crate::{codec::RequestHead, error::ProxyError, upstream::Cluster};
+use sidle_balance::ConcurrencyLimiter;
+use std::{sync::Arc, time::Instant};
+
+/// Health checks of gRPC, whoever asks.
+const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
+
+impl Exchange {
+    /// Counts the request as one that the cluster has under way.
+    ///
+    /// # Errors
+    /// It has as many as it takes.
+    pub(super) fn take_permit(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        limiter: &Arc<ConcurrencyLimiter>,
+        head: &RequestHead,
+    ) -> Result<(), ProxyError> {
+        if is_health_check(cluster, head) {
+            return Ok(());
+        }
+        match limiter.admit(Instant::now(), self.random()) {
+            Some(permit) => {
+                self.permit = Some((permit, cluster.clone()));
+                Ok(())
+            }
+            None => {
+                show(cluster);
+                Err(ProxyError::ConcurrencyLimit)
+            }
+        }
+    }
+
+    /// The answer is whole.
+    pub(super) fn return_permit(&mut self) {
+        if let Some((permit, cluster)) = self.permit.take() {
+            permit.answered(Instant::now(), self.random());
+            show(&cluster);
+        }
+    }
+
+    /// What became of the request says nothing of the workload's latency, or takes none of its strength any more.
+    pub(super) fn drop_permit(&mut self) {
+        self.permit = None;
+    }
+
+    /// As [`Self::drop_permit`], for what `error` is not its slowness.
+    pub(super) fn drop_permit_unless_slow(&mut self, error: &ProxyError) {
+        if !matches!(error, ProxyError::ResponseTimeout | ProxyError::PerTryTimeout) {
+            self.drop_permit();
+        }
+    }
+}
+
+fn is_health_check(cluster: &Cluster, head: &RequestHead) -> bool {
+    let path = head.target.path();
+    let policy = cluster.config.adaptive_concurrency.as_ref();
+    path.starts_with(GRPC_HEALTH)
+        || policy.is_some_and(|policy| policy.health_check_paths.iter().any(|known| known == path))
+}
+
+fn show(cluster: &Cluster) {
+    let Some(counts) = cluster.concurrency.as_ref().map(|limiter| limiter.counts()) else { return };
+    let numbers = [counts.limit.into(), counts.under_way.into(), counts.shed];
+    cluster.metrics.concurrency().set(numbers, [counts.min_rtt, counts.sample_rtt]);
+}

@@ -22,6 +22,7 @@ use sidle_telemetry::{
 };
 use std::{
     cell::{Cell, RefCell},
+    io,
     os::fd::OwnedFd,
     rc::{Rc, Weak},
     sync::{
@@ -96,7 +97,7 @@ pub enum Command {
     /// Memory has become shorter: let idle connections go.
     Shed,
     /// Give its listening sockets, for another process.
-    Share(oneshot::Sender<Vec<OwnedFd>>),
+    Share(oneshot::Sender<io::Result<Vec<OwnedFd>>>),
     /// Say that it is alive.
     Answer(oneshot::Sender<()>),
 }
@@ -196,7 +197,7 @@ impl Worker {
                 Command::Share(reply) => {
                     let sockets = served.values().flatten().filter_map(|(_, socket)| socket.upgrade());
                     // Whoever asked may have gone.
-                    let _ = reply.send(sockets.filter_map(|socket| socket.share().ok()).collect());
+                    let _ = reply.send(sockets.map(|socket| socket.share()).collect());
                 }
                 Command::Shed => self.shed.notify_waiters(),
                 // Whoever asked may have gone.

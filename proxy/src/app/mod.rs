@@ -145,11 +145,7 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
     let (stop, stopped) = watch::channel(false);
     let mut taken = state.taken.lock().unwrap_or_else(PoisonError::into_inner).take();
     let servers = bind_servers(&settings, &state, &mut taken).await?;
-    if let Some(given) = &settings.name_server {
-        let bound = name_server.serve(given.address, taken.is_some());
-        bound.map_err(|error| AppError::Bind("DNS", given.address, error))?;
-        tracing::info!(server = "dns", address = %given.address, "listening");
-    }
+    let shares = taken.is_some();
     state.set_started();
     let (door, others) = match taken {
         Some(mut taken) => {
@@ -158,6 +154,12 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
         }
         None => (None, None),
     };
+    // Only now: what is asked of this socket the other process does not hear.
+    if let Some(given) = &settings.name_server {
+        let bound = name_server.serve(given.address, shares, &stopped);
+        bound.map_err(|error| AppError::Bind("DNS", given.address, error))?;
+        tracing::info!(server = "dns", address = %given.address, "listening");
+    }
     state.release();
     for server in servers {
         tokio::spawn(server.serve(state.clone(), stop_of(&stopped)));
@@ -168,8 +170,9 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
         tracing::info!("taken over");
     }
     let socket = take::path(&takeover, settings.admin);
-    let door = open_door(door, socket.as_deref(), &state);
-    let renewal = renew::Renewal { program, socket: door.clone(), has_application: !command.is_empty() };
+    let has_application = !command.is_empty();
+    let door = open_door(door, socket.as_deref(), &state, has_application);
+    let renewal = renew::Renewal { program, socket: door.clone(), has_application };
     tokio::spawn(renew::on_signal(renewals, state.clone(), renewal));
     tokio::spawn(service_manager::tell_when_ready(state.clone()));
     tokio::spawn(service_manager::watchdog(state.clone()));
@@ -248,7 +251,12 @@ fn stop_of(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + use<> 
 }
 
 /// Opens the door for the process that is to come; the path, if it could be opened.
-fn open_door(theirs: Option<OwnedFd>, path: Option<&Path>, state: &Arc<AppState>) -> Option<PathBuf> {
+fn open_door(
+    theirs: Option<OwnedFd>,
+    path: Option<&Path>,
+    state: &Arc<AppState>,
+    has_application: bool,
+) -> Option<PathBuf> {
     let path = path?;
     // One that was taken over is at the same path: there it was found.
     let door = match theirs {
@@ -257,7 +265,7 @@ fn open_door(theirs: Option<OwnedFd>, path: Option<&Path>, state: &Arc<AppState>
     };
     match door {
         Ok(door) => {
-            tokio::spawn(give::serve(door, state.clone()));
+            tokio::spawn(give::serve(door, state.clone(), has_application));
             Some(path.to_owned())
         }
         Err(error) => {

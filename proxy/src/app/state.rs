@@ -16,6 +16,7 @@ use sidle_model::ir::{self, Direction, ListenAddress};
 use sidle_telemetry::Telemetry;
 use std::{
     collections::BTreeMap,
+    io,
     net::SocketAddr,
     os::fd::OwnedFd,
     sync::{
@@ -168,9 +169,12 @@ impl AppState {
     }
 
     /// The sockets of the process' own servers.
-    pub(super) fn servers(&self) -> Vec<(&'static str, OwnedFd)> {
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub(super) fn servers(&self) -> io::Result<Vec<(&'static str, OwnedFd)>> {
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.iter().filter_map(|(name, socket)| Some((*name, socket.try_clone().ok()?))).collect()
+        servers.iter().map(|(name, socket)| Ok((*name, socket.try_clone()?))).collect()
     }
 
     /// Whether the process is on its way out.

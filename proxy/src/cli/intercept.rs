@@ -52,11 +52,13 @@ pub struct InterceptArgs {
     #[arg(short = 'z', long, default_value_t = 15006, alias = "inbound-capture-port", value_name = "PORT")]
     inbound_port: u16,
     /// Accounts whose connections are the proxy's own
-    #[arg(short = 'u', long, default_value = "1337", value_delimiter = ',', value_name = "UID,…")]
-    proxy_uid: Vec<u32>,
+    /// [default: 1337, and the account `sidle` if there is one]
+    #[arg(short = 'u', long, value_delimiter = ',', value_name = "UID,…")]
+    proxy_uid: Option<Vec<u32>>,
     /// Groups whose connections are the proxy's own
-    #[arg(short = 'g', long, default_value = "1337", value_delimiter = ',', value_name = "GID,…")]
-    proxy_gid: Vec<u32>,
+    /// [default: 1337, and the group of the account `sidle` if there is one]
+    #[arg(short = 'g', long, value_delimiter = ',', value_name = "GID,…")]
+    proxy_gid: Option<Vec<u32>>,
     /// Control groups (version 2) whose connections are the proxy's own, as `system.slice/sidle.service`; they must exist
     #[arg(long, value_delimiter = ',', value_name = "PATH,…")]
     proxy_cgroup: Vec<String>,
@@ -183,12 +185,18 @@ impl InterceptArgs {
             true => Choice::Only(name_servers()?),
             false => Choice::All,
         };
+        let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let (uid, gid) = account("sidle", &accounts).unzip();
+        let defaults = Rules::default();
+        let or_default = |given: &Option<Vec<u32>>, known: Vec<u32>, ours: Option<u32>| {
+            given.clone().unwrap_or_else(|| known.into_iter().chain(ours).collect())
+        };
         Ok(Rules {
             mode: self.mode,
             outbound_port: self.outbound_port,
             inbound_port: self.inbound_port,
-            uids: self.proxy_uid.clone(),
-            gids: self.proxy_gid.clone(),
+            uids: or_default(&self.proxy_uid, defaults.uids, uid),
+            gids: or_default(&self.proxy_gid, defaults.gids, gid),
             cgroups: self.proxy_cgroup.clone(),
             inbound: self.inbound_ports.clone(),
             inbound_excluded: only(&self.exclude_inbound_ports, "exclude-inbound-ports")?,
@@ -205,6 +213,15 @@ impl InterceptArgs {
     }
 }
 
+/// An account's numbers, in the text of /etc/passwd: under that name the packages run the proxy.
+fn account(name: &str, accounts: &str) -> Option<(u32, u32)> {
+    accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then_some(())?;
+        Some((fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?))
+    })
+}
+
 /// The name servers that this machine asks.
 fn name_servers() -> Result<Vec<Range>, CliError> {
     let failed = |error| CliError::Failed(format!("/etc/resolv.conf: {error}"));
@@ -212,4 +229,18 @@ fn name_servers() -> Result<Vec<Range>, CliError> {
     let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let addresses = servers.filter_map(|server| server.trim().split('%').next()?.parse::<IpAddr>().ok());
     Ok(addresses.map(|address| Range(IpNet::from(address))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::account;
+
+    #[test]
+    fn the_packages_account_is_found() {
+        let accounts =
+            "root:x:0:0:root:/root:/bin/sh\nsidle:x:991:992::/:/usr/sbin/nologin\nsidle2:x:1:1::/:\n";
+        assert_eq!(account("sidle", accounts), Some((991, 992)));
+        assert_eq!(account("sidl", accounts), None);
+        assert_eq!(account("x", "x:x:a:1::/:"), None);
+    }
 }

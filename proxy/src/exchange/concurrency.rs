@@ -10,7 +10,8 @@ use sidle_balance::ConcurrencyLimiter;
 use std::{sync::Arc, time::Instant};
 
 /// Health checks of gRPC, whoever asks.
-const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
+const GRPC_HEALTH: [&str; 3] =
+    ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List", "/grpc.health.v1.Health/Watch"];
 
 impl Exchange {
     /// Counts the request as one that the cluster has under way.
@@ -62,7 +63,7 @@ impl Exchange {
 fn is_health_check(cluster: &Cluster, head: &RequestHead) -> bool {
     let path = head.target.path();
     let policy = cluster.config.adaptive_concurrency.as_ref();
-    path.starts_with(GRPC_HEALTH)
+    GRPC_HEALTH.contains(&path)
         || policy.is_some_and(|policy| policy.health_check_paths.iter().any(|known| known == path))
 }
 

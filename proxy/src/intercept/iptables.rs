@@ -143,17 +143,19 @@ fn inbound(rules: &Rules) -> Vec<String> {
     let mut lines: Vec<String> =
         rules.interfaces_excluded.iter().map(|name| format!("-i {name} -j RETURN")).collect();
     let port = rules.inbound_port;
+    // A router, or a host of containers, passes the rest on.
+    let for_this_machine = "-m addrtype ! --dst-type LOCAL -j RETURN".to_owned();
     let target = match rules.mode {
         Mode::Redirect => {
             lines.push("-i lo -j RETURN".into());
+            lines.push(for_this_machine);
             format!("-j REDIRECT --to-ports {port}")
         }
         Mode::Tproxy => {
             lines.push(format!("-i lo -m mark ! --mark {SELF_MARK} -j RETURN"));
             // Answers to what was begun here are not to be taken for anything else: TPROXY drops what has no socket of its kind.
             lines.push("-m conntrack --ctdir REPLY -j RETURN".into());
-            // Only what is for this machine: a router passes the rest on.
-            lines.push("-m addrtype ! --dst-type LOCAL -j RETURN".into());
+            lines.push(for_this_machine);
             format!("-j TPROXY --on-port {port}")
         }
     };

@@ -136,16 +136,18 @@ fn inbound(rules: &Rules) -> Vec<String> {
     if !rules.interfaces_excluded.is_empty() {
         lines.push(format!("iifname {} return", names(&rules.interfaces_excluded)));
     }
+    // A router, or a host of containers, passes the rest on.
+    let for_this_machine = "fib daddr type != local return".to_owned();
     let verdict = match rules.mode {
         Mode::Redirect => {
             lines.push("iifname \"lo\" return".into());
+            lines.push(for_this_machine);
             format!("redirect to :{}", rules.inbound_port)
         }
         Mode::Tproxy => {
             lines.push(format!("iifname \"lo\" meta mark != {SELF_MARK} return"));
             lines.push("ct direction reply return".into());
-            // Only what is for this machine: a router passes the rest on.
-            lines.push("fib daddr type != local return".into());
+            lines.push(for_this_machine);
             format!("tproxy to :{} accept", rules.inbound_port)
         }
     };

@@ -110,6 +110,8 @@ pub fn adopt(
                 let more = (count(&sockets, twin)..workers).map_while(|_| tcp_v6(twin, transparent));
                 sockets.extend(more.map(|socket| own(Bound::Tcp(socket))));
             }
+            // They came a worker at a time; dealt out like that, some workers would get one family and the others the other.
+            sockets.sort_by_key(BoundSocket::local_addr);
         }
         // One socket, and as many descriptors of it as there were workers.
         ListenAddress::Unix(_) => {
@@ -325,11 +327,14 @@ mod tests {
         assert!(bind(&"m".into(), &taken, Wanted { ours: true, ..of(1) }).is_ok(), "unless it is our own");
     }
 
-    fn inherited(sockets: &[BoundSocket]) -> Vec<Inherited> {
-        let share = |socket: &BoundSocket| match &socket.socket {
+    fn share(socket: &BoundSocket) -> OwnedFd {
+        match &socket.socket {
             Bound::Tcp(socket) => socket.as_fd().try_clone_to_owned().unwrap(),
             Bound::Unix(socket) => socket.as_fd().try_clone_to_owned().unwrap(),
-        };
+        }
+    }
+
+    fn inherited(sockets: &[BoundSocket]) -> Vec<Inherited> {
         sockets.iter().map(|socket| Inherited::new(share(socket)).unwrap()).collect()
     }
 
@@ -363,6 +368,14 @@ mod tests {
         assert_eq!(all.iter().filter(|socket| of(2).fits(socket.address(), &address)).count(), 2);
         let adopted = adopt(&"m".into(), &address, all, Wanted { workers: 3, ..both }).unwrap();
         assert_eq!(adopted.len(), if six == 0 { 3 } else { 6 });
+        // As workers give them: each its own.
+        let (four, rest): (Vec<_>, Vec<_>) =
+            first.iter().partition(|one| one.local_addr().unwrap().is_ipv4());
+        let mixed = four.into_iter().zip(rest).flat_map(|(four, six)| [share(four), share(six)]);
+        let mixed: Vec<_> = mixed.map(|socket| Inherited::new(socket).unwrap()).collect();
+        let adopted = adopt(&"m".into(), &address, mixed, both).unwrap();
+        let families: Vec<_> = adopted.iter().map(|socket| socket.local_addr().unwrap().is_ipv4()).collect();
+        assert_eq!(families[..2], [true; 2], "each of two workers has one of IPv4");
     }
 
     /// Otherwise a new process that fails would take clients along.

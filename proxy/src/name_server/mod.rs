@@ -27,7 +27,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
 };
 
 /// Questions by UDP that wait for an answer from elsewhere.
@@ -36,8 +36,10 @@ const UNDER_WAY: usize = 1024;
 const CONNECTIONS: usize = 128;
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 128;
-/// How long a connection may be silent.
+/// How long a connection may be silent, or take nothing.
 const IDLE: Duration = Duration::from_secs(10);
+/// After a socket's failure.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The server: cheap to share.
 pub struct NameServer {
@@ -82,23 +84,33 @@ impl NameServer {
         self.names.store(Arc::new(self.names.load().with(names)));
     }
 
-    /// Serves `address`, and where that is 127.0.0.1 also ::1, if there is one. `shared`: with the process that is taken over,
-    /// until that one has gone; a question is answered by either.
+    /// Serves `address`, and where that is 127.0.0.1 also ::1, if there is one. `shared`: for a moment with the process
+    /// that is taken over; a question is answered by either. Until `stopped`, or its sender is gone.
     ///
     /// # Errors
     /// The system's.
-    pub fn serve(self: &Arc<Self>, address: SocketAddr, shared: bool) -> io::Result<()> {
-        self.bind(address, shared)?;
+    pub fn serve(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        shared: bool,
+        stopped: &watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        self.bind(address, shared, stopped)?;
         if address.ip().is_loopback() && address.is_ipv4() {
             let twin = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
-            if let Err(error) = self.bind(twin, shared) {
+            if let Err(error) = self.bind(twin, shared, stopped) {
                 tracing::debug!(address = %twin, %error, "no DNS there");
             }
         }
         Ok(())
     }
 
-    fn bind(self: &Arc<Self>, address: SocketAddr, shared: bool) -> io::Result<()> {
+    fn bind(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        shared: bool,
+        stopped: &watch::Receiver<bool>,
+    ) -> io::Result<()> {
         let (domain, ours) = (Domain::for_address(address), address.into());
         if !shared {
             Socket::new(domain, Type::DGRAM, None)?.bind(&ours)?; // sharing would hide that another has it
@@ -114,15 +126,28 @@ impl NameServer {
         let (udp, tcp) = (udp?, tcp?);
         tcp.listen(BACKLOG)?;
         let udp = UdpSocket::from_std(udp.into())?;
-        tokio::spawn(self.clone().datagrams(Arc::new(udp)));
-        tokio::spawn(self.clone().connections(TcpListener::from_std(tcp.into())?));
+        let tcp = TcpListener::from_std(tcp.into())?;
+        let (server, mut stopped) = (self.clone(), stopped.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                () = server.clone().datagrams(Arc::new(udp)) => {}
+                () = server.connections(tcp) => {}
+            }
+        });
         Ok(())
     }
 
     async fn datagrams(self: Arc<Self>, socket: Arc<UdpSocket>) {
         let mut buffer = vec![0; 4096];
         loop {
-            let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
+            let (length, client) = match socket.recv_from(&mut buffer).await {
+                Ok(received) => received,
+                Err(_) => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
             let Some(question) = Question::read(&buffer[..length]) else { continue };
             if let Some(answer) = self.known(&question) {
                 let _ = socket.send_to(&question.fit(answer), client).await;
@@ -151,7 +176,7 @@ impl NameServer {
                         drop(permit);
                     });
                 }
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
     }
@@ -168,7 +193,8 @@ impl NameServer {
             };
             let bytes = answer.to_vec().map_err(io::Error::other)?;
             let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-            stream.write_all(&[&length.to_be_bytes()[..], &bytes].concat()).await?;
+            let said = [&length.to_be_bytes()[..], &bytes].concat();
+            tokio::time::timeout(IDLE, stream.write_all(&said)).await??;
         }
     }
 

@@ -90,9 +90,10 @@ async fn both_ways_to_ask_are_served_and_what_does_not_fit_is_cut() {
     let many: Vec<IpAddr> = (0..60).map(|last| IpAddr::from([10, 1, 1, last])).collect();
     server.publish(Arc::new([("many.test".into(), many)].into()));
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    server.serve(port, false).unwrap();
-    assert!(server.serve(port, false).is_err(), "another would take its questions");
-    server.serve(port, true).unwrap();
+    let (stop, stopped) = watch::channel(false);
+    server.serve(port, false, &stopped).unwrap();
+    assert!(server.serve(port, false, &stopped).is_err(), "another would take its questions");
+    server.serve(port, true, &stopped).unwrap();
     let asked = question("many.test.", RecordType::A).to_vec().unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.send_to(&asked, port).await.unwrap();

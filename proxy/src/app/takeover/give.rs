@@ -2,6 +2,7 @@
 
 use super::{
     door::{Door, is_ours},
+    renew::irreplaceable,
     wire::{Channel, DESCRIPTORS, PROTOCOL, Use, Word},
 };
 use crate::{app::state::AppState, worker::Command};
@@ -26,7 +27,9 @@ pub const WORD_WITHIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves the door until somebody has taken over.
-pub async fn serve(door: Door, state: Arc<AppState>) {
+///
+/// `has_application`: this process has one, which ends with it.
+pub async fn serve(door: Door, state: Arc<AppState>, has_application: bool) {
     let busy = Arc::new(AtomicBool::new(false));
     let mut successor = state.successor.subscribe();
     loop {
@@ -37,21 +40,30 @@ pub async fn serve(door: Door, state: Arc<AppState>) {
         match accepted {
             Ok((stream, _)) => {
                 let socket = door.listener.as_fd().try_clone_to_owned();
-                tokio::spawn(visit(stream, socket, state.clone(), busy.clone()));
+                let why = irreplaceable(has_application);
+                tokio::spawn(visit(stream, socket, state.clone(), busy.clone(), why));
             }
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }
 
-async fn visit(stream: UnixStream, door: io::Result<OwnedFd>, state: Arc<AppState>, busy: Arc<AtomicBool>) {
+async fn visit(
+    stream: UnixStream,
+    door: io::Result<OwnedFd>,
+    state: Arc<AppState>,
+    busy: Arc<AtomicBool>,
+    irreplaceable: Option<&'static str>,
+) {
     let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
     if !is_ours(&stream).unwrap_or(false) {
         state.telemetry().taken_over(Takeover::Refused);
         return tracing::warn!(process, "another user's process asks for the sockets; it does not get them");
     }
     let mut channel = Channel::new(stream);
-    let refusal = if state.is_ending() {
+    let refusal = if irreplaceable.is_some() {
+        irreplaceable
+    } else if state.is_ending() {
         Some("the running process is ending")
     } else if busy.swap(true, SeqCst) {
         Some("another process is taking over already")
@@ -90,7 +102,7 @@ async fn converse(channel: &mut Channel, door: io::Result<OwnedFd>, state: &AppS
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks another protocol"));
         }
     }
-    let mut sockets = listening(state).await;
+    let mut sockets = within(WORD_WITHIN, listening(state)).await?;
     sockets.push((Use::Takeover, door?));
     let words = sockets.len().div_ceil(DESCRIPTORS);
     for (at, some) in sockets.chunks(DESCRIPTORS).enumerate() {
@@ -108,17 +120,22 @@ async fn converse(channel: &mut Channel, door: io::Result<OwnedFd>, state: &AppS
 }
 
 /// Every socket that this process listens on, but for the door.
-async fn listening(state: &AppState) -> Vec<(Use, OwnedFd)> {
+///
+/// # Errors
+/// One of them cannot be had once more: whoever waits in its queue would be lost.
+async fn listening(state: &AppState) -> io::Result<Vec<(Use, OwnedFd)>> {
     let answers = state.workers().iter().map(|worker| {
         let (reply, answer) = oneshot::channel();
         // A worker that has gone has no sockets.
         let _ = worker.send(Command::Share(reply));
         answer
     });
-    let listeners = join_all(answers).await.into_iter().flatten().flatten();
-    let mut sockets: Vec<_> = listeners.map(|socket| (Use::Listener, socket)).collect();
-    sockets.extend(state.servers().into_iter().map(|(name, socket)| (Use::Server(name.into()), socket)));
-    sockets
+    let mut sockets = Vec::new();
+    for of_worker in join_all(answers).await.into_iter().flatten() {
+        sockets.extend(of_worker?.into_iter().map(|socket| (Use::Listener, socket)));
+    }
+    sockets.extend(state.servers()?.into_iter().map(|(name, socket)| (Use::Server(name.into()), socket)));
+    Ok(sockets)
 }
 
 async fn within<T>(limit: Duration, word: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -21,11 +21,8 @@ pub struct Renewal {
 impl Renewal {
     fn start(&self) -> io::Result<Child> {
         let impossible = |why: &str| io::Error::new(io::ErrorKind::Unsupported, why);
-        if self.has_application {
-            return Err(impossible("the application after `--` is this process' child and ends with it"));
-        }
-        if std::process::id() == 1 {
-            return Err(impossible("this is process 1 of a container, which ends with it"));
+        if let Some(why) = irreplaceable(self.has_application) {
+            return Err(impossible(why));
         }
         let Some(socket) = &self.socket else {
             return Err(impossible("there is no takeover socket; --takeover-socket says where it may be"));
@@ -43,6 +40,14 @@ impl Renewal {
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", program.display())))
     }
+}
+
+/// Why no other process can take this one's place, if so.
+pub fn irreplaceable(has_application: bool) -> Option<&'static str> {
+    if has_application {
+        return Some("the application after `--` is this process' child and ends with it");
+    }
+    (std::process::id() == 1).then_some("this is process 1 of a container, which ends with it")
 }
 
 /// Hears SIGUSR2 from here on, so that it kills nobody.

@@ -109,4 +109,9 @@ async fn both_ways_to_ask_are_served_and_what_does_not_fit_is_cut() {
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(Message::from_vec(&answer).unwrap().answers.len(), 60);
     }
+    stop.send(true).unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    while server.serve(port, false, &stopped).is_err() {
+        tokio::task::yield_now().await; // until both have let go of the port
+    }
 }

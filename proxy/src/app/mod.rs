@@ -38,8 +38,8 @@ use std::{
     sync::{Arc, OnceLock, PoisonError},
     time::Duration,
 };
-pub use takeover::Options as TakeoverOptions;
 use takeover::{Door, Taken, TakeoverError, give, renew, take};
+pub use takeover::{Options as TakeoverOptions, renew::detach};
 use tokio::sync::{mpsc, watch};
 
 /// What the command line decides.

@@ -7,7 +7,7 @@ use super::{
     node::{NodeArgs, config_paths, environment},
 };
 use crate::{
-    app::{RunOptions, TakeoverOptions},
+    app::{RunOptions, TakeoverOptions, detach},
     config::Overrides,
 };
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -39,6 +39,9 @@ pub struct RunArgs {
 
 /// Runs the proxy until it is told to stop, or its application ends.
 pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    if detach().map_err(|error| CliError::Failed(format!("the new process cannot be started: {error}")))? {
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.takeover && !args.command.is_empty() {
         let why =
             "--takeover cannot be with a command after `--`: the application is the running proxy's child";

@@ -19,6 +19,10 @@ pub struct Renewal {
 }
 
 impl Renewal {
+    fn detached(&self) -> bool {
+        std::env::var_os("NOTIFY_SOCKET").is_some()
+    }
+
     fn start(&self) -> io::Result<Child> {
         let impossible = |why: &str| io::Error::new(io::ErrorKind::Unsupported, why);
         if let Some(why) = irreplaceable(self.has_application) {
@@ -31,7 +35,11 @@ impl Renewal {
             Ok(program) => program,
             Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
         };
-        Command::new(program)
+        let mut command = Command::new(program);
+        if self.detached() {
+            command.env(DETACH, "true");
+        }
+        command
             .args(std::env::args_os().skip(1))
             .env("SIDLE_TAKEOVER", "true")
             .env("SIDLE_TAKEOVER_SOCKET", socket)
@@ -40,6 +48,23 @@ impl Renewal {
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", program.display())))
     }
+}
+
+/// Tells a new process to start another one that does the work, and to end.
+const DETACH: &str = "SIDLE_DETACH";
+
+/// Starts this program once more and is done, if that was asked for: the one that goes on is a child of the service manager then, as a
+/// main process of its has to be. systemd waits for no other before it kills it.
+///
+/// # Errors
+/// It could not be started.
+pub fn detach() -> io::Result<bool> {
+    if std::env::var_os(DETACH).is_none() {
+        return Ok(false);
+    }
+    let program = std::env::current_exe()?;
+    std::process::Command::new(program).args(std::env::args_os().skip(1)).env_remove(DETACH).spawn()?;
+    Ok(true)
 }
 
 /// Why no other process can take this one's place, if so.
@@ -64,7 +89,7 @@ pub async fn on_signal(mut signals: Signal, state: Arc<AppState>, renewal: Renew
         match renewal.start() {
             Ok(child) => {
                 tracing::info!(process = child.id(), "started, to take over");
-                tokio::spawn(reap(child));
+                tokio::spawn(reap(child, renewal.detached()));
             }
             Err(error) => {
                 state.telemetry().taken_over(Takeover::Failed);
@@ -75,9 +100,10 @@ pub async fn on_signal(mut signals: Signal, state: Arc<AppState>, renewal: Renew
 }
 
 /// Notes the end of a new process that did not outlive this one.
-async fn reap(mut child: Child) {
+async fn reap(mut child: Child, detached: bool) {
     let process = child.id();
     match child.wait().await {
+        Ok(status) if detached && status.success() => {} // it has started another
         Ok(status) => tracing::warn!(process, %status, "the new process has ended"),
         Err(error) => tracing::warn!(process, %error, "the new process cannot be waited for"),
     }

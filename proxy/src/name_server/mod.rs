@@ -1,7 +1,7 @@
 //! DNS for the application: names of the mesh are answered here, all others where the machine would have asked.
 //!
 //! In:  questions by UDP and TCP.   Out: answers.
-//! Invariants: a name of the mesh never leaves the machine as a question; what is not of the mesh is answered as if there were no
+//! Invariants: the addresses of a name of the mesh are never asked for elsewhere; what is not of the mesh is answered as if there were no
 //! proxy; questions under way, connections and remembered answers are bounded.
 //! Not here: which names there are (`sidle-model`), names that the proxy itself looks up (`upstream::dns`).
 //! Source: the agent of Istio.

@@ -16,7 +16,10 @@ use sidle_test_support::{
     tls::Authority,
     wait,
 };
-use std::net::SocketAddr;
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A policy that has the provider `judge` asked about everything, and the provider; `provider` holds lines of its block.
@@ -64,9 +67,15 @@ fn hello(sidle: &Sidle) -> String {
     hello_to(sidle.ports.inbound)
 }
 
-/// The same, at this address.
+/// The same, at this address. Who is refused may be so before its word is out, and find the connection reset: that is no answer.
 pub fn hello_to(address: SocketAddr) -> String {
-    Raw::to(address).send("hello").finish().rest()
+    let mut client = Raw::to(address).0;
+    let mut answer = Vec::new();
+    let _ = client
+        .write_all(b"hello")
+        .and_then(|()| client.shutdown(Shutdown::Write))
+        .and_then(|()| client.read_to_end(&mut answer));
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 fn socket(end: &Value) -> (&str, &Value) {

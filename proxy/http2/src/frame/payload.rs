@@ -26,7 +26,8 @@ pub fn data(head: &Head, payload: &[u8]) -> Result<Range<usize>, Violation> {
 /// Where in the payload of HEADERS the block is. What a stream would depend on is checked, and forgotten.
 ///
 /// # Errors
-/// Padding that is longer than the frame, a stream that depends on itself.
+/// Padding that is longer than the frame, a stream that depends on itself. All of them end the connection: the block will not be
+/// decoded, and so none that follows could be.
 pub fn headers(head: &Head, payload: &[u8]) -> Result<Range<usize>, Violation> {
     let Range { mut start, end } = data(head, payload)?;
     if head.has(PRIORITY) {
@@ -34,7 +35,9 @@ pub fn headers(head: &Head, payload: &[u8]) -> Result<Range<usize>, Violation> {
         if stated.len() < 5 {
             return Err(SHORT);
         }
-        priority(head, stated)?;
+        if depends_on_itself(head, stated)? {
+            return Err(Violation::Connection(Code::PROTOCOL_ERROR, "a stream depends on itself"));
+        }
         start += 5;
     }
     Ok(start..end)
@@ -45,10 +48,14 @@ pub fn headers(head: &Head, payload: &[u8]) -> Result<Range<usize>, Violation> {
 /// # Errors
 /// A stream that depends on itself (RFC 7540 section 5.3.1).
 pub fn priority(head: &Head, payload: &[u8]) -> Result<(), Violation> {
-    match number(payload)? & MOST_31_BITS == head.stream {
+    match depends_on_itself(head, payload)? {
         true => Err(Violation::Stream(head.stream, Code::PROTOCOL_ERROR, "a stream depends on itself")),
         false => Ok(()),
     }
+}
+
+fn depends_on_itself(head: &Head, stated: &[u8]) -> Result<bool, Violation> {
+    Ok(number(stated)? & MOST_31_BITS == head.stream)
 }
 
 /// Why a stream was reset.

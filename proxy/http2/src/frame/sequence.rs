@@ -34,7 +34,7 @@ impl Sequence {
         Self { open: None, most_bytes, most_frames }
     }
 
-    /// Whether this frame may come now.
+    /// Whether this frame may come now. Asked before [`Head::check`], by which some frames would end their stream only.
     ///
     /// # Errors
     /// A frame within another's block, or CONTINUATION of nothing.
@@ -55,8 +55,9 @@ impl Sequence {
     /// HEADERS without END_HEADERS, and what they have of their block.
     ///
     /// # Errors
-    /// It is too much already.
+    /// It is too much already, or within another block.
     pub fn begin(&mut self, head: &Head, part: &[u8]) -> Result<(), Violation> {
+        self.check(head)?;
         let mut open =
             Continued { stream: head.stream, end_stream: head.has(END_STREAM), block: Vec::new(), frames: 0 };
         open.add(part, self.most_bytes)?;
@@ -128,6 +129,7 @@ mod tests {
             assert!(refused(&sequence, kind, stream), "{kind:?}");
         }
         assert!(!refused(&sequence, Kind::Continuation, 3));
+        assert!(sequence.begin(&head(Kind::Headers, 0, 5), b"").is_err());
     }
 
     #[test]

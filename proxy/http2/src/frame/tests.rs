@@ -86,7 +86,9 @@ fn a_priority_goes() {
     assert_eq!(payload::headers(&stated, &[0, 0, 0, 3, 16, 0x82]), Ok(5..6));
     assert_eq!(payload::headers(&stated, &[0, 0, 0, 3]).unwrap_err().code(), Code::FRAME_SIZE_ERROR);
     let itself = payload::headers(&stated, &[0x80, 0, 0, 1, 16, 0x82]).unwrap_err();
-    assert!(matches!(itself, Violation::Stream(1, Code::PROTOCOL_ERROR, _)));
+    assert!(matches!(itself, Violation::Connection(Code::PROTOCOL_ERROR, _))); // its block is not decoded
+    let alone = payload::priority(&head(Kind::Priority, 0, 1, 5), &[0x80, 0, 0, 1, 16]).unwrap_err();
+    assert!(matches!(alone, Violation::Stream(1, Code::PROTOCOL_ERROR, _)));
     let both = head(Kind::Headers, PRIORITY | PADDED, 1, 0);
     assert_eq!(payload::headers(&both, &[1, 0, 0, 0, 3, 16, 0x82, 0]), Ok(6..7));
     assert!(payload::headers(&both, &[2, 0, 0, 0, 3, 16, 0]).is_err());

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 
 /// The least that is allocated for values.
 const LEAST_BUFFER: usize = 1 << 10;
-/// A buffer that has become larger than this is not kept for the next block.
+/// A buffer that was allocated larger than this is not kept for the next block.
 const MOST_KEPT: usize = 16 << 10;
 /// Size updates that one block may begin with (RFC 7541 section 4.2).
 const MOST_UPDATES: usize = 2;
@@ -51,8 +51,10 @@ pub struct Decoder {
     owed: Option<usize>,
     /// Bytes of a message's fields: names, values, and 32 each.
     most_list: usize,
-    /// For values.
+    /// For values: what is left of their buffer.
     values: BytesMut,
+    /// How large that buffer is.
+    allocated: usize,
     /// For names and for values that the table gets, on their way out of Huffman's code.
     scratch: Vec<u8>,
 }
@@ -67,6 +69,7 @@ impl Decoder {
             owed: None,
             most_list,
             values: BytesMut::new(),
+            allocated: 0,
             scratch: Vec::new(),
         }
     }
@@ -94,8 +97,9 @@ impl Decoder {
         let mut pass =
             Pass { sink, left: self.most_list, seen: 0, regular: part == Part::Trailers, end: None };
         let decoded = self.fields(&mut rest, &mut pass);
-        if self.values.capacity() > MOST_KEPT {
+        if self.allocated > MOST_KEPT {
             self.values = BytesMut::new();
+            self.allocated = 0;
         }
         if self.scratch.capacity() > MOST_KEPT {
             self.scratch = Vec::new();
@@ -229,8 +233,7 @@ impl Decoder {
             Text::Coded(bytes) => huffman::most_decoded(bytes.len()),
         };
         if self.values.capacity() < most {
-            // Room for what may follow, too, so that it is one allocation for a block.
-            self.values.reserve((most + left).max(LEAST_BUFFER));
+            self.make_room(most, left);
         }
         match text {
             Text::Plain(bytes) => self.values.extend_from_slice(bytes),
@@ -242,6 +245,22 @@ impl Decoder {
             }
         }
         Ok(self.values.split().freeze())
+    }
+
+    /// Room for a value and for what may follow it, so that it is one allocation for a block.
+    #[cold]
+    fn make_room(&mut self, most: usize, left: usize) {
+        let wanted = (most + left).max(LEAST_BUFFER);
+        if self.allocated < wanted || !self.values.try_reclaim(wanted) {
+            // Not `reserve`, which makes each buffer as large as the largest before it.
+            self.values = BytesMut::with_capacity(wanted);
+            self.allocated = wanted;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        self.allocated
     }
 
     #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a field is.
 
+use super::known::known;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
@@ -101,7 +102,7 @@ impl Name {
             b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => {
                 Self::Wrong(Fault::ConnectionSpecific, bytes.len())
             }
-            _ => match HeaderName::from_lowercase(bytes) {
+            _ => match known(bytes).map_or_else(|| HeaderName::from_lowercase(bytes), Ok) {
                 Ok(name) => Self::Regular(name),
                 Err(_) => Self::Wrong(Fault::Name, bytes.len()),
             },
@@ -128,8 +129,14 @@ pub enum Content {
 }
 
 impl Content {
-    /// From a name and a value.
+    /// From a name and a value. Spaces around a field's value are no part of it: whoever is told the same by HTTP/1.1 would not
+    /// see them, and a rule must not judge something else. (RFC 9113 section 8.2.1 calls the message malformed; there are senders
+    /// of such, and what is served through Envoy is served here.)
     pub fn of(name: Name, value: Bytes) -> Self {
+        let value = match name {
+            Name::Regular(_) => trimmed(value),
+            _ => value,
+        };
         match name {
             Name::Wrong(fault, _) => Self::Wrong(fault, name),
             Name::Regular(name) if name == header::TE && value != "trailers" => {
@@ -154,6 +161,23 @@ impl Content {
             Self::Wrong(_, name) => name.clone(),
         }
     }
+}
+
+/// Without spaces and tabs at its ends.
+#[inline]
+fn trimmed(value: Bytes) -> Bytes {
+    match (value.first(), value.last()) {
+        (Some(b' ' | b'\t'), _) | (_, Some(b' ' | b'\t')) => cut(&value),
+        _ => value,
+    }
+}
+
+#[cold]
+fn cut(value: &Bytes) -> Bytes {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(is_text).unwrap_or(value.len());
+    let end = value.iter().rposition(is_text).map_or(start, |last| last + 1);
+    value.slice(start..end)
 }
 
 /// The bytes that `HeaderValue` takes: no control characters but the tab.

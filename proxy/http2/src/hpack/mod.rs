@@ -4,7 +4,7 @@
 //! Invariants: both tables are bounded; nothing that a peer sends makes us allocate more than a small multiple of its bytes; one
 //! entry of a table holds no other memory than its own (a value that pinned its whole block could be made to pin megabytes).
 //! Source: RFC 7541; RFC 9113 section 8 for what a field may be.
-//! Read: [`field`] -> `integer`, [`huffman`] -> `fixed` and `table` -> [`decoder`] -> [`encoder`].
+//! Read: [`field`] -> `integer`, [`huffman`] -> `fixed`, `known` and `table` -> [`decoder`] -> [`encoder`].
 
 mod decoder;
 mod encoder;
@@ -12,6 +12,7 @@ mod field;
 mod fixed;
 pub mod huffman;
 mod integer;
+mod known;
 mod table;
 #[cfg(test)]
 mod tests;

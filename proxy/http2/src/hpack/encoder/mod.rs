@@ -146,7 +146,8 @@ impl Block<'_> {
             (Pseudo::Scheme, b"http") => self.index(fixed::HTTP),
             (Pseudo::Scheme, b"https") => self.index(fixed::HTTPS),
             (Pseudo::Status, b"200") => self.index(fixed::STATUS),
-            (Pseudo::Path, _) => self.literal(PLAIN, Named::Fixed(fixed::ROOT), value),
+            // Whoever sent it may have said that no table is to have it, and [`Field`](crate::hpack::Field) does not tell.
+            (Pseudo::Path, _) => self.literal(NEVER, Named::Fixed(fixed::ROOT), value),
             (Pseudo::Authority, _) => self.repeated(Named::Fixed(fixed::AUTHORITY), value),
             (Pseudo::Method, _) => self.repeated(Named::Fixed(fixed::GET), value),
             (Pseudo::Scheme, _) => self.repeated(Named::Fixed(fixed::HTTP), value),

@@ -150,13 +150,14 @@ impl Table {
         let (entries, added) = (&self.entries, self.added);
         let entry = |number| entries.get(place(added, number));
         let alive = |number| entry(number).is_some();
+        // The field first: there is room for it, and its name could take that.
+        self.index.add(tag, number, alive);
         if let Named::Own(_) = named {
             let is_it = |number| entry(number).is_some_and(|entry| entry.is_named(named));
             if self.index.find(name_tag, is_it).is_none() {
                 self.index.add(name_tag, number, alive);
             }
         }
-        self.index.add(tag, number, alive);
         true
     }
 

@@ -98,7 +98,7 @@ fn secrets_and_places_stay_out_of_the_table() {
             assert_eq!(ends.send_field(name, "/x")[0], 0x0f, "{name}");
         }
         let (block, _) = ends.send(|block| block.pseudo(Pseudo::Path, b"/x"));
-        assert_eq!(block, bytes("04022f78"));
+        assert_eq!(block, bytes("14022f78"));
         let mut secret = HeaderValue::from_static("x");
         secret.set_sensitive(true);
         let name = HeaderName::from_static("x-api-key");

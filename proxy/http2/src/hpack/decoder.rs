@@ -147,19 +147,21 @@ impl Decoder {
         Ok(())
     }
 
+    #[inline]
     fn indexed<S: FnMut(Field)>(&self, index: usize, pass: &mut Pass<'_, S>) -> Result<(), HpackError> {
-        match index.checked_sub(fixed::ENTRIES + 1) {
-            None => {
-                let entry = fixed::entry(index).ok_or(HpackError::Index)?;
-                if pass.takes(entry.size) {
-                    pass.give(entry.content);
-                }
+        if let Some(place) = index.checked_sub(fixed::ENTRIES + 1) {
+            let entry = self.table.get(place).ok_or(HpackError::Index)?;
+            if pass.takes(entry.size) {
+                pass.lend(&entry.content);
             }
-            Some(place) => {
-                let entry = self.table.get(place).ok_or(HpackError::Index)?;
-                if pass.takes(entry.size) {
-                    pass.give(entry.content.clone());
-                }
+        } else if let Some(entry) = fixed::pseudo(index) {
+            if pass.takes(entry.size) && pass.places(entry.pseudo) {
+                (pass.sink)(Field::Pseudo(entry.pseudo, Bytes::from_static(entry.value.as_bytes())));
+            }
+        } else {
+            let entry = fixed::regular(index).ok_or(HpackError::Index)?;
+            if pass.takes(entry.size) {
+                pass.lend(&entry.content);
             }
         }
         Ok(())
@@ -180,7 +182,7 @@ impl Decoder {
         let size = name.len() + value.len() + OVERHEAD;
         let content = Content::of(name, value);
         if pass.takes(size) {
-            pass.give(content.clone());
+            pass.lend(&content);
         }
         self.table.add(Entry { content, size });
         Ok(())
@@ -317,28 +319,50 @@ impl<S: FnMut(Field)> Pass<'_, S> {
         self.end.is_none()
     }
 
+    /// Hands out a field that a table keeps.
     #[inline]
-    fn give(&mut self, content: Content) {
+    fn lend(&mut self, content: &Content) {
         match content {
-            Content::Wrong(fault, _) => self.end = Some(Verdict::Malformed(fault)),
-            Content::Field(Field::Pseudo(pseudo, value)) => match self.misplaced(pseudo) {
-                Some(fault) => self.end = Some(Verdict::Malformed(fault)),
-                None => (self.sink)(Field::Pseudo(pseudo, value)),
-            },
-            Content::Field(field) => {
+            Content::Field(Field::Regular(name, value)) => {
                 self.regular = true;
-                (self.sink)(field);
+                (self.sink)(Field::Regular(name.clone(), value.clone()));
             }
+            Content::Field(Field::Pseudo(pseudo, value)) => {
+                if self.places(*pseudo) {
+                    (self.sink)(Field::Pseudo(*pseudo, value.clone()));
+                }
+            }
+            Content::Wrong(fault, _) => self.end = Some(Verdict::Malformed(*fault)),
         }
     }
 
-    fn misplaced(&mut self, pseudo: Pseudo) -> Option<Fault> {
-        let bit = 1 << pseudo as u8;
-        let repeated = self.seen & bit != 0;
-        self.seen |= bit;
-        match self.regular {
-            true => Some(Fault::LatePseudo),
-            false => repeated.then_some(Fault::RepeatedPseudo),
+    /// Hands out a field that no table keeps.
+    #[inline]
+    fn give(&mut self, content: Content) {
+        match content {
+            Content::Field(Field::Regular(name, value)) => {
+                self.regular = true;
+                (self.sink)(Field::Regular(name, value));
+            }
+            Content::Field(Field::Pseudo(pseudo, value)) => {
+                if self.places(pseudo) {
+                    (self.sink)(Field::Pseudo(pseudo, value));
+                }
+            }
+            Content::Wrong(fault, _) => self.end = Some(Verdict::Malformed(fault)),
         }
+    }
+
+    /// Whether a pseudo-header field may come here.
+    #[inline]
+    fn places(&mut self, pseudo: Pseudo) -> bool {
+        let bit = 1 << pseudo as u8;
+        if self.regular || self.seen & bit != 0 {
+            let fault = if self.regular { Fault::LatePseudo } else { Fault::RepeatedPseudo };
+            self.end = Some(Verdict::Malformed(fault));
+            return false;
+        }
+        self.seen |= bit;
+        true
     }
 }

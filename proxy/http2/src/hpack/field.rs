@@ -146,7 +146,8 @@ impl Content {
                 Ok(value) => Self::Field(Field::Regular(name, value)),
                 Err(_) => Self::Wrong(Fault::Value, Name::Regular(name)),
             },
-            Name::Pseudo(pseudo) if value.iter().copied().all(is_of_a_value) => {
+            // To the end, whatever is found, so that it is done by many bytes at once.
+            Name::Pseudo(pseudo) if value.iter().fold(true, |all, byte| all & is_of_a_value(*byte)) => {
                 Self::Field(Field::Pseudo(pseudo, value))
             }
             Name::Pseudo(_) => Self::Wrong(Fault::Value, name),

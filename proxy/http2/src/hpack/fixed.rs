@@ -5,7 +5,6 @@ use super::{
     table::Entry,
 };
 use crate::hpack::OVERHEAD;
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
 /// Entries; their indices begin with 1.
@@ -89,36 +88,54 @@ static NAMES: [HeaderName; ENTRIES + 1 - FIRST_REGULAR] = [
 /// The value of [`GZIP_DEFLATE`].
 pub const GZIP_DEFLATE_VALUE: &str = "gzip, deflate";
 
-static PSEUDO: [(Pseudo, &str); FIRST_REGULAR - 1] = [
-    (Pseudo::Authority, ""),
-    (Pseudo::Method, "GET"),
-    (Pseudo::Method, "POST"),
-    (Pseudo::Path, "/"),
-    (Pseudo::Path, "/index.html"),
-    (Pseudo::Scheme, "http"),
-    (Pseudo::Scheme, "https"),
-    (Pseudo::Status, "200"),
-    (Pseudo::Status, "204"),
-    (Pseudo::Status, "206"),
-    (Pseudo::Status, "304"),
-    (Pseudo::Status, "400"),
-    (Pseudo::Status, "404"),
-    (Pseudo::Status, "500"),
+/// An entry with a pseudo-header field.
+#[derive(Debug)]
+pub struct Fixed {
+    /// Its name.
+    pub pseudo: Pseudo,
+    /// Its value.
+    pub value: &'static str,
+    /// Bytes of both, and 32.
+    pub size: usize,
+}
+
+const fn of(pseudo: Pseudo, value: &'static str) -> Fixed {
+    Fixed { pseudo, value, size: pseudo.name().len() + value.len() + OVERHEAD }
+}
+
+static PSEUDO: [Fixed; FIRST_REGULAR - 1] = [
+    of(Pseudo::Authority, ""),
+    of(Pseudo::Method, "GET"),
+    of(Pseudo::Method, "POST"),
+    of(Pseudo::Path, "/"),
+    of(Pseudo::Path, "/index.html"),
+    of(Pseudo::Scheme, "http"),
+    of(Pseudo::Scheme, "https"),
+    of(Pseudo::Status, "200"),
+    of(Pseudo::Status, "204"),
+    of(Pseudo::Status, "206"),
+    of(Pseudo::Status, "304"),
+    of(Pseudo::Status, "400"),
+    of(Pseudo::Status, "404"),
+    of(Pseudo::Status, "500"),
 ];
 
-/// The entry of an index from 1 to [`ENTRIES`].
+/// The entry of an index, if it has a pseudo-header field.
 #[inline]
-pub fn entry(index: usize) -> Option<Entry> {
-    if let Some((pseudo, value)) = PSEUDO.get(index.checked_sub(1)?) {
-        let content = Content::Field(Field::Pseudo(*pseudo, Bytes::from_static(value.as_bytes())));
-        return Some(Entry { content, size: pseudo.name().len() + value.len() + OVERHEAD });
-    }
-    let name = name(index)?;
+pub fn pseudo(index: usize) -> Option<&'static Fixed> {
+    PSEUDO.get(index.wrapping_sub(1))
+}
+
+/// The entry of an index, if it has a regular field.
+pub fn regular(index: usize) -> Option<Entry> {
     let value = if index == GZIP_DEFLATE { GZIP_DEFLATE_VALUE } else { "" };
-    let size = name.len() + value.len() + OVERHEAD;
-    let content = match name {
-        Name::Regular(name) => Content::Field(Field::Regular(name, HeaderValue::from_static(value))),
-        _ => Content::Wrong(Fault::ConnectionSpecific, name),
+    let (size, content) = match name(index)? {
+        Name::Pseudo(_) => return None,
+        Name::Regular(name) => (
+            name.as_str().len() + value.len() + OVERHEAD,
+            Content::Field(Field::Regular(name, HeaderValue::from_static(value))),
+        ),
+        name @ Name::Wrong(..) => (name.len() + OVERHEAD, Content::Wrong(Fault::ConnectionSpecific, name)),
     };
     Some(Entry { content, size })
 }
@@ -126,10 +143,10 @@ pub fn entry(index: usize) -> Option<Entry> {
 /// The name of an index from 1 to [`ENTRIES`].
 #[inline]
 pub fn name(index: usize) -> Option<Name> {
-    if let Some((pseudo, _)) = PSEUDO.get(index.checked_sub(1)?) {
-        return Some(Name::Pseudo(*pseudo));
+    if let Some(entry) = pseudo(index) {
+        return Some(Name::Pseudo(entry.pseudo));
     }
-    let name = NAMES.get(index - FIRST_REGULAR)?;
+    let name = NAMES.get(index.checked_sub(FIRST_REGULAR)?)?;
     Some(match index {
         TRANSFER_ENCODING => Name::Wrong(Fault::ConnectionSpecific, name.as_str().len()),
         _ => Name::Regular(name.clone()),
@@ -242,16 +259,19 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_table() {
-        assert!(entry(0).is_none() && entry(62).is_none());
-        assert_eq!(entry(1).unwrap().size, 42);
-        let field = |index| match entry(index).unwrap().content {
-            Content::Field(field) => field,
-            Content::Wrong(fault, _) => panic!("{index}: {fault}"),
+        assert!(pseudo(0).is_none() && pseudo(15).is_none());
+        assert!([0, 14, 62, usize::MAX].into_iter().all(|index| regular(index).is_none()));
+        assert!(name(0).is_none() && name(62).is_none());
+        assert_eq!(pseudo(1).unwrap().size, 42);
+        let last = pseudo(14).unwrap();
+        assert_eq!((last.pseudo, last.value, last.size), (Pseudo::Status, "500", 42));
+        let field = |index| match regular(index).unwrap().content {
+            Content::Field(Field::Regular(name, value)) => (name, value),
+            other => panic!("{index}: {other:?}"),
         };
-        let regular = |name, value| Field::Regular(name, HeaderValue::from_static(value));
-        assert_eq!(field(14), Field::Pseudo(Pseudo::Status, Bytes::from_static(b"500")));
-        assert_eq!(field(16), regular(header::ACCEPT_ENCODING, "gzip, deflate"));
-        assert_eq!(field(61), regular(header::WWW_AUTHENTICATE, ""));
-        assert!(matches!(entry(57).unwrap().content, Content::Wrong(Fault::ConnectionSpecific, _)));
+        assert_eq!(field(16), (header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate")));
+        assert_eq!(regular(16).unwrap().size, 60);
+        assert_eq!(field(61), (header::WWW_AUTHENTICATE, HeaderValue::from_static("")));
+        assert!(matches!(regular(57).unwrap().content, Content::Wrong(Fault::ConnectionSpecific, _)));
     }
 }

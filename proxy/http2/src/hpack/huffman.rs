@@ -3,7 +3,7 @@
 //! Invariants: the code is canonical (codes of one length follow one another in the order of their bytes, and longer ones follow
 //! shorter ones), so that the lengths say all of it; a text ends with fewer than eight bits of padding, all ones, and the mark of
 //! the end never stands in it (RFC 7541 section 5.2).
-//! How: ten bits look up the byte; the few codes that are longer are found by comparing with the first code of each length.
+//! How: ten bits look up the byte, five times for each eight bytes that are read; the few codes that are longer are found by comparing with the first code of each length.
 
 /// How many bits the code of each byte has; the last is the mark of the end.
 const LENGTHS: [u8; 257] = [
@@ -95,56 +95,75 @@ pub fn most_decoded(coded: usize) -> usize {
     coded.saturating_mul(8) / SHORTEST
 }
 
-/// The byte of the code that `bits` begin with, and its length; `None` for the mark of the end.
+/// What the next ten bits say: the byte, and above it the length of its code; 0 where that is longer.
 #[inline]
-fn symbol(bits: u64) -> Option<(u8, u32)> {
-    let entry = CODE.fast[(bits >> (64 - FAST_BITS)) as usize];
-    match entry {
-        0 => rare(bits),
-        _ => Some((entry as u8, u32::from(entry >> 8))),
-    }
+fn fast(bits: u64) -> u16 {
+    CODE.fast[(bits >> (64 - FAST_BITS)) as usize]
 }
 
+/// The byte of a code of more than ten bits, and its length; `None` for the mark of the end.
 #[cold]
 fn rare(bits: u64) -> Option<(u8, u32)> {
     let bits = bits >> 32;
     let length = (FAST_BITS + 1..=LONGEST).find(|length| bits < CODE.beyond[*length])?;
-    let index = (bits >> (32 - length)) as usize - CODE.first[length] as usize;
-    let byte = CODE.order[usize::from(CODE.place[length]) + index];
+    let index = ((bits >> (32 - length)) as usize).checked_sub(CODE.first[length] as usize)?;
+    let byte = *CODE.order.get(usize::from(CODE.place[length]) + index)?;
     (byte != END).then_some((byte as u8, length as u32))
 }
 
+/// Codes of ten bits that are surely there where eight bytes are.
+const AT_ONCE: usize = 5;
+
 /// Decodes into `out`, which has [`most_decoded`] bytes, and says how many there are; `None` where it is no such code.
 pub fn decode(coded: &[u8], out: &mut [u8]) -> Option<usize> {
-    let mut bits: u64 = 0; // the next ones, at the top
+    let mut rest = coded;
+    let mut bits: u64 = 0; // the next ones, at the top; beyond `have` those that come next, or zeros
     let mut have: u32 = 0;
     let mut written = 0;
-    let (words, rest) = coded.as_chunks::<4>();
-    for word in words {
-        bits |= u64::from(u32::from_be_bytes(*word)) << (32 - have);
-        have += 32;
-        while have >= LONGEST as u32 {
-            let (byte, length) = symbol(bits)?;
-            *out.get_mut(written)? = byte;
+    while let Some(word) = rest.first_chunk::<8>() {
+        bits |= u64::from_be_bytes(*word) >> have;
+        let whole = (63 - have) / 8;
+        rest = rest.get(whole as usize..)?;
+        have += whole * 8; // 56 at least
+        let window = out.get_mut(written..)?.first_chunk_mut::<AT_ONCE>()?;
+        let before = written;
+        for byte in window.iter_mut() {
+            let entry = fast(bits);
+            if entry == 0 {
+                break;
+            }
+            *byte = entry as u8;
+            bits <<= entry >> 8;
+            have -= u32::from(entry >> 8);
             written += 1;
+        }
+        if written == before {
+            let (byte, length) = rare(bits)?;
+            window[0] = byte;
             bits <<= length;
             have -= length;
+            written += 1;
         }
     }
-    for byte in rest {
-        bits |= u64::from(*byte) << (56 - have);
-        have += 8;
-    }
+    bits &= !(u64::MAX >> have);
     loop {
-        let padding = !(u64::MAX >> have);
-        if have < 8 && bits == padding {
-            return Some(written);
+        while have < 56
+            && let Some((byte, after)) = rest.split_first()
+        {
+            bits |= u64::from(*byte) << (56 - have);
+            have += 8;
+            rest = after;
         }
-        let (byte, length) = symbol(bits)?;
-        have = have.checked_sub(length)?; // a code that is not all there: padding too long, or not of ones
+        let (byte, length) = match fast(bits) {
+            0 if have >= 8 => rare(bits)?,
+            entry if entry != 0 && u32::from(entry >> 8) <= have => (entry as u8, u32::from(entry >> 8)),
+            // No code is that short: what is left is padding, or not all there.
+            _ => return (have < 8 && bits == !(u64::MAX >> have)).then_some(written),
+        };
+        have = have.checked_sub(length)?;
+        bits <<= length;
         *out.get_mut(written)? = byte;
         written += 1;
-        bits <<= length;
     }
 }
 
@@ -234,6 +253,27 @@ mod tests {
         assert_eq!(decoded(&[]), Some(Vec::new()));
     }
 
+    /// As RFC 7541 has it, one bit after the other.
+    fn bit_by_bit(bytes: &[u8]) -> Option<Vec<u8>> {
+        let (mut text, mut code, mut length) = (Vec::new(), 0, 0);
+        for bit in bytes.iter().flat_map(|byte| (0..8).rev().map(move |place| byte >> place & 1)) {
+            (code, length) = (code << 1 | u32::from(bit), length + 1);
+            let found = (0..257).find(|&byte| LENGTHS[byte] == length && CODE.codes[byte] == code);
+            if let Some(byte) = found {
+                text.push(u8::try_from(byte).ok()?);
+                (code, length) = (0, 0);
+            }
+        }
+        (length < 8 && code == (1 << length) - 1).then_some(text)
+    }
+
+    #[test]
+    fn two_bytes_are_what_their_bits_say() {
+        for bytes in (0..=u16::MAX).step_by(7).map(u16::to_be_bytes) {
+            assert_eq!(decoded(&bytes), bit_by_bit(&bytes), "{bytes:?}");
+        }
+    }
+
     #[test]
     fn padding_is_of_ones_and_short() {
         assert_eq!(decoded(&[0b0001_1111]), Some(b"a".to_vec()));
@@ -255,6 +295,19 @@ mod tests {
         #[test]
         fn what_is_coded_is_decoded(text: Vec<u8>) {
             prop_assert_eq!(decoded(&coded(&text)), Some(text));
+        }
+
+        #[test]
+        fn it_is_what_the_bits_say(text in "[ -~]{0,40}", mut bytes: Vec<u8>, at: usize, with: u8) {
+            prop_assert_eq!(decoded(&bytes), bit_by_bit(&bytes));
+            bytes.splice(0..0, coded(text.as_bytes()));
+            prop_assert_eq!(decoded(&bytes), bit_by_bit(&bytes));
+            let mut bytes = coded(text.as_bytes());
+            if !bytes.is_empty() {
+                let at = at % bytes.len();
+                bytes[at] = with;
+            }
+            prop_assert_eq!(decoded(&bytes), bit_by_bit(&bytes));
         }
 
         #[test]

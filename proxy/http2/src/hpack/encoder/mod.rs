@@ -2,7 +2,8 @@
 //!
 //! Invariants: the table never has more than [`MOST_TABLE`] bytes, nor more than the peer takes; what is secret is marked as
 //! never to be indexed, for whoever sends it on, too; what differs with each request (paths, places) is not remembered.
-//! How: a field goes into the table when it is sent for the second time, so that values that come once push nothing out; a name
+//! How: blocks of one connection are alike, so that each field is first compared with the one that came at its place the last time;
+//! only if it is another it is looked for. A field goes into the table when it is sent for the second time, so that values that come once push nothing out; a name
 //! that no table has goes with its second value, whatever that is.
 
 mod index;
@@ -95,6 +96,7 @@ impl Encoder {
                 self.told = size;
             }
         }
+        self.table.begin();
         Block { encoder: self, out }
     }
 
@@ -117,7 +119,7 @@ impl Block<'_> {
         match *method {
             Method::GET => self.index(fixed::GET),
             Method::POST => self.index(fixed::POST),
-            _ => self.repeated(Named::Fixed(fixed::GET), method.as_str().as_bytes()),
+            _ => self.repeated(Named::Pseudo(fixed::GET), method.as_str().as_bytes()),
         }
     }
 
@@ -131,7 +133,7 @@ impl Block<'_> {
             400 => 4,
             404 => 5,
             500 => 6,
-            _ => return self.repeated(Named::Fixed(fixed::STATUS), status.as_str().as_bytes()),
+            _ => return self.repeated(Named::Pseudo(fixed::STATUS), status.as_str().as_bytes()),
         };
         self.index(fixed::STATUS + place);
     }
@@ -147,11 +149,11 @@ impl Block<'_> {
             (Pseudo::Scheme, b"https") => self.index(fixed::HTTPS),
             (Pseudo::Status, b"200") => self.index(fixed::STATUS),
             // Whoever sent it may have said that no table is to have it, and [`Field`](crate::hpack::Field) does not tell.
-            (Pseudo::Path, _) => self.literal(NEVER, Named::Fixed(fixed::ROOT), value),
-            (Pseudo::Authority, _) => self.repeated(Named::Fixed(fixed::AUTHORITY), value),
-            (Pseudo::Method, _) => self.repeated(Named::Fixed(fixed::GET), value),
-            (Pseudo::Scheme, _) => self.repeated(Named::Fixed(fixed::HTTP), value),
-            (Pseudo::Status, _) => self.repeated(Named::Fixed(fixed::STATUS), value),
+            (Pseudo::Path, _) => self.literal(NEVER, Named::Pseudo(fixed::ROOT), value),
+            (Pseudo::Authority, _) => self.repeated(Named::Pseudo(fixed::AUTHORITY), value),
+            (Pseudo::Method, _) => self.repeated(Named::Pseudo(fixed::GET), value),
+            (Pseudo::Scheme, _) => self.repeated(Named::Pseudo(fixed::HTTP), value),
+            (Pseudo::Status, _) => self.repeated(Named::Pseudo(fixed::STATUS), value),
             (Pseudo::Protocol, _) => {
                 self.out.push(PLAIN);
                 self.string(Pseudo::Protocol.name().as_bytes(), false);
@@ -162,20 +164,23 @@ impl Block<'_> {
 
     /// A field.
     pub fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let named = index_of(name.as_str()).map_or(Named::Own(name), Named::Fixed);
-        let bytes = value.as_bytes();
+        if value.is_sensitive() || !self.expected(Named::Regular(name, 0), value.as_bytes()) {
+            self.looked_up(name, value);
+        }
+    }
+
+    #[inline(never)]
+    fn looked_up(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let index = index_of(name.as_str()).unwrap_or(0);
+        let (named, bytes) = (Named::Regular(name, index), value.as_bytes());
         if value.is_sensitive() {
             return self.literal(NEVER, named, bytes);
         }
-        match named {
-            Named::Fixed(AUTHORIZATION | COOKIE | PROXY_AUTHORIZATION | SET_COOKIE) => {
-                self.literal(NEVER, named, bytes);
-            }
-            Named::Fixed(CONTENT_LOCATION | LOCATION | REFERER) => self.literal(PLAIN, named, bytes),
-            Named::Fixed(fixed::GZIP_DEFLATE) if bytes == fixed::GZIP_DEFLATE_VALUE.as_bytes() => {
-                self.index(fixed::GZIP_DEFLATE);
-            }
-            _ => self.repeated(named, bytes),
+        match index {
+            AUTHORIZATION | COOKIE | PROXY_AUTHORIZATION | SET_COOKIE => self.literal(NEVER, named, bytes),
+            CONTENT_LOCATION | LOCATION | REFERER => self.literal(PLAIN, named, bytes),
+            fixed::GZIP_DEFLATE if bytes == fixed::GZIP_DEFLATE_VALUE.as_bytes() => self.index(index),
+            _ => self.learnt(named, bytes),
         }
     }
 
@@ -185,8 +190,27 @@ impl Block<'_> {
         integer::put::<7>(self.out, 0x80, index);
     }
 
-    /// A field that may come again.
+    /// Writes a field that comes where it came the last time, in one byte or two.
+    #[inline]
+    fn expected(&mut self, named: Named<'_>, value: &[u8]) -> bool {
+        let place = self.encoder.table.expected(named, value);
+        if let Some(place) = place {
+            self.index(fixed::ENTRIES + 1 + place);
+        }
+        place.is_some()
+    }
+
+    /// A pseudo-header field that may come again.
+    #[inline]
     fn repeated(&mut self, named: Named<'_>, value: &[u8]) {
+        if !self.expected(named, value) {
+            self.learnt(named, value);
+        }
+    }
+
+    /// A field that may come again, and is not expected here.
+    #[inline(never)]
+    fn learnt(&mut self, named: Named<'_>, value: &[u8]) {
         if value.len() > MOST_INDEXED {
             return self.literal(PLAIN, named, value);
         }
@@ -197,13 +221,13 @@ impl Block<'_> {
             Sighting::Again => true,
             Sighting::First => false,
         };
-        let name = match named {
-            Named::Fixed(index) => index,
-            Named::Own(_) => match table.find_name(name_tag, named) {
+        let name = match named.fixed() {
+            0 => match table.find_name(name_tag, named) {
                 Sighting::At(place) => fixed::ENTRIES + 1 + place,
                 Sighting::Again if table.has_room(name_tag) => return self.add(tags, named, 0, value),
                 _ => 0,
             },
+            index => index,
         };
         match again {
             true => self.add(tags, named, name, value),
@@ -218,7 +242,7 @@ impl Block<'_> {
         }
         let coded = self.encoder.huffman != Huffman::Never;
         integer::put::<6>(self.out, 0x40, name);
-        if let (0, Named::Own(text)) = (name, named) {
+        if let (0, Named::Regular(text, _)) = (name, named) {
             self.string(text.as_str().as_bytes(), coded);
         }
         self.string(value, coded);
@@ -226,17 +250,13 @@ impl Block<'_> {
 
     /// A literal that does not.
     fn literal(&mut self, kind: u8, named: Named<'_>, value: &[u8]) {
-        let name = match named {
-            Named::Fixed(index) => index,
-            Named::Own(_) => 0,
-        };
-        self.with_name(kind, named, name, value);
+        self.with_name(kind, named, named.fixed(), value);
     }
 
     fn with_name(&mut self, kind: u8, named: Named<'_>, name: usize, value: &[u8]) {
         let coded = self.encoder.huffman == Huffman::Always;
         integer::put::<4>(self.out, kind, name);
-        if let (0, Named::Own(text)) = (name, named) {
+        if let (0, Named::Regular(text, _)) = (name, named) {
             self.string(text.as_str().as_bytes(), coded);
         }
         self.string(value, coded);

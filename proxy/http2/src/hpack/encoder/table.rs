@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 /// The name of a field.
 #[derive(Clone, Copy, Debug)]
 pub enum Named<'a> {
-    /// By its index in the static table; of several the first.
-    Fixed(usize),
-    /// One that the static table does not have.
-    Own(&'a HeaderName),
+    /// Of a pseudo-header field, by its index in the static table; of several the first.
+    Pseudo(usize),
+    /// Of a field, with its index in the static table; 0 if that does not have it.
+    Regular(&'a HeaderName, usize),
 }
 
 impl Named<'_> {
@@ -19,23 +19,31 @@ impl Named<'_> {
     #[inline]
     pub fn tags(self, value: &[u8]) -> (u32, u32) {
         let name = match self {
-            Self::Fixed(index) => mix(index as u64, &[]),
-            Self::Own(name) => mix(u64::MAX, name.as_str().as_bytes()),
+            Self::Regular(name, 0) => mix(u64::MAX, name.as_str().as_bytes()),
+            Self::Pseudo(index) | Self::Regular(_, index) => mix(index as u64, &[]),
         };
         (short(mix(name, value)), short(name))
     }
 
+    /// Its index in the static table, or 0.
+    #[inline]
+    pub fn fixed(self) -> usize {
+        match self {
+            Self::Pseudo(index) | Self::Regular(_, index) => index,
+        }
+    }
+
     fn owned(self) -> Owned {
         match self {
-            Self::Fixed(index) => Owned::Fixed(index),
-            Self::Own(name) => Owned::Own(name.clone()),
+            Self::Pseudo(index) => Owned::Pseudo(index),
+            Self::Regular(name, _) => Owned::Regular(name.clone()),
         }
     }
 
     fn len(self) -> usize {
         match self {
-            Self::Fixed(index) => fixed::name(index).map_or(0, |name| name.len()),
-            Self::Own(name) => name.as_str().len(),
+            Self::Pseudo(index) => fixed::name(index).map_or(0, |name| name.len()),
+            Self::Regular(name, _) => name.as_str().len(),
         }
     }
 }
@@ -45,12 +53,20 @@ impl Named<'_> {
 fn mix(seed: u64, bytes: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let step = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(FACTOR);
-    let (words, rest) = bytes.as_chunks::<8>();
-    let hash =
-        words.iter().fold(step(seed, bytes.len() as u64), |hash, word| step(hash, u64::from_le_bytes(*word)));
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    step(hash, u64::from_le_bytes(last))
+    let hash = step(seed, bytes.len() as u64);
+    match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(last), ..) => {
+            let words = bytes.as_chunks::<8>().0.iter();
+            step(
+                words.fold(hash, |hash, word| step(hash, u64::from_le_bytes(*word))),
+                u64::from_le_bytes(*last),
+            )
+        }
+        (_, Some(first), Some(last)) => {
+            step(hash, u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)))
+        }
+        _ => step(hash, bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))),
+    }
 }
 
 /// The bits of a hash that depend on all others.
@@ -61,8 +77,8 @@ fn short(hash: u64) -> u32 {
 
 #[derive(Debug)]
 enum Owned {
-    Fixed(usize),
-    Own(HeaderName),
+    Pseudo(usize),
+    Regular(HeaderName),
 }
 
 #[derive(Debug)]
@@ -70,15 +86,23 @@ struct Entry {
     name: Owned,
     value: Box<[u8]>,
     size: usize,
+    /// The number of the entry that came after it when it was last sent.
+    next: u32,
 }
 
 impl Entry {
+    #[inline]
     fn is_named(&self, named: Named<'_>) -> bool {
         match (&self.name, named) {
-            (Owned::Fixed(mine), Named::Fixed(other)) => *mine == other,
-            (Owned::Own(mine), Named::Own(other)) => mine == other,
+            (Owned::Pseudo(mine), Named::Pseudo(other)) => *mine == other,
+            (Owned::Regular(mine), Named::Regular(other, _)) => mine == other,
             _ => false,
         }
+    }
+
+    #[inline]
+    fn is(&self, named: Named<'_>, value: &[u8]) -> bool {
+        &*self.value == value && self.is_named(named)
     }
 }
 
@@ -91,11 +115,18 @@ pub struct Table {
     /// Entries that there have ever been. The number of an entry is how many there had been before it.
     added: u32,
     index: Box<Index>,
+    /// The number of the entry that the last block began with.
+    first: u32,
+    /// The number of the last entry of this block.
+    last: Option<u32>,
+    /// The number of the entry that came after it.
+    expected: u32,
 }
 
 impl Table {
     pub fn new(limit: usize) -> Self {
-        Self { entries: VecDeque::new(), size: 0, limit, added: 0, index: Box::new(Index::new()) }
+        let index = Box::new(Index::new());
+        Self { entries: VecDeque::new(), size: 0, limit, added: 0, index, first: 0, last: None, expected: 0 }
     }
 
     pub fn limit(&self) -> usize {
@@ -107,10 +138,44 @@ impl Table {
         self.make_room(0);
     }
 
-    /// What is known of a field, which is remembered from now on.
+    /// A block begins.
     #[inline]
+    pub fn begin(&mut self) {
+        (self.last, self.expected) = (None, self.first);
+    }
+
+    /// Where a field is, if it is the one that came at this place the last time: most blocks have what the one before them had, in
+    /// the same order.
+    #[inline]
+    pub fn expected(&mut self, named: Named<'_>, value: &[u8]) -> Option<usize> {
+        let number = self.expected;
+        let place = place(self.added, number);
+        let entry = self.entries.get(place).filter(|entry| entry.is(named, value))?;
+        (self.last, self.expected) = (Some(number), entry.next);
+        Some(place)
+    }
+
+    /// Remembers what came after what.
+    fn follows(&mut self, number: u32) {
+        let added = self.added;
+        match self.last.replace(number) {
+            None => self.first = number,
+            Some(last) => {
+                if let Some(last) = self.entries.get_mut(place(added, last)) {
+                    last.next = number;
+                }
+            }
+        }
+        self.expected = self.entries.get(place(added, number)).map_or(number, |entry| entry.next);
+    }
+
+    /// What is known of a field, which is remembered from now on.
     pub fn find(&mut self, tag: u32, named: Named<'_>, value: &[u8]) -> Sighting {
-        self.look(tag, |entry| &*entry.value == value && entry.is_named(named))
+        let sighting = self.look(tag, |entry| entry.is(named, value));
+        if let Sighting::At(place) = sighting {
+            self.follows(number(self.added, place));
+        }
+        sighting
     }
 
     /// What is known of a name, which is remembered from now on.
@@ -143,21 +208,22 @@ impl Table {
             return false;
         }
         self.make_room(size);
-        self.entries.push_front(Entry { name: named.owned(), value: value.into(), size });
-        self.size += size;
         let number = self.added;
+        self.entries.push_front(Entry { name: named.owned(), value: value.into(), size, next: number });
+        self.size += size;
         self.added = number.wrapping_add(1);
         let (entries, added) = (&self.entries, self.added);
         let entry = |number| entries.get(place(added, number));
         let alive = |number| entry(number).is_some();
         // The field first: there is room for it, and its name could take that.
         self.index.add(tag, number, alive);
-        if let Named::Own(_) = named {
+        if named.fixed() == 0 {
             let is_it = |number| entry(number).is_some_and(|entry| entry.is_named(named));
             if self.index.find(name_tag, is_it).is_none() {
                 self.index.add(name_tag, number, alive);
             }
         }
+        self.follows(number);
         true
     }
 
@@ -177,6 +243,11 @@ impl Table {
     pub fn len(&self) -> usize {
         self.entries.len()
     }
+}
+
+/// The number of the entry at a place.
+fn number(added: u32, place: usize) -> u32 {
+    added.wrapping_sub(place as u32).wrapping_sub(1)
 }
 
 /// Where the entry of a number is; beyond the end if it is gone.

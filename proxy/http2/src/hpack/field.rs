@@ -183,5 +183,5 @@ fn cut(value: &Bytes) -> Bytes {
 
 /// The bytes that `HeaderValue` takes: no control characters but the tab.
 fn is_of_a_value(byte: u8) -> bool {
-    (byte >= 0x20 && byte != 0x7f) || byte == b'\t'
+    (byte >= 0x20) & (byte != 0x7f) | (byte == b'\t')
 }

@@ -145,20 +145,26 @@ pub fn decode(coded: &[u8], out: &mut [u8]) -> Option<usize> {
             written += 1;
         }
     }
-    bits &= !(u64::MAX >> have);
+    // Fewer than eight bytes are left, at the top of a word of their own.
+    let mut last = [0; 8];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    let (mut word, mut left) = (u64::from_be_bytes(last), rest.len() as u32);
     loop {
-        while have < 56
-            && let Some((byte, after)) = rest.split_first()
-        {
-            bits |= u64::from(*byte) << (56 - have);
-            have += 8;
-            rest = after;
-        }
-        let (byte, length) = match fast(bits) {
-            0 if have >= 8 => rare(bits)?,
-            entry if entry != 0 && u32::from(entry >> 8) <= have => (entry as u8, u32::from(entry >> 8)),
+        let entry = fast(bits);
+        let (byte, length) = if entry != 0 && u32::from(entry >> 8) <= have {
+            (entry as u8, u32::from(entry >> 8))
+        } else if left > 0 && have < 56 {
+            let whole = left.min((63 - have) / 8);
+            bits |= word >> have;
+            word <<= whole * 8;
+            left -= whole;
+            have += whole * 8;
+            continue;
+        } else if entry == 0 && have >= 8 {
+            rare(bits)?
+        } else {
             // No code is that short: what is left is padding, or not all there.
-            _ => return (have < 8 && bits == !(u64::MAX >> have)).then_some(written),
+            return (have < 8 && bits == !(u64::MAX >> have)).then_some(written);
         };
         have = have.checked_sub(length)?;
         bits <<= length;

@@ -57,8 +57,7 @@ impl Index {
         let seen = &mut self.seen[(tag >> 22) as usize % SETS];
         let again = seen.contains(&tag);
         if !again {
-            seen.rotate_right(1);
-            seen[0] = tag;
+            *seen = [tag, seen[0], seen[1], seen[2]];
         }
         again
     }

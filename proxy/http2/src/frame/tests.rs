@@ -110,7 +110,8 @@ fn what_is_put_is_read() {
     out.extend_from_slice(b"calm");
     let said = payload::go_away(&out[HEAD_BYTES..]).unwrap();
     assert_eq!(said, GoAway { last_stream: 7, code: Code::ENHANCE_YOUR_CALM, debug: b"calm" });
-    let frames: [(fn(&mut Vec<u8>), Kind, u32); 4] = [
+    type Put = fn(&mut Vec<u8>);
+    let frames: [(Put, Kind, u32); 4] = [
         (|out| payload::put_rst_stream(out, 5, Code::CANCEL), Kind::RstStream, 5),
         (|out| payload::put_window_update(out, 5, 9), Kind::WindowUpdate, 5),
         (|out| payload::put_ping(out, [1; 8], true), Kind::Ping, 0),

@@ -173,7 +173,8 @@ fn a_smaller_table_is_heeded_at_once() {
 #[test]
 fn malformed_messages_end_their_stream_only() {
     let get = [(":method", &b"GET"[..])];
-    let cases: [(&[(&str, &[u8])], Fault); 14] = [
+    type Fields<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Fields<'_>, Fault); 14] = [
         (&[("", b"x")], Fault::Name),
         (&[("Upper", b"x")], Fault::Name),
         (&[("a b", b"x")], Fault::Name),

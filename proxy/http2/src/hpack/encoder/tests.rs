@@ -134,6 +134,27 @@ fn the_peer_says_how_large_the_table_is() {
 }
 
 #[test]
+fn what_came_next_is_expected_next() {
+    let mut table = Table::new(MOST_TABLE);
+    let names = [http::header::ACCEPT, http::header::SERVER, http::header::VIA];
+    let [first, second, third] = [0, 1, 2].map(|place| Named::Regular(&names[place], place + 15));
+    table.begin();
+    assert!([first, second, third].into_iter().all(|named| table.add(named.tags(b"x"), named, b"x")));
+    table.begin();
+    assert_eq!([first, second, third].map(|named| table.expected(named, b"x")), [Some(2), Some(1), Some(0)]);
+    table.begin();
+    assert_eq!((table.expected(second, b"x"), table.expected(first, b"y")), (None, None));
+    // One is left out: what follows it is expected all the same, and the next block may begin with it.
+    assert_eq!(table.find(second.tags(b"x").0, second, b"x"), Sighting::At(1));
+    assert_eq!(table.expected(third, b"x"), Some(0));
+    table.begin();
+    assert_eq!(table.expected(second, b"x"), Some(1));
+    table.set_limit(0);
+    table.begin();
+    assert_eq!(table.expected(second, b"x"), None);
+}
+
+#[test]
 fn a_table_that_is_pushed_through_stays_right() {
     let mut ends = Ends::new(Huffman::Indexed);
     for round in 0..2000_u32 {

@@ -254,7 +254,7 @@ impl Decoder {
     fn make_room(&mut self, most: usize, left: usize) {
         let wanted = (most + left).max(LEAST_BUFFER);
         if self.allocated < wanted || !self.values.try_reclaim(wanted) {
-            // Not `reserve`, which makes each buffer as large as the largest before it.
+            // Not `reserve`, which may double what there was.
             self.values = BytesMut::with_capacity(wanted);
             self.allocated = wanted;
         }

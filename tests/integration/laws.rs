@@ -23,6 +23,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
         "sidle",
         &[
             "sidle-jwt",
+            "sidle-http2",
             "sidle-model",
             "sidle-routing",
             "sidle-authz",
@@ -36,7 +37,15 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("sidle-bench", &["sidle-test-support"]),
     (
         "sidle-fuzz",
-        &["sidle", "sidle-balance", "sidle-jwt", "sidle-model", "sidle-routing", "sidle-telemetry"],
+        &[
+            "sidle",
+            "sidle-balance",
+            "sidle-http2",
+            "sidle-jwt",
+            "sidle-model",
+            "sidle-routing",
+            "sidle-telemetry",
+        ],
     ),
 ];
 

@@ -63,7 +63,22 @@ pub struct RequestHead {
 
 /// Sends an interim response (1xx) down, before the response itself.
 #[derive(Clone)]
-pub struct Interim(pub Rc<dyn Fn(ResponseHead)>);
+pub enum Interim {
+    /// By what this does.
+    By(Rc<dyn Fn(ResponseHead)>),
+    /// On a stream of HTTP/2.
+    Http2(sidle_http2::connection::InterimSender),
+}
+
+impl Interim {
+    /// Sends one; nothing if the client has gone.
+    pub fn send(&self, head: ResponseHead) {
+        match self {
+            Interim::By(send) => send(head),
+            Interim::Http2(stream) => stream.send(head.status, &head.headers),
+        }
+    }
+}
 
 impl std::fmt::Debug for Interim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -86,9 +101,9 @@ impl RequestHead {
     pub fn pass_on(&self, mut response: ResponseHead) {
         let wanted =
             response.status != StatusCode::CONTINUE || self.headers.contains_key(http::header::EXPECT);
-        if let Some(Interim(send)) = self.interim.as_ref().filter(|_| wanted) {
+        if let Some(interim) = self.interim.as_ref().filter(|_| wanted) {
             hop_by_hop::strip(&mut response.headers);
-            send(response);
+            interim.send(response);
         }
     }
 }
@@ -171,7 +186,7 @@ mod tests {
             headers: HeaderMap::new(),
             upgrade: None,
             original_case: Casing::default(),
-            interim: Some(Interim(Rc::new(move |head| seen.borrow_mut().push(head.status.as_u16())))),
+            interim: Some(Interim::By(Rc::new(move |head| seen.borrow_mut().push(head.status.as_u16())))),
         };
         let pass_on = |head: &RequestHead| {
             for status in [StatusCode::CONTINUE, StatusCode::EARLY_HINTS] {

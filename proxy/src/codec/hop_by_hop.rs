@@ -83,6 +83,11 @@ pub fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
     upgrade
 }
 
+/// The same, for a head that came by HTTP/2, which has none of the others (the engine refuses them), and `te` only with `trailers`.
+pub fn strip_of_http2(headers: &mut HeaderMap) {
+    headers.remove(HTTP2_SETTINGS);
+}
+
 /// Removes from `headers` what HTTP/2 knows no place for, and would reset the stream for.
 pub fn strip_for_http2(headers: &mut HeaderMap) {
     for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, KEEP_ALIVE, PROXY_CONNECTION]

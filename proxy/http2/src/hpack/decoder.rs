@@ -18,6 +18,8 @@ use bytes::{Bytes, BytesMut};
 const LEAST_BUFFER: usize = 1 << 10;
 /// A buffer that was allocated larger than this is not kept for the next block.
 const MOST_KEPT: usize = 16 << 10;
+/// How many times the most that is taken a message may count before it is no mistake.
+const EXPANDED: usize = 3;
 /// Size updates that one block may begin with (RFC 7541 section 4.2).
 const MOST_UPDATES: usize = 2;
 
@@ -37,6 +39,8 @@ pub enum Verdict {
     Whole,
     /// It has more fields than are taken; some have been handed out.
     TooLarge,
+    /// The same, and references to the table make it several times as large: nobody does that in good faith.
+    Expanded,
     /// Its stream ends with PROTOCOL_ERROR.
     Malformed(Fault),
 }
@@ -95,7 +99,7 @@ impl Decoder {
         let mut rest = Rest(block);
         self.size_updates(&mut rest)?;
         let mut pass =
-            Pass { sink, left: self.most_list, seen: 0, regular: part == Part::Trailers, end: None };
+            Pass { sink, left: self.most_list, over: 0, seen: 0, regular: part == Part::Trailers, end: None };
         let decoded = self.fields(&mut rest, &mut pass);
         if self.allocated > MOST_KEPT {
             self.values = BytesMut::new();
@@ -104,7 +108,10 @@ impl Decoder {
         if self.scratch.capacity() > MOST_KEPT {
             self.scratch = Vec::new();
         }
-        decoded.map(|()| pass.end.unwrap_or(Verdict::Whole))
+        decoded.map(|()| match pass.end {
+            Some(Verdict::TooLarge) if pass.over / EXPANDED > self.most_list => Verdict::Expanded,
+            end => end.unwrap_or(Verdict::Whole),
+        })
     }
 
     /// Those that a block begins with.
@@ -297,6 +304,8 @@ struct Pass<'s, S> {
     sink: &'s mut S,
     /// What its fields may still count.
     left: usize,
+    /// What they count of which nothing was handed out.
+    over: usize,
     /// Pseudo-header fields that have been, a bit each.
     seen: u8,
     /// Whether a regular field has been.
@@ -310,6 +319,7 @@ impl<S: FnMut(Field)> Pass<'_, S> {
     #[inline]
     fn takes(&mut self, size: usize) -> bool {
         if self.end.is_some() {
+            self.over = self.over.saturating_add(size);
             return false;
         }
         match self.left.checked_sub(size) {

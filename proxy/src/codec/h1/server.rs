@@ -52,7 +52,7 @@ pub async fn serve(stream: Stream, connection: Rc<Connection>) {
 /// Writes 1xx heads between a request and its answer.
 fn interim(wire: &Rc<RefCell<Wire>>) -> Interim {
     let wire = Rc::downgrade(wire);
-    Interim(Rc::new(move |head: ResponseHead| {
+    Interim::By(Rc::new(move |head: ResponseHead| {
         let Some(wire) = wire.upgrade() else { return };
         let mut wire = wire.borrow_mut();
         let out = wire.output.small();

@@ -19,7 +19,7 @@ pub use change::Change;
 
 use super::Verdict;
 use crate::{
-    codec::{Body, Interim, RequestHead, ResponseHead},
+    codec::{Body, RequestHead, ResponseHead},
     error::{ExternalRefusal, ProxyError},
     exchange::{self, Asker, Exchange, Reply, TcpExchange},
     upstream::Cluster,
@@ -167,8 +167,8 @@ impl ExtAuthz {
         };
         if !body.is_end_stream() && head.headers.remove(EXPECT).is_some() {
             // The client waits for a word of ours before it sends what the service is to see.
-            if let Some(Interim(tell)) = &head.interim {
-                tell(ResponseHead::new(StatusCode::CONTINUE));
+            if let Some(interim) = &head.interim {
+                interim.send(ResponseHead::new(StatusCode::CONTINUE));
             }
         }
         let beginning =

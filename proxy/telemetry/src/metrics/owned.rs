@@ -92,7 +92,7 @@ pub enum Http2Flood {
     WindowUpdate,
     /// CONTINUATION.
     Continuation,
-    /// GOAWAY, types that nobody knows, and what h2 does not tell.
+    /// GOAWAY, and types that nobody knows.
     Other,
     /// A frame, or a block of headers, that was begun and not finished in time.
     Stalled,

@@ -3,7 +3,7 @@
 //! Invariants: `authority` is the one truth about the host; the `host` header, if there is one, is only its place in the
 //! header order and is rewritten by the codec that sends. Hop-by-hop fields are gone.
 
-use super::{Authority, h1::Casing, hop_by_hop};
+use super::{Authority, buffers, h1::Casing, hop_by_hop};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_routing::RequestView;
 use std::rc::Rc;
@@ -72,6 +72,11 @@ impl std::fmt::Debug for Interim {
 }
 
 impl RequestHead {
+    /// The request is over: its map serves another.
+    pub fn recycle(&mut self) {
+        buffers::give_back_map(std::mem::take(&mut self.headers));
+    }
+
     /// Whether this is gRPC (`content-type: application/grpc`, with any suffix but gRPC-Web's).
     pub fn is_grpc(&self) -> bool {
         is_grpc(&self.headers)
@@ -93,9 +98,20 @@ impl RequestHead {
     }
 }
 
+/// Heads with so few names are looked through: that costs less than to work out where a name would be.
+const FEW: usize = 8;
+
+/// The first value of a name that few heads have.
+pub fn find<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    if headers.len() > FEW {
+        return headers.get(name);
+    }
+    headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+}
+
 /// Whether `content-type` says gRPC.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
+    find(headers, &http::header::CONTENT_TYPE).is_some_and(|value| {
         value
             .as_bytes()
             .strip_prefix(b"application/grpc")

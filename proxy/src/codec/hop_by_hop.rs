@@ -22,7 +22,8 @@ pub fn is_framing(name: &HeaderName) -> bool {
     framing.contains(name)
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+/// Whether a field belongs to one connection whatever `connection` says.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"

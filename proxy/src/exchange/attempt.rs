@@ -11,13 +11,12 @@ use super::{
     outgoing,
     repeat::{is_stale, may_repeat},
     replay::Replay,
-    reply::{self, GRPC_STATUS},
-    seen,
+    reply, seen,
     send::{self, Failure, Lease, Sent},
     tcp::Held,
 };
 use crate::{
-    codec::{Body, Duplex, RequestHead, ResponseHead, grpc},
+    codec::{Body, Duplex, RequestHead, ResponseHead, grpc, head},
     config::{ForwardPlan, RoutePlan, WeightedPlan},
     error::ProxyError,
     upstream::Cluster,
@@ -32,6 +31,7 @@ use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags};
 use smallvec::SmallVec;
 use std::{
     net::IpAddr,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -55,7 +55,7 @@ pub struct Response {
     /// The connection.
     pub lease: Lease,
     /// The connection itself, after 101 or to CONNECT, and how long nothing may move on it.
-    pub upgraded: Option<(Duplex, Option<Duration>)>,
+    pub upgraded: Option<(Box<Duplex>, Option<Duration>)>,
     /// The client's side of an HTTP/2 tunnel.
     pub client: Body,
     /// The route's timeout, if it has one, and since when it runs.
@@ -110,10 +110,10 @@ impl Exchange {
     ) -> Result<Response, ProxyError> {
         let cluster = &weighted.cluster;
         if head.is_connect() {
-            return self.connect(route, weighted, head, body).await;
+            return Box::pin(self.connect(route, weighted, head, body)).await; // rare: its room would be every request's
         }
-        let timeout = effective_timeout(forward.timeout, head);
-        let from = tokio::time::Instant::now();
+        let timeout = effective_timeout(forward.timeout, head, self.record.grpc);
+        let timeout = timeout.map(|timeout| (tokio::time::Instant::now(), timeout));
         let hashed = sidle_balance::hash(&forward.hash_policies, &Facts(self, head), &mut || self.random());
         outgoing::prepare(self, route, forward, weighted, head);
         let limits = &cluster.config.limits;
@@ -127,20 +127,25 @@ impl Exchange {
             if upgrade { (Body::Empty, body) } else { (self.mirror(forward, head, body), Body::Empty) };
         let replay = Replay::new(body, self.snapshot.ir.settings.limits.replay_buffer_bytes as usize);
         let progress = self.request_body.clone();
-        let deadline = timeout.map(|timeout| from + timeout);
-        let tries = self.tries(cluster, forward.retry.as_deref(), deadline, hashed.hash, head, replay);
-        let done = match timeout {
-            None => tries.await,
-            Some(timeout) => tokio::select! {
-                biased;
-                done = tries => done,
-                () = progress.deadline(from, timeout) => {
-                    cluster.metrics.timed_out();
-                    self.unanswered();
-                    Err(ProxyError::ResponseTimeout)
-                }
-            },
+        let deadline = timeout.map(|(from, timeout)| from + timeout);
+        let done = {
+            // Pinned here, so that there is room for it once, whether or not there is a timeout.
+            let retry = forward.retry.as_deref();
+            let mut tries = pin!(self.tries(cluster, retry, deadline, hashed.hash, head, replay));
+            match timeout {
+                None => Some(tries.await),
+                Some((from, timeout)) => tokio::select! {
+                    biased;
+                    done = tries.as_mut() => Some(done),
+                    () = progress.deadline(from, timeout) => None,
+                },
+            }
         };
+        let done = done.unwrap_or_else(|| {
+            cluster.metrics.timed_out();
+            self.unanswered();
+            Err(ProxyError::ResponseTimeout)
+        });
         let Done { sent, active, retry } = done.map_err(|error| self.blame(error))?;
         let mut response = Response {
             head: sent.head,
@@ -148,7 +153,7 @@ impl Exchange {
             lease: sent.lease,
             upgraded: sent.upgraded.map(|upgraded| (upgraded, Some(UPGRADE_IDLE))),
             client,
-            timeout: timeout.map(|timeout| (from, timeout)),
+            timeout,
             hold: Hold {
                 _counted: Some(counted),
                 _request: Some(permit),
@@ -223,7 +228,7 @@ impl Exchange {
                     if policy.is_some_and(|policy| policy.avoid_previous_hosts) {
                         tried.push(endpoint);
                     }
-                    tokio::time::sleep(back_off.next(self.random())).await;
+                    Box::pin(tokio::time::sleep(back_off.next(self.random()))).await;
                     continue;
                 }
                 cluster.metrics.overflowed(Overflow::Retries);
@@ -251,11 +256,11 @@ impl Exchange {
         let began = Instant::now();
         let connection = self.connection.clone();
         let to = send::To { connection: &connection, cluster, endpoint, fresh };
-        let sending = send::send(to, head, body);
+        let mut sending = pin!(send::send(to, head, body));
         self.awaiting = true;
         let result = match policy.and_then(|policy| policy.per_try_timeout) {
             None => sending.await,
-            Some(limit) => tokio::time::timeout(limit, sending).await.unwrap_or_else(|_| {
+            Some(limit) => tokio::time::timeout(limit, sending.as_mut()).await.unwrap_or_else(|_| {
                 endpoint.state.record(RequestResult::Timeout);
                 cluster.metrics.timed_out();
                 Err(Failure {
@@ -268,22 +273,18 @@ impl Exchange {
         self.awaiting = false;
         match result {
             Ok(mut sent) => {
-                self.record.response_began = Some(Instant::now());
+                let now = Instant::now();
+                self.record.response_began = Some(now);
                 let info = sent.lease.info();
                 self.record.upstream_local = info.and_then(|info| info.local);
                 self.record.upstream_identity = info.and_then(|info| info.identity.clone());
-                let elapsed = began.elapsed();
+                let elapsed = now - began;
                 cluster.report_time(endpoint, elapsed);
                 sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed.as_millis() as u64));
                 let outcome = Outcome::Response {
                     status: sent.head.status,
-                    grpc_status: sent
-                        .head
-                        .headers
-                        .contains_key(GRPC_STATUS)
-                        .then(|| reply::grpc_status(&sent.head.headers))
-                        .flatten(),
-                    ratelimited: sent.head.headers.contains_key(RATE_LIMITED),
+                    grpc_status: reply::grpc_status(&sent.head.headers),
+                    ratelimited: head::find(&sent.head.headers, &RATE_LIMITED).is_some(),
                 };
                 (Ok(sent), outcome)
             }
@@ -341,11 +342,11 @@ struct Done {
 }
 
 /// The route's timeout, or for gRPC the client's own where that is shorter.
-fn effective_timeout(timeout: Option<Duration>, head: &RequestHead) -> Option<Duration> {
+fn effective_timeout(timeout: Option<Duration>, head: &RequestHead, grpc: bool) -> Option<Duration> {
     if head.upgrade.is_some() {
         return None;
     }
-    let asked = head.headers.get(GRPC_TIMEOUT).filter(|_| head.is_grpc());
+    let asked = if grpc && head.is_grpc() { head.headers.get(GRPC_TIMEOUT) } else { None };
     let asked = asked.and_then(|value| grpc::timeout::parse(value.as_bytes()));
     match (timeout, asked) {
         (Some(timeout), Some(asked)) => Some(timeout.min(asked)),
@@ -366,6 +367,6 @@ impl HashFacts for Facts<'_> {
     }
 
     fn source_ip(&self) -> Option<IpAddr> {
-        self.0.record.downstream.peer.map(|peer| peer.ip())
+        self.0.record.peer.map(|peer| peer.ip())
     }
 }

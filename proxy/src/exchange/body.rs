@@ -25,7 +25,7 @@ use std::{
 };
 
 /// The answer for an upstream's response; accounting moves into its body.
-pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
+pub fn answer(mut exchange: Box<Exchange>, response: Response) -> Answer {
     let Response { head, body, lease, upgraded, client, timeout, hold } = response;
     exchange.record.grpc_status = reply::grpc_status(&head.headers);
     if let Some((upstream, idle_timeout)) = upgraded {
@@ -36,7 +36,7 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
             drop((lease, hold));
             exchange.finish_tunnel(relayed);
         });
-        return Answer { head, body: client, upload: None, tunnel: Some(tunnel) };
+        return Answer { head, body: client, upload: None, tunnel: Some(Box::new(tunnel)) };
     }
     // HTTP/2 may end a response without content a frame later.
     let bare = exchange.record.method == Some(http::Method::HEAD) || has_no_content(head.status);
@@ -60,7 +60,7 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
 
 /// What ends with the last byte.
 struct Whole {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     lease: Lease,
     _hold: Hold,
 }
@@ -194,7 +194,7 @@ impl Exchange {
         }
     }
 
-    fn finish_tunnel(mut self, relayed: Relayed) {
+    fn finish_tunnel(mut self: Box<Self>, relayed: Relayed) {
         self.record.flags |= relay_flags(relayed.end);
         self.finish();
     }

@@ -43,7 +43,7 @@ pub use send::client_failure;
 pub use tcp::TcpExchange;
 
 use crate::{
-    codec::{Answer, Body, RequestHead, ResponseHead, tunnel::Meter},
+    codec::{Answer, Body, RequestHead, ResponseHead, head, tunnel::Meter},
     config::{ActionPlan, ForwardPlan, HttpPlan, RoutePlan, Snapshot, WeightedPlan},
     error::{ProxyError, Refusal},
     listener::{ActiveRequest, Connection, Fault},
@@ -86,25 +86,49 @@ pub struct Exchange {
 }
 
 /// Serves one request. Read this first: everything else is a room off this corridor.
-pub async fn serve(connection: &Rc<Connection>, mut head: RequestHead, body: Body) -> Answer {
+///
+/// No `async fn`: its future would have room for what it is given twice. So heads and exchanges are boxed, too: what moves is small.
+pub fn serve<H: Into<Box<RequestHead>>>(
+    connection: &Rc<Connection>,
+    head: H,
+    body: Body,
+) -> impl Future<Output = Answer> + use<H> {
+    let begun = begin(connection, head.into(), body);
+    async move {
+        let (mut exchange, mut head, body) = match begun {
+            Ok(begun) => begun,
+            Err(answer) => return *answer,
+        };
+        let result = panic::caught(exchange.forward(&mut head, body)).await;
+        let web = exchange.web;
+        let answer = exchange.answer(&head, result);
+        head.recycle();
+        match web {
+            Some(web) => Box::pin(web.answer(answer)).await,
+            None => answer,
+        }
+    }
+}
+
+/// What is known before anything is waited for.
+fn begin(
+    connection: &Rc<Connection>,
+    mut head: Box<RequestHead>,
+    body: Body,
+) -> Result<(Box<Exchange>, Box<RequestHead>, Body), Box<Answer>> {
     let snapshot = connection.worker.snapshot(); // one configuration per request
     let Some(plan) = connection.http_plan(&snapshot) else {
-        return refuse_seen(connection, Refusal::BadTarget, Glimpse::default()); // a connection of TCP cannot bring a request
+        // A connection of TCP cannot bring a request.
+        return Err(Box::new(refuse_seen(connection, Refusal::BadTarget, Glimpse::default())));
     };
     let client = outgoing::identify(&mut head, &plan, connection);
     let mut exchange = Exchange::begin(connection, snapshot, plan, &head);
-    exchange.record.downstream.peer = client;
+    exchange.record.peer = client;
     let body = exchange.watch_request(body, &head);
     if let Some(name) = &exchange.plan.options.via {
         via::append(&mut head.headers, name, head.version);
     }
-    let result = panic::caught(exchange.forward(&mut head, body)).await;
-    let web = exchange.web;
-    let answer = exchange.answer(&head, result);
-    match web {
-        Some(web) => web.answer(answer).await,
-        None => answer,
-    }
+    Ok((exchange, head, body))
 }
 
 /// What an action comes to.
@@ -121,7 +145,7 @@ impl Exchange {
         snapshot: Arc<Snapshot>,
         plan: Arc<HttpPlan>,
         head: &RequestHead,
-    ) -> Self {
+    ) -> Box<Self> {
         let web = GrpcWeb::of(head);
         let record = Record {
             method: Some(head.method.clone()),
@@ -137,8 +161,13 @@ impl Exchange {
         exchange
     }
 
-    fn of(connection: &Rc<Connection>, snapshot: Arc<Snapshot>, plan: Arc<HttpPlan>, record: Record) -> Self {
-        Exchange {
+    fn of(
+        connection: &Rc<Connection>,
+        snapshot: Arc<Snapshot>,
+        plan: Arc<HttpPlan>,
+        record: Record,
+    ) -> Box<Self> {
+        Box::new(Exchange {
             record,
             token: None,
             connection: connection.clone(),
@@ -154,7 +183,7 @@ impl Exchange {
             finished: false,
             permit: None,
             _active: connection.begin_request(),
-        }
+        })
     }
 
     async fn forward(&mut self, head: &mut RequestHead, mut body: Body) -> Result<Outcome, ProxyError> {
@@ -244,7 +273,7 @@ impl Exchange {
     }
 
     /// Turns the outcome into the answer; accounts when the last byte of it is gone.
-    fn answer(mut self, request: &RequestHead, result: Result<Outcome, ProxyError>) -> Answer {
+    fn answer(mut self: Box<Self>, request: &RequestHead, result: Result<Outcome, ProxyError>) -> Answer {
         if let Some((_, wanted)) = &self.snapshot.access_log {
             wanted.capture_request(&request.headers, &mut self.record.captured);
         }
@@ -265,7 +294,7 @@ impl Exchange {
         }
     }
 
-    fn answer_local(mut self, mut head: ResponseHead, mut body: Body) -> Answer {
+    fn answer_local(mut self: Box<Self>, mut head: ResponseHead, mut body: Body) -> Answer {
         let bare = head.status.is_informational() || matches!(head.status.as_u16(), 204 | 304);
         if bare || self.record.method == Some(http::Method::HEAD) {
             body = Body::Empty; // RFC 9110 section 6.4.1
@@ -281,11 +310,11 @@ impl Exchange {
         Answer { head, body, upload: None, tunnel: None }
     }
 
-    fn answer_upstream(mut self, mut response: attempt::Response) -> Answer {
+    fn answer_upstream(mut self: Box<Self>, mut response: attempt::Response) -> Answer {
         if self.record.details.is_empty() {
             self.record.details = "via_upstream".into();
         }
-        if !response.head.headers.contains_key(http::header::DATE) {
+        if head::find(&response.head.headers, &http::header::DATE).is_none() {
             reply::date(&mut response.head.headers); // RFC 9110 section 6.6.1
         }
         self.finish_head(&mut response.head);
@@ -334,7 +363,7 @@ impl Exchange {
     /// What authorization asks about. Behind gateways the last address of `x-forwarded-for` is the client's, as in Envoy: the one
     /// that the gateway wrote.
     pub fn known<'a>(&'a self, head: &'a RequestHead, port: &'a WorkloadPort) -> Known<'a> {
-        let client = self.record.downstream.peer;
+        let client = self.record.peer;
         let client = match self.plan.edge {
             true => client,
             false => outgoing::forwarded_for(&head.headers, 1).or(client),
@@ -362,7 +391,7 @@ impl Exchange {
     }
 
     /// Logs and counts, once.
-    pub fn finish(mut self) {
+    pub fn finish(mut self: Box<Self>) {
         self.return_permit();
         self.account();
     }

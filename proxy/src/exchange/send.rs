@@ -46,7 +46,7 @@ pub struct Sent {
     /// The connection.
     pub lease: Lease,
     /// The connection itself, after 101.
-    pub upgraded: Option<Duplex>,
+    pub upgraded: Option<Box<Duplex>>,
 }
 
 /// A connection that carries a response.
@@ -129,10 +129,15 @@ pub async fn send(to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Fa
     };
     let pool = to.connection.worker.pools.pool(to.cluster, to.endpoint, &host, to.connection.via());
     if http2 {
-        let lease = pool.http2(checkout).await.map_err(Failure::unconnected)?;
+        // Boxed: a request of HTTP/1 needs no room for it.
+        let lease = Box::pin(pool.http2(checkout)).await.map_err(Failure::unconnected)?;
         send_http2(lease, to, head, body).await
     } else {
-        let lease = pool.http1(checkout).await.map_err(Failure::unconnected)?;
+        let lease = match pool.idle_http1(&checkout) {
+            Some(lease) => lease,
+            // Boxed: most requests find a connection.
+            None => Box::pin(pool.http1(checkout)).await.map_err(Failure::unconnected)?,
+        };
         send_http1(lease, to, head, body).await
     }
 }
@@ -152,9 +157,10 @@ async fn send_http1(lease: Http1Lease, to: To<'_>, head: &RequestHead, body: Bod
         };
         Failure { error, outcome, reused }
     })?;
-    let upgraded = upgraded.map(|(stream, token)| {
+    let upgraded = upgraded.map(|upgraded| {
+        let (stream, token) = *upgraded;
         announce_upgrade(&mut answered, head, token);
-        Duplex::Stream(stream)
+        Box::new(Duplex::Stream(stream))
     });
     Ok(Sent { head: answered, body, lease: Lease::Http1(lease), upgraded })
 }

@@ -58,7 +58,7 @@ pub struct Connection {
     /// Outbound, inbound or gateway.
     pub direction: Direction,
     /// For logs.
-    pub downstream: Downstream,
+    pub downstream: Rc<Downstream>,
     origin: Origin,
     via: Option<Via>,
     tls: bool,
@@ -129,7 +129,7 @@ impl Connection {
         };
         Connection {
             direction: plan.config.direction,
-            downstream,
+            downstream: Rc::new(downstream),
             origin,
             via: via(snapshot, plan, &origin),
             first,
@@ -248,7 +248,7 @@ impl Connection {
     /// What `x-forwarded-client-cert` says of the client, if it showed a certificate.
     pub fn client_cert(&self) -> Option<&HeaderValue> {
         let element = || {
-            let Downstream { identity, own, .. } = &self.downstream;
+            let Downstream { identity, own, .. } = &*self.downstream;
             let whole = self.direction == Direction::Gateway;
             client_cert::element(identity.as_ref()?, own.as_ref(), whole)
         };

@@ -65,7 +65,7 @@ impl RateLimit {
                 self.hasher.hash_one(peer.map(|id| id.as_str()))
             }
             RateLimitKey::Address => {
-                self.hasher.hash_one(downstream.peer.map(|peer| peer.ip().to_canonical()))
+                self.hasher.hash_one(exchange.record.peer.map(|peer| peer.ip().to_canonical()))
             }
             RateLimitKey::Header(name) => {
                 let mut values = head.headers.get_all(name).iter().map(HeaderValue::as_bytes);

@@ -10,7 +10,9 @@ use super::{
     decode::Decoder,
     encode,
     framing::{self, Framing},
-    linger, parse,
+    linger,
+    names::Seen,
+    parse,
     presence::{self, Probe},
     respond::Asked,
     wire::Wire,
@@ -99,7 +101,7 @@ impl Server {
                 Head::Whole(head) => Box::pin(self.request(head)).await,
                 Head::Refused(refusal) => {
                     let bytes = self.wire.borrow_mut().input.split().freeze();
-                    Err(self.refuse(refusal, Glimpse::default(), &bytes).await)
+                    Err(Box::pin(self.refuse(refusal, Glimpse::default(), &bytes)).await)
                 }
                 Head::Idle => Err(End::Idle),
                 Head::Gone => {
@@ -167,22 +169,29 @@ impl Server {
 
     /// Serves one request.
     async fn request(&mut self, head: bytes::Bytes) -> Result<(), End> {
-        let mut seen = Glimpse::default();
-        let (head, framing, persistence) = match self.read(&head, &mut seen) {
-            Ok(read) => read,
-            Err(refusal) => return Err(self.refuse(refusal, seen, &head).await),
+        let (read, asked, body) = match self.begin(&head) {
+            Ok(begun) => begun,
+            Err(refused) => return Err(Box::pin(self.refuse(refused.0, refused.1, &head)).await),
         };
+        drop(head);
+        match self.answer(read, asked.version, body).await {
+            None => Err(End::Gone),
+            Some(answer) => self.respond(answer, asked).await,
+        }
+    }
+
+    /// What is known of a request before anything is waited for; or why it is refused, and what is known of it then.
+    fn begin(&self, head: &bytes::Bytes) -> Result<(Box<RequestHead>, Asked, Body), Box<(Refusal, Glimpse)>> {
+        let mut seen = Glimpse::default();
+        let (head, framing, persistence) =
+            self.read(head, &mut seen).map_err(|refusal| Box::new((refusal, seen)))?;
         let asked = Asked {
             method: head.method.clone(),
             version: head.version,
             keep_alive: persistence.keep_alive,
             expects_continue: persistence.expects_continue,
         };
-        let body = Wire::begin_message(&self.wire, Decoder::new(framing));
-        match self.answer(head, body).await {
-            None => Err(End::Gone),
-            Some(answer) => self.respond(answer, asked).await,
-        }
+        Ok((Box::new(head), asked, Wire::begin_message(&self.wire, Decoder::new(framing))))
     }
 
     /// Reads a head; what is known of one that is refused is left in `seen`.
@@ -200,7 +209,10 @@ impl Server {
             target: parsed.target.path_and_query().cloned(),
             authority: None,
         };
-        let framing = framing::of_request(parsed.version, &parsed.headers)?;
+        let framing = match parsed.seen.has(Seen::FRAMING) {
+            true => framing::of_request(parsed.version, &parsed.headers)?,
+            false => Framing::Length(0),
+        };
         let (mut head, persistence) =
             convert::request(parsed, framing != Framing::Length(0), &self.connection)?;
         if head.version == Version::HTTP_11 {
@@ -210,8 +222,8 @@ impl Server {
     }
 
     /// The exchange's answer; `None`: the client went away, and the exchange with it.
-    async fn answer(&mut self, head: RequestHead, body: Body) -> Option<Answer> {
-        let mut probe = Probe::of(head.version);
+    async fn answer(&mut self, head: Box<RequestHead>, version: Version, body: Body) -> Option<Answer> {
+        let mut probe = Probe::of(version);
         let mut answering = pin!(exchange::serve(&self.connection, head, body));
         let (wire, timer) = (&self.wire, &mut self.timer);
         let answer = presence::while_there(wire, |cx| {

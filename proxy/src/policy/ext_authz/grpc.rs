@@ -27,7 +27,7 @@ pub(super) async fn ask(
     deadline: Instant,
 ) -> Result<Opinion, Silence> {
     let as_bytes = service.config.body.is_some_and(|body| body.as_bytes);
-    let since = record.began_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = record.began_at().duration_since(UNIX_EPOCH).unwrap_or_default();
     let request = Request {
         time: Some(Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() as i32 }),
         http: Some(http_request(head, seen, as_bytes)),
@@ -114,7 +114,7 @@ fn attributes(record: &Record, request: Option<Request>) -> Attributes {
     let principal = downstream.identity.as_ref().and_then(|peer| peer.uris.first());
     let own = downstream.own.as_ref().map(SpiffeId::as_str);
     Attributes {
-        source: Some(peer(downstream.peer, principal.map(|uri| &**uri))),
+        source: Some(peer(record.peer, principal.map(|uri| &**uri))),
         destination: Some(peer(downstream.local, own)),
         request,
         tls_session: downstream.server_name.as_ref().map(|sni| TlsSession { sni: sni.to_string() }),

@@ -3,10 +3,11 @@
 //! In:  the name of a measurement and its sizes.   Out: a Markdown table, or why there is none.
 //! Invariants: a run with a wrong answer is void, and so is one that takes longer than it may; all traffic stays on loopback.
 //! Not here: measurements of one crate (`examples/` beside it), tests (`tests/integration`).
-//! Read: [`compare`], [`scale`] and [`mtls`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where), [`usage`] (for how long).
+//! Read: [`compare`], [`scale`], [`mtls`] and [`count`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where), [`usage`] (for how long).
 
 mod compare;
 mod cores;
+mod count;
 mod http1;
 mod load;
 mod mtls;
@@ -35,6 +36,8 @@ enum Measurement {
     Mtls(mtls::MtlsArgs),
     /// What the proxy costs beside others, on the same work
     Compare(compare::CompareArgs),
+    /// How many instructions a request takes, and whether that is more than it was
+    Count(count::CountArgs),
     /// The upstreams of `compare`
     #[command(hide = true)]
     Upstream,
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Measurement::Scale(args) => scale::run(&args).map(|report| (report.to_string(), true)),
         Measurement::Mtls(args) => mtls::run(&args).map(|report| (report.to_string(), true)),
         Measurement::Compare(args) => compare::run(&args),
+        Measurement::Count(args) => count::run(&args),
         Measurement::Upstream => compare::upstream::run().map(|()| (String::new(), true)),
         Measurement::Load => compare::measure::load_process().map(|said| (said, true)),
         Measurement::Relay(args) => compare::relay::run(&args).map(|()| (String::new(), true)),

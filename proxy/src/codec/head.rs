@@ -111,7 +111,7 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderV
 
 /// Whether `content-type` says gRPC.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    find(headers, &http::header::CONTENT_TYPE).is_some_and(|value| {
+    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
         value
             .as_bytes()
             .strip_prefix(b"application/grpc")

@@ -84,7 +84,7 @@ impl Tunnel {
     /// Carries bytes until both directions have ended.
     pub async fn run(self, mut client: Duplex) {
         let Tunnel { mut upstream, idle_timeout, meter, finish } = self;
-        finish(relay(&mut client, &mut *upstream, idle_timeout, &meter).await);
+        finish(relay(&mut client, &mut upstream, idle_timeout, &meter).await);
     }
 }
 

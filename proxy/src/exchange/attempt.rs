@@ -11,12 +11,13 @@ use super::{
     outgoing,
     repeat::{is_stale, may_repeat},
     replay::Replay,
-    reply, seen,
+    reply::{self, GRPC_STATUS},
+    seen,
     send::{self, Failure, Lease, Sent},
     tcp::Held,
 };
 use crate::{
-    codec::{Body, Duplex, RequestHead, ResponseHead, grpc, head},
+    codec::{Body, Duplex, RequestHead, ResponseHead, grpc},
     config::{ForwardPlan, RoutePlan, WeightedPlan},
     error::ProxyError,
     upstream::Cluster,
@@ -281,11 +282,13 @@ impl Exchange {
                 let elapsed = now - began;
                 cluster.report_time(endpoint, elapsed);
                 sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed.as_millis() as u64));
-                let outcome = Outcome::Response {
-                    status: sent.head.status,
-                    grpc_status: reply::grpc_status(&sent.head.headers),
-                    ratelimited: head::find(&sent.head.headers, &RATE_LIMITED).is_some(),
-                };
+                let (mut grpc, mut ratelimited) = (false, false);
+                for name in sent.head.headers.keys() {
+                    grpc |= *name == GRPC_STATUS;
+                    ratelimited |= *name == RATE_LIMITED;
+                }
+                let grpc_status = grpc.then(|| reply::grpc_status(&sent.head.headers)).flatten();
+                let outcome = Outcome::Response { status: sent.head.status, grpc_status, ratelimited };
                 (Ok(sent), outcome)
             }
             Err(failure) => {

@@ -146,14 +146,15 @@ impl Exchange {
         plan: Arc<HttpPlan>,
         head: &RequestHead,
     ) -> Box<Self> {
-        let web = GrpcWeb::of(head);
+        let typed = head.headers.contains_key(http::header::CONTENT_TYPE);
+        let web = if typed { GrpcWeb::of(head) } else { None };
         let record = Record {
             method: Some(head.method.clone()),
             target: Some(head.target.clone()),
             authority: head.authority.clone(),
             scheme: head.scheme.as_str(),
             protocol: Some(head.version),
-            grpc: web.is_some() || head.is_grpc(),
+            grpc: typed && (web.is_some() || head.is_grpc()),
             ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
         };
         let mut exchange = Exchange::of(connection, snapshot, plan, record);

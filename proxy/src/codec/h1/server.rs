@@ -72,6 +72,9 @@ pub(super) struct Server {
     pub(super) timer: Timer,
 }
 
+/// A request that was read: its head, what its answer depends on, its content.
+type Begun = (Box<RequestHead>, Asked, Body);
+
 /// How a connection ends.
 pub(super) enum End {
     /// The client is gone.
@@ -181,7 +184,7 @@ impl Server {
     }
 
     /// What is known of a request before anything is waited for; or why it is refused, and what is known of it then.
-    fn begin(&self, head: &bytes::Bytes) -> Result<(Box<RequestHead>, Asked, Body), Box<(Refusal, Glimpse)>> {
+    fn begin(&self, head: &bytes::Bytes) -> Result<Begun, Box<(Refusal, Glimpse)>> {
         let mut seen = Glimpse::default();
         let (head, framing, persistence) =
             self.read(head, &mut seen).map_err(|refusal| Box::new((refusal, seen)))?;
@@ -273,5 +276,40 @@ enum Head {
 fn skip_empty_lines(wire: &mut Wire) {
     while wire.input.starts_with(b"\r\n") {
         bytes::Buf::advance(&mut wire.input, 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{codec::ResponseHead, exchange::Record};
+
+    fn of_connection<R>(_: impl FnOnce(Stream, Rc<Connection>) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    fn of_request<'a, R>(_: impl FnOnce(&'a mut Server, bytes::Bytes) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    fn of_exchange<'a, R>(_: impl FnOnce(&'a Rc<Connection>, Box<RequestHead>, Body) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// A connection that waits keeps the first two; a request also the others, and moves the last two about. Who makes them larger makes
+    /// every connection or every request dearer: box what is rare.
+    #[test]
+    fn connections_and_requests_take_little_room() {
+        let sizes = [
+            ("a connection's task", of_connection(serve), 1024),
+            ("its wire", size_of::<Wire>(), 400),
+            ("a request", of_request(Server::request), 3800),
+            ("its exchange", of_exchange(exchange::serve::<Box<RequestHead>>), 3072),
+            ("its record", size_of::<Record>(), 560),
+            ("its answer", size_of::<Answer>(), 200),
+            ("a head", size_of::<ResponseHead>(), 112),
+        ];
+        let large: Vec<_> = sizes.iter().filter(|(_, size, most)| size > most).collect();
+        assert!(large.is_empty(), "{large:?} of {sizes:?}");
     }
 }

@@ -64,7 +64,7 @@ impl MediaType {
 impl GrpcWeb {
     /// Whether a request is gRPC-Web, and which. What it accepts decides what it gets: bytes, unless it says text.
     pub fn of(head: &RequestHead) -> Option<Self> {
-        let sent = MediaType::parse(head::find(&head.headers, &header::CONTENT_TYPE)?)?;
+        let sent = MediaType::parse(head.headers.get(header::CONTENT_TYPE)?)?;
         let accepted = head.headers.get(header::ACCEPT).and_then(MediaType::parse);
         Some(GrpcWeb {
             text_request: sent.text,

@@ -18,7 +18,7 @@ mod state;
 mod takeover;
 
 use crate::{
-    admin::{AdminSource, Server, Surface},
+    admin::{AdminSource, Server, Surface, widened},
     config::{AttemptResult, Cause, Overrides, Reloader, WatchOptions},
     identity,
     name_server::NameServer,
@@ -213,7 +213,8 @@ async fn bind_servers(
     let mut bound = Vec::new();
     for (name, address, surface) in servers {
         let reserve = state.reserve.clone();
-        let server = match taken.as_mut().and_then(|taken| taken.server(name, address)) {
+        let places: Vec<_> = widened(address, surface).into_iter().chain([address]).collect();
+        let server = match taken.as_mut().and_then(|taken| taken.server(name, &places)) {
             Some(socket) => Server::adopt(socket, surface, reserve),
             None => Server::bind(address, surface, reserve).await,
         };

@@ -65,9 +65,8 @@ pub fn intercept(settings: &Settings) -> Option<Value> {
     if settings.dns {
         args.push("--redirect-dns".into());
     }
-    let of =
-        |request: &str, limit: &str| Resource { request: Some(request.into()), limit: Some(limit.into()) };
-    let (cpu, memory) = (Resource { limit: None, ..of("10m", "") }, of("16Mi", "64Mi"));
+    let cpu = Resource { request: Some("10m".into()), limit: None };
+    let memory = Resource { request: Some("16Mi".into()), limit: Some("64Mi".into()) };
     Some(object(vec![
         ("name", INTERCEPT.into()),
         ("image", settings.intercept_image.as_str().into()),

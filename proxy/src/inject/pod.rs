@@ -32,14 +32,14 @@ pub fn inject(
 ) -> Option<String> {
     let title = || format!("the {} `{}`", workload.kind, workload.name);
     let at = pod.at;
+    if let Some(why) = pod.get("spec").and_then(reason_against) {
+        return Some(why);
+    }
     let labels = labels(pod, report);
     let Some(spec) = pod.at_path(&["spec"]) else {
         report.error(codes::MISSING_FIELD, at, format!("the Pod of {} lacks `spec`", title()));
         return Some("it has no Pod".into());
     };
-    if let Some(why) = reason_against(spec) {
-        return Some(why);
-    }
     match spec.get("containers") {
         Some(containers) if !containers.items().is_empty() => {}
         found => {

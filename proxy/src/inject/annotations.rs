@@ -182,13 +182,13 @@ impl Reader<'_> {
             "config.linkerd.io/skip-inbound-ports" => self.ports("exclude-inbound-ports", text)?,
             "config.linkerd.io/skip-outbound-ports" => self.ports("exclude-outbound-ports", text)?,
             "proxy.istio.io/config" => self.proxy_config(text, value),
-            "sidecar.istio.io/rewriteAppHTTPProbers" => {
-                if yes(text)? {
-                    let message = "`sidecar.istio.io/rewriteAppHTTPProbers` is not applied: probes reach the application as other requests do. \
-                                   Where the workload takes mTLS alone, leave their port out by `traffic.sidecar.istio.io/excludeInboundPorts`";
-                    self.report.warning(codes::NOT_APPLIED, value.at, message);
-                }
+            "sidecar.istio.io/rewriteAppHTTPProbers" if yes(text)? => {
+                let message = "`sidecar.istio.io/rewriteAppHTTPProbers` is not applied: probes reach the application as other requests do. \
+                               Where the workload takes mTLS alone, leave their port out by `traffic.sidecar.istio.io/excludeInboundPorts`";
+                self.report.warning(codes::NOT_APPLIED, value.at, message);
             }
+            // What is so anyway.
+            "sidecar.istio.io/rewriteAppHTTPProbers" => {}
             "sidecar.istio.io/nativeSidecar" if yes(text)? => {}
             // Of an earlier run of Istio's.
             "sidecar.istio.io/status" => {}

@@ -28,8 +28,11 @@ pub fn visit(manifest: &mut Value, options: &Options, report: &mut Report, done:
         let Some(Data::List(items)) = manifest.at_path(&["items"]).map(|items| &mut items.data) else {
             return false;
         };
-        // All of them, also after one that changed.
-        return items.iter_mut().fold(false, |changed, item| visit(item, options, report, done) || changed);
+        let mut changed = false;
+        for item in items {
+            changed |= visit(item, options, report, done);
+        }
+        return changed;
     }
     let Some(path) = path(&api_version, &kind) else { return false };
     let name = {

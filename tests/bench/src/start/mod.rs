@@ -45,6 +45,9 @@ struct Start {
     resident: f64,
 }
 
+/// One figure of a start.
+type Figure = fn(&Start) -> f64;
+
 /// What was found.
 pub struct Report {
     conditions: String,
@@ -141,7 +144,7 @@ impl fmt::Display for Report {
         writeln!(f, "{}\n", self.conditions)?;
         let names: Vec<_> = self.subjects.iter().map(|(name, _)| *name).collect();
         writeln!(f, "| | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()))?;
-        let rows: [(&str, fn(&Start) -> f64); 3] = [
+        let rows: [(&str, Figure); 3] = [
             ("program, MiB", |start| start.size as f64 / f64::from(1 << 20)),
             ("start to ready, ms", |start| start.milliseconds),
             ("resident when idle, MiB", |start| start.resident),

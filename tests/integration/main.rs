@@ -77,5 +77,6 @@ mod smuggling;
 mod spire;
 mod splitting;
 mod takeover;
+mod tiers;
 mod tunnels;
 mod upstream_tls;

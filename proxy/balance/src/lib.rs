@@ -5,11 +5,12 @@
 //! Invariants: pure. No clock, no randomness, no runtime: the time, random numbers and facts about the request are arguments. A pick
 //! neither locks nor allocates, and its cost does not grow with the number of endpoints (ring hash: logarithm of the ring).
 //! Not here: connections and pools (`proxy/src/upstream`), resolving names (`proxy/src/config`), timers.
-//! Read: `endpoint` -> `state` -> `set` -> `selector/*` -> `hash` -> `limits` -> `retry` -> `outlier` -> `concurrency` -> `rate_limit`.
+//! Read: `endpoint` -> `state` -> `set` -> `selector/*` -> `hash` -> `limits` -> `earned` -> `retry` -> `outlier` -> `concurrency` -> `rate_limit`.
 
 mod back_off;
 mod concurrency;
 mod cookie;
+mod earned;
 mod endpoint;
 mod hash;
 mod limits;
@@ -23,6 +24,7 @@ mod state;
 
 pub use back_off::BackOff;
 pub use concurrency::{ConcurrencyCounts, ConcurrencyLimiter, ConcurrencyPermit};
+pub use earned::Earned;
 pub use endpoint::{Endpoint, EndpointAddr, EndpointSpec};
 pub use hash::{HashFacts, Hashed, hash};
 pub use limits::{ClusterUsage, Permit, Resource};

@@ -206,12 +206,16 @@ impl Exchange {
             }
             self.report(cluster, &endpoint, &result);
             fresh = false;
-            let again = policy.is_some_and(|policy| should_retry(&policy.on, outcome))
+            let calls = policy.is_some_and(|policy| should_retry(&policy.on, outcome));
+            if policy.is_some() && !calls && result.is_ok() {
+                cluster.usage.went_well(&cluster.config.limits, retry.is_some());
+            }
+            let again = calls
                 && may_repeat(outcome, head)
                 && replay.is_whole()
                 && self.request_body.failed().is_none();
             if again && left > 0 {
-                let permit = retry.take().or_else(|| cluster.usage.try_acquire_retry(&cluster.config.limits));
+                let permit = cluster.usage.try_again(&cluster.config.limits, retry.take());
                 if let (Some(permit), Some(back_off)) = (permit, &mut back_off) {
                     retry = Some(permit);
                     left -= 1;

@@ -185,6 +185,8 @@ pub struct ClusterLimits {
     pub max_retries: u32,
     /// Share of active requests that may be retries.
     pub retry_budget: Option<RetryBudget>,
+    /// Whether retries also have to be earned, by tries that go well; not where a rule says how many there may be.
+    pub earned_retries: bool,
     /// Requests on one connection; 0: no bound.
     pub max_requests_per_connection: u32,
     /// Streams on one HTTP/2 connection.
@@ -193,7 +195,8 @@ pub struct ClusterLimits {
 
 impl Default for ClusterLimits {
     /// 1,024 connections, pending and active requests are Envoy's defaults (Istio lifts them to 2^32 - 1; `check` says
-    /// so); retries are bounded by a budget.
+    /// so); retries are bounded by a budget,
+    /// and have to be earned.
     fn default() -> Self {
         ClusterLimits {
             max_connections: 1024,
@@ -201,6 +204,7 @@ impl Default for ClusterLimits {
             max_requests: 1024,
             max_retries: u32::MAX,
             retry_budget: Some(RetryBudget { percent: 20.0, min_concurrency: 3 }),
+            earned_retries: true,
             max_requests_per_connection: 0,
             max_concurrent_streams: 100,
         }

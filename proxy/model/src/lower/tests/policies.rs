@@ -116,6 +116,7 @@ fn r7_blocks_replace_and_port_settings_replace_everything() {
         let found = (cluster.limits.max_connections, cluster.limits.max_requests, &cluster.load_balancer);
         assert_eq!(found, (connections, requests, &balancer), "{}", cluster.name);
         assert_eq!(cluster.limits.retry_budget.map(|budget| budget.percent), Some(50.0));
+        assert!(!cluster.limits.earned_retries);
     }
     assert_note(&lowered, "SDL0603", "in place of `connectionPool` from above");
 }
@@ -227,7 +228,7 @@ fn r24_bounds_and_timeouts() {
     assert_eq!(limits.max_connections, 1024);
     assert_eq!((limits.max_pending_requests, limits.max_requests, limits.max_retries), (1, 2, 3));
     assert_eq!((limits.max_requests_per_connection, limits.max_concurrent_streams), (1, 4));
-    assert_eq!(limits.retry_budget, None);
+    assert_eq!((limits.retry_budget, limits.earned_retries), (None, false));
     assert_eq!(cluster.connect_timeout.as_secs(), 2);
     assert_eq!((cluster.idle_timeout, cluster.tunnel_idle_timeout.unwrap().as_secs()), (None, 5));
     assert_eq!(cluster.max_connection_duration.unwrap().as_secs(), 60);

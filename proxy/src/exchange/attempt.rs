@@ -38,7 +38,6 @@ use std::{
 
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// How long an upgraded connection may be silent: Envoy's for TCP.
 const UPGRADE_IDLE: Duration = Duration::from_secs(3600);
@@ -349,7 +348,7 @@ fn effective_timeout(timeout: Option<Duration>, head: &RequestHead) -> Option<Du
     if head.upgrade.is_some() {
         return None;
     }
-    let asked = head.headers.get(GRPC_TIMEOUT).filter(|_| head.is_grpc());
+    let asked = head.headers.get(outgoing::GRPC_TIMEOUT).filter(|_| head.is_grpc());
     let asked = asked.and_then(|value| grpc::timeout::parse(value.as_bytes()));
     match (timeout, asked) {
         (Some(timeout), Some(asked)) => Some(timeout.min(asked)),

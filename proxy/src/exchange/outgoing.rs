@@ -4,7 +4,7 @@
 
 use super::{Exchange, Moment, client_cert};
 use crate::{
-    codec::{RequestHead, Scheme},
+    codec::{RequestHead, Scheme, grpc},
     config::{ForwardPlan, HttpPlan, RoutePlan, WeightedPlan},
     listener::Connection,
 };
@@ -21,6 +21,8 @@ const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+/// For gRPC, how long the caller waits.
+pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 const INTERNAL_PREFIX: &str = "x-envoy-";
 
@@ -180,6 +182,9 @@ pub fn announce_attempt(
         // Rounded to the nearest: 300 ms that have just begun are 300.
         let millis = (expected.as_micros() + 500) / 1000;
         head.headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis as u64));
+        if head.is_grpc() {
+            head.headers.insert(GRPC_TIMEOUT, grpc::timeout::write(expected)); // whoever answers later answers nobody
+        }
     }
 }
 

@@ -40,6 +40,7 @@ mod grpc_web;
 mod half_close;
 mod headers;
 mod health_checks;
+mod hedging;
 mod hosts;
 mod http1;
 mod http2;

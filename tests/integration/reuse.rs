@@ -140,7 +140,8 @@ async fn race(retries: &str) {
     let twice = seen.iter().filter(|seen| seen.load(Relaxed) > 1);
     let posts_twice = twice.count();
     let [gets, failed_gets, posts, refused_posts, odd] =
-        [&told.gets, &told.failed_gets, &told.posts, &told.refused_posts, &told.odd].map(|count| count.load(Relaxed));
+        [&told.gets, &told.failed_gets, &told.posts, &told.refused_posts, &told.odd]
+            .map(|count| count.load(Relaxed));
     println!(
         "retries {retries}: {gets} GETs, {failed_gets} failed; {posts} POSTs, {refused_posts} answered with 503, \
          {posts_twice} sent twice; {odd} other answers; {} connections, {:.1?}",
@@ -151,7 +152,8 @@ async fn race(retries: &str) {
     assert_eq!(gets + posts, count);
     assert!(refused_posts > 0, "the race was never met");
     // Only those that were written have no answer; each was seen by the upstream, but for those that came after it had closed.
-    let unseen = (0..count).step_by(POST as usize).filter(|id| seen[*id as usize].load(Relaxed) == 0).count() as u64;
+    let unseen =
+        (0..count).step_by(POST as usize).filter(|id| seen[*id as usize].load(Relaxed) == 0).count() as u64;
     assert!(unseen <= refused_posts, "{unseen} not seen, {refused_posts} refused");
 }
 

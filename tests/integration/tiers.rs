@@ -8,7 +8,8 @@ use sidle_test_support::{
     sidle::Sidle,
 };
 
-const RETRIES: &str = "    - retries: { attempts: 3, retryOn: 5xx }\n      route: [{ destination: { host: echo.test } }]";
+const RETRIES: &str =
+    "    - retries: { attempts: 3, retryOn: 5xx }\n      route: [{ destination: { host: echo.test } }]";
 
 /// Three proxies in a row before one upstream, each with three retries; `rule` are lines of the `spec` of a DestinationRule.
 fn tiers(upstream: &Echo, rule: &str) -> Vec<Sidle> {
@@ -67,7 +68,8 @@ async fn a_last_tier_that_fails_everything_gets_hardly_more_than_what_is_offered
 #[tokio::test]
 async fn a_retry_budget_of_a_rule_is_what_it_says() {
     let upstream = Echo::start("v1");
-    let tiers = tiers(&upstream, "  trafficPolicy: { retryBudget: { percent: 20, minRetryConcurrency: 3 } }\n");
+    let tiers =
+        tiers(&upstream, "  trafficPolicy: { retryBudget: { percent: 20, minRetryConcurrency: 3 } }\n");
     upstream.answer(|_| Some(Answer::status(503)));
     let times = load(&tiers, &upstream, 1, 2, 503).await;
     assert!((times - 64.0).abs() < 1e-9, "four tries, three times over: {times}");

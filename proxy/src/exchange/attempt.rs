@@ -8,6 +8,7 @@
 use super::{
     Exchange, Moment,
     destination::Wish,
+    hedge::{Try, Twice},
     outgoing,
     repeat::{is_stale, may_repeat},
     replay::Replay,
@@ -186,13 +187,24 @@ impl Exchange {
         let (mut fresh, mut stale) = (false, 0);
         loop {
             let wish = Wish { leave: &leave, ..Wish::of(head, hash, &tried) };
-            let endpoint = self.pick(cluster, &wish).await?;
+            let mut endpoint = self.pick(cluster, &wish).await?;
             self.record.attempts += u32::from(!fresh);
             let per_try = policy.and_then(|policy| policy.per_try_timeout);
             outgoing::announce_attempt(head, self.record.attempts, per_try, deadline);
             let body = replay.reader().ok_or(ProxyError::ConnectionTermination(true))?;
-            let active = ActiveRequest::start(endpoint.clone());
-            let (result, outcome) = self.once(cluster, &endpoint, policy, head, body, fresh).await;
+            let mut active = ActiveRequest::start(endpoint.clone());
+            let (result, outcome) = match &cluster.hedge {
+                None => self.once(cluster, &endpoint, policy, head, body, fresh).await,
+                Some(hedge) => {
+                    let first = Try { endpoint, active, permit: None };
+                    let twice = Twice { cluster, policy, deadline, hash, head, replay: &replay, fresh };
+                    // In a box: those who do not hedge need not have the room for it.
+                    let (tried, result, outcome) = Box::pin(self.hedged(hedge, twice, body, first)).await;
+                    (endpoint, active) = (tried.endpoint, tried.active);
+                    retry = tried.permit.or(retry.take());
+                    (result, outcome)
+                }
+            };
             if let Err(failure) = &result
                 && stale < MAX_STALE
                 && is_stale(failure, head)
@@ -249,56 +261,46 @@ impl Exchange {
         body: Body,
         fresh: bool,
     ) -> (Result<Sent, Failure>, Outcome) {
-        self.record.upstream = Some(endpoint.address.clone());
-        self.destination = Some((cluster.clone(), Some(endpoint.clone())));
-        let began = Instant::now();
-        let connection = self.connection.clone();
+        self.begin_try(cluster, endpoint);
+        let (began, connection) = (Instant::now(), self.connection.clone());
         let to = send::To { connection: &connection, cluster, endpoint, fresh };
         let sending = send::send(to, head, body);
+        let limit = policy.and_then(|policy| policy.per_try_timeout);
+        let result = self.within(limit, cluster, endpoint, sending).await;
+        self.arrived(cluster, endpoint, began, result)
+    }
+
+    /// Notes where a try goes.
+    pub(super) fn begin_try(&mut self, cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>) {
+        self.record.upstream = Some(endpoint.address.clone());
+        self.destination = Some((cluster.clone(), Some(endpoint.clone())));
         self.awaiting = true;
-        let result = match policy.and_then(|policy| policy.per_try_timeout) {
-            None => sending.await,
-            Some(limit) => tokio::time::timeout(limit, sending).await.unwrap_or_else(|_| {
-                endpoint.state.record(RequestResult::Timeout);
-                cluster.metrics.timed_out();
-                Err(Failure {
-                    error: ProxyError::PerTryTimeout,
-                    outcome: Outcome::PerTryTimeout,
-                    reused: false,
-                })
-            }),
-        };
+    }
+
+    /// Notes what came of a try, and when.
+    pub(super) fn arrived(
+        &mut self,
+        cluster: &Cluster,
+        endpoint: &Endpoint,
+        began: Instant,
+        mut result: Result<Sent, Failure>,
+    ) -> (Result<Sent, Failure>, Outcome) {
         self.awaiting = false;
-        match result {
-            Ok(mut sent) => {
-                self.record.response_began = Some(Instant::now());
-                let info = sent.lease.info();
-                self.record.upstream_local = info.and_then(|info| info.local);
-                self.record.upstream_identity = info.and_then(|info| info.identity.clone());
-                let elapsed = began.elapsed();
-                cluster.report_time(endpoint, elapsed);
-                sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed.as_millis() as u64));
-                let outcome = Outcome::Response {
-                    status: sent.head.status,
-                    grpc_status: sent
-                        .head
-                        .headers
-                        .contains_key(GRPC_STATUS)
-                        .then(|| reply::grpc_status(&sent.head.headers))
-                        .flatten(),
-                    ratelimited: sent.head.headers.contains_key(RATE_LIMITED),
-                };
-                (Ok(sent), outcome)
-            }
-            Err(failure) => {
-                let outcome = failure.outcome;
-                (Err(failure), outcome)
-            }
+        let elapsed = began.elapsed();
+        if let Ok(sent) = &mut result {
+            self.record.response_began = Some(Instant::now());
+            let info = sent.lease.info();
+            self.record.upstream_local = info.and_then(|info| info.local);
+            self.record.upstream_identity = info.and_then(|info| info.identity.clone());
+            sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed.as_millis() as u64));
         }
+        cluster.report_time(endpoint, elapsed, result.as_ref().ok().map(|sent| sent.head.status));
+        let outcome = outcome_of(&result);
+        (result, outcome)
     }
 
     /// Notes what came of a try, in the endpoint's figures and for outlier detection; that it took too long is noted there already.
-    fn report(&self, cluster: &Cluster, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
+    pub(super) fn report(&self, cluster: &Cluster, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
         if result.is_err() && self.request_body.failed().is_some() {
             return; // the client's doing
         }
@@ -333,6 +335,20 @@ impl Exchange {
                 changes.apply(&mut head.headers);
             }
         }
+    }
+}
+
+/// How a try ended, for the retry policy.
+pub(super) fn outcome_of(result: &Result<Sent, Failure>) -> Outcome {
+    let sent = match result {
+        Ok(sent) => sent,
+        Err(failure) => return failure.outcome,
+    };
+    let headers = &sent.head.headers;
+    Outcome::Response {
+        status: sent.head.status,
+        grpc_status: headers.contains_key(GRPC_STATUS).then(|| reply::grpc_status(headers)).flatten(),
+        ratelimited: headers.contains_key(RATE_LIMITED),
     }
 }
 

@@ -17,6 +17,7 @@ mod connect;
 mod copy;
 mod destination;
 mod grpc_web;
+mod hedge;
 mod hops;
 mod idle;
 mod mirror;

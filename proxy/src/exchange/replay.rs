@@ -53,7 +53,7 @@ impl Replay {
 
     /// The body from its first byte; `None` once too much has been sent, or it broke off.
     ///
-    /// Only the newest reader may be read: one try at a time.
+    /// Only the newest reader may be read, one try at a time, unless the body is [settled](Self::is_settled).
     pub fn reader(&self) -> Option<Body> {
         let kept = self.0.borrow();
         if kept.overflowed || kept.failed.is_some() {
@@ -69,6 +69,12 @@ impl Replay {
     /// No further try will come: nothing more is kept.
     pub fn forget(&self) {
         self.0.borrow_mut().last = true;
+    }
+
+    /// Whether it has come to its end and is kept: several tries may read it at once.
+    pub fn is_settled(&self) -> bool {
+        let kept = self.0.borrow();
+        (kept.ended || kept.source.is_end_stream()) && !kept.overflowed && kept.failed.is_none()
     }
 
     /// Whether [`Self::reader`] would give one.
@@ -178,6 +184,21 @@ mod tests {
         let mut first = replay.reader().unwrap();
         assert_eq!(read(&mut first, 9).await, "abcdef");
         assert!(!replay.is_whole() && replay.reader().is_none());
+    }
+
+    #[tokio::test]
+    async fn two_tries_may_read_what_has_come_whole() {
+        let replay = Replay::new(frames(["ab", "cd"]), 6);
+        let mut first = replay.reader().unwrap();
+        assert_eq!(read(&mut first, 1).await, "ab");
+        assert!(!replay.is_settled(), "the rest is still to come");
+        assert_eq!(read(&mut first, 9).await, "cd");
+        assert!(replay.is_settled());
+        let (mut one, mut two) = (replay.reader().unwrap(), replay.reader().unwrap());
+        assert_eq!(read(&mut one, 1).await + &read(&mut two, 1).await, "abab");
+        replay.forget();
+        assert_eq!(read(&mut two, 9).await, "cd");
+        assert!(Replay::new(Body::Empty, 0).is_settled());
     }
 
     #[tokio::test]

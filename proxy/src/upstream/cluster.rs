@@ -5,7 +5,9 @@ use super::{
     outliers::{Alarm, Attention, Outliers},
 };
 use arc_swap::ArcSwap;
-use sidle_balance::{ClusterUsage, ConcurrencyLimiter, EndpointAddr, EndpointSet, EndpointSpec, SetPolicy};
+use sidle_balance::{
+    ClusterUsage, ConcurrencyLimiter, EndpointAddr, EndpointSet, EndpointSpec, Hedge, SetPolicy,
+};
 use sidle_identity::{TlsError, Workload};
 use sidle_model::ir;
 use sidle_telemetry::{ClusterMetrics, Telemetry};
@@ -39,6 +41,8 @@ pub struct Cluster {
     pub outliers: Option<Outliers>,
     /// How many requests it takes at once. Outlives changes that do not concern it.
     pub concurrency: Option<Arc<ConcurrencyLimiter>>,
+    /// When a request goes to a second endpoint as well. Outlives changes that do not concern it.
+    pub hedge: Option<Arc<Hedge>>,
     /// Held while endpoints are swapped: names and outlier detection both do it. Never on a request's way.
     swapping: Mutex<()>,
     resolved: AtomicBool,
@@ -82,6 +86,7 @@ impl Cluster {
             attention,
             outliers,
             concurrency: concurrency(&config, previous),
+            hedge: hedge(&config, previous),
             swapping: Mutex::default(),
             resolved: AtomicBool::new(resolved),
             resolved_first: Notify::new(),
@@ -161,6 +166,12 @@ fn concurrency(config: &ir::Cluster, previous: Option<&Cluster>) -> Option<Arc<C
     Some(known.unwrap_or_else(|| Arc::new(ConcurrencyLimiter::new((**policy).clone(), Instant::now()))))
 }
 
+fn hedge(config: &ir::Cluster, previous: Option<&Cluster>) -> Option<Arc<Hedge>> {
+    let policy = config.hedging.as_ref()?;
+    let known = previous.and_then(|cluster| cluster.hedge.clone()).filter(|hedge| hedge.policy() == policy);
+    Some(known.unwrap_or_else(|| Arc::new(Hedge::new(policy.clone()))))
+}
+
 /// The endpoints that need no look-up; `None` if the cluster's have to be looked up.
 fn literal_endpoints(config: &ir::Cluster) -> Option<Vec<EndpointSpec>> {
     match &config.discovery {
@@ -226,6 +237,7 @@ pub(crate) mod tests {
             health_check: None,
             outlier_detection: None,
             adaptive_concurrency: None,
+            hedging: None,
             tcp_keepalive: None,
             idle_timeout: None,
             tunnel_idle_timeout: None,

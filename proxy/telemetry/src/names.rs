@@ -165,6 +165,8 @@ families! {
     CLUSTER_PENDING = Gauge "sidle_cluster_requests_pending" &["cluster"], "Requests that wait for an upstream connection.";
     CLUSTER_OVERFLOWS = Counter "sidle_cluster_overflows_total" &["cluster", "limit"], "Requests refused by a limit: connections, pending, requests or retries.";
     CLUSTER_TIMEOUTS = Counter "sidle_cluster_timeouts_total" &["cluster"], "Requests that ran into the route's timeout or a try's.";
+    CLUSTER_HEDGES = Counter "sidle_cluster_hedges_total" &["cluster"], "Tries sent because the first took long and while it was under way.";
+    CLUSTER_HEDGES_WON = Counter "sidle_cluster_hedges_won_total" &["cluster"], "Those whose answer was the one that counted.";
     RATE_LIMIT_OK = Counter "envoy_http_local_rate_limit_ok" &["envoy_local_http_ratelimit_prefix"], "Requests that a RateLimitPolicy had a token for.";
     RATE_LIMITED = Counter "envoy_http_local_rate_limit_rate_limited" &["envoy_local_http_ratelimit_prefix"], "Requests that a RateLimitPolicy had no token for.";
     RATE_LIMIT_KEYS = Gauge "sidle_rate_limit_keys" &["policy"], "Keys that have a bucket of a RateLimitPolicy; 0 where everybody shares one.";

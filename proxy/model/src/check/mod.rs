@@ -40,6 +40,7 @@ mod sidecar;
 #[cfg(test)]
 mod tests;
 mod unreachable;
+mod upstream_policy;
 mod values;
 mod virtual_service;
 
@@ -86,6 +87,7 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(health_policies, health_policy::check);
     each!(concurrency_policies, concurrency_policy::check);
     each!(rate_limit_policies, rate_limit_policy::check);
+    each!(upstream_policies, upstream_policy::check);
     not_applied::check(config, &mut out);
     out
 }

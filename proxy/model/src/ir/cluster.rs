@@ -18,6 +18,8 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// How one is chosen.
     pub load_balancer: LoadBalancer,
+    /// When a request is sent to a second endpoint as well.
+    pub hedging: Option<Hedging>,
     /// What is spoken to it.
     pub protocol: UpstreamProtocol,
     /// TLS to it.
@@ -145,6 +147,11 @@ impl Workload {
 pub enum LoadBalancer {
     /// Power of two choices over active requests, weighted: the default.
     LeastRequest,
+    /// Power of two choices over expected waits, weighted: latencies of late times active requests.
+    PeakEwma {
+        /// How long a latency is remembered; 10 s unless said.
+        decay: Duration,
+    },
     /// In turn, weighted.
     RoundRobin,
     /// By chance, weighted.
@@ -209,6 +216,15 @@ impl Default for ClusterLimits {
             max_concurrent_streams: 100,
         }
     }
+}
+
+/// When a request that may be repeated is sent to a second endpoint as well. With neither: after the route's time for one try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hedging {
+    /// After so long; with a percentile, not before.
+    pub after: Option<Duration>,
+    /// After what so many percent of the answers took of late, 50 to 99.
+    pub percentile: Option<u8>,
 }
 
 /// Share of active requests that may be retries.

@@ -26,6 +26,7 @@ mod extension_providers;
 mod gateways;
 pub(crate) mod headers;
 mod health_policies;
+mod host_policies;
 mod identity;
 mod inbound;
 mod locality;
@@ -49,6 +50,7 @@ mod settings;
 mod sidecars;
 mod table;
 mod tcp;
+mod upstream_policies;
 mod view;
 mod virtual_services;
 
@@ -62,7 +64,7 @@ use crate::{
         Direction, InboundMtls, Ir, JwtProvider, KeyFetching, ListenAddress, Listener, MtlsMode, NameServer,
         Node, PathNormalization, RetryPolicy, RouteConfiguration,
     },
-    sidle::Proxy,
+    sidle::{HealthPolicy, Proxy, UpstreamPolicy},
 };
 pub use authorization::Policies;
 pub(crate) use extension_providers::status_code;
@@ -70,7 +72,7 @@ pub use memo::Memo;
 pub(crate) use policies::base64;
 
 use destination_rules::DestinationRules;
-use health_policies::HealthPolicies;
+use host_policies::HostPolicies;
 use notes::Notes;
 use peer_authentications::PeerAuthentications;
 use registry::Registry;
@@ -185,7 +187,8 @@ struct Mesh<'a> {
     scope: Scope<'a>,
     registry: Registry<'a>,
     destination_rules: DestinationRules<'a>,
-    health_policies: HealthPolicies<'a>,
+    health_policies: HostPolicies<'a, HealthPolicy>,
+    upstream_policies: HostPolicies<'a, UpstreamPolicy>,
     virtual_services: VirtualServices<'a>,
     peer_authentications: PeerAuthentications<'a>,
     connect_timeout: Duration,
@@ -205,7 +208,8 @@ impl<'a> Mesh<'a> {
             proxy,
             registry: Registry::new(config, &node, allocates(spec), notes),
             destination_rules: DestinationRules::new(config, &node, notes),
-            health_policies: HealthPolicies::new(config, &node),
+            health_policies: HostPolicies::new(&config.health_policies, &node, |policy| &policy.host),
+            upstream_policies: HostPolicies::new(&config.upstream_policies, &node, |policy| &policy.host),
             virtual_services: VirtualServices::new(config, &node, &scope, notes),
             peer_authentications: PeerAuthentications::new(config, &node),
             scope,

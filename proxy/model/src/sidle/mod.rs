@@ -1,6 +1,6 @@
 //! Sidle's own kinds, under `sidle.dev/v1`: only what Istio has no kind for.
 //!
-//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`], [`ConcurrencyPolicy`], [`RateLimitPolicy`]; [`AuthorizationCase`]s, which are no manifests.
+//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`], [`ConcurrencyPolicy`], [`RateLimitPolicy`], [`UpstreamPolicy`]; [`AuthorizationCase`]s, which are no manifests.
 //! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
 //! Not here: the defaults themselves (`crate::ir::Settings`).
 
@@ -12,6 +12,7 @@ mod identity;
 mod rate_limit_policy;
 #[cfg(test)]
 mod tests;
+mod upstream_policy;
 
 pub use authorization_case::{AuthorizationCase, Expected};
 pub use concurrency_policy::{ConcurrencyPolicy, MinRtt};
@@ -22,6 +23,7 @@ pub use health_policy::{
 };
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
 pub use rate_limit_policy::{RateLimitKey, RateLimitPolicy, RateLimitSource, TokenBucket};
+pub use upstream_policy::{Hedging, PeakEwma, UpstreamPolicy};
 
 use crate::{
     Duration,

@@ -42,6 +42,9 @@ fn every_field_is_in_a_table_of_fields() {
         ("", fields::<RateLimitPolicy>()),
         ("key.", fields::<RateLimitKey>()),
         ("tokenBucket.", fields::<TokenBucket>()),
+        ("", fields::<UpstreamPolicy>()),
+        ("peakEwma.", fields::<PeakEwma>()),
+        ("hedging.", fields::<Hedging>()),
     ] {
         for name in names {
             let path = format!("`{parent}{name}");

@@ -214,6 +214,7 @@ fn load_balancer(cluster: &Cluster) -> String {
     }
     let how: String = match &cluster.load_balancer {
         ir::LoadBalancer::LeastRequest => "least request".into(),
+        ir::LoadBalancer::PeakEwma { decay } => format!("peak EWMA of {decay:?}"),
         ir::LoadBalancer::RoundRobin => "round robin".into(),
         ir::LoadBalancer::Random => "random".into(),
         ir::LoadBalancer::RingHash { minimum_ring_size } => format!("ring hash of {minimum_ring_size}"),
@@ -222,8 +223,19 @@ fn load_balancer(cluster: &Cluster) -> String {
     let more = [
         cluster.slow_start.as_ref().map(|slow| format!(", new ones warm up for {:?}", slow.window)),
         cluster.health_check.as_ref().map(|check| format!(", checked every {:?}", check.interval)),
+        cluster.hedging.as_ref().map(hedging),
     ];
     more.into_iter().flatten().fold(how, |how, more| how + &more)
+}
+
+fn hedging(hedging: &ir::Hedging) -> String {
+    let percentile = hedging.percentile.map(|percent| format!("what {percent} % take"));
+    let after = hedging.after.map(|after| format!("{after:?}"));
+    let when = match (percentile, after) {
+        (Some(percentile), Some(after)) => format!("{percentile}, and {after} at least"),
+        (when, None) | (None, when) => when.unwrap_or_else(|| "the time for one try".into()),
+    };
+    format!(", hedged after {when}")
 }
 
 fn endpoints(cluster: &Cluster) -> Vec<String> {

@@ -68,6 +68,8 @@ const CLUSTER: &[Family] = &[
     CLUSTER_RETRIES,
     CLUSTER_PENDING,
     CLUSTER_TIMEOUTS,
+    CLUSTER_HEDGES,
+    CLUSTER_HEDGES_WON,
     CLUSTER_OVERFLOWS,
 ];
 
@@ -285,6 +287,16 @@ impl ClusterMetrics {
     /// The route's timeout, or a try's, ran out.
     pub fn timed_out(&self) {
         self.cells.add(7, 1);
+    }
+
+    /// A request went to a second endpoint as well.
+    pub fn hedged(&self) {
+        self.cells.add(8, 1);
+    }
+
+    /// That one's answer counted.
+    pub fn hedge_won(&self) {
+        self.cells.add(9, 1);
     }
 
     /// A limit refused a request.

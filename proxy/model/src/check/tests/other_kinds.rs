@@ -206,6 +206,18 @@ pub(super) const MISTAKES: &[Mistake] = &[
         &["6:30 e0222", "6:44 e0201", "6:70 e0105", "6:85 e0209", "6:107 e0105"],
     ),
     ("HealthPolicy", "  host: d.io\n  healthCheck: {http: {}, tcp: {}}", &["6:27 e0107"]),
+    ("UpstreamPolicy", "  peakEwma: {}", &["5:3 e0104"]),
+    ("UpstreamPolicy", "  host: nobody.io", &["5:3 w0212", "5:9 w0305"]),
+    (
+        "UpstreamPolicy",
+        "  host: d.io\n  peakEwma: {decay: 5s}\n  hedging: {percentile: 95, after: 20ms}",
+        &[],
+    ),
+    (
+        "UpstreamPolicy",
+        "  host: '*.d*.io'\n  peakEwma: {decay: 0s}\n  hedging: {percentile: 100, after: 1us}",
+        &["5:9 e0201", "6:21 e0209", "7:25 e0105", "7:37 e0209"],
+    ),
     (
         "HealthPolicy",
         "  host: d.io\n  latency: {factor: 0.5, minimum: 10}\n  probing: {requests: 0}",

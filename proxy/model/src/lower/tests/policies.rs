@@ -387,3 +387,27 @@ fn a_limit_of_no_time_is_none() {
         Some(1)
     );
 }
+
+#[test]
+fn upstream_policies_choose_by_latency_and_hedge() {
+    let with = |spec: &str, rule: &str| {
+        let policy = istio("UpstreamPolicy", "blue", "u", &format!("  host: a\n{spec}"));
+        let policy = policy.replace("networking.istio.io/v1", "sidle.dev/v1");
+        cluster(&lowered_for(&node("default", ""), &(a() + &policy + rule)).ir, A).clone()
+    };
+    let (secs, millis) = (std::time::Duration::from_secs, std::time::Duration::from_millis);
+    let found = with("  peakEwma: {}\n", "");
+    assert_eq!((&found.load_balancer, &found.hedging), (&LoadBalancer::PeakEwma { decay: secs(10) }, &None));
+    let found = with("  peakEwma: {decay: 3s}\n  hedging: {after: 5ms, percentile: 99}\n", "");
+    assert_eq!(found.load_balancer, LoadBalancer::PeakEwma { decay: secs(3) });
+    let hedging = found.hedging.expect("hedging");
+    assert_eq!((hedging.after, hedging.percentile), (Some(millis(5)), Some(99)));
+    let rule = "  host: a\n  trafficPolicy: {loadBalancer: {simple: RANDOM}}\n";
+    let rule = istio("DestinationRule", "blue", "r", rule);
+    let found = with("  peakEwma: {}\n", &rule);
+    assert_eq!(found.load_balancer, LoadBalancer::Random, "it was asked for by name");
+    let rule = rule.replace("{simple: RANDOM}", "{warmup: {duration: 9s}}");
+    let found = with("  peakEwma: {}\n", &rule);
+    assert_eq!(found.load_balancer, LoadBalancer::PeakEwma { decay: secs(10) });
+    assert!(found.slow_start.is_some(), "new ones warm up all the same");
+}

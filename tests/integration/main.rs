@@ -21,6 +21,7 @@ mod check;
 mod close_notify;
 mod command_line;
 mod configuration;
+mod connection_age;
 mod cors;
 mod delegates;
 mod deploy;

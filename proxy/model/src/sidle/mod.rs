@@ -271,6 +271,8 @@ pub struct Limits {
     pub stream_idle_timeout: Option<Duration>,
     /// A downstream connection without a request; zero: no bound.
     pub connection_idle_timeout: Option<Duration>,
+    /// A downstream HTTP connection, whatever is on it: then its client is to come again, on another one; absent or zero: no bound.
+    pub max_connection_duration: Option<Duration>,
     /// Streams of one downstream HTTP/2 connection.
     #[schemars(range(min = 1))]
     pub http2_max_concurrent_streams: Option<u32>,

@@ -65,6 +65,7 @@ fn cluster() -> ir::Cluster {
         outlier_detection: None,
         adaptive_concurrency: None,
         hedging: None,
+        compares_mirrored: false,
         tcp_keepalive: None,
         idle_timeout: None,
         tunnel_idle_timeout: None,

@@ -28,6 +28,7 @@ use std::{
 pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
     let Response { head, body, lease, upgraded, client, timeout, hold } = response;
     exchange.record.grpc_status = reply::grpc_status(&head.headers);
+    exchange.compared.iter_mut().for_each(|side| side.begin(head.status));
     if let Some((upstream, idle_timeout)) = upgraded {
         exchange.drop_permit(); // a tunnel may be open for days, and be idle
         let meter = Rc::<Meter>::default();
@@ -90,6 +91,7 @@ impl ResponseBody {
 
     fn seen(&mut self, frame: &Frame<Bytes>) {
         let Some(whole) = &mut self.whole else { return };
+        whole.exchange.compared.iter_mut().for_each(|side| side.see(frame));
         if let Some(data) = frame.data_ref() {
             whole.exchange.request_body.touch();
             let record = &mut whole.exchange.record;
@@ -112,6 +114,7 @@ impl ResponseBody {
 
     fn failed(&mut self, error: BodyError) {
         if let Some(Whole { mut exchange, .. }) = self.whole.take() {
+            exchange.compared.clear();
             if let Some(error) = exchange.request_body.failed() {
                 exchange.note(&send::client_failure(error)); // the upstream only ended what the client had broken off
             } else {

@@ -12,6 +12,7 @@ mod attempt;
 mod believed;
 mod body;
 pub mod client_cert;
+mod compare;
 mod concurrency;
 mod connect;
 mod copy;
@@ -76,6 +77,8 @@ pub struct Exchange {
     added_headers: cors::Headers,
     response_changes: Vec<ext_authz::Change>,
     destination: Option<(Arc<Cluster>, Option<Arc<Endpoint>>)>,
+    /// Its answer, beside those to copies of it that are compared with it.
+    compared: Vec<compare::Side>,
     /// Whether the destination has a try that it did not answer.
     awaiting: bool,
     request_body: Rc<request_body::Progress>,
@@ -149,6 +152,7 @@ impl Exchange {
             added_headers: Vec::new(),
             response_changes: Vec::new(),
             destination: None,
+            compared: Vec::new(),
             awaiting: false,
             request_body: Rc::new(request_body::Progress::default()),
             tunnel: None,
@@ -365,6 +369,7 @@ impl Exchange {
     /// Logs and counts, once.
     pub fn finish(mut self) {
         self.return_permit();
+        std::mem::take(&mut self.compared).into_iter().for_each(compare::Side::end);
         self.account();
     }
 

@@ -238,6 +238,7 @@ pub(crate) mod tests {
             outlier_detection: None,
             adaptive_concurrency: None,
             hedging: None,
+            compares_mirrored: false,
             tcp_keepalive: None,
             idle_timeout: None,
             tunnel_idle_timeout: None,

@@ -175,6 +175,7 @@ families! {
     CONCURRENCY_SHED = Counter "sidle_cluster_concurrency_shed_total" &["cluster"], "Requests that were turned away because of that limit.";
     CONCURRENCY_MIN_RTT = Gauge "sidle_cluster_concurrency_min_rtt_seconds" &["cluster"], "How long an answer takes when few are under way.";
     CONCURRENCY_SAMPLE_RTT = Gauge "sidle_cluster_concurrency_sample_rtt_seconds" &["cluster"], "How long an answer took in the last interval.";
+    MIRROR_COMPARISONS = Counter "sidle_cluster_mirror_comparisons_total" &["cluster", "result"], "Answers to copies of requests, beside those to the requests: same, another status, another body; broken if one did not come whole.";
     CLUSTER_ENDPOINTS = Gauge "sidle_cluster_endpoints" &["cluster"], "Endpoints that are known.";
 
     MEMBERSHIP_TOTAL = Gauge "envoy_cluster_membership_total" &["envoy_cluster_name"], "Endpoints of a cluster that looks at their health.";

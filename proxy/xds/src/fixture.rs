@@ -35,6 +35,7 @@ pub(crate) fn cluster(name: &str, discovery: Discovery) -> Cluster {
         outlier_detection: None,
         adaptive_concurrency: None,
         hedging: None,
+        compares_mirrored: false,
         tcp_keepalive: None,
         idle_timeout: Some(Duration::from_secs(3600)),
         tunnel_idle_timeout: Some(Duration::from_secs(3600)),

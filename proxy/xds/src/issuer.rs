@@ -128,6 +128,7 @@ impl<'a> Place<'a> {
             outlier_detection: None,
             adaptive_concurrency: None,
             hedging: None,
+            compares_mirrored: false,
             tcp_keepalive: None,
             idle_timeout: None,
             tunnel_idle_timeout: None,

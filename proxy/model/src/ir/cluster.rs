@@ -20,6 +20,8 @@ pub struct Cluster {
     pub load_balancer: LoadBalancer,
     /// When a request is sent to a second endpoint as well.
     pub hedging: Option<Hedging>,
+    /// Whether its answers to copies of requests are compared with those to the requests.
+    pub compares_mirrored: bool,
     /// What is spoken to it.
     pub protocol: UpstreamProtocol,
     /// TLS to it.

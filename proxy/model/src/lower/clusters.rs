@@ -304,6 +304,7 @@ impl<'a> Clusters<'a> {
             discovery,
             load_balancer: LoadBalancer::LeastRequest,
             hedging: None,
+            compares_mirrored: false,
             protocol: protocol.upstream(),
             tls: None,
             auto_mtls: None,

@@ -1,6 +1,6 @@
 //! What UpstreamPolicies add to clusters.
 //!
-//! In:  an UpstreamPolicy, a cluster.   Out: its [`LoadBalancer`], its [`ir::Hedging`].
+//! In:  an UpstreamPolicy, a cluster.   Out: its [`LoadBalancer`], its [`ir::Hedging`], what is done with copies.
 //! Not here: which one holds (`host_policies`), what stands in DestinationRules (`cluster_policy`).
 
 use crate::{
@@ -15,6 +15,7 @@ pub(super) fn apply(cluster: &mut Cluster, policy: &UpstreamPolicy) {
         let decay = ewma.decay.map_or(Duration::from_secs(10), |decay| decay.0);
         cluster.load_balancer = LoadBalancer::PeakEwma { decay };
     }
+    cluster.compares_mirrored = policy.mirror_comparison.is_some();
     cluster.hedging = policy.hedging.as_ref().map(|hedging| ir::Hedging {
         after: hedging.after.map(|after| after.0),
         percentile: hedging.percentile,

@@ -23,7 +23,7 @@ pub use health_policy::{
 };
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
 pub use rate_limit_policy::{RateLimitKey, RateLimitPolicy, RateLimitSource, TokenBucket};
-pub use upstream_policy::{Hedging, PeakEwma, UpstreamPolicy};
+pub use upstream_policy::{Hedging, MirrorComparison, PeakEwma, UpstreamPolicy};
 
 use crate::{
     Duration,

@@ -14,7 +14,14 @@ pub struct UpstreamPolicy {
     pub peak_ewma: Option<PeakEwma>,
     /// Sends a request that takes long to a second endpoint too, and takes the answer that comes first.
     pub hedging: Option<Hedging>,
+    /// Compares the host's answers to copies of requests with those to the requests.
+    pub mirror_comparison: Option<MirrorComparison>,
 }
+
+/// Compares status and body of the answers to copies with those to the requests.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MirrorComparison {}
 
 /// Chooses, of two endpoints, the one with the shorter wait: what its answers take, a peak counting at once and fading, times the
 /// requests that are under way there.

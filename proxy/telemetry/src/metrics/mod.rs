@@ -14,6 +14,7 @@ mod health;
 mod histogram;
 mod identity;
 mod labels;
+mod mirror;
 mod outlier;
 mod owned;
 mod process;
@@ -34,6 +35,7 @@ pub use identity::IdentityMetrics;
 pub use labels::{
     ConnectionSecurityPolicy, Reporter, RequestLabels, RequestProtocol, TcpLabels, WorkloadLabels,
 };
+pub use mirror::{Compared, MirrorMetrics};
 pub use outlier::{Outlier, OutlierMetrics};
 pub use owned::{ClusterMetrics, Doorkeeper, Http2Flood, ListenerMetrics, Overflow};
 pub use process::ProcessUsage;

@@ -11,6 +11,7 @@ use super::{
     ext_authz::ExtAuthzMetrics,
     health::{self, HealthCheckMetrics, MembershipMetrics},
     labels::pairs,
+    mirror::MirrorMetrics,
     outlier::OutlierMetrics,
     rate_limit::RateLimitMetrics,
     sharded::Sharded,
@@ -237,6 +238,7 @@ pub struct ClusterMetrics {
     endpoints: AtomicU64,
     outliers: OnceLock<OutlierMetrics>,
     concurrency: OnceLock<ConcurrencyMetrics>,
+    mirror: OnceLock<MirrorMetrics>,
     membership: OnceLock<MembershipMetrics>,
     health_checks: OnceLock<HealthCheckMetrics>,
 }
@@ -314,6 +316,11 @@ impl ClusterMetrics {
         self.concurrency.get_or_init(ConcurrencyMetrics::default)
     }
 
+    /// Comparisons of answers to copies, shown from the first call on.
+    pub fn mirror(&self) -> &MirrorMetrics {
+        self.mirror.get_or_init(MirrorMetrics::default)
+    }
+
     /// Those of outlier detection, shown from the first call on.
     pub fn outliers(&self) -> &OutlierMetrics {
         self.outliers.get_or_init(OutlierMetrics::default)
@@ -370,6 +377,7 @@ impl Owned {
             .chain(OutlierMetrics::families())
             .chain(health::families())
             .chain(ConcurrencyMetrics::families())
+            .chain(MirrorMetrics::families())
             .chain(RateLimitMetrics::families());
         LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(of_clusters)
     }
@@ -412,6 +420,9 @@ fn collect_cluster(name: &str, metrics: &ClusterMetrics, rows: &mut Rows) {
     }
     if let Some(concurrency) = metrics.concurrency.get() {
         concurrency.collect(name, rows);
+    }
+    if let Some(mirror) = metrics.mirror.get() {
+        mirror.collect(name, rows);
     }
     if let Some(membership) = metrics.membership.get() {
         membership.collect(name, rows);

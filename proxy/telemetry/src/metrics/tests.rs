@@ -78,6 +78,7 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     cluster.outliers().detected(Some(Outlier::ConsecutiveGatewayFailure), true);
     cluster.outliers().detected(Some(Outlier::Consecutive5xx), false);
     cluster.membership().set(3, 2);
+    cluster.mirror().compared(Compared::Body);
     cluster.health_checks().checked(HealthCheckResult::Passed);
     cluster.health_checks().checked(HealthCheckResult::Unanswered);
     let listener = telemetry.listener_metrics(&"virtualOutbound".into());

@@ -397,6 +397,7 @@ fn upstream_policies_choose_by_latency_and_hedge() {
     };
     let (secs, millis) = (std::time::Duration::from_secs, std::time::Duration::from_millis);
     let found = with("  peakEwma: {}\n", "");
+    assert!(!found.compares_mirrored && with("  mirrorComparison: {}\n", "").compares_mirrored);
     assert_eq!((&found.load_balancer, &found.hedging), (&LoadBalancer::PeakEwma { decay: secs(10) }, &None));
     let found = with("  peakEwma: {decay: 3s}\n  hedging: {after: 5ms, percentile: 99}\n", "");
     assert_eq!(found.load_balancer, LoadBalancer::PeakEwma { decay: secs(3) });

@@ -23,6 +23,8 @@ mod retry_headers;
 mod selector;
 mod set;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use back_off::BackOff;
 pub use concurrency::{ConcurrencyCounts, ConcurrencyLimiter, ConcurrencyPermit};

@@ -34,11 +34,18 @@ impl PeakEwma {
         });
     }
 
-    /// Adds a try that failed, or was given up, after so long: it may have taken longer, so that it never makes an endpoint look
-    /// quicker. Of an endpoint that nothing is known of it tells nothing.
+    /// Adds a try that failed after so long: the endpoint is held to be no quicker than when it last answered. Of one that nothing is known
+    /// of it tells nothing.
     pub fn record_at_least(&self, took: Duration, now: Instant, decay: Duration) {
         if self.word.load(Relaxed) != 0 {
             self.update(now, decay, |before, _| before.max(took.as_nanos() as f32));
+        }
+    }
+
+    /// Adds a try that was given up for another after so long: it would have taken longer. What was known before fades as ever.
+    pub fn record_given_up(&self, took: Duration, now: Instant, decay: Duration) {
+        if self.word.load(Relaxed) != 0 {
+            self.update(now, decay, |before, left| (before * left).max(took.as_nanos() as f32));
         }
     }
 
@@ -125,6 +132,18 @@ mod tests {
         assert!((millis(&average, now + DECAY) - 50.0).abs() < 0.1);
         average.record_at_least(MS * 80, now + DECAY, DECAY);
         assert!((millis(&average, now + DECAY) - 80.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn what_was_given_up_is_no_reason_to_remember_what_was() {
+        let (average, now) = (PeakEwma::default(), Instant::now());
+        average.record_given_up(MS, now, DECAY);
+        assert_eq!(average.at(now, DECAY), None);
+        average.record(MS * 1_000, now, DECAY);
+        average.record_given_up(MS * 20, now + DECAY, DECAY);
+        assert!((millis(&average, now + DECAY) - 367.9).abs() < 1.0);
+        average.record_given_up(MS * 20, now + DECAY * 10, DECAY);
+        assert!((millis(&average, now + DECAY * 10) - 20.0).abs() < 0.1);
     }
 
     proptest! {

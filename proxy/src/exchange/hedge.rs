@@ -85,10 +85,10 @@ impl Exchange {
         // A first try that was given up for the second is waited for as long as that one.
         let (which, answer) = race.run(limit, one, two).await;
         if which == 0 {
-            cluster.report_at_least(&other, second_began.elapsed(), false);
+            cluster.report_given_up(&other, second_began.elapsed(), false);
             return self.decide(hedge, cluster, first, began, began, answer);
         }
-        cluster.report_at_least(&place, began.elapsed(), true);
+        cluster.report_given_up(&place, began.elapsed(), true);
         if answer.is_ok() {
             cluster.metrics.hedge_won();
         }

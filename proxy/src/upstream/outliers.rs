@@ -136,9 +136,9 @@ impl Cluster {
     }
 
     /// Says that a try was given up after so long, for another one that answered. `is_long`: that tells something.
-    pub fn report_at_least(&self, endpoint: &Endpoint, took: Duration, is_long: bool) {
+    pub fn report_given_up(&self, endpoint: &Endpoint, took: Duration, is_long: bool) {
         if let ir::LoadBalancer::PeakEwma { decay } = self.config.load_balancer {
-            endpoint.state.latency.record_at_least(took, Instant::now(), decay);
+            endpoint.state.latency.record_given_up(took, Instant::now(), decay);
         }
         if let (Some(outliers), true) = (&self.outliers, is_long) {
             outliers.detector.time(&endpoint.state, took);

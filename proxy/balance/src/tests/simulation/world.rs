@@ -145,7 +145,7 @@ impl World {
             attempts,
             hedge: hedge.map(Hedge::new),
             limiter,
-            buckets: RateLimiter::new(bucket.clone(), None, now),
+            buckets: RateLimiter::new(bucket, None, now),
             bucket,
             suspected: false,
             began: now,
@@ -222,7 +222,7 @@ impl World {
     /// Notes a try that was given up for another.
     pub fn cancelled(&self, endpoint: &Endpoint, took: Duration, now: Instant) {
         if let LoadBalancer::PeakEwma { decay } = self.set.policy().load_balancer {
-            endpoint.state.latency.record_at_least(took, now, decay);
+            endpoint.state.latency.record_given_up(took, now, decay);
         }
     }
 

@@ -96,6 +96,9 @@ pub enum ProxyError {
     /// A policy has no token left for the request.
     #[error("local_rate_limited")]
     RateLimited,
+    /// A service that counts requests gave no answer, and its policy refuses without one.
+    #[error("rate limit service failed")]
+    RateLimitService,
     /// The workload has as many requests as it can serve without making them wait.
     #[error("reached concurrency limit")]
     ConcurrencyLimit,
@@ -245,7 +248,7 @@ impl ProxyError {
             FaultAbort(status) => *status,
             FaultGrpc(_) => StatusCode::OK,
             Loop => StatusCode::LOOP_DETECTED,
-            Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Panicked | RateLimitService => StatusCode::INTERNAL_SERVER_ERROR,
             ClientTooSlow | RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             ClientGone => StatusCode::BAD_REQUEST, // if it is there after all: half closed
         }
@@ -275,6 +278,7 @@ impl ProxyError {
             Overload => ResponseFlags::OM,
             ConcurrencyLimit => ResponseFlags::DO,
             RateLimited => ResponseFlags::RL,
+            RateLimitService => ResponseFlags::RLSE,
             ClientTooSlow => ResponseFlags::SI,
             RequestTimeout => ResponseFlags::DT,
             ClientGone => ResponseFlags::DC,
@@ -313,6 +317,7 @@ impl ProxyError {
             Panicked => "panic",
             Overload => "overload",
             RateLimited => "local_rate_limited",
+            RateLimitService => "rate_limiter_error",
             ConcurrencyLimit => "reached_concurrency_limit",
             ClientTooSlow => "stream_idle_timeout",
             RequestTimeout => "request_overall_timeout",

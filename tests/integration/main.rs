@@ -66,6 +66,7 @@ mod outliers;
 mod peers;
 mod prometheus;
 mod protocols;
+mod rate_limit_service;
 mod rate_limits;
 mod redirect_rewrite;
 mod resumption;

@@ -181,12 +181,12 @@ impl Exchange {
         let route = route.ok_or(ProxyError::NoRoute)?;
         self.record.route_name = Some(route.route.name.clone());
         self.record.origin = Some(route.route.origin.clone());
-        if !plan.rate_limits.is_empty() {
-            rate_limit::admit(&plan.rate_limits, self, head, &route.route.name)?;
-        }
         match &route.action.action {
             ActionPlan::Forward(forward) => {
                 let weighted = self.choose(forward);
+                if let Some(refused) = self.limited(&plan, route, head, Some(&weighted.cluster)).await? {
+                    return Ok(refused);
+                }
                 match self.admitted(route, forward, weighted, head, body).await {
                     Ok(outcome) => Ok(outcome),
                     Err(error) => {
@@ -198,13 +198,37 @@ impl Exchange {
                 }
             }
             ActionPlan::Redirect(redirect) => {
+                if let Some(refused) = self.limited(&plan, route, head, None).await? {
+                    return Ok(refused);
+                }
                 let answer = reply::redirect(redirect, head, self.connection.port())?;
                 Ok(self.amend_local(route, head, answer))
             }
             ActionPlan::Direct(status, body) => {
+                if let Some(refused) = self.limited(&plan, route, head, None).await? {
+                    return Ok(refused);
+                }
                 Ok(self.amend_local(route, head, reply::direct(*status, body.clone(), head)))
             }
         }
+    }
+
+    /// The answer to a request that is one too many.
+    async fn limited(
+        &mut self,
+        plan: &HttpPlan,
+        route: &CompiledRoute<RoutePlan>,
+        head: &mut RequestHead,
+        cluster: Option<&Arc<Cluster>>,
+    ) -> Result<Option<Outcome>, ProxyError> {
+        if plan.rate_limits.is_empty() {
+            return Ok(None);
+        }
+        let verdict = rate_limit::admit(&plan.rate_limits, self, head, &route.route.name, cluster).await?;
+        Ok(match verdict {
+            Verdict::Continue => None,
+            Verdict::Respond(answer, body, details) => Some(Outcome::Local(answer, body, details)),
+        })
     }
 
     /// Policies, then the upstream.

@@ -136,7 +136,7 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
-    rate_limits::apply(mesh.config, &mesh.node, &mut plan.listeners);
+    rate_limits::apply(&mut routes, &mut plan);
     let mut settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
     settings.name_server = mesh.proxy.and_then(|proxy| proxy.spec.dns.as_ref()).map(|dns| NameServer {
         address: settings::address(dns.address.as_ref(), ([127, 0, 0, 1], 15053).into()),

@@ -21,7 +21,10 @@ pub use health_policy::{
     SuccessRate, TcpHealthCheck,
 };
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
-pub use rate_limit_policy::{RateLimitKey, RateLimitPolicy, RateLimitSource, TokenBucket};
+pub use rate_limit_policy::{
+    GenericKey, HeaderValueMatch, MaskedRemoteAddress, Nothing, RateLimitAction, RateLimitDescriptor,
+    RateLimitKey, RateLimitPolicy, RateLimitService, RateLimitSource, RequestHeaders, TokenBucket,
+};
 
 use crate::{
     Duration,

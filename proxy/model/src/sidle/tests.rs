@@ -42,6 +42,12 @@ fn every_field_is_in_a_table_of_fields() {
         ("", fields::<RateLimitPolicy>()),
         ("key.", fields::<RateLimitKey>()),
         ("tokenBucket.", fields::<TokenBucket>()),
+        ("rateLimitService.", fields::<RateLimitService>()),
+        ("", fields::<RateLimitAction>()),
+        ("requestHeaders.", fields::<RequestHeaders>()),
+        ("maskedRemoteAddress.", fields::<MaskedRemoteAddress>()),
+        ("genericKey.", fields::<GenericKey>()),
+        ("headerValueMatch.", fields::<HeaderValueMatch>()),
     ] {
         for name in names {
             let path = format!("`{parent}{name}");

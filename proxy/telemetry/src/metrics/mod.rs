@@ -37,7 +37,7 @@ pub use labels::{
 pub use outlier::{Outlier, OutlierMetrics};
 pub use owned::{ClusterMetrics, Doorkeeper, Http2Flood, ListenerMetrics, Overflow};
 pub use process::ProcessUsage;
-pub use rate_limit::RateLimitMetrics;
+pub use rate_limit::{RateLimitMetrics, RateLimitOutcome, RateLimitServiceMetrics};
 pub use requests::{RequestMetrics, RequestRecord};
 pub(crate) use sharded::own_shard;
 pub use tcp::TcpMetrics;

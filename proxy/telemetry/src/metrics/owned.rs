@@ -12,7 +12,7 @@ use super::{
     health::{self, HealthCheckMetrics, MembershipMetrics},
     labels::pairs,
     outlier::OutlierMetrics,
-    rate_limit::RateLimitMetrics,
+    rate_limit::{RateLimitMetrics, RateLimitServiceMetrics},
     sharded::Sharded,
     table::Table,
 };
@@ -235,6 +235,7 @@ pub struct ClusterMetrics {
     endpoints: AtomicU64,
     outliers: OnceLock<OutlierMetrics>,
     concurrency: OnceLock<ConcurrencyMetrics>,
+    rate_limits: OnceLock<RateLimitServiceMetrics>,
     membership: OnceLock<MembershipMetrics>,
     health_checks: OnceLock<HealthCheckMetrics>,
 }
@@ -300,6 +301,11 @@ impl ClusterMetrics {
     /// Those of a limit by latency, shown from the first call on.
     pub fn concurrency(&self) -> &ConcurrencyMetrics {
         self.concurrency.get_or_init(ConcurrencyMetrics::default)
+    }
+
+    /// Those of services that count requests, shown from the first call on.
+    pub fn rate_limits(&self) -> &RateLimitServiceMetrics {
+        self.rate_limits.get_or_init(RateLimitServiceMetrics::default)
     }
 
     /// Those of outlier detection, shown from the first call on.
@@ -400,6 +406,9 @@ fn collect_cluster(name: &str, metrics: &ClusterMetrics, rows: &mut Rows) {
     }
     if let Some(concurrency) = metrics.concurrency.get() {
         concurrency.collect(name, rows);
+    }
+    if let Some(limits) = metrics.rate_limits.get() {
+        limits.collect(name, rows);
     }
     if let Some(membership) = metrics.membership.get() {
         membership.collect(name, rows);

@@ -72,6 +72,9 @@ pub enum ProxyError {
     /// An injected gRPC abort.
     #[error("fault injected")]
     FaultGrpc(u8),
+    /// An injected reset of a connection of bytes.
+    #[error("fault injected")]
+    FaultReset,
     /// The request would come back to this proxy.
     #[error("destination is this proxy itself")]
     Loop,
@@ -243,6 +246,7 @@ impl ProxyError {
             | ConnectionTermination(_)
             | RemoteReset(_)
             | ConcurrencyLimit
+            | FaultReset
             | Overload => StatusCode::SERVICE_UNAVAILABLE,
             ResponseTimeout | PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
             FaultAbort(status) => *status,
@@ -273,7 +277,7 @@ impl ProxyError {
             RemoteReset(_) => ResponseFlags::UR,
             UpstreamProtocol => ResponseFlags::UPE,
             ResponseTimeout | PerTryTimeout => ResponseFlags::UT,
-            FaultAbort(_) | FaultGrpc(_) => ResponseFlags::FI,
+            FaultAbort(_) | FaultGrpc(_) | FaultReset => ResponseFlags::FI,
             Loop | Panicked => ResponseFlags::NONE,
             Overload => ResponseFlags::OM,
             ConcurrencyLimit => ResponseFlags::DO,
@@ -312,7 +316,7 @@ impl ProxyError {
             UpstreamProtocol => "upstream_reset_before_response_started{protocol_error}",
             ResponseTimeout => "response_timeout",
             PerTryTimeout => "upstream_per_try_timeout",
-            FaultAbort(_) | FaultGrpc(_) => "fault_filter_abort",
+            FaultAbort(_) | FaultGrpc(_) | FaultReset => "fault_filter_abort",
             Loop => "loop_detected",
             Panicked => "panic",
             Overload => "overload",

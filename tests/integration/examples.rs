@@ -319,6 +319,41 @@ async fn unhealthy() {
 }
 
 #[tokio::test]
+async fn limits() {
+    let example = run("limits", "app=warehouse", "-");
+    let mut client = Client::http1(example.sidle.ports.inbound).await;
+    for user in ["ann", "ben"] {
+        let mut passed = 0;
+        let begin = Instant::now();
+        for _ in 0..8 {
+            let ask = request("GET", "warehouse", "/").header("x-user", user);
+            let answer = client.ask(ask).await;
+            assert_eq!(answer.header("x-ratelimit-limit"), "5");
+            passed += u64::from(answer.status == 200);
+        }
+        let more = begin.elapsed().as_secs() + 1;
+        assert!((5..=5 + more).contains(&passed), "{passed} of {user}'s");
+    }
+    let clusters = example.sidle.admin("/clusters").body;
+    assert!(clusters.contains("::adaptive_concurrency::"), "{clusters}");
+    let mut explain = command();
+    explain.args([
+        "explain",
+        "--labels",
+        "app=warehouse",
+        "--listener",
+        "inbound",
+        "GET",
+        "http://warehouse/",
+        "-c",
+    ]);
+    let said = explain.arg(&files("limits")[0]).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("limited by default/warehouse: 1 each 1s, 5 at once, each x-user"), "{said}");
+    assert!(said.contains("requests at once by latency, 3 to 1000"), "{said}");
+}
+
+#[tokio::test]
 async fn jwt() {
     let example = run("jwt", "app=vault-gateway", "8090");
     let text = std::fs::read_to_string(files("jwt").remove(0)).unwrap();

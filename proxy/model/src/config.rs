@@ -36,6 +36,7 @@ pub struct Config {
     pub health_policies: Vec<Resource<sidle::HealthPolicy>>,
     pub concurrency_policies: Vec<Resource<sidle::ConcurrencyPolicy>>,
     pub rate_limit_policies: Vec<Resource<sidle::RateLimitPolicy>>,
+    pub fault_policies: Vec<Resource<sidle::FaultPolicy>>,
     pub secrets: Vec<Resource<kubernetes::Secret>>,
 }
 
@@ -114,7 +115,7 @@ impl Config {
             gateways
         );
         each!(request_authentications, peer_authentications, authorization_policies, secrets);
-        each!(concurrency_policies, rate_limit_policies);
+        each!(concurrency_policies, rate_limit_policies, fault_policies);
         each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies, health_policies);
     }
 }

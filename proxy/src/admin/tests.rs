@@ -64,6 +64,7 @@ fn cluster() -> ir::Cluster {
         health_check: None,
         outlier_detection: None,
         adaptive_concurrency: None,
+        faults: None,
         tcp_keepalive: None,
         idle_timeout: None,
         tunnel_idle_timeout: None,

@@ -22,11 +22,11 @@ use crate::{
     error::ProxyError,
     upstream::Cluster,
 };
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use sidle_balance::{
     ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, RequestResult, Seen, should_retry,
 };
-use sidle_model::ir::RetryPolicy;
+use sidle_model::ir::{FaultAbort, RetryPolicy};
 use sidle_routing::CompiledRoute;
 use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags};
 use smallvec::SmallVec;
@@ -249,9 +249,26 @@ impl Exchange {
         self.record.upstream = Some(endpoint.address.clone());
         self.destination = Some((cluster.clone(), Some(endpoint.clone())));
         let began = Instant::now();
+        let mut late = None;
         let connection = self.connection.clone();
         let to = send::To { connection: &connection, cluster, endpoint, fresh };
-        let sending = send::send(to, head, body);
+        let faults = cluster.config.faults.as_ref().and_then(|faults| faults.http.clone());
+        if let Some((delay, percent)) = faults.as_ref().and_then(|faults| faults.delay)
+            && percent.hit(self.random())
+        {
+            self.record.flags |= ResponseFlags::DI;
+            late = Some(delay);
+        }
+        let abort = faults.and_then(|faults| faults.abort).filter(|(_, percent)| percent.hit(self.random()));
+        let sending = async {
+            if let Some(delay) = late {
+                tokio::time::sleep(delay).await;
+            }
+            match abort {
+                None => send::send(to, head, body).await,
+                Some((abort, _)) => Err(aborted(abort)),
+            }
+        };
         self.awaiting = true;
         let result = match policy.and_then(|policy| policy.per_try_timeout) {
             None => sending.await,
@@ -368,4 +385,13 @@ impl HashFacts for Facts<'_> {
     fn source_ip(&self) -> Option<IpAddr> {
         self.0.record.downstream.peer.map(|peer| peer.ip())
     }
+}
+
+/// What an upstream would have said that answers as an injected fault does.
+fn aborted(abort: FaultAbort) -> Failure {
+    let (error, status, grpc_status) = match abort {
+        FaultAbort::Http(status) => (ProxyError::FaultAbort(status), status, None),
+        FaultAbort::Grpc(status) => (ProxyError::FaultGrpc(status), StatusCode::OK, Some(status)),
+    };
+    Failure { error, outcome: Outcome::Response { status, grpc_status, ratelimited: false }, reused: false }
 }

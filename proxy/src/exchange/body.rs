@@ -181,6 +181,7 @@ impl Exchange {
             (_, Some((cluster, Some(endpoint)))) => cluster.report(endpoint, Seen::Failure),
             _ => {}
         }
+        self.fail_permit(error == BodyError::Deadline);
         self.record.flags |= flag;
         self.record.details = details.into();
     }

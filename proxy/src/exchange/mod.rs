@@ -81,7 +81,7 @@ pub struct Exchange {
     tunnel: Option<Rc<Meter>>,
     finished: bool,
     /// Of a workload that has a limit.
-    permit: Option<(ConcurrencyPermit, Arc<Cluster>)>,
+    permit: Option<ConcurrencyPermit>,
     _active: ActiveRequest,
 }
 
@@ -379,7 +379,7 @@ impl Exchange {
     }
 
     fn note(&mut self, error: &ProxyError) {
-        self.drop_permit_unless_slow(error);
+        self.fail_permit(matches!(error, ProxyError::ResponseTimeout | ProxyError::PerTryTimeout));
         self.record.flags |= error.flags();
         self.record.details = error.details();
         self.record.transport_failure = error.transport_failure().map(str::to_owned);

@@ -15,6 +15,12 @@ pub(super) fn of_try(result: &Result<Sent, Failure>, grpc: bool) -> Option<Seen>
     match result {
         Ok(sent) => Some(of_head(&sent.head, grpc)),
         Err(failure) if failure.outcome == Outcome::Overflow => None,
+        // An injected fault is what its endpoint would have answered.
+        Err(Failure { outcome: Outcome::Response { status, grpc_status, .. }, .. }) => {
+            let status =
+                grpc_status.filter(|_| grpc).map_or(status.as_u16(), |status| grpc::http_status_of(status));
+            Some(Seen::Status(status))
+        }
         Err(_) => Some(Seen::Failure),
     }
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use sidle_balance::{ClusterUsage, ConcurrencyLimiter, EndpointAddr, EndpointSet, EndpointSpec, SetPolicy};
 use sidle_identity::{TlsError, Workload};
 use sidle_model::ir;
-use sidle_telemetry::{ClusterMetrics, Telemetry};
+use sidle_telemetry::{ClusterMetrics, ConcurrencyFigures, Telemetry};
 use std::{
     net::SocketAddr,
     sync::{
@@ -72,16 +72,22 @@ impl Cluster {
         let outliers = Outliers::new(&config);
         let policy = SetPolicy::of(&config);
         let set = EndpointSet::build(&policy, specs, before.as_deref(), Instant::now());
+        let metrics = telemetry.cluster_metrics(&config.name);
+        let concurrency = concurrency(&config, previous);
+        if let Some(limiter) = &concurrency {
+            let limiter = Arc::downgrade(limiter);
+            metrics.concurrency().read(move || figures(limiter.upgrade().as_deref()));
+        }
         let resolved = !has_names || !set.endpoints().is_empty();
         Ok(Cluster {
             endpoints: ArcSwap::from_pointee(set),
             usage: previous.map(|cluster| cluster.usage.clone()).unwrap_or_default(),
             connector,
-            metrics: telemetry.cluster_metrics(&config.name),
+            metrics,
             policy,
             attention,
             outliers,
-            concurrency: concurrency(&config, previous),
+            concurrency,
             swapping: Mutex::default(),
             resolved: AtomicBool::new(resolved),
             resolved_first: Notify::new(),
@@ -152,6 +158,12 @@ impl Cluster {
     pub fn is_resolved(&self) -> bool {
         self.resolved.load(Ordering::Acquire)
     }
+}
+
+/// Of a limiter that is still in use.
+fn figures(limiter: Option<&ConcurrencyLimiter>) -> ConcurrencyFigures {
+    let Some(counts) = limiter.map(ConcurrencyLimiter::counts) else { return ConcurrencyFigures::default() };
+    ([counts.limit.into(), counts.under_way.into(), counts.shed], [counts.min_rtt, counts.sample_rtt])
 }
 
 fn concurrency(config: &ir::Cluster, previous: Option<&Cluster>) -> Option<Arc<ConcurrencyLimiter>> {
@@ -226,6 +238,7 @@ pub(crate) mod tests {
             health_check: None,
             outlier_detection: None,
             adaptive_concurrency: None,
+            faults: None,
             tcp_keepalive: None,
             idle_timeout: None,
             tunnel_idle_timeout: None,

@@ -34,6 +34,7 @@ pub(crate) fn cluster(name: &str, discovery: Discovery) -> Cluster {
         health_check: None,
         outlier_detection: None,
         adaptive_concurrency: None,
+        faults: None,
         tcp_keepalive: None,
         idle_timeout: Some(Duration::from_secs(3600)),
         tunnel_idle_timeout: Some(Duration::from_secs(3600)),

@@ -127,6 +127,7 @@ impl<'a> Place<'a> {
             health_check: None,
             outlier_detection: None,
             adaptive_concurrency: None,
+            faults: None,
             tcp_keepalive: None,
             idle_timeout: None,
             tunnel_idle_timeout: None,

@@ -25,7 +25,7 @@ pub(super) fn check(config: &Config, out: &mut Vec<Diagnostic>) {
         authorization_policies
     );
     each!(concurrency_policies, rate_limit_policies);
-    each!(services, endpoints, endpoint_slices, pods, workloads, proxies, health_policies);
+    each!(services, endpoints, endpoint_slices, pods, workloads, proxies, health_policies, fault_policies);
 }
 
 /// Kind, namespace and name.

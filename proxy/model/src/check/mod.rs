@@ -14,6 +14,7 @@ mod concurrency_policy;
 mod conditions;
 mod destination_rule;
 mod extension_provider;
+mod fault_policy;
 pub(crate) mod files;
 mod gateway;
 mod gateway_hosts;
@@ -86,6 +87,7 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(health_policies, health_policy::check);
     each!(concurrency_policies, concurrency_policy::check);
     each!(rate_limit_policies, rate_limit_policy::check);
+    each!(fault_policies, fault_policy::check);
     not_applied::check(config, &mut out);
     out
 }

@@ -56,6 +56,14 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
             rule_ports(&resource.spec, &host, ports, &mut Report::new(resource, out));
         }
     }
+    for resource in &config.fault_policies {
+        let host = known.complete(&resource.spec.host, &resource.metadata.namespace);
+        if !host.is_empty() && !host.starts_with('*') && !known.has_host(&host) && !called.contains(&host) {
+            let message = format!("no file defines the host `{host}`, so this policy applies to nothing");
+            let help = known.suggest_host(&host);
+            Report::new(resource, out).warn_help(At::SPEC.to("host"), codes::UNUSED_RULE, message, help);
+        }
+    }
     for resource in &config.health_policies {
         let host = known.complete(&resource.spec.host, &resource.metadata.namespace);
         if !host.is_empty() && !host.starts_with('*') && !known.has_host(&host) && !called.contains(&host) {

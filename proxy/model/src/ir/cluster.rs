@@ -38,6 +38,8 @@ pub struct Cluster {
     pub outlier_detection: Option<OutlierDetection>,
     /// How many requests at once, of the workload's own ports; `None`: no limit of this kind.
     pub adaptive_concurrency: Option<Arc<super::AdaptiveConcurrency>>,
+    /// Injected as if its endpoints had them.
+    pub faults: Option<Arc<super::UpstreamFaults>>,
     /// SO_KEEPALIVE.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// Idle pooled HTTP connections close after this; 1 h unless said, 3 s inbound.

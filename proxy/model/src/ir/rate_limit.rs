@@ -19,6 +19,14 @@ pub struct RateLimit {
     pub by: RateLimitBy,
 }
 
+impl RateLimit {
+    /// Whether it holds for requests to this host, in lower case and without a port, that take this route.
+    pub fn holds_for(&self, host: &str, route: &str) -> bool {
+        (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
+            && (self.routes.is_empty() || self.routes.iter().any(|name| **name == *route))
+    }
+}
+
 /// Who counts requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RateLimitBy {

@@ -217,6 +217,7 @@ impl<'a> Clusters<'a> {
             let namespace =
                 names::cluster_local(host, &self.mesh.node.domain).map(|(_, namespace)| namespace);
             self.mesh.health_policies.apply(&mut cluster, host, namespace);
+            self.mesh.fault_policies.apply(&mut cluster, host, namespace);
             cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
             let whom = Whom { host, port: number, protocol: Protocol::Undeclared, service: None };
             client_tls::apply(&mut cluster, policy.tls, whom, self.mesh);
@@ -260,6 +261,7 @@ impl<'a> Clusters<'a> {
             let mut cluster = self.plain(name.clone(), discovery, port.protocol, service.identity.clone());
             apply(&mut cluster, policy, port.protocol);
             self.mesh.health_policies.apply(&mut cluster, &service.host, Some(service.namespace));
+            self.mesh.fault_policies.apply(&mut cluster, &service.host, Some(service.namespace));
             let setting = policy.load_balancer.and_then(|balancer| balancer.locality_lb_setting.as_ref());
             locality::apply(&mut cluster, setting, service.near.clone(), &self.mesh.node);
             cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
@@ -302,6 +304,7 @@ impl<'a> Clusters<'a> {
             health_check: None,
             outlier_detection: None,
             adaptive_concurrency: None,
+            faults: None,
             tcp_keepalive: None,
             idle_timeout: Some(Duration::from_secs(3600)),
             tunnel_idle_timeout: Some(Duration::from_secs(3600)),

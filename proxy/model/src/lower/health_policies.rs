@@ -1,48 +1,30 @@
 //! What HealthPolicies add to clusters: detectors of outliers, and health checks.
 //!
 //! In:  HealthPolicies, a cluster.   Out: its [`ir::OutlierDetection`], with more detectors; its [`ir::HealthCheck`].
-//! Invariants: one policy holds for a host: of the client's namespace, else of the service's, else of the root namespace; there the most
-//! specific host, and of equal ones the oldest.
+//! Invariant: one policy holds for a host (`host_policies`).
 //! Not here: what stands in DestinationRules (`cluster_policy`).
 
-use super::{
-    cluster_policy::outlier_detection,
-    names::{self, HostIndex},
-};
+use super::{cluster_policy::outlier_detection, host_policies::HostPolicies};
 use crate::{
-    config::{Config, age_order},
+    config::Config,
     ir::{self, Cluster, Node},
     istio,
     sidle::{HealthCheck, HealthPolicy},
 };
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-/// All of them that may hold, by namespace and host.
+/// All of them that may hold.
 #[derive(Debug)]
-pub(super) struct HealthPolicies<'a> {
-    by_namespace: HashMap<&'a str, HostIndex<Option<&'a HealthPolicy>>>,
-    stops: [String; 2],
-}
+pub(super) struct HealthPolicies<'a>(HostPolicies<'a, HealthPolicy>);
 
 impl<'a> HealthPolicies<'a> {
     pub fn new(config: &'a Config, node: &Node) -> Self {
-        let mut by_namespace = HashMap::<&str, HostIndex<Option<&HealthPolicy>>>::new();
-        let mut resources: Vec<_> = config.health_policies.iter().collect();
-        resources.sort_by(|a, b| age_order(a, b));
-        for resource in resources {
-            let namespace = &*resource.metadata.namespace;
-            let host = names::complete(&resource.spec.host, namespace, &node.domain);
-            by_namespace.entry(namespace).or_default().entry(&host).get_or_insert(&*resource.spec);
-        }
-        HealthPolicies { by_namespace, stops: [node.namespace.clone(), node.root_namespace.clone()] }
+        HealthPolicies(HostPolicies::new(config.health_policies.iter(), node, |policy| &policy.host))
     }
 
     /// Adds what holds for a host to its cluster.
     pub fn apply(&self, cluster: &mut Cluster, host: &str, service_namespace: Option<&str>) {
-        let [client, root] = &self.stops;
-        let mut stops = [Some(&**client), service_namespace, Some(root)].into_iter().flatten();
-        let found = stops.find_map(|stop| *self.by_namespace.get(stop)?.most_specific(host)?);
-        let Some(policy) = found else { return };
+        let Some(policy) = self.0.find(host, service_namespace) else { return };
         cluster.health_check = policy.health_check.as_ref().map(|check| health_check(check, host));
         if !detects(policy) {
             return;

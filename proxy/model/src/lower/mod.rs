@@ -23,9 +23,11 @@ mod destination_rules;
 mod domains;
 mod egress;
 mod extension_providers;
+mod fault_policies;
 mod gateways;
 pub(crate) mod headers;
 mod health_policies;
+mod host_policies;
 mod identity;
 mod inbound;
 mod locality;
@@ -70,6 +72,7 @@ pub use memo::Memo;
 pub(crate) use policies::base64;
 
 use destination_rules::DestinationRules;
+use fault_policies::FaultPolicies;
 use health_policies::HealthPolicies;
 use notes::Notes;
 use peer_authentications::PeerAuthentications;
@@ -186,6 +189,7 @@ struct Mesh<'a> {
     registry: Registry<'a>,
     destination_rules: DestinationRules<'a>,
     health_policies: HealthPolicies<'a>,
+    fault_policies: FaultPolicies<'a>,
     virtual_services: VirtualServices<'a>,
     peer_authentications: PeerAuthentications<'a>,
     connect_timeout: Duration,
@@ -206,6 +210,7 @@ impl<'a> Mesh<'a> {
             registry: Registry::new(config, &node, allocates(spec), notes),
             destination_rules: DestinationRules::new(config, &node, notes),
             health_policies: HealthPolicies::new(config, &node),
+            fault_policies: FaultPolicies::new(config, &node),
             virtual_services: VirtualServices::new(config, &node, &scope, notes),
             peer_authentications: PeerAuthentications::new(config, &node),
             scope,

@@ -1,12 +1,13 @@
 //! Sidle's own kinds, under `sidle.dev/v1`: only what Istio has no kind for.
 //!
-//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`], [`ConcurrencyPolicy`], [`RateLimitPolicy`]; [`AuthorizationCase`]s, which are no manifests.
+//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`], [`ConcurrencyPolicy`], [`RateLimitPolicy`], [`FaultPolicy`]; [`AuthorizationCase`]s, which are no manifests.
 //! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
 //! Not here: the defaults themselves (`crate::ir::Settings`).
 
 mod authorization_case;
 mod concurrency_policy;
 mod extension_provider;
+mod fault_policy;
 mod health_policy;
 mod identity;
 mod rate_limit_policy;
@@ -16,6 +17,7 @@ mod tests;
 pub use authorization_case::{AuthorizationCase, Expected};
 pub use concurrency_policy::{ConcurrencyPolicy, MinRtt};
 pub use extension_provider::{Asked, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, RequestBodyInCheck};
+pub use fault_policy::{FaultPolicy, TcpCut, TcpFaults, TcpReset};
 pub use health_policy::{
     FailurePercentage, GrpcHealthCheck, HealthCheck, HealthPolicy, HttpHealthCheck, Latency, Probing,
     SuccessRate, TcpHealthCheck,

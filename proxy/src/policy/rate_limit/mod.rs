@@ -100,12 +100,6 @@ impl RateLimit {
         };
         Ok(Arc::new(RateLimit { config: config.clone(), by }))
     }
-
-    fn holds_for(&self, host: &str, route: &str) -> bool {
-        let ir::RateLimit { hosts, routes, .. } = &self.config;
-        (hosts.is_empty() || hosts.iter().any(|pattern| pattern.matches(host)))
-            && (routes.is_empty() || routes.iter().any(|name| **name == *route))
-    }
 }
 
 /// Takes a token of each policy that holds for the request, and asks the services of the others. `cluster`: where it goes.
@@ -122,7 +116,7 @@ pub async fn admit(
     let authority = head.authority.clone();
     let host = normalise(authority.as_ref().map_or("", |authority| authority.as_str()), true);
     let mut least: Option<Told> = None;
-    for limit in limits.iter().filter(|limit| limit.holds_for(&host, route)) {
+    for limit in limits.iter().filter(|limit| limit.config.holds_for(&host, route)) {
         let shown = limit.config.response_headers;
         let (verdict, told) = match &limit.by {
             By::Buckets(buckets) => {

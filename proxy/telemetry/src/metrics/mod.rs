@@ -28,6 +28,7 @@ mod tests;
 mod tokens;
 
 pub use authorization::Authorized;
+pub use concurrency::ConcurrencyFigures;
 pub use ext_authz::{ExtAuthzMetrics, ExtAuthzOutcome};
 pub use health::{HealthCheckMetrics, HealthCheckResult, MembershipMetrics};
 pub use identity::IdentityMetrics;

@@ -211,6 +211,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
         "  host: d.io\n  latency: {factor: 0.5, minimum: 10}\n  probing: {requests: 0}",
         &["6:21 e0105", "6:35 e0102", "7:23 e0105"],
     ),
+    (
+        "FaultPolicy",
+        "  host: d.io\n  tcp: {reset: {percentage: {value: 5}}}\n  http: {abort: {httpStatus: 503, percentage: {value: 5}}}",
+        &[],
+    ),
+    ("FaultPolicy", "  http: {}\n  tcp: {cut: {afterBytes: 5}}", &["5:3 e0104", "5:3 e0211", "6:9 w0211"]),
     ("RateLimitPolicy", "  tokenBucket: {maxTokens: 1, fillInterval: 50ms}\n  key: {header: x-user}", &[]),
     ("RateLimitPolicy", "  hosts: ['a*']\n  key: {}", &["5:3 e0104", "5:11 e0201", "6:3 e0104"]),
     (
@@ -231,7 +237,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         "RateLimitPolicy",
         "  rateLimitService: {service: limits, port: 1, domain: d, rateLimits: [{actions: [{headerValueMatch: {descriptorValue: v, headers: {x: {regex: '('}}}}]}]}",
-        &["5:149 e0204"],
+        &["5:144 e0204"],
     ),
     (
         "RateLimitPolicy",

@@ -63,6 +63,7 @@ impl From<u32> for Text {
 }
 
 /// What a service says.
+#[cfg_attr(not(feature = "grpc-clients"), allow(dead_code, reason = "said by gRPC only"))]
 struct Opinion {
     /// Whether it is one too many.
     over: bool,

@@ -88,6 +88,7 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     authoriser.request(ExtAuthzOutcome::Error);
     authoriser.request(ExtAuthzOutcome::FailureModeAllowed);
     authoriser.connection(ExtAuthzOutcome::Denied);
+    cluster.rate_limits().judged(RateLimitOutcome::Ok);
     cluster.concurrency().read(|| ([10, 4, 1], [Duration::from_millis(20), Duration::from_millis(25)]));
     let limit = telemetry.rate_limit_metrics(&"shop/each-client".into());
     limit.judged(true);

@@ -72,6 +72,9 @@ pub enum ProxyError {
     /// An injected gRPC abort.
     #[error("fault injected")]
     FaultGrpc(u8),
+    /// An injected reset of a connection of bytes.
+    #[error("fault injected")]
+    FaultReset,
     /// The request would come back to this proxy.
     #[error("destination is this proxy itself")]
     Loop,
@@ -96,6 +99,9 @@ pub enum ProxyError {
     /// A policy has no token left for the request.
     #[error("local_rate_limited")]
     RateLimited,
+    /// A service that counts requests gave no answer, and its policy refuses without one.
+    #[error("rate limit service failed")]
+    RateLimitService,
     /// The workload has as many requests as it can serve without making them wait.
     #[error("reached concurrency limit")]
     ConcurrencyLimit,
@@ -240,12 +246,13 @@ impl ProxyError {
             | ConnectionTermination(_)
             | RemoteReset(_)
             | ConcurrencyLimit
+            | FaultReset
             | Overload => StatusCode::SERVICE_UNAVAILABLE,
             ResponseTimeout | PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
             FaultAbort(status) => *status,
             FaultGrpc(_) => StatusCode::OK,
             Loop => StatusCode::LOOP_DETECTED,
-            Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Panicked | RateLimitService => StatusCode::INTERNAL_SERVER_ERROR,
             ClientTooSlow | RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             ClientGone => StatusCode::BAD_REQUEST, // if it is there after all: half closed
         }
@@ -270,11 +277,12 @@ impl ProxyError {
             RemoteReset(_) => ResponseFlags::UR,
             UpstreamProtocol => ResponseFlags::UPE,
             ResponseTimeout | PerTryTimeout => ResponseFlags::UT,
-            FaultAbort(_) | FaultGrpc(_) => ResponseFlags::FI,
+            FaultAbort(_) | FaultGrpc(_) | FaultReset => ResponseFlags::FI,
             Loop | Panicked => ResponseFlags::NONE,
             Overload => ResponseFlags::OM,
             ConcurrencyLimit => ResponseFlags::DO,
             RateLimited => ResponseFlags::RL,
+            RateLimitService => ResponseFlags::RLSE,
             ClientTooSlow => ResponseFlags::SI,
             RequestTimeout => ResponseFlags::DT,
             ClientGone => ResponseFlags::DC,
@@ -308,11 +316,12 @@ impl ProxyError {
             UpstreamProtocol => "upstream_reset_before_response_started{protocol_error}",
             ResponseTimeout => "response_timeout",
             PerTryTimeout => "upstream_per_try_timeout",
-            FaultAbort(_) | FaultGrpc(_) => "fault_filter_abort",
+            FaultAbort(_) | FaultGrpc(_) | FaultReset => "fault_filter_abort",
             Loop => "loop_detected",
             Panicked => "panic",
             Overload => "overload",
             RateLimited => "local_rate_limited",
+            RateLimitService => "rate_limiter_error",
             ConcurrencyLimit => "reached_concurrency_limit",
             ClientTooSlow => "stream_idle_timeout",
             RequestTimeout => "request_overall_timeout",

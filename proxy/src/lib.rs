@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod exchange;
 pub mod identity;
+pub mod inject;
 pub mod intercept;
 pub mod jwks;
 pub mod listener;

@@ -31,6 +31,28 @@ fn the_examples_are_clean() {
 }
 
 #[test]
+fn which_limits_nobody_wrote_is_said() {
+    let all = text(&check(&["config-examples/retry"]).stdout);
+    assert!(all.contains("1024 connections, 1024 waiting requests and 1024 requests at once"), "{all}");
+    let written = tempfile::tempdir().unwrap();
+    std::fs::copy(root().join("config-examples/retry/retry.yaml"), written.path().join("a.yaml")).unwrap();
+    let pool = "{ tcp: { maxConnections: 7 }, http: { http1MaxPendingRequests: 8, http2MaxRequests: 9 } }";
+    let rule = format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{ name: pools }}\nspec:\n  host: payment.shop\n  \
+         trafficPolicy: {{ connectionPool: {pool} }}\n"
+    );
+    std::fs::write(written.path().join("b.yaml"), rule).unwrap();
+    let folder = written.path().to_str().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&check(&["-o", "json", folder]).stdout).unwrap();
+    let [defaults, all] = [0, 1].map(|at| json["defaultLimits"][at].as_u64().unwrap());
+    assert!(defaults < all, "{json}");
+    let explained =
+        command().args(["explain", "-c", folder, "GET", "http://payment.shop/"]).output().unwrap();
+    let explained = text(&explained.stdout);
+    assert!(explained.contains("at most 7 connections, 8 waiting, 9 requests"), "{explained}");
+}
+
+#[test]
 fn twenty_mistakes_are_twenty_positioned_diagnostics() {
     let output = check(&[MISTAKES]);
     let said = text(&output.stdout) + &text(&output.stderr);

@@ -17,7 +17,7 @@ use std::{
     io::{Read, Write},
     net::SocketAddr,
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// An example that runs.
@@ -284,7 +284,7 @@ async fn fault() {
 async fn mirror() {
     let example = run("mirror", "", "-");
     assert_eq!(example.second_of("search.shop", 400).await, 0);
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let copies = example.v2.requests();
     assert!((150..=250).contains(&copies), "{copies} copies of 400");
 }
@@ -316,6 +316,55 @@ async fn unhealthy() {
     assert_eq!(example.second_of("parcel.shop", 10).await, 0);
     example.v1.answer(|request| (request.path == "/healthz").then(|| EchoAnswer::status(500)));
     wait::until("checks that fail", || says(&example.v1, "/failed_active_hc").then_some(()));
+}
+
+#[tokio::test]
+async fn slow_endpoints() {
+    let example = run("slow-endpoints", "", "-");
+    for _ in 0..250 {
+        assert_eq!(example.get("quote.shop", "/").await.status, 200);
+    }
+    assert_eq!(example.get("quote.shop", "/?delay=300ms").await.status, 200);
+    assert!(example.sidle.metrics().sum("sidle_cluster_hedges_total", &[]) >= 1.0);
+    example.v2.answer(|_| Some(EchoAnswer { delay: Duration::from_secs(5), ..EchoAnswer::default() }));
+    let begin = Instant::now();
+    assert_eq!(example.second_of("quote.shop", 20).await, 0, "its answers come too late");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn limits() {
+    let example = run("limits", "app=warehouse", "-");
+    let mut client = Client::http1(example.sidle.ports.inbound).await;
+    for user in ["ann", "ben"] {
+        let mut passed = 0;
+        let begin = Instant::now();
+        for _ in 0..8 {
+            let ask = request("GET", "warehouse", "/").header("x-user", user);
+            let answer = client.ask(ask).await;
+            assert_eq!(answer.header("x-ratelimit-limit"), "5");
+            passed += u64::from(answer.status == 200);
+        }
+        let more = begin.elapsed().as_secs() + 1;
+        assert!((5..=5 + more).contains(&passed), "{passed} of {user}'s");
+    }
+    let clusters = example.sidle.admin("/clusters").body;
+    assert!(clusters.contains("::adaptive_concurrency::"), "{clusters}");
+    let mut explain = command();
+    explain.args([
+        "explain",
+        "--labels",
+        "app=warehouse",
+        "--listener",
+        "inbound",
+        "GET",
+        "http://warehouse/",
+        "-c",
+    ]);
+    let said = explain.arg(&files("limits")[0]).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("limited by default/warehouse: 1 each 1s, 5 at once, each x-user"), "{said}");
+    assert!(said.contains("requests at once by latency, 3 to 1000"), "{said}");
 }
 
 #[tokio::test]

@@ -124,3 +124,20 @@ async fn a_status_in_the_only_header_block_is_retried() {
     );
     assert_eq!(echo.requests(), 2);
 }
+
+/// What the caller waits for, and the route: whoever answers later answers nobody.
+#[tokio::test]
+async fn a_deadline_is_handed_on_lowered() {
+    let echo = Echo::start("v1");
+    let http = format!("    - route: [{{ destination: {{ host: {HOST} }} }}]\n      timeout: 3s");
+    let manifests =
+        service("echo", HOST, "GRPC", &[("v1", echo.port())]) + &virtual_service("echo", HOST, &http);
+    let sidle = Sidle::run(&manifests);
+    for (asked, most) in
+        [(&[("grpc-timeout", "2S")][..], 2_000), (&[("grpc-timeout", "1H")], 3_000), (&[], 3_000)]
+    {
+        call(&sidle, HOST, asked).await;
+        let told = echo.last().header("grpc-timeout").strip_suffix('m').unwrap().parse::<u32>().unwrap();
+        assert!((most - 900..=most).contains(&told), "{told} ms for {asked:?}");
+    }
+}

@@ -94,7 +94,7 @@ async fn rapid_resets_end_the_connection_and_their_work() {
     proxy.serves().await;
 }
 
-/// As fast as each request can be seen to have been taken: what h2 bounds are those that were not.
+/// As fast as each request can be seen to have been taken.
 #[tokio::test]
 async fn resets_of_requests_under_way_end_the_connection_too() {
     let proxy = Proxy::start("");
@@ -149,27 +149,33 @@ async fn resets_that_the_proxy_is_made_to_send_count_too() {
 }
 
 #[tokio::test]
-async fn what_no_stream_survives_ends_the_connection_and_its_work() {
+async fn what_no_stream_survives_ends_it_and_its_work() {
     let proxy = Proxy::start("");
-    for broken in [
-        frame(kind::WINDOW_UPDATE, 0, 1, &[0; 4]),
-        frame(kind::PRIORITY, 0, 1, &[0; 4]),
-        frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &block(get("/"))),
-        frame(kind::DATA, END_STREAM, 1, b"a"),
-        frame(kind::SETTINGS, 0, 0, &[0, 4, 0xff, 0xff, 0xff, 0xff]),
-        frame(kind::HEADERS, END_HEADERS | END_STREAM, 2, &block(get("/"))),
-        frame(kind::HEADERS, END_HEADERS | END_STREAM, 3, &[0x3f, 0xe1, 0xff, 0x03]), // a table of 64 KiB
+    // Whether the connection ends, too (RFC 9113 sections 5.1, 6.3 and 6.9).
+    for (connection, broken) in [
+        (false, frame(kind::WINDOW_UPDATE, 0, 1, &[0; 4])),
+        (false, frame(kind::PRIORITY, 0, 1, &[0; 4])),
+        (false, frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &block(get("/")))),
+        (false, frame(kind::DATA, END_STREAM, 1, b"a")),
+        (true, frame(kind::WINDOW_UPDATE, 0, 0, &[0; 4])),
+        (true, frame(kind::SETTINGS, 0, 0, &[0, 4, 0xff, 0xff, 0xff, 0xff])),
+        (true, frame(kind::HEADERS, END_HEADERS | END_STREAM, 2, &block(get("/")))),
+        (true, frame(kind::HEADERS, END_HEADERS | END_STREAM, 3, &[0x3f, 0xe1, 0xff, 0x03])), // a table of 64 KiB
     ] {
         let before = proxy.stage.v1.requests();
         let mut client = proxy.connect();
         client.request(1, true, &get("/?delay=20s"));
         wait::until("the request", || (proxy.stage.v1.requests() > before).then_some(()));
         client.send(&broken);
-        let code = client.turned_away();
+        let code = if connection { client.turned_away() } else { client.reset_of(1) };
         assert!((1..=9).contains(&code) && code != CANCEL, "{broken:?}: {code}");
         wait::until("the upstream's work to end", || (proxy.stage.v1.open_connections() == 0).then_some(()));
+        if !connection {
+            client.send(&frame(kind::PING, 0, 0, b"goes on?"));
+            client.find(|frame| frame.kind == kind::PING && frame.payload == b"goes on?");
+        }
     }
-    assert_eq!(proxy.logged(7, " DPE ").len(), 7, "{:?}", proxy.logged(7, ""));
+    assert_eq!(proxy.logged(8, " DPE ").len(), 8, "{:?}", proxy.logged(8, ""));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::{
 /// Which crates of the house each crate may depend on.
 const DIRECTION: &[(&str, &[&str])] = &[
     ("sidle-jwt", &[]),
+    ("sidle-http2", &[]),
     ("sidle-model", &["sidle-jwt"]),
     ("sidle-routing", &["sidle-model"]),
     ("sidle-authz", &["sidle-model", "sidle-routing"]),
@@ -22,6 +23,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
         "sidle",
         &[
             "sidle-jwt",
+            "sidle-http2",
             "sidle-model",
             "sidle-routing",
             "sidle-authz",
@@ -35,13 +37,28 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("sidle-bench", &["sidle-test-support"]),
     (
         "sidle-fuzz",
-        &["sidle", "sidle-balance", "sidle-jwt", "sidle-model", "sidle-routing", "sidle-telemetry"],
+        &[
+            "sidle",
+            "sidle-balance",
+            "sidle-http2",
+            "sidle-jwt",
+            "sidle-model",
+            "sidle-routing",
+            "sidle-telemetry",
+        ],
     ),
 ];
 
 /// Crates without a runtime, a wire, a clock or a registry.
-const PURE: &[&str] =
-    &["sidle-authz", "sidle-jwt", "sidle-model", "sidle-routing", "sidle-balance", "sidle-xds"];
+const PURE: &[&str] = &[
+    "sidle-authz",
+    "sidle-jwt",
+    "sidle-http2",
+    "sidle-model",
+    "sidle-routing",
+    "sidle-balance",
+    "sidle-xds",
+];
 const IMPURE: &[&str] =
     &["tokio", "hyper", "hyper-util", "h2", "rustls", "tokio-rustls", "prometheus", "fastrand", "rand"];
 

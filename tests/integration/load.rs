@@ -12,5 +12,6 @@ mod demo;
 mod drain;
 mod mtls_rotation;
 mod reload_under_load;
+mod reuse;
 mod takeover_under_load;
 mod tls;

@@ -3,7 +3,9 @@
 use crate::stage::{HOST, Stage, client, versions};
 use sidle_test_support::{
     client::request,
-    echo::{Answer, full},
+    echo::{Answer, Received, full},
+    manifest::virtual_service,
+    sidle::Sidle,
     wait,
 };
 
@@ -44,4 +46,36 @@ async fn a_percentage_of_the_requests_is_copied() {
     let copies = stage.v2.requests() as f64;
     let sigma = (1_000.0_f64 * 0.25 * 0.75).sqrt();
     assert!((copies - 250.0).abs() < 4.0 * sigma, "{copies} of 1000");
+}
+
+#[tokio::test]
+async fn answers_to_copies_are_compared() {
+    let stage = Stage::new();
+    let policy = format!(
+        "apiVersion: sidle.dev/v1\nkind: UpstreamPolicy\nmetadata: {{ name: m }}\nspec:\n  host: {HOST}\n  mirrorComparison: {{}}\n---\n"
+    );
+    let route =
+        format!("    - route:\n        - destination: {{ host: {HOST}, subset: v1 }}\n{}", mirrored(""));
+    let sidle = Sidle::run(&(stage.manifests() + &policy + &virtual_service("echo", HOST, &route)));
+    let mut client = client(&sidle).await;
+    let text = |status, text: &'static str| {
+        move |_: &Received| Some(Answer { body: text.into(), ..Answer::status(status) })
+    };
+    for (path, status, body) in
+        [("/same", 200, "a"), ("/status", 404, "a"), ("/body", 200, "b"), ("/body", 200, "")]
+    {
+        stage.v1.answer(text(200, "a"));
+        stage.v2.answer(text(status, body));
+        assert_eq!(client.get(HOST, path).await.text(), "a");
+        wait::eventually("the copy", || async {
+            stage.v2.received().iter().any(|seen| seen.path == path).then_some(())
+        })
+        .await;
+    }
+    let counts =
+        |result| sidle.metrics().sum("sidle_cluster_mirror_comparisons_total", &[("result", result)]);
+    wait::eventually("what came of it", || async {
+        (["same", "status", "body", "broken"].map(counts) == [1.0, 1.0, 2.0, 0.0]).then_some(())
+    })
+    .await;
 }

@@ -5,6 +5,7 @@
 //! dropped. A lower limit takes nothing back. Usage outlives reloads; limits come with each call, from the request's snapshot.
 //! Not here: requests of one connection, streams of one connection (the pools count those).
 
+use crate::Earned;
 use sidle_model::ir::ClusterLimits;
 use std::sync::{
     Arc,
@@ -31,6 +32,7 @@ pub struct ClusterUsage {
     pending: AtomicU32,
     requests: AtomicU32,
     retries: AtomicU32,
+    earned: Earned,
 }
 
 impl ClusterUsage {
@@ -52,6 +54,19 @@ impl ClusterUsage {
     /// A retry, to be held from its back-off to its end; `None` at the limit, or when the budget is spent.
     pub fn try_acquire_retry(self: &Arc<Self>, limits: &ClusterLimits) -> Option<Permit> {
         self.try_acquire(Resource::Retry, || self.retry_limit(limits))
+    }
+
+    /// The next try of a request, whose retries hold `held`; `None` at the limit, or where none has been earned.
+    pub fn try_again(self: &Arc<Self>, limits: &ClusterLimits, held: Option<Permit>) -> Option<Permit> {
+        let permit = held.or_else(|| self.try_acquire_retry(limits))?;
+        (!limits.earned_retries || self.earned.spend()).then_some(permit)
+    }
+
+    /// A try that could have been retried went well.
+    pub fn went_well(&self, limits: &ClusterLimits, is_retry: bool) {
+        if limits.earned_retries {
+            self.earned.earn(is_retry);
+        }
     }
 
     /// Permits that are out.
@@ -120,6 +135,7 @@ mod tests {
             max_requests: max,
             max_retries: max,
             retry_budget: None,
+            earned_retries: false,
             ..Default::default()
         }
     }
@@ -184,6 +200,22 @@ mod tests {
         });
         assert!((1..=3).contains(&most.load(Relaxed)), "{most:?} permits at once");
         assert_eq!(usage.count(Resource::Request), 0);
+    }
+
+    #[test]
+    fn a_request_holds_one_permit_and_pays_for_each_retry() {
+        let usage = Arc::new(ClusterUsage::default());
+        let limits = ClusterLimits::default();
+        let mut held = None;
+        for _ in 0..Earned::MOST {
+            held = usage.try_again(&limits, held);
+            assert!(held.is_some());
+            assert_eq!(usage.count(Resource::Retry), 1);
+        }
+        assert!(usage.try_again(&limits, held).is_none(), "nothing went well");
+        assert_eq!(usage.count(Resource::Retry), 0);
+        let told = ClusterLimits { earned_retries: false, ..limits };
+        assert!(usage.try_again(&told, None).is_some(), "the user has said how many");
     }
 
     #[test]

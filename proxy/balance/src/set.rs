@@ -54,6 +54,8 @@ pub struct PickContext<'a> {
     pub hash: Option<u64>,
     /// Uniform over all `u64`.
     pub random: &'a mut dyn FnMut() -> u64,
+    /// The time, asked only where endpoints are chosen by it.
+    pub now: &'a dyn Fn() -> Instant,
     /// Endpoints that a retry would rather not see again; see [`MAX_RESELECTIONS`].
     pub tried: &'a [Arc<Endpoint>],
     /// Where earlier tries went, if a retry is to go to other priorities than they.
@@ -195,7 +197,10 @@ impl EndpointSet {
             ir::LoadBalancer::RingHash { .. } | ir::LoadBalancer::Maglev { .. } => {
                 Some(context.hash.unwrap_or_else(|| (context.random)()))
             }
-            ir::LoadBalancer::LeastRequest | ir::LoadBalancer::RoundRobin | ir::LoadBalancer::Random => None,
+            ir::LoadBalancer::LeastRequest
+            | ir::LoadBalancer::PeakEwma { .. }
+            | ir::LoadBalancer::RoundRobin
+            | ir::LoadBalancer::Random => None,
         }
     }
 

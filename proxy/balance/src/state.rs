@@ -4,7 +4,7 @@
 //! Invariants: a guard gives back exactly what it took. All counters are relaxed: they inform, they do not order anything.
 //! Not here: metrics by cluster (`sidle-telemetry`).
 
-use crate::{Endpoint, outlier::Health};
+use crate::{Endpoint, PeakEwma, outlier::Health};
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -27,6 +27,8 @@ pub struct EndpointState {
     /// When its share began to grow. Only for who makes sets; never on a request's way.
     since: Mutex<Option<Instant>>,
     pub(crate) health: Health,
+    /// How long it takes to answer; recorded only where it is asked for.
+    pub latency: PeakEwma,
 }
 
 /// How a request ended, for the endpoint's figures.

@@ -35,7 +35,9 @@ pub struct Config {
     pub proxies: Vec<Resource<sidle::Proxy>>,
     pub health_policies: Vec<Resource<sidle::HealthPolicy>>,
     pub concurrency_policies: Vec<Resource<sidle::ConcurrencyPolicy>>,
+    pub upstream_policies: Vec<Resource<sidle::UpstreamPolicy>>,
     pub rate_limit_policies: Vec<Resource<sidle::RateLimitPolicy>>,
+    pub fault_policies: Vec<Resource<sidle::FaultPolicy>>,
     pub secrets: Vec<Resource<kubernetes::Secret>>,
 }
 
@@ -114,7 +116,7 @@ impl Config {
             gateways
         );
         each!(request_authentications, peer_authentications, authorization_policies, secrets);
-        each!(concurrency_policies, rate_limit_policies);
+        each!(concurrency_policies, rate_limit_policies, upstream_policies, fault_policies);
         each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies, health_policies);
     }
 }

@@ -30,6 +30,7 @@ mod weighted;
 pub use cors::CorsPolicy;
 pub use explain::{Difference, Explanation, HostCandidate, Rule, Verdict};
 pub use filter_chain::{ConnectionView, FilterChainTable, Inspection};
+pub use matcher::RouteMatcher;
 pub use redirect::Redirect;
 pub use request::RequestView;
 pub use rewrite::PathRewriter;

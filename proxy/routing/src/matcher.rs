@@ -28,7 +28,7 @@ pub(crate) enum Mismatch {
 
 /// The compiled conditions of one route.
 #[derive(Debug)]
-pub(crate) struct RouteMatcher {
+pub struct RouteMatcher {
     path: PathMatcher,
     method: Option<StringMatcher>,
     scheme: Option<StringMatcher>,
@@ -39,7 +39,8 @@ pub(crate) struct RouteMatcher {
 }
 
 impl RouteMatcher {
-    pub(crate) fn new(source: &ir::RouteMatch) -> Self {
+    /// Compiles the conditions of `source`.
+    pub fn new(source: &ir::RouteMatch) -> Self {
         RouteMatcher {
             path: PathMatcher::new(&source.path, source.ignore_case),
             method: source.method.as_ref().map(StringMatcher::new),
@@ -49,6 +50,11 @@ impl RouteMatcher {
             query: source.query.iter().map(QueryMatcher::new).collect(),
             claims: source.claims.iter().map(ClaimMatcher::new).collect(),
         }
+    }
+
+    /// Whether all conditions hold.
+    pub fn matches(&self, request: &impl RequestView) -> bool {
+        self.mismatch(request).is_none()
     }
 
     /// The first condition that does not hold; `None`: the request matches.

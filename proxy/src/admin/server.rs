@@ -17,11 +17,12 @@ use http::{Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     convert::Infallible,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
     panic::AssertUnwindSafe,
     pin::pin,
@@ -36,6 +37,8 @@ use tokio::{
 use tower::{BoxError, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 
 const CONNECTIONS: usize = 128;
+/// Connections that wait.
+const BACKLOG: i32 = 1024;
 /// Connections that are served at once when there is no other descriptor.
 pub const SPARE: usize = 4;
 pub(super) const REQUESTS: usize = 32;
@@ -62,7 +65,12 @@ impl Server {
     /// # Errors
     /// The address is taken or not ours.
     pub async fn bind(address: SocketAddr, surface: Surface, reserve: Arc<Reserve>) -> io::Result<Self> {
-        Ok(Server { listener: TcpListener::bind(address).await?, surface, reserve })
+        let listener = match widened(address, surface).map(both_families) {
+            Some(Ok(listener)) => TcpListener::from_std(listener)?,
+            // No IPv6 here; or the port is taken, which is said of the address that was asked for.
+            Some(Err(_)) | None => TcpListener::bind(address).await?,
+        };
+        Ok(Server { listener, surface, reserve })
     }
 
     /// Takes a socket over that listens already, as [`Self::bind`] makes one.
@@ -116,6 +124,24 @@ impl Server {
             tokio::time::timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} })
                 .await;
     }
+}
+
+/// Where a server for everybody is bound, so that a kubelet or a Prometheus that has IPv6 alone reaches it as well. What can stop the process
+/// stays where it was put.
+pub fn widened(address: SocketAddr, surface: Surface) -> Option<SocketAddr> {
+    let is_for_all = surface != Surface::Admin && address.ip() == Ipv4Addr::UNSPECIFIED;
+    is_for_all.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port())))
+}
+
+/// A socket for IPv4 and IPv6.
+fn both_families(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_only_v6(false)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// A connection, and what it holds for as long as it stands.

@@ -64,6 +64,9 @@ fn cluster() -> ir::Cluster {
         health_check: None,
         outlier_detection: None,
         adaptive_concurrency: None,
+        hedging: None,
+        compares_mirrored: false,
+        faults: None,
         tcp_keepalive: None,
         idle_timeout: None,
         tunnel_idle_timeout: None,
@@ -216,6 +219,21 @@ async fn the_small_servers_have_nothing_else_and_take_any_host() {
             let expected = if open.contains(&path) { "200" } else { "404" };
             assert_eq!(status(&raw(server.address, &head).await), expected, "{surface:?} {path}");
         }
+    }
+}
+
+/// A kubelet of a cluster that has IPv6 alone asks there.
+#[tokio::test]
+async fn a_server_for_everybody_has_both_families_and_admin_stays_where_it_was_put() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    for (surface, both) in [(Surface::Metrics, true), (Surface::Health, true), (Surface::Admin, false)] {
+        let server = Server::bind("0.0.0.0:0".parse().unwrap(), surface, Arc::default()).await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let is_open = |host: &str| std::net::TcpStream::connect((host, port)).is_ok();
+        assert!(is_open("127.0.0.1"), "{surface:?}");
+        assert_eq!(is_open("::1"), both, "{surface:?}");
     }
 }
 

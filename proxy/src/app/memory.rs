@@ -17,6 +17,8 @@ use std::{
 
 /// Between measurements: as long as it takes to fill tens of megabytes.
 const PERIOD: Duration = Duration::from_millis(250);
+/// The same where there is no limit, unless another configuration is in force.
+const UNLIMITED: Duration = Duration::from_secs(5);
 /// Where control groups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 /// Version 1 writes "no limit" as the largest number of whole pages.
@@ -32,6 +34,8 @@ pub async fn watch(state: Arc<AppState>) {
         ticks.tick().await;
         let given = state.max_memory();
         if given.is_none() && groups.is_empty() && !measured {
+            // Nothing ticks while there is no limit; the configuration may bring one.
+            let _ = tokio::time::timeout(UNLIMITED, state.limits.notified()).await;
             continue;
         }
         let share = share(given, &groups, resident());

@@ -5,6 +5,7 @@
 //! Read: [`run`] -> `publish` (a configuration takes effect) -> `state` (what admin sees) -> `service_manager` (what systemd hears)
 //! -> `shutdown` (the end) -> `takeover` (another process goes on).
 
+mod activation;
 mod core_files;
 mod descriptors;
 mod health_checks;
@@ -18,9 +19,10 @@ mod state;
 mod takeover;
 
 use crate::{
-    admin::{AdminSource, Server, Surface},
+    admin::{AdminSource, Server, Surface, widened},
     config::{AttemptResult, Cause, Overrides, Reloader, WatchOptions},
     identity,
+    listener::Inherited,
     name_server::NameServer,
     upstream::dns,
 };
@@ -93,18 +95,23 @@ const MAX_RELOAD_REQUESTS: usize = 16;
 /// [`AppError`].
 pub fn run(options: RunOptions) -> Result<ExitCode, AppError> {
     let log = log::start();
+    let activated = activation::sockets();
     descriptors::raise_limit();
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("sidle-control")
         .enable_all()
         .build()?;
-    let code = control.block_on(live(options, log));
+    let code = control.block_on(live(options, log, activated));
     control.shutdown_background();
     code
 }
 
-async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppError> {
+async fn live(
+    options: RunOptions,
+    log: log::Handle,
+    activated: Vec<Inherited>,
+) -> Result<ExitCode, AppError> {
     let RunOptions { paths, node, overrides, command, takeover } = options;
     // Now: a newer one may be put in its place.
     let program = std::env::current_exe();
@@ -123,7 +130,8 @@ async fn live(options: RunOptions, log: log::Handle) -> Result<ExitCode, AppErro
         tracing::warn!(%error, "/etc/resolv.conf cannot be read: names outside the mesh will not be answered");
         NameServer::alone()
     });
-    let publisher = Publisher::new(state.clone(), dns, to_resolve, name_server.clone(), takeover.clone());
+    let mut publisher = Publisher::new(state.clone(), dns, to_resolve, name_server.clone(), takeover.clone());
+    publisher.inherited = activated;
     let refused = publisher.refused.clone();
     let mut reloader = Reloader::new(paths, node, overrides, publisher);
     state.set_status(reloader.status());
@@ -213,7 +221,8 @@ async fn bind_servers(
     let mut bound = Vec::new();
     for (name, address, surface) in servers {
         let reserve = state.reserve.clone();
-        let server = match taken.as_mut().and_then(|taken| taken.server(name, address)) {
+        let places: Vec<_> = widened(address, surface).into_iter().chain([address]).collect();
+        let server = match taken.as_mut().and_then(|taken| taken.server(name, &places)) {
             Some(socket) => Server::adopt(socket, surface, reserve),
             None => Server::bind(address, surface, reserve).await,
         };

@@ -38,7 +38,8 @@ pub struct Publisher {
     running: Option<Running>,
     takeover: takeover::Options,
     /// Sockets of the process that is taken over, until the first configuration has chosen among them.
-    inherited: Vec<Inherited>,
+    /// Sockets that somebody else has bound, until the first configuration takes effect.
+    pub inherited: Vec<Inherited>,
     /// Why nothing could be taken over.
     pub refused: Arc<OnceLock<TakeoverError>>,
 }
@@ -86,7 +87,7 @@ impl Publisher {
         match take::ask(&path).await? {
             Some((taken, inherited)) => {
                 self.state.hold();
-                self.inherited = inherited;
+                self.inherited.extend(inherited);
                 *self.state.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
             }
             None => tracing::info!(socket = %path.display(), "there is no process to take over from"),
@@ -183,6 +184,12 @@ impl Publisher {
     ) -> Result<Vec<BoundListener>, String> {
         // What is not chosen is closed here: a listener that is gone stays the other process' until its queue is empty.
         let mut inherited = std::mem::take(&mut self.inherited);
+        let any = Wanted { both_families: true, ..Wanted::default() };
+        for socket in &inherited {
+            if !wanted.values().any(|address| any.fits(socket.address(), address)) {
+                tracing::info!(address = %socket.address(), "handed over, and no listener has this address: closed");
+            }
+        }
         let theirs: Vec<_> = inherited.iter().map(|socket| socket.address().clone()).collect();
         let known = self.running.as_ref().map(|running| &running.listeners);
         let new =

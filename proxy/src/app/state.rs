@@ -54,6 +54,8 @@ pub struct AppState {
     identity: watch::Sender<Option<ir::Identity>>,
     /// A configuration took effect.
     pub(super) applied: Arc<Notify>,
+    /// The same, for whoever measures memory.
+    pub(super) limits: Notify,
     /// Descriptors of admin, metrics and health.
     pub(super) reserve: Arc<Reserve>,
     /// What another process gave; until this one is ready, nothing is served.
@@ -83,6 +85,7 @@ impl AppState {
             workload: Workload::default(),
             identity: watch::Sender::default(),
             applied: Arc::default(),
+            limits: Notify::new(),
             reserve: Arc::new(Reserve::new(SERVERS * SPARE)),
             taken: Mutex::default(),
             held: Mutex::default(),
@@ -111,6 +114,7 @@ impl AppState {
             changed
         });
         self.applied.notify_one();
+        self.limits.notify_one();
     }
 
     pub(super) fn set_status(&self, status: StatusCell) {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use sidle_model::{
     Config, Loaded,
     diagnostic::{self, Diagnostic, Severity},
-    ir::{Ir, Node},
+    ir::{ClusterLimits, Ir, Node},
     load,
     source::Text,
 };
@@ -34,10 +34,13 @@ pub struct CheckArgs {
 
 /// What `-o json` prints.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Report<'a> {
     files: usize,
     errors: usize,
     warnings: usize,
+    /// Clusters of services whose connections, waiting requests or requests are bounded by a default, and how many there are.
+    default_limits: [usize; 2],
     diagnostics: &'a [Diagnostic],
 }
 
@@ -51,16 +54,44 @@ pub fn run(args: &CheckArgs, terminal: Terminal) -> Result<ExitCode, CliError> {
         files: loaded.texts.len(),
         errors: count(Severity::Error),
         warnings: count(Severity::Warning),
+        default_limits: loaded.ir.as_ref().map(default_limits).unwrap_or_default(),
         diagnostics: &loaded.diagnostics,
     };
     match args.output {
         Format::Json => output::print_json(&report)?,
         Format::Table => {
             let text = diagnostic::render_all(&loaded.diagnostics, &loaded.texts, terminal.color);
-            output::print(&(text + &summary(&report, terminal)))?;
+            output::print(&(text + &limits(&report, terminal) + &summary(&report, terminal)))?;
         }
     }
     Ok(if report.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Of the clusters of services, those with a default among their bounds; and all.
+fn default_limits(ir: &Ir) -> [usize; 2] {
+    let defaults = ClusterLimits::default();
+    let services = ir.clusters.iter().filter(|cluster| !cluster.service.host.is_empty());
+    let has_default = |limits: &ClusterLimits| {
+        limits.max_connections == defaults.max_connections
+            || limits.max_pending_requests == defaults.max_pending_requests
+            || limits.max_requests == defaults.max_requests
+    };
+    [services.clone().filter(|cluster| has_default(&cluster.limits)).count(), services.count()]
+}
+
+/// Where a default differs from Istio's, those who come from there are told.
+fn limits(report: &Report<'_>, terminal: Terminal) -> String {
+    let [defaults, all] = report.default_limits;
+    if defaults == 0 {
+        return String::new();
+    }
+    let ClusterLimits { max_connections, max_pending_requests, max_requests, .. } = ClusterLimits::default();
+    let text = format!(
+        "limits: where no `connectionPool` says otherwise, {max_connections} connections, {max_pending_requests} waiting requests and \
+         {max_requests} requests at once (so in {defaults} of {}; in Istio there is no limit)",
+        counted(all, "cluster")
+    );
+    terminal.paint(Style::Faint, text) + "\n"
 }
 
 fn summary(report: &Report<'_>, terminal: Terminal) -> String {
@@ -118,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_summary_counts() {
-        let report = Report { files: 1, errors: 0, warnings: 2, diagnostics: &[] };
+        let report = Report { files: 1, errors: 0, warnings: 2, default_limits: [0, 0], diagnostics: &[] };
         assert_eq!(summary(&report, Terminal::default()), "1 file: 0 errors, 2 warnings\n");
     }
 }

@@ -14,6 +14,7 @@ mod completions;
 mod demo;
 mod explain;
 mod export;
+mod inject;
 mod inspect;
 mod intercept;
 mod node;
@@ -74,6 +75,8 @@ enum Command {
     /// Bring an application's connections to the proxy by rules of the kernel
     #[command(subcommand)]
     Intercept(intercept::InterceptCommand),
+    /// Put a sidecar beside the containers of workload manifests, offline
+    Inject(inject::InjectArgs),
     /// Make certificates for development, or show who certificates are for
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -126,6 +129,7 @@ impl Command {
             Command::Listeners(args) => inspect::listeners(&args, terminal),
             Command::Config(args) => inspect::config(&args, terminal),
             Command::Intercept(command) => intercept::run(command),
+            Command::Inject(args) => inject::run(args),
             Command::Certs(command) => certs::run(command, terminal),
             Command::Demo(args) => demo::run(&args, terminal),
             Command::Completions(args) => completions::run(&args),
@@ -167,6 +171,8 @@ mod tests {
             "sidle intercept print --mode tproxy --proxy-uid 1337,1 --exclude-outbound-ranges 10.0.0.0/8,::1 --redirect-dns",
             "sidle intercept check --istio-service-cidr 10.0.0.0/8 --program iptables",
             "sidle intercept clean",
+            "sidle inject -f a.yaml b.yaml -f - -o out.yaml --image registry/sidle:1 --config-map mesh",
+            "sidle inject --filename a.yaml --no-intercept --intercept-image i:1 --identity-secret web",
             "sidle demo --seconds 20",
             "sidle version -o json",
         ] {

@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use sidle_http2::{
+    Code,
+    connection::{Receiving, StreamError, accuses},
+};
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
@@ -45,16 +49,15 @@ pub enum BodyError {
 
 /// The receiving half of an HTTP/2 stream.
 pub struct Http2Body {
-    stream: h2::RecvStream,
-    data_done: bool,
+    stream: Receiving,
     /// Kept so that dropping the body stops the request that is still being sent.
     sending: Option<super::SendingBody>,
 }
 
 impl Http2Body {
     /// Wraps a stream.
-    pub fn new(stream: h2::RecvStream) -> Self {
-        Http2Body { stream, data_done: false, sending: None }
+    pub fn new(stream: Receiving) -> Self {
+        Http2Body { stream, sending: None }
     }
 
     /// Stops sending the request when the response is let go of.
@@ -63,40 +66,32 @@ impl Http2Body {
         self
     }
 
-    /// Data until END_STREAM or trailers.
+    /// Data until END_STREAM or trailers. It is taken only when the next hop can take it, so the window follows its pace.
     pub(super) fn poll_data_only(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        Poll::Ready(match ready!(self.stream.poll_data(cx)) {
-            Some(Ok(data)) => {
-                // Frames are pulled only when the next hop can take them, so the window follows its pace.
-                let _ = self.stream.flow_control().release_capacity(data.len());
-                Some(Ok(data))
-            }
-            Some(Err(error)) => Some(Err(from_h2(&error))),
-            None => None,
-        })
+        self.stream.poll_data(cx).map(|data| data.map(|data| data.map_err(BodyError::from)))
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if !self.data_done {
-            match ready!(self.poll_data_only(cx)) {
-                Some(Ok(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => self.data_done = true,
-            }
-        }
-        match ready!(self.stream.poll_trailers(cx)) {
-            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-            Ok(None) => Poll::Ready(None),
-            Err(error) => Poll::Ready(Some(Err(from_h2(&error)))),
-        }
+        Poll::Ready(match ready!(self.poll_data_only(cx)) {
+            Some(data) => Some(data.map(Frame::data)),
+            None => self.stream.take_trailers().map(|trailers| Ok(Frame::trailers(trailers))),
+        })
     }
 }
 
-fn from_h2(error: &h2::Error) -> BodyError {
-    match error.reason() {
-        Some(reason) if error.is_remote() => BodyError::Reset(reason.into()),
-        Some(_) => BodyError::Malformed,
-        None => BodyError::Closed,
+impl From<StreamError> for BodyError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Reset(code) => BodyError::Reset(code.0),
+            StreamError::Malformed(_) => BodyError::Malformed,
+            StreamError::Ended(code) if accuses(code) || code == Code::ENHANCE_YOUR_CALM => {
+                BodyError::Malformed
+            }
+            StreamError::Ended(_)
+            | StreamError::Closed
+            | StreamError::Local(_)
+            | StreamError::Unprocessed => BodyError::Closed,
+        }
     }
 }
 
@@ -135,7 +130,7 @@ impl HttpBody for Body {
             Body::Empty => true,
             Body::Full(bytes) => bytes.is_empty(),
             Body::Http1(body) => body.has_ended(),
-            Body::Http2(body) => body.stream.is_end_stream(),
+            Body::Http2(body) => body.stream.is_end(),
             Body::Watched(body) => body.is_end_stream(),
         }
     }
@@ -145,7 +140,7 @@ impl HttpBody for Body {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::Http1(body) => body.size(),
-            Body::Http2(body) if body.stream.is_end_stream() => SizeHint::with_exact(0),
+            Body::Http2(body) if body.stream.is_end() => SizeHint::with_exact(0),
             Body::Http2(_) => SizeHint::default(),
             Body::Watched(body) => body.size_hint(),
         }

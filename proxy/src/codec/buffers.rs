@@ -1,7 +1,10 @@
-//! Buffers that the connections of a thread take turns with: one that has nothing to write holds none, and a busy thread allocates none.
+//! Buffers and header maps that the connections of a thread take turns with: one that has nothing to read or write holds none, and a
+//! busy thread allocates none.
 //!
-//! Invariants: what is taken is empty and has the capacity of its size; few are kept.
+//! Invariants: what is taken is empty and has the capacity of its size; few are kept, and none that is large.
 
+use bytes::BytesMut;
+use http::HeaderMap;
 use std::cell::RefCell;
 
 /// Buffers of each size that a thread keeps.
@@ -10,6 +13,54 @@ const KEPT: usize = 16;
 thread_local! {
     static HEADS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static BATCHES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static INPUTS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Room for a head that was read, and a little content.
+const INPUT: usize = 4 << 10;
+/// Fields of a map that is kept: more than most heads have.
+const FIELDS: usize = 64;
+
+/// A buffer to read into. One whose bytes somebody still holds leaves them to him.
+pub fn take_input() -> BytesMut {
+    match INPUTS.with_borrow_mut(Vec::pop) {
+        Some(mut input) => {
+            input.reserve(INPUT);
+            input
+        }
+        None => BytesMut::with_capacity(INPUT),
+    }
+}
+
+/// Gives back a buffer of [`take_input`] that nothing is in.
+pub fn give_back_input(input: BytesMut) {
+    if input.is_empty() && input.capacity() <= INPUT {
+        INPUTS.with_borrow_mut(|kept| {
+            if kept.len() < KEPT {
+                kept.push(input);
+            }
+        });
+    }
+}
+
+/// An empty map with room for `fields`.
+pub fn take_map(fields: usize) -> HeaderMap {
+    let mut map = MAPS.with_borrow_mut(Vec::pop).unwrap_or_default();
+    map.reserve(fields);
+    map
+}
+
+/// Gives a map back; what is in it goes.
+pub fn give_back_map(mut map: HeaderMap) {
+    if (1..=FIELDS).contains(&map.capacity()) {
+        map.clear();
+        MAPS.with_borrow_mut(|kept| {
+            if kept.len() < KEPT {
+                kept.push(map);
+            }
+        });
+    }
 }
 
 /// What a buffer is for.
@@ -76,5 +127,39 @@ mod tests {
             Size::Batch.give_back(Vec::with_capacity(Size::Batch.bytes()));
         }
         BATCHES.with_borrow(|kept| assert_eq!(kept.len(), KEPT));
+    }
+
+    #[test]
+    fn a_buffer_that_was_read_into_is_used_again_once_nobody_holds_its_bytes() {
+        let mut input = take_input();
+        input.extend_from_slice(b"head");
+        let at = input.as_ptr();
+        let head = input.split_to(4).freeze();
+        give_back_input(input);
+        let held = take_input();
+        assert!(held.as_ptr() != at && held.capacity() >= INPUT && &head[..] == b"head");
+        let mut input = take_input();
+        input.extend_from_slice(b"head");
+        let at = input.as_ptr();
+        drop(input.split_to(4).freeze());
+        give_back_input(input);
+        assert_eq!(take_input().as_ptr(), at);
+        give_back_input(BytesMut::with_capacity(2 * INPUT));
+        INPUTS.with_borrow(|kept| assert!(kept.is_empty()));
+    }
+
+    #[test]
+    fn a_map_is_given_back_empty_unless_it_is_large() {
+        let name = http::header::HOST;
+        let mut map = take_map(4);
+        map.append(name.clone(), http::HeaderValue::from_static("a"));
+        map.append(name.clone(), http::HeaderValue::from_static("b"));
+        give_back_map(map);
+        MAPS.with_borrow(|kept| assert_eq!(kept.len(), 1));
+        let map = take_map(4);
+        assert!(map.is_empty() && map.get(name).is_none());
+        give_back_map(HeaderMap::with_capacity(4 * FIELDS));
+        give_back_map(HeaderMap::new());
+        MAPS.with_borrow(|kept| assert!(kept.is_empty()));
     }
 }

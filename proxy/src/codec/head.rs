@@ -3,7 +3,7 @@
 //! Invariants: `authority` is the one truth about the host; the `host` header, if there is one, is only its place in the
 //! header order and is rewritten by the codec that sends. Hop-by-hop fields are gone.
 
-use super::{Authority, h1::Casing, hop_by_hop};
+use super::{Authority, buffers, h1::Casing, hop_by_hop};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_routing::RequestView;
 use std::rc::Rc;
@@ -63,7 +63,22 @@ pub struct RequestHead {
 
 /// Sends an interim response (1xx) down, before the response itself.
 #[derive(Clone)]
-pub struct Interim(pub Rc<dyn Fn(ResponseHead)>);
+pub enum Interim {
+    /// By what this does.
+    By(Rc<dyn Fn(ResponseHead)>),
+    /// On a stream of HTTP/2.
+    Http2(sidle_http2::connection::InterimSender),
+}
+
+impl Interim {
+    /// Sends one; nothing if the client has gone.
+    pub fn send(&self, head: ResponseHead) {
+        match self {
+            Interim::By(send) => send(head),
+            Interim::Http2(stream) => stream.send(head.status, &head.headers),
+        }
+    }
+}
 
 impl std::fmt::Debug for Interim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,6 +87,11 @@ impl std::fmt::Debug for Interim {
 }
 
 impl RequestHead {
+    /// The request is over: its map serves another.
+    pub fn recycle(&mut self) {
+        buffers::give_back_map(std::mem::take(&mut self.headers));
+    }
+
     /// Whether this is gRPC (`content-type: application/grpc`, with any suffix but gRPC-Web's).
     pub fn is_grpc(&self) -> bool {
         is_grpc(&self.headers)
@@ -86,11 +106,22 @@ impl RequestHead {
     pub fn pass_on(&self, mut response: ResponseHead) {
         let wanted =
             response.status != StatusCode::CONTINUE || self.headers.contains_key(http::header::EXPECT);
-        if let Some(Interim(send)) = self.interim.as_ref().filter(|_| wanted) {
+        if let Some(interim) = self.interim.as_ref().filter(|_| wanted) {
             hop_by_hop::strip(&mut response.headers);
-            send(response);
+            interim.send(response);
         }
     }
+}
+
+/// Heads with so few names are looked through: that costs less than to work out where a name would be.
+const FEW: usize = 8;
+
+/// The first value of a name that few heads have.
+pub fn find<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    if headers.len() > FEW {
+        return headers.get(name);
+    }
+    headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
 }
 
 /// Whether `content-type` says gRPC.
@@ -171,7 +202,7 @@ mod tests {
             headers: HeaderMap::new(),
             upgrade: None,
             original_case: Casing::default(),
-            interim: Some(Interim(Rc::new(move |head| seen.borrow_mut().push(head.status.as_u16())))),
+            interim: Some(Interim::By(Rc::new(move |head| seen.borrow_mut().push(head.status.as_u16())))),
         };
         let pass_on = |head: &RequestHead| {
             for status in [StatusCode::CONTINUE, StatusCode::EARLY_HINTS] {

@@ -22,7 +22,8 @@ pub fn is_framing(name: &HeaderName) -> bool {
     framing.contains(name)
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+/// Whether a field belongs to one connection whatever `connection` says.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
@@ -81,6 +82,11 @@ pub fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
         headers.remove(name);
     }
     upgrade
+}
+
+/// The same, for a head that came by HTTP/2, which has none of the others (the engine refuses them), and `te` only with `trailers`.
+pub fn strip_of_http2(headers: &mut HeaderMap) {
+    headers.remove(HTTP2_SETTINGS);
 }
 
 /// Removes from `headers` what HTTP/2 knows no place for, and would reset the stream for.

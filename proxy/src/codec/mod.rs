@@ -38,5 +38,5 @@ pub struct Answer {
     /// What is still sent of the request: to be polled while no more of `body` can be taken.
     pub upload: Option<h1::Uploading>,
     /// Takes the connection over after the head was sent (101, or 2xx to CONNECT).
-    pub tunnel: Option<Tunnel>,
+    pub tunnel: Option<Box<Tunnel>>,
 }

@@ -5,12 +5,14 @@
 
 use crate::turn;
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use std::{
     future::{Future, pending},
     io,
     net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf},
@@ -40,6 +42,13 @@ impl Stream {
         } else {
             [&bytes[..], &self.read_first[..]].concat().into()
         };
+    }
+
+    /// Has it end by RST, whoever drops it. What the kernel has not sent by then is lost.
+    pub fn end_by_reset(&self) {
+        if let Some(tcp) = self.tcp() {
+            let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO)); // of a socket that is closed already
+        }
     }
 
     /// The TLS session of a terminated connection.

@@ -64,7 +64,7 @@ impl AsyncWrite for Duplex {
 ///
 /// Dropping it without [`Tunnel::run`] closes the upstream; whoever made it notices by its closure being dropped.
 pub struct Tunnel {
-    upstream: Duplex,
+    upstream: Box<Duplex>,
     idle_timeout: Option<Duration>,
     meter: Rc<Meter>,
     finish: Box<dyn FnOnce(Relayed)>,
@@ -73,12 +73,12 @@ pub struct Tunnel {
 impl Tunnel {
     /// `finish` is called when both directions have ended; `meter` tells meanwhile what was carried.
     pub fn new(
-        upstream: Duplex,
+        upstream: impl Into<Box<Duplex>>,
         idle_timeout: Option<Duration>,
         meter: Rc<Meter>,
         finish: impl FnOnce(Relayed) + 'static,
     ) -> Self {
-        Tunnel { upstream, idle_timeout, meter, finish: Box::new(finish) }
+        Tunnel { upstream: upstream.into(), idle_timeout, meter, finish: Box::new(finish) }
     }
 
     /// Carries bytes until both directions have ended.

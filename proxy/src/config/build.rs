@@ -265,18 +265,21 @@ impl Compiler<'_> {
                 self.tokens.of(&http.admission.authentication),
                 self.guard(listener, http.admission.authorization.as_ref())?,
             ),
-            rate_limits: http.admission.rate_limits.iter().map(|limit| self.rate_limit(limit)).collect(),
+            rate_limits: (http.admission.rate_limits.iter())
+                .map(|limit| self.rate_limit(limit))
+                .collect::<Result<_, _>>()?,
         })
     }
 
     /// One for all listeners, and the one before if it is the same.
-    fn rate_limit(&mut self, config: &ir::RateLimit) -> Arc<RateLimit> {
+    fn rate_limit(&mut self, config: &ir::RateLimit) -> Result<Arc<RateLimit>, BuildError> {
         let before = self.previous.into_iter().flat_map(|previous| &previous.rate_limits);
-        let limit = RateLimit::build(config, self.rate_limits.iter().chain(before), self.telemetry);
+        let known = self.rate_limits.iter().chain(before);
+        let limit = RateLimit::build(config, known, self.telemetry, |name| find(self.clusters, name))?;
         if !self.rate_limits.iter().any(|known| Arc::ptr_eq(known, &limit)) {
             self.rate_limits.push(limit.clone());
         }
-        limit
+        Ok(limit)
     }
 
     fn tcp(&mut self, listener: &ir::Listener, tcp: &ir::TcpProxy) -> Result<TcpPlan, BuildError> {

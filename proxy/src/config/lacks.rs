@@ -6,7 +6,7 @@
 use sidle_model::{
     Loaded,
     diagnostic::{self, Diagnostic, codes},
-    ir::{ExtAuthz, ExtAuthzTransport, IdentitySource, Ir, Listener, NetworkFilter},
+    ir::{ExtAuthz, ExtAuthzTransport, IdentitySource, Ir, Listener, NetworkFilter, RateLimitBy},
 };
 use std::sync::Arc;
 
@@ -35,6 +35,9 @@ fn needs_grpc(ir: &Ir) -> Option<String> {
     if let Some(source) = source {
         return Some(format!("`identity.{source}` of `kind: Proxy`"));
     }
+    if let Some(policy) = ir.listeners.iter().find_map(|listener| counted_elsewhere(listener)) {
+        return Some(format!("`rateLimitService` of RateLimitPolicy {policy}"));
+    }
     let by_grpc = |provider: &&Arc<ExtAuthz>| provider.transport == ExtAuthzTransport::Grpc;
     let provider = ir.listeners.iter().flat_map(|listener| providers(listener)).find(by_grpc)?;
     Some(format!("provider `{}` of an AuthorizationPolicy", provider.name))
@@ -47,6 +50,18 @@ fn providers(listener: &Listener) -> impl Iterator<Item = &Arc<ExtAuthz>> {
         NetworkFilter::Tcp(tcp) => tcp.authorization.as_ref(),
     });
     given.flat_map(|authorization| &authorization.providers)
+}
+
+/// The name of a policy that asks a service.
+fn counted_elsewhere(listener: &Listener) -> Option<&str> {
+    let mut chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
+    chains.find_map(|chain| match &chain.filter {
+        NetworkFilter::Http(http) => {
+            let mut limits = http.admission.rate_limits.iter();
+            limits.find(|limit| matches!(limit.by, RateLimitBy::Service(_))).map(|limit| &*limit.name)
+        }
+        NetworkFilter::Tcp(_) => None,
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use super::{
     Exchange, Moment,
     destination::Wish,
+    hedge::{Try, Twice},
     outgoing,
     repeat::{is_stale, may_repeat},
     replay::Replay,
@@ -32,13 +33,13 @@ use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags};
 use smallvec::SmallVec;
 use std::{
     net::IpAddr,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// How long an upgraded connection may be silent: Envoy's for TCP.
 const UPGRADE_IDLE: Duration = Duration::from_secs(3600);
@@ -55,7 +56,7 @@ pub struct Response {
     /// The connection.
     pub lease: Lease,
     /// The connection itself, after 101 or to CONNECT, and how long nothing may move on it.
-    pub upgraded: Option<(Duplex, Option<Duration>)>,
+    pub upgraded: Option<(Box<Duplex>, Option<Duration>)>,
     /// The client's side of an HTTP/2 tunnel.
     pub client: Body,
     /// The route's timeout, if it has one, and since when it runs.
@@ -110,10 +111,10 @@ impl Exchange {
     ) -> Result<Response, ProxyError> {
         let cluster = &weighted.cluster;
         if head.is_connect() {
-            return self.connect(route, weighted, head, body).await;
+            return Box::pin(self.connect(route, weighted, head, body)).await; // rare: its room would be every request's
         }
-        let timeout = effective_timeout(forward.timeout, head);
-        let from = tokio::time::Instant::now();
+        let timeout = effective_timeout(forward.timeout, head, self.record.grpc);
+        let timeout = timeout.map(|timeout| (tokio::time::Instant::now(), timeout));
         let hashed = sidle_balance::hash(&forward.hash_policies, &Facts(self, head), &mut || self.random());
         outgoing::prepare(self, route, forward, weighted, head);
         let limits = &cluster.config.limits;
@@ -127,20 +128,25 @@ impl Exchange {
             if upgrade { (Body::Empty, body) } else { (self.mirror(forward, head, body), Body::Empty) };
         let replay = Replay::new(body, self.snapshot.ir.settings.limits.replay_buffer_bytes as usize);
         let progress = self.request_body.clone();
-        let deadline = timeout.map(|timeout| from + timeout);
-        let tries = self.tries(cluster, forward.retry.as_deref(), deadline, hashed.hash, head, replay);
-        let done = match timeout {
-            None => tries.await,
-            Some(timeout) => tokio::select! {
-                biased;
-                done = tries => done,
-                () = progress.deadline(from, timeout) => {
-                    cluster.metrics.timed_out();
-                    self.unanswered();
-                    Err(ProxyError::ResponseTimeout)
-                }
-            },
+        let deadline = timeout.map(|(from, timeout)| from + timeout);
+        let done = {
+            // Pinned here, so that there is room for it once, whether or not there is a timeout.
+            let retry = forward.retry.as_deref();
+            let mut tries = pin!(self.tries(cluster, retry, deadline, hashed.hash, head, replay));
+            match timeout {
+                None => Some(tries.await),
+                Some((from, timeout)) => tokio::select! {
+                    biased;
+                    done = tries.as_mut() => Some(done),
+                    () = progress.deadline(from, timeout) => None,
+                },
+            }
         };
+        let done = done.unwrap_or_else(|| {
+            cluster.metrics.timed_out();
+            self.unanswered();
+            Err(ProxyError::ResponseTimeout)
+        });
         let Done { sent, active, retry } = done.map_err(|error| self.blame(error))?;
         let mut response = Response {
             head: sent.head,
@@ -148,7 +154,7 @@ impl Exchange {
             lease: sent.lease,
             upgraded: sent.upgraded.map(|upgraded| (upgraded, Some(UPGRADE_IDLE))),
             client,
-            timeout: timeout.map(|timeout| (from, timeout)),
+            timeout,
             hold: Hold {
                 _counted: Some(counted),
                 _request: Some(permit),
@@ -187,13 +193,24 @@ impl Exchange {
         let (mut fresh, mut stale) = (false, 0);
         loop {
             let wish = Wish { leave: &leave, ..Wish::of(head, hash, &tried) };
-            let endpoint = self.pick(cluster, &wish).await?;
+            let mut endpoint = self.pick(cluster, &wish).await?;
             self.record.attempts += u32::from(!fresh);
             let per_try = policy.and_then(|policy| policy.per_try_timeout);
             outgoing::announce_attempt(head, self.record.attempts, per_try, deadline);
             let body = replay.reader().ok_or(ProxyError::ConnectionTermination(true))?;
-            let active = ActiveRequest::start(endpoint.clone());
-            let (result, outcome) = self.once(cluster, &endpoint, policy, head, body, fresh).await;
+            let mut active = ActiveRequest::start(endpoint.clone());
+            let (result, outcome) = match &cluster.hedge {
+                None => self.once(cluster, &endpoint, policy, head, body, fresh).await,
+                Some(hedge) => {
+                    let first = Try { endpoint, active, permit: None };
+                    let twice = Twice { cluster, policy, deadline, hash, head, replay: &replay, fresh };
+                    // In a box: those who do not hedge need not have the room for it.
+                    let (tried, result, outcome) = Box::pin(self.hedged(hedge, twice, body, first)).await;
+                    (endpoint, active) = (tried.endpoint, tried.active);
+                    retry = tried.permit.or(retry.take());
+                    (result, outcome)
+                }
+            };
             if let Err(failure) = &result
                 && stale < MAX_STALE
                 && is_stale(failure, head)
@@ -206,12 +223,16 @@ impl Exchange {
             }
             self.report(cluster, &endpoint, &result);
             fresh = false;
-            let again = policy.is_some_and(|policy| should_retry(&policy.on, outcome))
+            let calls = policy.is_some_and(|policy| should_retry(&policy.on, outcome));
+            if policy.is_some() && !calls && result.is_ok() {
+                cluster.usage.went_well(&cluster.config.limits, retry.is_some());
+            }
+            let again = calls
                 && may_repeat(outcome, head)
                 && replay.is_whole()
                 && self.request_body.failed().is_none();
             if again && left > 0 {
-                let permit = retry.take().or_else(|| cluster.usage.try_acquire_retry(&cluster.config.limits));
+                let permit = cluster.usage.try_again(&cluster.config.limits, retry.take());
                 if let (Some(permit), Some(back_off)) = (permit, &mut back_off) {
                     retry = Some(permit);
                     left -= 1;
@@ -223,7 +244,7 @@ impl Exchange {
                     if policy.is_some_and(|policy| policy.avoid_previous_hosts) {
                         tried.push(endpoint);
                     }
-                    tokio::time::sleep(back_off.next(self.random())).await;
+                    Box::pin(tokio::time::sleep(back_off.next(self.random()))).await;
                     continue;
                 }
                 cluster.metrics.overflowed(Overflow::Retries);
@@ -246,56 +267,48 @@ impl Exchange {
         body: Body,
         fresh: bool,
     ) -> (Result<Sent, Failure>, Outcome) {
+        self.begin_try(cluster, endpoint);
+        let (began, connection) = (Instant::now(), self.connection.clone());
+        let to = send::To { connection: &connection, cluster, endpoint, fresh };
+        let fault = self.upstream_fault(cluster);
+        let sending = pin!(fault.send(to, head, body));
+        let limit = policy.and_then(|policy| policy.per_try_timeout);
+        let result = self.within(limit, cluster, endpoint, sending).await;
+        self.arrived(cluster, endpoint, began, result)
+    }
+
+    /// Notes where a try goes.
+    pub(super) fn begin_try(&mut self, cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>) {
         self.record.upstream = Some(endpoint.address.clone());
         self.destination = Some((cluster.clone(), Some(endpoint.clone())));
-        let began = Instant::now();
-        let connection = self.connection.clone();
-        let to = send::To { connection: &connection, cluster, endpoint, fresh };
-        let sending = send::send(to, head, body);
         self.awaiting = true;
-        let result = match policy.and_then(|policy| policy.per_try_timeout) {
-            None => sending.await,
-            Some(limit) => tokio::time::timeout(limit, sending).await.unwrap_or_else(|_| {
-                endpoint.state.record(RequestResult::Timeout);
-                cluster.metrics.timed_out();
-                Err(Failure {
-                    error: ProxyError::PerTryTimeout,
-                    outcome: Outcome::PerTryTimeout,
-                    reused: false,
-                })
-            }),
-        };
+    }
+
+    /// Notes what came of a try, and when.
+    pub(super) fn arrived(
+        &mut self,
+        cluster: &Cluster,
+        endpoint: &Endpoint,
+        began: Instant,
+        mut result: Result<Sent, Failure>,
+    ) -> (Result<Sent, Failure>, Outcome) {
         self.awaiting = false;
-        match result {
-            Ok(mut sent) => {
-                self.record.response_began = Some(Instant::now());
-                let info = sent.lease.info();
-                self.record.upstream_local = info.and_then(|info| info.local);
-                self.record.upstream_identity = info.and_then(|info| info.identity.clone());
-                let elapsed = began.elapsed();
-                cluster.report_time(endpoint, elapsed);
-                sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed.as_millis() as u64));
-                let outcome = Outcome::Response {
-                    status: sent.head.status,
-                    grpc_status: sent
-                        .head
-                        .headers
-                        .contains_key(GRPC_STATUS)
-                        .then(|| reply::grpc_status(&sent.head.headers))
-                        .flatten(),
-                    ratelimited: sent.head.headers.contains_key(RATE_LIMITED),
-                };
-                (Ok(sent), outcome)
-            }
-            Err(failure) => {
-                let outcome = failure.outcome;
-                (Err(failure), outcome)
-            }
+        let now = Instant::now();
+        let elapsed = now - began;
+        if let Ok(sent) = &mut result {
+            self.record.response_began = Some(now);
+            let info = sent.lease.info();
+            self.record.upstream_local = info.and_then(|info| info.local);
+            self.record.upstream_identity = info.and_then(|info| info.identity.clone());
+            sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed.as_millis() as u64));
         }
+        cluster.report_time(endpoint, elapsed, result.as_ref().ok().map(|sent| sent.head.status));
+        let outcome = outcome_of(&result);
+        (result, outcome)
     }
 
     /// Notes what came of a try, in the endpoint's figures and for outlier detection; that it took too long is noted there already.
-    fn report(&self, cluster: &Cluster, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
+    pub(super) fn report(&self, cluster: &Cluster, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
         if result.is_err() && self.request_body.failed().is_some() {
             return; // the client's doing
         }
@@ -333,6 +346,21 @@ impl Exchange {
     }
 }
 
+/// How a try ended, for the retry policy.
+pub(super) fn outcome_of(result: &Result<Sent, Failure>) -> Outcome {
+    let sent = match result {
+        Ok(sent) => sent,
+        Err(failure) => return failure.outcome,
+    };
+    let (mut grpc, mut ratelimited) = (false, false);
+    for name in sent.head.headers.keys() {
+        grpc |= *name == GRPC_STATUS;
+        ratelimited |= *name == RATE_LIMITED;
+    }
+    let grpc_status = grpc.then(|| reply::grpc_status(&sent.head.headers)).flatten();
+    Outcome::Response { status: sent.head.status, grpc_status, ratelimited }
+}
+
 /// A try that will be answered with.
 struct Done {
     sent: Sent,
@@ -341,11 +369,11 @@ struct Done {
 }
 
 /// The route's timeout, or for gRPC the client's own where that is shorter.
-fn effective_timeout(timeout: Option<Duration>, head: &RequestHead) -> Option<Duration> {
+fn effective_timeout(timeout: Option<Duration>, head: &RequestHead, grpc: bool) -> Option<Duration> {
     if head.upgrade.is_some() {
         return None;
     }
-    let asked = head.headers.get(GRPC_TIMEOUT).filter(|_| head.is_grpc());
+    let asked = if grpc && head.is_grpc() { head.headers.get(outgoing::GRPC_TIMEOUT) } else { None };
     let asked = asked.and_then(|value| grpc::timeout::parse(value.as_bytes()));
     match (timeout, asked) {
         (Some(timeout), Some(asked)) => Some(timeout.min(asked)),
@@ -366,6 +394,6 @@ impl HashFacts for Facts<'_> {
     }
 
     fn source_ip(&self) -> Option<IpAddr> {
-        self.0.record.downstream.peer.map(|peer| peer.ip())
+        self.0.record.peer.map(|peer| peer.ip())
     }
 }

@@ -25,9 +25,10 @@ use std::{
 };
 
 /// The answer for an upstream's response; accounting moves into its body.
-pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
+pub fn answer(mut exchange: Box<Exchange>, response: Response) -> Answer {
     let Response { head, body, lease, upgraded, client, timeout, hold } = response;
     exchange.record.grpc_status = reply::grpc_status(&head.headers);
+    exchange.compared.iter_mut().for_each(|side| side.begin(head.status));
     if let Some((upstream, idle_timeout)) = upgraded {
         exchange.drop_permit(); // a tunnel may be open for days, and be idle
         let meter = Rc::<Meter>::default();
@@ -36,7 +37,7 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
             drop((lease, hold));
             exchange.finish_tunnel(relayed);
         });
-        return Answer { head, body: client, upload: None, tunnel: Some(tunnel) };
+        return Answer { head, body: client, upload: None, tunnel: Some(Box::new(tunnel)) };
     }
     // HTTP/2 may end a response without content a frame later.
     let bare = exchange.record.method == Some(http::Method::HEAD) || has_no_content(head.status);
@@ -60,7 +61,7 @@ pub fn answer(mut exchange: Exchange, response: Response) -> Answer {
 
 /// What ends with the last byte.
 struct Whole {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     lease: Lease,
     _hold: Hold,
 }
@@ -90,6 +91,7 @@ impl ResponseBody {
 
     fn seen(&mut self, frame: &Frame<Bytes>) {
         let Some(whole) = &mut self.whole else { return };
+        whole.exchange.compared.iter_mut().for_each(|side| side.see(frame));
         if let Some(data) = frame.data_ref() {
             whole.exchange.request_body.touch();
             let record = &mut whole.exchange.record;
@@ -112,6 +114,7 @@ impl ResponseBody {
 
     fn failed(&mut self, error: BodyError) {
         if let Some(Whole { mut exchange, .. }) = self.whole.take() {
+            exchange.compared.clear();
             if let Some(error) = exchange.request_body.failed() {
                 exchange.note(&send::client_failure(error)); // the upstream only ended what the client had broken off
             } else {
@@ -181,6 +184,7 @@ impl Exchange {
             (_, Some((cluster, Some(endpoint)))) => cluster.report(endpoint, Seen::Failure),
             _ => {}
         }
+        self.fail_permit(error == BodyError::Deadline);
         self.record.flags |= flag;
         self.record.details = details.into();
     }
@@ -194,7 +198,7 @@ impl Exchange {
         }
     }
 
-    fn finish_tunnel(mut self, relayed: Relayed) {
+    fn finish_tunnel(mut self: Box<Self>, relayed: Relayed) {
         self.record.flags |= relay_flags(relayed.end);
         self.finish();
     }

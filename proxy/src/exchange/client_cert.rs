@@ -13,7 +13,8 @@ use sidle_identity::{Peer, SpiffeId};
 use sidle_model::ir::ForwardClientCert;
 use std::fmt::Write;
 
-const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+/// Its name.
+pub const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// Puts the header right. `own` tells the client's certificate; it is asked only where it is needed.
 pub fn apply<'a>(

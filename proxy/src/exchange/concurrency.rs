@@ -1,7 +1,8 @@
 //! How many requests a workload has at once, where a ConcurrencyPolicy says that this is found out.
 //!
 //! Invariants: one permit for a request, however many tries it takes; a health check is never turned away, so that a workload that has
-//! enough to do is not taken for one that is ill; only what the workload answered, or was too slow to answer, tells of its latency.
+//! enough to do is not taken for one that is ill; only what the workload answered whole, or was too slow to answer, tells of its latency,
+//! which ends with the head of its answer: how fast a client reads is not the workload's.
 //! Not here: the limit (`sidle_balance`).
 
 use super::Exchange;
@@ -29,21 +30,17 @@ impl Exchange {
         }
         match limiter.admit(Instant::now(), self.random()) {
             Some(permit) => {
-                self.permit = Some((permit, cluster.clone()));
+                self.permit = Some(permit);
                 Ok(())
             }
-            None => {
-                show(cluster);
-                Err(ProxyError::ConcurrencyLimit)
-            }
+            None => Err(ProxyError::ConcurrencyLimit),
         }
     }
 
     /// The answer is whole.
     pub(super) fn return_permit(&mut self) {
-        if let Some((permit, cluster)) = self.permit.take() {
-            permit.answered(Instant::now(), self.random());
-            show(&cluster);
+        if let Some(permit) = self.permit.take() {
+            permit.answered(self.record.response_began.unwrap_or_else(Instant::now), self.random());
         }
     }
 
@@ -52,11 +49,10 @@ impl Exchange {
         self.permit = None;
     }
 
-    /// As [`Self::drop_permit`], for what `error` is not its slowness.
-    pub(super) fn drop_permit_unless_slow(&mut self, error: &ProxyError) {
-        if !matches!(error, ProxyError::ResponseTimeout | ProxyError::PerTryTimeout) {
-            self.drop_permit();
-        }
+    /// There is no answer, or not all of it, for this reason.
+    pub(super) fn fail_permit(&mut self, slow: bool) {
+        let Some(permit) = self.permit.take().filter(|_| slow) else { return };
+        permit.answered(Instant::now(), self.random());
     }
 }
 
@@ -65,10 +61,4 @@ fn is_health_check(cluster: &Cluster, head: &RequestHead) -> bool {
     let policy = cluster.config.adaptive_concurrency.as_ref();
     GRPC_HEALTH.contains(&path)
         || policy.is_some_and(|policy| policy.health_check_paths.iter().any(|known| known == path))
-}
-
-fn show(cluster: &Cluster) {
-    let Some(counts) = cluster.concurrency.as_ref().map(|limiter| limiter.counts()) else { return };
-    let numbers = [counts.limit.into(), counts.under_way.into(), counts.shed];
-    cluster.metrics.concurrency().set(numbers, [counts.min_rtt, counts.sample_rtt]);
 }

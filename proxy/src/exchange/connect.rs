@@ -38,7 +38,7 @@ impl Exchange {
             head: ResponseHead::new(StatusCode::OK),
             body: Body::Empty,
             lease: Lease::None,
-            upgraded: Some((Duplex::Stream(stream), cluster.config.tunnel_idle_timeout)),
+            upgraded: Some((Box::new(Duplex::Stream(stream)), cluster.config.tunnel_idle_timeout)),
             client,
             timeout: None,
             hold: Hold {

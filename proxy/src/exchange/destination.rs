@@ -10,7 +10,7 @@ use crate::{
 };
 use sidle_balance::{Endpoint, EndpointAddr, PickContext};
 use sidle_model::ir;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 /// What is known of where a client wants to go.
 pub struct Wish<'a> {
@@ -79,8 +79,8 @@ pub async fn pick(
 
 fn balance(connection: &Connection, cluster: &Cluster, wish: &Wish<'_>) -> Option<Arc<Endpoint>> {
     let mut random = || connection.worker.random();
-    let mut context =
-        PickContext { hash: wish.hash, random: &mut random, tried: wish.tried, leave: wish.leave };
+    let Wish { hash, tried, leave, .. } = *wish;
+    let mut context = PickContext { hash, random: &mut random, now: &Instant::now, tried, leave };
     cluster.endpoints.load().pick(&mut context).cloned()
 }
 

@@ -1,7 +1,13 @@
 //! Copies of requests: sent beside the request, their answers thrown away. Nothing that happens to a copy touches the
 //! request; a mirror is not retried, and gives up after a while.
 
-use super::{Exchange, copy::Copy, destination::Wish, seen, send};
+use super::{
+    Exchange,
+    compare::{Side, sides},
+    copy::Copy,
+    destination::Wish,
+    seen, send,
+};
 use crate::{
     codec::{Body, RequestHead},
     config::ForwardPlan,
@@ -16,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Exchange {
     /// Starts the copies that the coins select; gives the body that feeds them too.
-    pub(super) fn mirror(&self, forward: &ForwardPlan, head: &RequestHead, body: Body) -> Body {
+    pub(super) fn mirror(&mut self, forward: &ForwardPlan, head: &RequestHead, body: Body) -> Body {
         if forward.mirrors.is_empty() {
             return body;
         }
@@ -32,8 +38,13 @@ impl Exchange {
                 copies.push(copy.clone());
                 copy.reader()
             };
-            let sending =
-                mirror(self.connection.clone(), self.snapshot.clone(), cluster.clone(), head.clone(), copied);
+            let side = cluster.config.compares_mirrored.then(|| {
+                let (own, of_copy) = sides(cluster);
+                self.compared.push(own);
+                of_copy
+            });
+            let (connection, snapshot) = (self.connection.clone(), self.snapshot.clone());
+            let sending = mirror(connection, snapshot, cluster.clone(), head.clone(), copied, side);
             let patience = forward.timeout.unwrap_or(PATIENCE);
             tokio::task::spawn_local(async move {
                 if tokio::time::timeout(patience, sending).await.is_err() {
@@ -51,6 +62,7 @@ async fn mirror(
     cluster: Arc<Cluster>,
     mut head: RequestHead,
     body: Body,
+    mut side: Option<Side>,
 ) {
     head.interim = None;
     let wish = Wish::of(&head, None, &[]);
@@ -65,7 +77,14 @@ async fn mirror(
         }
         let mut sent = sent.map_err(|failure| failure.error)?;
         // Read to its end, so that the connection can be used again.
-        while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut sent.body).poll_frame(cx)).await {}
+        side.iter_mut().for_each(|side| side.begin(sent.head.status));
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut sent.body).poll_frame(cx)).await {
+            match frame {
+                Ok(frame) => side.iter_mut().for_each(|side| side.see(&frame)),
+                Err(_) => drop(side.take()), // it broke off
+            }
+        }
+        side.take().into_iter().for_each(Side::end);
         sent.lease.give_back();
         Ok::<_, crate::error::ProxyError>(())
     };

@@ -12,11 +12,13 @@ mod attempt;
 mod believed;
 mod body;
 pub mod client_cert;
+mod compare;
 mod concurrency;
 mod connect;
 mod copy;
 mod destination;
 mod grpc_web;
+mod hedge;
 mod hops;
 mod idle;
 mod mirror;
@@ -32,6 +34,7 @@ mod request_body;
 mod seen;
 mod send;
 pub mod tcp;
+mod upstream_fault;
 mod via;
 
 pub use ask::{Asker, Reply};
@@ -43,7 +46,7 @@ pub use send::client_failure;
 pub use tcp::TcpExchange;
 
 use crate::{
-    codec::{Answer, Body, RequestHead, ResponseHead, tunnel::Meter},
+    codec::{Answer, Body, RequestHead, ResponseHead, head, tunnel::Meter},
     config::{ActionPlan, ForwardPlan, HttpPlan, RoutePlan, Snapshot, WeightedPlan},
     error::{ProxyError, Refusal},
     listener::{ActiveRequest, Connection, Fault},
@@ -75,36 +78,62 @@ pub struct Exchange {
     added_headers: cors::Headers,
     response_changes: Vec<ext_authz::Change>,
     destination: Option<(Arc<Cluster>, Option<Arc<Endpoint>>)>,
+    /// Its answer, beside those to copies of it that are compared with it.
+    compared: Vec<compare::Side>,
     /// Whether the destination has a try that it did not answer.
     awaiting: bool,
     request_body: Rc<request_body::Progress>,
     tunnel: Option<Rc<Meter>>,
     finished: bool,
     /// Of a workload that has a limit.
-    permit: Option<(ConcurrencyPermit, Arc<Cluster>)>,
+    permit: Option<ConcurrencyPermit>,
     _active: ActiveRequest,
 }
 
 /// Serves one request. Read this first: everything else is a room off this corridor.
-pub async fn serve(connection: &Rc<Connection>, mut head: RequestHead, body: Body) -> Answer {
+///
+/// No `async fn`: its future would have room for what it is given twice. So heads and exchanges are boxed, too: what moves is small.
+pub fn serve<H: Into<Box<RequestHead>>>(
+    connection: &Rc<Connection>,
+    head: H,
+    body: Body,
+) -> impl Future<Output = Answer> + use<H> {
+    let begun = begin(connection, head.into(), body);
+    async move {
+        let (mut exchange, mut head, body) = match begun {
+            Ok(begun) => begun,
+            Err(answer) => return *answer,
+        };
+        let result = panic::caught(exchange.forward(&mut head, body)).await;
+        let web = exchange.web;
+        let answer = exchange.answer(&head, result);
+        head.recycle();
+        match web {
+            Some(web) => Box::pin(web.answer(answer)).await,
+            None => answer,
+        }
+    }
+}
+
+/// What is known before anything is waited for.
+fn begin(
+    connection: &Rc<Connection>,
+    mut head: Box<RequestHead>,
+    body: Body,
+) -> Result<(Box<Exchange>, Box<RequestHead>, Body), Box<Answer>> {
     let snapshot = connection.worker.snapshot(); // one configuration per request
     let Some(plan) = connection.http_plan(&snapshot) else {
-        return refuse_seen(connection, Refusal::BadTarget, Glimpse::default()); // a connection of TCP cannot bring a request
+        // A connection of TCP cannot bring a request.
+        return Err(Box::new(refuse_seen(connection, Refusal::BadTarget, Glimpse::default())));
     };
     let client = outgoing::identify(&mut head, &plan, connection);
     let mut exchange = Exchange::begin(connection, snapshot, plan, &head);
-    exchange.record.downstream.peer = client;
+    exchange.record.peer = client;
     let body = exchange.watch_request(body, &head);
     if let Some(name) = &exchange.plan.options.via {
         via::append(&mut head.headers, name, head.version);
     }
-    let result = panic::caught(exchange.forward(&mut head, body)).await;
-    let web = exchange.web;
-    let answer = exchange.answer(&head, result);
-    match web {
-        Some(web) => web.answer(answer).await,
-        None => answer,
-    }
+    Ok((exchange, head, body))
 }
 
 /// What an action comes to.
@@ -121,15 +150,16 @@ impl Exchange {
         snapshot: Arc<Snapshot>,
         plan: Arc<HttpPlan>,
         head: &RequestHead,
-    ) -> Self {
-        let web = GrpcWeb::of(head);
+    ) -> Box<Self> {
+        let typed = head.headers.contains_key(http::header::CONTENT_TYPE);
+        let web = if typed { GrpcWeb::of(head) } else { None };
         let record = Record {
             method: Some(head.method.clone()),
             target: Some(head.target.clone()),
             authority: head.authority.clone(),
             scheme: head.scheme.as_str(),
             protocol: Some(head.version),
-            grpc: web.is_some() || head.is_grpc(),
+            grpc: typed && (web.is_some() || head.is_grpc()),
             ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
         };
         let mut exchange = Exchange::of(connection, snapshot, plan, record);
@@ -137,8 +167,13 @@ impl Exchange {
         exchange
     }
 
-    fn of(connection: &Rc<Connection>, snapshot: Arc<Snapshot>, plan: Arc<HttpPlan>, record: Record) -> Self {
-        Exchange {
+    fn of(
+        connection: &Rc<Connection>,
+        snapshot: Arc<Snapshot>,
+        plan: Arc<HttpPlan>,
+        record: Record,
+    ) -> Box<Self> {
+        Box::new(Exchange {
             record,
             token: None,
             connection: connection.clone(),
@@ -148,13 +183,14 @@ impl Exchange {
             added_headers: Vec::new(),
             response_changes: Vec::new(),
             destination: None,
+            compared: Vec::new(),
             awaiting: false,
             request_body: Rc::new(request_body::Progress::default()),
             tunnel: None,
             finished: false,
             permit: None,
             _active: connection.begin_request(),
-        }
+        })
     }
 
     async fn forward(&mut self, head: &mut RequestHead, mut body: Body) -> Result<Outcome, ProxyError> {
@@ -181,12 +217,12 @@ impl Exchange {
         let route = route.ok_or(ProxyError::NoRoute)?;
         self.record.route_name = Some(route.route.name.clone());
         self.record.origin = Some(route.route.origin.clone());
-        if !plan.rate_limits.is_empty() {
-            rate_limit::admit(&plan.rate_limits, self, head, &route.route.name)?;
-        }
         match &route.action.action {
             ActionPlan::Forward(forward) => {
                 let weighted = self.choose(forward);
+                if let Some(refused) = self.limited(&plan, route, head, Some(&weighted.cluster)).await? {
+                    return Ok(refused);
+                }
                 match self.admitted(route, forward, weighted, head, body).await {
                     Ok(outcome) => Ok(outcome),
                     Err(error) => {
@@ -198,13 +234,37 @@ impl Exchange {
                 }
             }
             ActionPlan::Redirect(redirect) => {
+                if let Some(refused) = self.limited(&plan, route, head, None).await? {
+                    return Ok(refused);
+                }
                 let answer = reply::redirect(redirect, head, self.connection.port())?;
                 Ok(self.amend_local(route, head, answer))
             }
             ActionPlan::Direct(status, body) => {
+                if let Some(refused) = self.limited(&plan, route, head, None).await? {
+                    return Ok(refused);
+                }
                 Ok(self.amend_local(route, head, reply::direct(*status, body.clone(), head)))
             }
         }
+    }
+
+    /// The answer to a request that is one too many.
+    async fn limited(
+        &mut self,
+        plan: &HttpPlan,
+        route: &CompiledRoute<RoutePlan>,
+        head: &mut RequestHead,
+        cluster: Option<&Arc<Cluster>>,
+    ) -> Result<Option<Outcome>, ProxyError> {
+        if plan.rate_limits.is_empty() {
+            return Ok(None);
+        }
+        let verdict = rate_limit::admit(&plan.rate_limits, self, head, &route.route.name, cluster).await?;
+        Ok(match verdict {
+            Verdict::Continue => None,
+            Verdict::Respond(answer, body, details) => Some(Outcome::Local(answer, body, details)),
+        })
     }
 
     /// Policies, then the upstream.
@@ -244,7 +304,7 @@ impl Exchange {
     }
 
     /// Turns the outcome into the answer; accounts when the last byte of it is gone.
-    fn answer(mut self, request: &RequestHead, result: Result<Outcome, ProxyError>) -> Answer {
+    fn answer(mut self: Box<Self>, request: &RequestHead, result: Result<Outcome, ProxyError>) -> Answer {
         if let Some((_, wanted)) = &self.snapshot.access_log {
             wanted.capture_request(&request.headers, &mut self.record.captured);
         }
@@ -265,7 +325,7 @@ impl Exchange {
         }
     }
 
-    fn answer_local(mut self, mut head: ResponseHead, mut body: Body) -> Answer {
+    fn answer_local(mut self: Box<Self>, mut head: ResponseHead, mut body: Body) -> Answer {
         let bare = head.status.is_informational() || matches!(head.status.as_u16(), 204 | 304);
         if bare || self.record.method == Some(http::Method::HEAD) {
             body = Body::Empty; // RFC 9110 section 6.4.1
@@ -281,11 +341,11 @@ impl Exchange {
         Answer { head, body, upload: None, tunnel: None }
     }
 
-    fn answer_upstream(mut self, mut response: attempt::Response) -> Answer {
+    fn answer_upstream(mut self: Box<Self>, mut response: attempt::Response) -> Answer {
         if self.record.details.is_empty() {
             self.record.details = "via_upstream".into();
         }
-        if !response.head.headers.contains_key(http::header::DATE) {
+        if head::find(&response.head.headers, &http::header::DATE).is_none() {
             reply::date(&mut response.head.headers); // RFC 9110 section 6.6.1
         }
         self.finish_head(&mut response.head);
@@ -334,7 +394,7 @@ impl Exchange {
     /// What authorization asks about. Behind gateways the last address of `x-forwarded-for` is the client's, as in Envoy: the one
     /// that the gateway wrote.
     pub fn known<'a>(&'a self, head: &'a RequestHead, port: &'a WorkloadPort) -> Known<'a> {
-        let client = self.record.downstream.peer;
+        let client = self.record.peer;
         let client = match self.plan.edge {
             true => client,
             false => outgoing::forwarded_for(&head.headers, 1).or(client),
@@ -355,15 +415,16 @@ impl Exchange {
     }
 
     fn note(&mut self, error: &ProxyError) {
-        self.drop_permit_unless_slow(error);
+        self.fail_permit(matches!(error, ProxyError::ResponseTimeout | ProxyError::PerTryTimeout));
         self.record.flags |= error.flags();
         self.record.details = error.details();
         self.record.transport_failure = error.transport_failure().map(str::to_owned);
     }
 
     /// Logs and counts, once.
-    pub fn finish(mut self) {
+    pub fn finish(mut self: Box<Self>) {
         self.return_permit();
+        std::mem::take(&mut self.compared).into_iter().for_each(compare::Side::end);
         self.account();
     }
 

@@ -4,7 +4,7 @@
 
 use super::{Exchange, Moment, client_cert};
 use crate::{
-    codec::{RequestHead, Scheme},
+    codec::{RequestHead, Scheme, grpc},
     config::{ForwardPlan, HttpPlan, RoutePlan, WeightedPlan},
     listener::Connection,
 };
@@ -21,21 +21,27 @@ const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+/// For gRPC, how long the caller waits.
+pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 const INTERNAL_PREFIX: &str = "x-envoy-";
 
 /// What every request gets, before it is routed. Returns the client, as far as those in front are believed.
 pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection) -> Option<SocketAddr> {
     let is_known = connection.downstream.identity.is_some();
-    client_cert::apply(&mut head.headers, plan.options.client_cert, is_known, || connection.client_cert());
+    let sent = Sent::by(&head.headers);
+    if sent.client_cert || is_known {
+        client_cert::apply(&mut head.headers, plan.options.client_cert, is_known, || {
+            connection.client_cert()
+        });
+    }
     let mut client = connection.downstream.peer;
     if plan.edge {
-        client = from_outside(head, plan.options.trusted_hops as usize, connection);
-    }
-    if !head.headers.contains_key(&FORWARDED_PROTO) {
+        client = from_outside(head, &sent, plan.options.trusted_hops as usize, connection);
+    } else if !sent.proto {
         head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(head.scheme.as_str()));
     }
-    if !head.headers.contains_key(&REQUEST_ID) {
+    if !sent.request_id {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
         if let Ok(mut id) = HeaderValue::from_str(text) {
@@ -46,16 +52,52 @@ pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection
     client
 }
 
+/// Which of the headers that say where a request comes from the client sent. Most send none: one look at the names costs less than a
+/// search for each.
+#[derive(Default)]
+struct Sent {
+    proto: bool,
+    request_id: bool,
+    forwarded_for: bool,
+    /// Also under a name that an application may take for it.
+    client_cert: bool,
+    /// What only the mesh says.
+    internal: bool,
+}
+
+impl Sent {
+    fn by(headers: &HeaderMap) -> Self {
+        let mut sent = Sent::default();
+        for name in headers.keys() {
+            let text = name.as_str();
+            if !matches!(text.as_bytes(), [b'x', b'-' | b'_', ..]) {
+                continue;
+            }
+            sent.proto |= *name == FORWARDED_PROTO;
+            sent.request_id |= *name == REQUEST_ID;
+            sent.forwarded_for |= *name == FORWARDED_FOR;
+            sent.client_cert |= text.len() == client_cert::CLIENT_CERT.as_str().len();
+            sent.internal |= text.starts_with(INTERNAL_PREFIX);
+        }
+        sent
+    }
+}
+
 /// Nobody outside may speak as the mesh does, but for so many proxies in front that are believed.
-fn from_outside(head: &mut RequestHead, trusted_hops: usize, connection: &Connection) -> Option<SocketAddr> {
-    let internal = |name: &&HeaderName| name.as_str().starts_with(INTERNAL_PREFIX);
-    if head.headers.keys().any(|name| internal(&name)) {
+fn from_outside(
+    head: &mut RequestHead,
+    sent: &Sent,
+    trusted_hops: usize,
+    connection: &Connection,
+) -> Option<SocketAddr> {
+    if sent.internal {
+        let internal = |name: &&HeaderName| name.as_str().starts_with(INTERNAL_PREFIX);
         let forged: Vec<HeaderName> = head.headers.keys().filter(internal).cloned().collect();
         for name in forged {
             head.headers.remove(name);
         }
     }
-    if !believes_scheme(head, trusted_hops) {
+    if !(sent.proto && believes_scheme(head, trusted_hops)) {
         head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(connection.scheme().as_str()));
     }
     let peer = connection.downstream.peer?;
@@ -67,7 +109,7 @@ fn from_outside(head: &mut RequestHead, trusted_hops: usize, connection: &Connec
     if let Some(address) = address {
         head.headers.insert(EXTERNAL_ADDRESS, address);
     }
-    append_peer(&mut head.headers, connection);
+    append_peer(&mut head.headers, sent, connection);
     Some(client.unwrap_or(peer))
 }
 
@@ -77,9 +119,9 @@ pub fn address_text(address: SocketAddr) -> Option<HeaderValue> {
 }
 
 /// Adds the client to the addresses that its proxies wrote; one field holds them all.
-fn append_peer(headers: &mut HeaderMap, connection: &Connection) {
+fn append_peer(headers: &mut HeaderMap, sent: &Sent, connection: &Connection) {
     let Some(peer) = connection.peer_text() else { return };
-    if !headers.contains_key(&FORWARDED_FOR) {
+    if !sent.forwarded_for {
         headers.insert(FORWARDED_FOR, peer.clone());
         return;
     }
@@ -180,6 +222,9 @@ pub fn announce_attempt(
         // Rounded to the nearest: 300 ms that have just begun are 300.
         let millis = (expected.as_micros() + 500) / 1000;
         head.headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis as u64));
+        if head.is_grpc() {
+            head.headers.insert(GRPC_TIMEOUT, grpc::timeout::write(expected)); // whoever answers later answers nobody
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use std::{
     borrow::Cow,
     net::SocketAddr,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -24,10 +25,8 @@ static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is known of an exchange.
 pub struct Record {
-    /// Monotonic.
+    /// Monotonic: the wall clock is asked where it is shown.
     pub began: Instant,
-    /// Wall clock; the same moment.
-    pub began_at: SystemTime,
     /// As sent; `None` for TCP, and where a head could not be read so far.
     pub method: Option<Method>,
     /// As the log shows it: rewritten if the route does so.
@@ -78,20 +77,21 @@ pub struct Record {
     pub response_began: Option<Instant>,
     /// When all was over.
     pub ended: Option<Instant>,
-    /// Headers that the access log wants.
-    pub captured: Captured,
+    /// Headers that the access log wants, if there is one that wants any.
+    pub captured: Option<Box<Captured>>,
     /// Configuration version.
     pub version: Arc<str>,
+    /// The client, as far as those in front are believed.
+    pub peer: Option<SocketAddr>,
     /// The downstream connection.
-    pub downstream: Downstream,
+    pub downstream: Rc<Downstream>,
 }
 
 impl Record {
     /// A record that begins now, of bytes until a request says otherwise.
-    pub fn begin(version: Arc<str>, downstream: Downstream) -> Self {
+    pub fn begin(version: Arc<str>, downstream: Rc<Downstream>) -> Self {
         Record {
             began: Instant::now(),
-            began_at: SystemTime::now(),
             method: None,
             target: None,
             authority: None,
@@ -117,10 +117,17 @@ impl Record {
             request_complete: None,
             response_began: None,
             ended: None,
-            captured: Captured::default(),
+            captured: None,
             version,
+            peer: downstream.peer,
             downstream,
         }
+    }
+
+    /// When it began, by the wall clock as it is now.
+    pub fn began_at(&self) -> SystemTime {
+        let now = SystemTime::now();
+        now.checked_sub(self.began.elapsed()).unwrap_or(now)
     }
 }
 
@@ -129,7 +136,7 @@ impl Record {
 pub struct Downstream {
     /// Unique in this process.
     pub id: u64,
-    /// The client, as far as those in front are believed.
+    /// The client, as far as the connection tells.
     pub peer: Option<SocketAddr>,
     /// The other end of the socket.
     pub direct: Option<SocketAddr>,
@@ -198,18 +205,24 @@ impl Wanted {
     }
 
     /// Keeps what is wanted of a request.
-    pub fn capture_request(&self, headers: &http::HeaderMap, into: &mut Captured) {
-        into.request = pick(&self.request, headers).collect();
+    pub fn capture_request(&self, headers: &http::HeaderMap, into: &mut Option<Box<Captured>>) {
+        if !self.request.is_empty() {
+            into.get_or_insert_default().request = pick(&self.request, headers).collect();
+        }
     }
 
     /// Keeps what is wanted of a response.
-    pub fn capture_response(&self, headers: &http::HeaderMap, into: &mut Captured) {
-        into.response = pick(&self.response, headers).collect();
+    pub fn capture_response(&self, headers: &http::HeaderMap, into: &mut Option<Box<Captured>>) {
+        if !self.response.is_empty() {
+            into.get_or_insert_default().response = pick(&self.response, headers).collect();
+        }
     }
 
     /// Keeps what is wanted of trailers.
-    pub fn capture_trailers(&self, headers: &http::HeaderMap, into: &mut Captured) {
-        into.trailers = pick(&self.trailers, headers).collect();
+    pub fn capture_trailers(&self, headers: &http::HeaderMap, into: &mut Option<Box<Captured>>) {
+        if !self.trailers.is_empty() {
+            into.get_or_insert_default().trailers = pick(&self.trailers, headers).collect();
+        }
     }
 }
 
@@ -244,14 +257,14 @@ impl Moment<'_> {
     fn request_header(&self, name: &HeaderName) -> Option<&[u8]> {
         match self.request {
             Some(head) => head.headers.get(name).map(HeaderValue::as_bytes),
-            None => find(&self.record.captured.request, name),
+            None => find(&self.record.captured.as_ref()?.request, name),
         }
     }
 }
 
 impl LogContext for Moment<'_> {
     fn start_time(&self) -> SystemTime {
-        self.record.began_at
+        self.record.began_at()
     }
 
     fn header(&self, message: Message, name: &HeaderField) -> Option<&[u8]> {
@@ -271,9 +284,9 @@ impl LogContext for Moment<'_> {
             (Message::Request, HeaderField::Named(name)) => self.request_header(name),
             (Message::Response, HeaderField::Named(name)) => match self.response {
                 Some(head) => head.headers.get(name).map(HeaderValue::as_bytes),
-                None => find(&record.captured.response, name),
+                None => find(&record.captured.as_ref()?.response, name),
             },
-            (Message::Trailers, HeaderField::Named(name)) => find(&record.captured.trailers, name),
+            (Message::Trailers, HeaderField::Named(name)) => find(&record.captured.as_ref()?.trailers, name),
             _ => None,
         }
     }
@@ -349,7 +362,7 @@ impl LogContext for Moment<'_> {
             }
             AddressValue::UpstreamLocal => record.upstream_local.map(Address::Socket),
             AddressValue::DownstreamLocal => record.downstream.local.map(Address::Socket),
-            AddressValue::DownstreamRemote => record.downstream.peer.map(Address::Socket),
+            AddressValue::DownstreamRemote => record.peer.map(Address::Socket),
             AddressValue::DownstreamDirectRemote => record.downstream.direct.map(Address::Socket),
         }
     }

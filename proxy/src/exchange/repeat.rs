@@ -33,7 +33,8 @@ pub(super) fn may_repeat(outcome: Outcome, head: &RequestHead) -> bool {
     }
 }
 
-fn is_idempotent(head: &RequestHead) -> bool {
+/// Whether it may be done twice.
+pub(super) fn is_idempotent(head: &RequestHead) -> bool {
     let method = &head.method;
     method.is_idempotent() || *method == Method::CONNECT || head.headers.contains_key(IDEMPOTENCY_KEY)
 }

@@ -14,9 +14,9 @@ use std::{
     task::{Context, Poll},
 };
 
-/// A body that can be sent more than once, as long as what was sent fits a bound.
+/// A body that can be sent more than once, as long as what was sent fits a bound. `None`: there is no content.
 #[derive(Clone)]
-pub struct Replay(Rc<RefCell<Kept>>);
+pub struct Replay(Option<Rc<RefCell<Kept>>>);
 
 struct Kept {
     source: Body,
@@ -37,8 +37,11 @@ struct Kept {
 impl Replay {
     /// Keeps up to `limit` bytes.
     pub fn new(source: Body, limit: usize) -> Self {
+        if matches!(source, Body::Empty) {
+            return Replay(None);
+        }
         let (size, ended) = (source.size_hint(), source.is_end_stream());
-        Replay(Rc::new(RefCell::new(Kept {
+        Replay(Some(Rc::new(RefCell::new(Kept {
             source,
             frames: VecDeque::new(),
             bytes: 0,
@@ -48,33 +51,46 @@ impl Replay {
             failed: None,
             last: false,
             size,
-        })))
+        }))))
     }
 
     /// The body from its first byte; `None` once too much has been sent, or it broke off.
     ///
-    /// Only the newest reader may be read: one try at a time.
+    /// Only the newest reader may be read, one try at a time, unless the body is [settled](Self::is_settled).
     pub fn reader(&self) -> Option<Body> {
-        let kept = self.0.borrow();
+        let Some(shared) = &self.0 else { return Some(Body::Empty) };
+        let kept = shared.borrow();
         if kept.overflowed || kept.failed.is_some() {
             return None;
         }
         Some(if kept.ended && kept.frames.is_empty() {
             Body::Empty
         } else {
-            Body::Watched(Box::pin(Reader { kept: self.0.clone(), next: 0 }))
+            Body::Watched(Box::pin(Reader { kept: shared.clone(), next: 0 }))
         })
     }
 
     /// No further try will come: nothing more is kept.
     pub fn forget(&self) {
-        self.0.borrow_mut().last = true;
+        if let Some(kept) = &self.0 {
+            kept.borrow_mut().last = true;
+        }
+    }
+
+    /// Whether it has come to its end and is kept: several tries may read it at once.
+    pub fn is_settled(&self) -> bool {
+        self.0.as_ref().is_none_or(|kept| {
+            let kept = kept.borrow();
+            (kept.ended || kept.source.is_end_stream()) && !kept.overflowed && kept.failed.is_none()
+        })
     }
 
     /// Whether [`Self::reader`] would give one.
     pub fn is_whole(&self) -> bool {
-        let kept = self.0.borrow();
-        !kept.overflowed && kept.failed.is_none()
+        self.0.as_ref().is_none_or(|kept| {
+            let kept = kept.borrow();
+            !kept.overflowed && kept.failed.is_none()
+        })
     }
 }
 
@@ -178,6 +194,21 @@ mod tests {
         let mut first = replay.reader().unwrap();
         assert_eq!(read(&mut first, 9).await, "abcdef");
         assert!(!replay.is_whole() && replay.reader().is_none());
+    }
+
+    #[tokio::test]
+    async fn two_tries_may_read_what_has_come_whole() {
+        let replay = Replay::new(frames(["ab", "cd"]), 6);
+        let mut first = replay.reader().unwrap();
+        assert_eq!(read(&mut first, 1).await, "ab");
+        assert!(!replay.is_settled(), "the rest is still to come");
+        assert_eq!(read(&mut first, 9).await, "cd");
+        assert!(replay.is_settled());
+        let (mut one, mut two) = (replay.reader().unwrap(), replay.reader().unwrap());
+        assert_eq!(read(&mut one, 1).await + &read(&mut two, 1).await, "abab");
+        replay.forget();
+        assert_eq!(read(&mut two, 9).await, "cd");
+        assert!(Replay::new(Body::Empty, 0).is_settled());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Answers made here: errors, redirects, fixed content.
 
 use crate::{
-    codec::{Answer, Body, RequestHead, ResponseHead, grpc::percent},
+    codec::{Answer, Body, RequestHead, ResponseHead, grpc::percent, head},
     error::ProxyError,
     policy::jwt,
 };
@@ -107,7 +107,7 @@ fn content(status: StatusCode, body: Bytes) -> (ResponseHead, Body) {
 
 /// `grpc-status` of headers or trailers.
 pub fn grpc_status(headers: &HeaderMap) -> Option<u8> {
-    std::str::from_utf8(headers.get(GRPC_STATUS)?.as_bytes()).ok()?.parse().ok()
+    std::str::from_utf8(head::find(headers, &GRPC_STATUS)?.as_bytes()).ok()?.parse().ok()
 }
 
 /// Adds the date, made once a second for each thread.

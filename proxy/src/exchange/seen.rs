@@ -15,6 +15,11 @@ pub(super) fn of_try(result: &Result<Sent, Failure>, grpc: bool) -> Option<Seen>
     match result {
         Ok(sent) => Some(of_head(&sent.head, grpc)),
         Err(failure) if failure.outcome == Outcome::Overflow => None,
+        // An injected fault is what its endpoint would have answered.
+        Err(Failure { outcome: Outcome::Response { status, grpc_status, .. }, .. }) => {
+            let status = grpc_status.filter(|_| grpc).map_or(status.as_u16(), grpc::http_status_of);
+            Some(Seen::Status(status))
+        }
         Err(_) => Some(Seen::Failure),
     }
 }

@@ -15,11 +15,15 @@ use crate::{
         pool::{Checkout, ConnectionInfo, Http1Lease, Http2Lease},
     },
 };
-use http::{HeaderValue, Request, StatusCode, Uri, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use http_body::Body as _;
 use sidle_balance::{Endpoint, Outcome};
+use sidle_http2::{
+    Code,
+    connection::{Receiving, ResponseFields, StreamError},
+};
 use sidle_model::ir::UpstreamProtocol;
-use std::{future::poll_fn, io, rc::Rc, sync::Arc};
+use std::{future::poll_fn, rc::Rc, sync::Arc};
 
 /// Interim responses of one request; a server needs one or two.
 const MAX_INTERIM: u32 = 8;
@@ -46,7 +50,7 @@ pub struct Sent {
     /// The connection.
     pub lease: Lease,
     /// The connection itself, after 101.
-    pub upgraded: Option<Duplex>,
+    pub upgraded: Option<Box<Duplex>>,
 }
 
 /// A connection that carries a response.
@@ -129,10 +133,15 @@ pub async fn send(to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Fa
     };
     let pool = to.connection.worker.pools.pool(to.cluster, to.endpoint, &host, to.connection.via());
     if http2 {
-        let lease = pool.http2(checkout).await.map_err(Failure::unconnected)?;
+        // Boxed: a request of HTTP/1 needs no room for it.
+        let lease = Box::pin(pool.http2(checkout)).await.map_err(Failure::unconnected)?;
         send_http2(lease, to, head, body).await
     } else {
-        let lease = pool.http1(checkout).await.map_err(Failure::unconnected)?;
+        let lease = match pool.idle_http1(&checkout) {
+            Some(lease) => lease,
+            // Boxed: most requests find a connection.
+            None => Box::pin(pool.http1(checkout)).await.map_err(Failure::unconnected)?,
+        };
         send_http1(lease, to, head, body).await
     }
 }
@@ -152,9 +161,10 @@ async fn send_http1(lease: Http1Lease, to: To<'_>, head: &RequestHead, body: Bod
         };
         Failure { error, outcome, reused }
     })?;
-    let upgraded = upgraded.map(|(stream, token)| {
+    let upgraded = upgraded.map(|upgraded| {
+        let (stream, token) = *upgraded;
         announce_upgrade(&mut answered, head, token);
-        Duplex::Stream(stream)
+        Box::new(Duplex::Stream(stream))
     });
     Ok(Sent { head: answered, body, lease: Lease::Http1(lease), upgraded })
 }
@@ -175,8 +185,8 @@ fn announce_upgrade(response: &mut ResponseHead, request: &RequestHead, token: O
 
 async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Failure> {
     let reused = lease.reused;
-    let failed = |error: &h2::Error, lease: &Http2Lease| {
-        if !error.is_reset() {
+    let failed = |error: StreamError, lease: &Http2Lease| {
+        if matches!(error, StreamError::Closed | StreamError::Ended(_) | StreamError::Unprocessed) {
             lease.retire();
         }
         let (mut error, outcome) = classify(error);
@@ -185,92 +195,68 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
         }
         Failure { error, outcome, reused }
     };
-    let request = http2_request(head, to.cluster.connector.is_https(to.endpoint));
-    let request = request.ok_or(Failure::unconnected(ProxyError::UpstreamProtocol))?;
-    let mut sender = match lease.sender().ready().await {
-        Ok(sender) => sender,
-        Err(error) => {
-            lease.retire();
-            tracing::debug!(%error, "pooled HTTP/2 connection had ended");
-            let error = ProxyError::ConnectionTermination(false);
-            return Err(Failure { error, outcome: Outcome::ResetBeforeRequest, reused });
-        }
+    let tls = to.cluster.connector.is_https(to.endpoint);
+    let authority = head.authority.as_ref().ok_or(Failure::unconnected(ProxyError::UpstreamProtocol))?;
+    let request = sidle_http2::connection::Request {
+        method: &head.method,
+        scheme: if tls || head.scheme == Scheme::Https { "https" } else { "http" },
+        authority: authority.as_str(),
+        path: head.target.as_str(),
+        headers: &head.headers,
     };
     let ends = body.is_end_stream();
-    let (mut response, stream) =
-        sender.send_request(request, ends).map_err(|error| failed(&error, &lease))?;
-    drop(sender);
+    let Ok((sending, mut receiving)) = lease.opener().open(request, ends) else {
+        lease.retire();
+        tracing::debug!("pooled HTTP/2 connection had ended");
+        let error = ProxyError::ConnectionTermination(false);
+        return Err(Failure { error, outcome: Outcome::ResetBeforeRequest, reused });
+    };
     let patience = Some(to.connection.limits().stream_idle_timeout).filter(|limit| !limit.is_zero());
-    let sending = (!ends).then(|| SendingBody::spawn(stream, body, patience));
-    interim_responses(&mut response, head).await.map_err(|error| Failure { reused, ..error })?;
-    let response = response.await.map_err(|error| failed(&error, &lease))?;
-    let (mut parts, stream) = response.into_parts();
-    hop_by_hop::strip(&mut parts.headers);
-    let body = if stream.is_end_stream() {
+    let sending = if ends { None } else { SendingBody::start(sending, body, patience).await };
+    let answered = final_response(&mut receiving, head).await.map_err(|error| match error {
+        Some(error) => failed(error, &lease),
+        None => Failure { error: ProxyError::UpstreamProtocol, outcome: Outcome::Reset, reused },
+    })?;
+    let ResponseFields { status, mut headers } = answered;
+    hop_by_hop::strip(&mut headers);
+    let body = if receiving.is_end() {
         Body::Empty
     } else {
-        Body::Http2(Http2Body::new(stream).with_sending(sending))
+        Body::Http2(Http2Body::new(receiving).with_sending(sending))
     };
-    let head =
-        ResponseHead { status: parts.status, headers: parts.headers, original_case: Default::default() };
+    let head = ResponseHead { status, headers, original_case: Default::default() };
     Ok(Sent { head, body, lease: Lease::Http2(lease), upgraded: None })
 }
 
-/// Passes interim responses on until the final one, or none, can be had.
-async fn interim_responses(
-    response: &mut h2::client::ResponseFuture,
+/// Passes interim responses on until the final one comes.
+///
+/// # Errors
+/// The stream's; `None`: there were too many.
+async fn final_response(
+    receiving: &mut Receiving,
     head: &RequestHead,
-) -> Result<(), Failure> {
-    let mut count = 0;
-    while let Some(Ok(interim)) = poll_fn(|cx| response.poll_informational(cx)).await {
-        count += 1;
-        if count > MAX_INTERIM || interim.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let error = ProxyError::UpstreamProtocol;
-            return Err(Failure { error, outcome: Outcome::Reset, reused: false });
+) -> Result<ResponseFields, Option<StreamError>> {
+    for _ in 0..=MAX_INTERIM {
+        let answer = poll_fn(|cx| receiving.poll_head(cx)).await.map_err(Some)?;
+        if !answer.status.is_informational() {
+            return Ok(answer);
         }
-        let (parts, ()) = interim.into_parts();
-        let original_case = Default::default();
-        head.pass_on(ResponseHead { status: parts.status, headers: parts.headers, original_case });
+        let ResponseFields { status, headers } = answer;
+        head.pass_on(ResponseHead { status, headers, original_case: Default::default() });
     }
-    Ok(())
+    Err(None)
 }
 
-fn http2_request(head: &RequestHead, tls: bool) -> Option<Request<()>> {
-    let scheme = if tls || head.scheme == Scheme::Https { "https" } else { "http" };
-    let authority = head.authority.as_ref()?.as_str();
-    let uri = Uri::builder()
-        .scheme(scheme)
-        .authority(authority)
-        .path_and_query(head.target.clone())
-        .build()
-        .ok()?;
-    let mut request = Request::new(());
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = uri;
-    *request.version_mut() = Version::HTTP_2;
-    *request.headers_mut() = head.headers.clone();
-    request.headers_mut().remove(header::HOST);
-    Some(request)
-}
-
-fn classify(error: &h2::Error) -> (ProxyError, Outcome) {
-    if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-        return (ProxyError::RemoteReset(true), Outcome::RefusedStream);
-    }
-    if error.is_go_away() && error.is_remote() {
+fn classify(error: StreamError) -> (ProxyError, Outcome) {
+    match error {
+        StreamError::Reset(Code::REFUSED_STREAM) => (ProxyError::RemoteReset(true), Outcome::RefusedStream),
         // Streams above GOAWAY's last one were not looked at.
-        return (ProxyError::ConnectionTermination(false), Outcome::RefusedStream);
+        StreamError::Unprocessed => (ProxyError::ConnectionTermination(false), Outcome::RefusedStream),
+        StreamError::Reset(_) => (ProxyError::RemoteReset(false), Outcome::Reset),
+        StreamError::Closed => (ProxyError::ConnectionTermination(true), Outcome::Reset),
+        StreamError::Local(_) => (ProxyError::ResponseTimeout, Outcome::Reset), // it would not take the request
+        StreamError::Malformed(_) | StreamError::Ended(_) => (ProxyError::UpstreamProtocol, Outcome::Reset),
     }
-    if error.is_reset() && error.is_remote() {
-        return (ProxyError::RemoteReset(false), Outcome::Reset);
-    }
-    if error.is_io() && error.get_io().is_none_or(|error| error.kind() != io::ErrorKind::InvalidData) {
-        return (ProxyError::ConnectionTermination(true), Outcome::Reset);
-    }
-    if error.is_reset() && !error.is_library() {
-        return (ProxyError::ResponseTimeout, Outcome::Reset); // by the proxy: it would not take the request
-    }
-    (ProxyError::UpstreamProtocol, Outcome::Reset)
 }
 
 /// What a failed request body means for the exchange.

@@ -20,8 +20,10 @@ use sidle_balance::{ActiveConnection, Endpoint, Permit, Seen};
 use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags, TcpMetrics};
 use smallvec::SmallVec;
 use std::{
+    future::{Future, poll_fn},
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 use tokio::time::MissedTickBehavior;
@@ -64,21 +66,42 @@ impl TcpExchange {
         }
     }
 
-    /// Carries bytes until the connection ends.
-    pub async fn carry(mut self, client: Stream, upstream: Stream, idle_timeout: Option<Duration>) {
+    /// A uniform random number.
+    pub fn random(&self) -> u64 {
+        self.connection.worker.random()
+    }
+
+    /// Carries bytes until the connection ends, or is to be `cut` after so many of them.
+    pub async fn carry(
+        mut self,
+        client: Stream,
+        upstream: Stream,
+        idle_timeout: Option<Duration>,
+        cut: Option<u64>,
+    ) {
         let (mut client, mut upstream) = (Duplex::Stream(client), Duplex::Stream(upstream));
         let meter = self.meter.clone();
-        let mut relayed = std::pin::pin!(tunnel::relay(&mut client, &mut upstream, idle_timeout, &meter));
-        let mut count = tokio::time::interval(COUNT_EVERY);
-        count.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let relayed = loop {
-            tokio::select! {
-                biased;
-                relayed = relayed.as_mut() => break relayed,
-                _ = count.tick() => self.count_bytes(),
+        let relayed = {
+            let relay = tunnel::relay(&mut client, &mut upstream, idle_timeout, &meter);
+            let mut relayed = std::pin::pin!(until_cut(relay, cut, &meter));
+            let mut count = tokio::time::interval(COUNT_EVERY);
+            count.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    biased;
+                    relayed = relayed.as_mut() => break relayed,
+                    _ = count.tick() => self.count_bytes(),
+                }
             }
         };
-        self.finish(Ok(relayed));
+        if relayed.is_none() {
+            for end in [&client, &upstream] {
+                if let Duplex::Stream(stream) = end {
+                    stream.end_by_reset();
+                }
+            }
+        }
+        self.finish(relayed.ok_or(ProxyError::FaultReset));
     }
 
     /// Ends; logs and counts.
@@ -131,6 +154,17 @@ impl TcpExchange {
             log.write(&Moment { record: &self.record, request: None, response: None });
         }
     }
+}
+
+/// What `relay` comes to; `None`: it carried as many bytes to the client as it was to.
+async fn until_cut(relay: impl Future<Output = Relayed>, cut: Option<u64>, meter: &Meter) -> Option<Relayed> {
+    let mut relay = std::pin::pin!(relay);
+    poll_fn(|cx| match relay.as_mut().poll(cx) {
+        Poll::Ready(relayed) => Poll::Ready(Some(relayed)),
+        Poll::Pending if cut.is_some_and(|cut| meter.sent() >= cut) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 impl Drop for TcpExchange {

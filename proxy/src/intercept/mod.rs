@@ -10,6 +10,8 @@
 mod iptables;
 mod nft;
 mod system;
+#[cfg(test)]
+mod tests;
 
 pub use system::{Found, Program, apply, check, clean, program, text};
 

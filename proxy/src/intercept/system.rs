@@ -76,10 +76,12 @@ fn families(ipv6: bool) -> impl Iterator<Item = (bool, &'static str, &'static st
 /// What a program said, and which one. Of iptables, one family's rules may then be in force.
 pub fn apply(rules: &Rules, program: Program) -> Result<(), String> {
     let scripts = scripts(rules, program)?;
-    for v6 in families(rules.ipv6).map(|(v6, ..)| v6) {
+    // Where IPv6 is switched off nothing of it comes or goes: its rules do no harm, and addresses are refused.
+    let ipv6 = rules.ipv6 && has_ipv6();
+    for v6 in families(ipv6).map(|(v6, ..)| v6) {
         routes(rules, v6)?;
     }
-    if rules.ipv6 {
+    if ipv6 {
         // Where the proxy's connections to the application come from, as 127.0.0.6 is there by itself.
         run("ip", &["-6", "address", "replace", "::6/128", "dev", "lo"], None)?;
     }
@@ -87,6 +89,12 @@ pub fn apply(rules: &Rules, program: Program) -> Result<(), String> {
         load(program, &script)?;
     }
     Ok(())
+}
+
+/// Whether this network speaks IPv6.
+fn has_ipv6() -> bool {
+    let off = std::fs::read_to_string("/proc/sys/net/ipv6/conf/lo/disable_ipv6");
+    off.is_ok_and(|off| off.trim() == "0")
 }
 
 fn load(program: &str, script: &str) -> Result<(), String> {

@@ -104,7 +104,8 @@ pub fn adopt(
                 sockets.iter().filter(|socket| socket.local_addr() == Some(address)).count()
             };
             for _ in count(&sockets, *first)..workers {
-                sockets.push(own(Bound::Tcp(tcp(*first, transparent)?)));
+                let more = tcp(*first, transparent).or_else(|error| again(&sockets, error))?;
+                sockets.push(own(Bound::Tcp(more)));
             }
             if let Some(twin) = wanted.twin(*first) {
                 let more = (count(&sockets, twin)..workers).map_while(|_| tcp_v6(twin, transparent));
@@ -124,6 +125,17 @@ pub fn adopt(
         }
     }
     Ok(sockets)
+}
+
+/// The same queue for one more worker, where the port cannot be bound once more: a service manager's, which shares it with nobody, or which may bind
+/// what this process may not.
+fn again(sockets: &[BoundSocket], error: io::Error) -> io::Result<std::net::TcpListener> {
+    match (error.kind(), sockets.first().map(|first| &first.socket)) {
+        (io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied, Some(Bound::Tcp(first))) => {
+            first.try_clone()
+        }
+        _ => Err(error),
+    }
 }
 
 /// Binds `address`.

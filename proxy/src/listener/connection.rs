@@ -58,7 +58,7 @@ pub struct Connection {
     /// Outbound, inbound or gateway.
     pub direction: Direction,
     /// For logs.
-    pub downstream: Downstream,
+    pub downstream: Rc<Downstream>,
     origin: Origin,
     via: Option<Via>,
     tls: bool,
@@ -77,6 +77,8 @@ pub struct Connection {
     plan: RefCell<(u64, Option<Arc<HttpPlan>>)>,
     active: Cell<usize>,
     last_active: Cell<Instant>,
+    /// When its client is to come again, on another connection.
+    until: Option<Instant>,
     fault: Cell<Option<Fault>>,
     /// The element of `x-forwarded-client-cert`.
     client_cert: OnceCell<Option<HeaderValue>>,
@@ -89,6 +91,20 @@ type Asked = Option<Option<Trust>>;
 
 fn asked(chain: &Chain) -> Asked {
     chain.tls.as_ref().map(|(tls, _)| tls.client_ca.clone())
+}
+
+/// When a connection that begins now has reached an age: a tenth sooner or later, so that those that began together do not end so.
+fn until(age: Duration) -> Instant {
+    Instant::now() + age.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+/// Waits for a time that may never come.
+async fn reached(until: Option<Instant>) {
+    match until {
+        // In a box: most connections have no such time, nor the room for it.
+        Some(until) => Box::pin(tokio::time::sleep_until(until)).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// How long a connection must have been idle before draining closes it: a client that is about to send another request has
@@ -129,7 +145,7 @@ impl Connection {
         };
         Connection {
             direction: plan.config.direction,
-            downstream,
+            downstream: Rc::new(downstream),
             origin,
             via: via(snapshot, plan, &origin),
             first,
@@ -139,6 +155,7 @@ impl Connection {
             listener: plan.config.name.clone(),
             chain: chain.name.clone(),
             drain,
+            until: snapshot.ir.settings.limits.max_connection_duration.map(until),
             limits: snapshot.ir.settings.limits.clone(),
             preserve_header_case: http.as_ref().is_some_and(|plan| plan.preserve_header_case),
             options: http.as_ref().map_or_else(HttpOptions::default, |plan| plan.options.clone()),
@@ -248,7 +265,7 @@ impl Connection {
     /// What `x-forwarded-client-cert` says of the client, if it showed a certificate.
     pub fn client_cert(&self) -> Option<&HeaderValue> {
         let element = || {
-            let Downstream { identity, own, .. } = &self.downstream;
+            let Downstream { identity, own, .. } = &*self.downstream;
             let whole = self.direction == Direction::Gateway;
             client_cert::element(identity.as_ref()?, own.as_ref(), whole)
         };
@@ -290,11 +307,12 @@ impl Connection {
         self.preserve_header_case
     }
 
-    /// Whether clients are to be sent elsewhere, or to come again: the listener ends, memory is short, or a new connection would be
-    /// taken otherwise.
+    /// Whether clients are to be sent elsewhere, or to come again: the listener ends, memory is short, the connection is old, or a new
+    /// one would be taken otherwise.
     pub fn is_draining(&self) -> bool {
         self.drain.has_begun()
             || self.worker.shared.overload.pressure() >= Pressure::Connections
+            || self.until.is_some_and(|until| until <= Instant::now())
             || (self.direction != Direction::Outbound && self.is_outdated(&self.worker.snapshot()))
     }
 
@@ -305,6 +323,7 @@ impl Connection {
             tokio::select! {
                 () = self.drain.begun() => return,
                 () = self.worker.shed.notified() => return,
+                () = reached(self.until) => return,
                 () = self.worker.changed.notified(), if self.direction != Direction::Outbound => {}
             }
         }

@@ -8,7 +8,10 @@ use crate::{
     config::TcpPlan,
     error::ProxyError,
     exchange::{self, TcpExchange},
-    policy::authorization::{Guard, Known},
+    policy::{
+        authorization::{Guard, Known},
+        fault,
+    },
 };
 use std::{rc::Rc, sync::Arc};
 
@@ -27,8 +30,15 @@ pub async fn serve(mut stream: Stream, connection: Rc<Connection>, plan: Arc<Tcp
             return exchange.finish(Err(error));
         }
     }
+    let cut = match fault::inject_bytes(&mut exchange, &cluster).await {
+        Ok(cut) => cut,
+        Err(error) => {
+            stream.end_by_reset();
+            return exchange.finish(Err(error));
+        }
+    };
     match exchange::tcp::connect(&mut exchange, &cluster).await {
-        Ok(upstream) => exchange.carry(stream, upstream, plan.idle_timeout).await,
+        Ok(upstream) => exchange.carry(stream, upstream, plan.idle_timeout, cut).await,
         Err(error) => {
             stream.take_leave();
             exchange.finish(Err(error));

@@ -46,7 +46,8 @@ impl Guard {
         };
         let provider = self.providers.iter().find(|provider| provider.name() == custom.provider);
         let Some(provider) = provider else { return Err(self.nobody(&custom)) };
-        provider.check(exchange, head, body).await
+        // Boxed: most requests need no room for it.
+        Box::pin(provider.check(exchange, head, body)).await
     }
 
     /// Asks whom a CUSTOM policy names about a connection of bytes.

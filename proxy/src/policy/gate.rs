@@ -47,7 +47,9 @@ impl Gate {
         {
             return Ok(answered);
         }
-        self.tokens.admit(exchange, head).await?;
+        if !self.tokens.is_empty() {
+            Box::pin(self.tokens.admit(exchange, head)).await?; // boxed: most requests need no room for it
+        }
         if let Some(guard) = &self.guard {
             guard.decide(&exchange.known(head, &guard.port))?;
         }

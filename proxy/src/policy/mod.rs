@@ -12,6 +12,7 @@ pub mod gate;
 pub mod headers;
 pub mod jwt;
 pub mod rate_limit;
+mod service;
 
 use crate::{
     codec::{Body, RequestHead, ResponseHead},

@@ -5,10 +5,12 @@ use super::{
     outliers::{Alarm, Attention, Outliers},
 };
 use arc_swap::ArcSwap;
-use sidle_balance::{ClusterUsage, ConcurrencyLimiter, EndpointAddr, EndpointSet, EndpointSpec, SetPolicy};
+use sidle_balance::{
+    ClusterUsage, ConcurrencyLimiter, EndpointAddr, EndpointSet, EndpointSpec, Hedge, SetPolicy,
+};
 use sidle_identity::{TlsError, Workload};
 use sidle_model::ir;
-use sidle_telemetry::{ClusterMetrics, Telemetry};
+use sidle_telemetry::{ClusterMetrics, ConcurrencyFigures, Telemetry};
 use std::{
     net::SocketAddr,
     sync::{
@@ -39,6 +41,8 @@ pub struct Cluster {
     pub outliers: Option<Outliers>,
     /// How many requests it takes at once. Outlives changes that do not concern it.
     pub concurrency: Option<Arc<ConcurrencyLimiter>>,
+    /// When a request goes to a second endpoint as well. Outlives changes that do not concern it.
+    pub hedge: Option<Arc<Hedge>>,
     /// Held while endpoints are swapped: names and outlier detection both do it. Never on a request's way.
     swapping: Mutex<()>,
     resolved: AtomicBool,
@@ -72,16 +76,23 @@ impl Cluster {
         let outliers = Outliers::new(&config);
         let policy = SetPolicy::of(&config);
         let set = EndpointSet::build(&policy, specs, before.as_deref(), Instant::now());
+        let metrics = telemetry.cluster_metrics(&config.name);
+        let concurrency = concurrency(&config, previous);
+        if let Some(limiter) = &concurrency {
+            let limiter = Arc::downgrade(limiter);
+            metrics.concurrency().read(move || figures(limiter.upgrade().as_deref()));
+        }
         let resolved = !has_names || !set.endpoints().is_empty();
         Ok(Cluster {
             endpoints: ArcSwap::from_pointee(set),
             usage: previous.map(|cluster| cluster.usage.clone()).unwrap_or_default(),
             connector,
-            metrics: telemetry.cluster_metrics(&config.name),
+            metrics,
             policy,
             attention,
             outliers,
-            concurrency: concurrency(&config, previous),
+            concurrency,
+            hedge: hedge(&config, previous),
             swapping: Mutex::default(),
             resolved: AtomicBool::new(resolved),
             resolved_first: Notify::new(),
@@ -154,11 +165,23 @@ impl Cluster {
     }
 }
 
+/// Of a limiter that is still in use.
+fn figures(limiter: Option<&ConcurrencyLimiter>) -> ConcurrencyFigures {
+    let Some(counts) = limiter.map(ConcurrencyLimiter::counts) else { return ConcurrencyFigures::default() };
+    ([counts.limit.into(), counts.under_way.into(), counts.shed], [counts.min_rtt, counts.sample_rtt])
+}
+
 fn concurrency(config: &ir::Cluster, previous: Option<&Cluster>) -> Option<Arc<ConcurrencyLimiter>> {
     let policy = config.adaptive_concurrency.as_ref()?;
     let same = previous.filter(|cluster| cluster.config.adaptive_concurrency.as_ref() == Some(policy));
     let known = same.and_then(|cluster| cluster.concurrency.clone());
     Some(known.unwrap_or_else(|| Arc::new(ConcurrencyLimiter::new((**policy).clone(), Instant::now()))))
+}
+
+fn hedge(config: &ir::Cluster, previous: Option<&Cluster>) -> Option<Arc<Hedge>> {
+    let policy = config.hedging.as_ref()?;
+    let known = previous.and_then(|cluster| cluster.hedge.clone()).filter(|hedge| hedge.policy() == policy);
+    Some(known.unwrap_or_else(|| Arc::new(Hedge::new(policy.clone()))))
 }
 
 /// The endpoints that need no look-up; `None` if the cluster's have to be looked up.
@@ -226,6 +249,9 @@ pub(crate) mod tests {
             health_check: None,
             outlier_detection: None,
             adaptive_concurrency: None,
+            hedging: None,
+            compares_mirrored: false,
+            faults: None,
             tcp_keepalive: None,
             idle_timeout: None,
             tunnel_idle_timeout: None,

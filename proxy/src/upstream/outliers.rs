@@ -7,6 +7,7 @@
 //! Not here: the rules (`sidle_balance::OutlierDetector`), what a try says of its endpoint (`exchange`).
 
 use super::Cluster;
+use http::StatusCode;
 use sidle_balance::{Change, Endpoint, OutlierDetector, Reason, Seen};
 use sidle_model::ir;
 use sidle_telemetry::Outlier;
@@ -120,9 +121,26 @@ impl Cluster {
         }
     }
 
-    /// Says how long an endpoint took to answer.
-    pub fn report_time(&self, endpoint: &Endpoint, took: Duration) {
-        if let Some(outliers) = &self.outliers {
+    /// Says how long an endpoint took to answer with a status, or to fail.
+    pub fn report_time(&self, endpoint: &Endpoint, took: Duration, status: Option<StatusCode>) {
+        if let ir::LoadBalancer::PeakEwma { decay } = self.config.load_balancer {
+            let (latency, now) = (&endpoint.state.latency, Instant::now());
+            match status {
+                Some(status) if !status.is_server_error() => latency.record(took, now, decay),
+                _ => latency.record_at_least(took, now, decay),
+            }
+        }
+        if let (Some(outliers), Some(_)) = (&self.outliers, status) {
+            outliers.detector.time(&endpoint.state, took);
+        }
+    }
+
+    /// Says that a try was given up after so long, for another one that answered. `is_long`: that tells something.
+    pub fn report_given_up(&self, endpoint: &Endpoint, took: Duration, is_long: bool) {
+        if let ir::LoadBalancer::PeakEwma { decay } = self.config.load_balancer {
+            endpoint.state.latency.record_given_up(took, Instant::now(), decay);
+        }
+        if let (Some(outliers), true) = (&self.outliers, is_long) {
             outliers.detector.time(&endpoint.state, took);
         }
     }

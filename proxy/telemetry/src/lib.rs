@@ -16,10 +16,11 @@ mod trace_context;
 pub use flags::ResponseFlags;
 pub use grpc::grpc_status_from_http;
 pub use metrics::{
-    Authorized, ClusterMetrics, ConnectionSecurityPolicy, Doorkeeper, ExtAuthzMetrics, ExtAuthzOutcome,
-    HealthCheckMetrics, HealthCheckResult, Http2Flood, IdentityMetrics, JwksMetrics, ListenerMetrics,
-    MembershipMetrics, Outlier, OutlierMetrics, Overflow, ProcessUsage, RateLimitMetrics, Reload, Reporter,
-    RequestLabels, RequestMetrics, RequestProtocol, RequestRecord, Takeover, TcpLabels, TcpMetrics,
-    Telemetry, TokenMetrics, WorkloadLabels,
+    Authorized, ClusterMetrics, Compared, ConcurrencyFigures, ConnectionSecurityPolicy, Doorkeeper,
+    ExtAuthzMetrics, ExtAuthzOutcome, HealthCheckMetrics, HealthCheckResult, Http2Flood, IdentityMetrics,
+    JwksMetrics, ListenerMetrics, MembershipMetrics, Outlier, OutlierMetrics, Overflow, ProcessUsage,
+    RateLimitMetrics, RateLimitOutcome, RateLimitServiceMetrics, Reload, Reporter, RequestLabels,
+    RequestMetrics, RequestProtocol, RequestRecord, Takeover, TcpLabels, TcpMetrics, Telemetry, TokenMetrics,
+    WorkloadLabels,
 };
 pub use trace_context::TraceParent;

@@ -165,14 +165,21 @@ families! {
     CLUSTER_PENDING = Gauge "sidle_cluster_requests_pending" &["cluster"], "Requests that wait for an upstream connection.";
     CLUSTER_OVERFLOWS = Counter "sidle_cluster_overflows_total" &["cluster", "limit"], "Requests refused by a limit: connections, pending, requests or retries.";
     CLUSTER_TIMEOUTS = Counter "sidle_cluster_timeouts_total" &["cluster"], "Requests that ran into the route's timeout or a try's.";
+    CLUSTER_HEDGES = Counter "sidle_cluster_hedges_total" &["cluster"], "Tries sent because the first took long and while it was under way.";
+    CLUSTER_HEDGES_WON = Counter "sidle_cluster_hedges_won_total" &["cluster"], "Those whose answer was the one that counted.";
     RATE_LIMIT_OK = Counter "envoy_http_local_rate_limit_ok" &["envoy_local_http_ratelimit_prefix"], "Requests that a RateLimitPolicy had a token for.";
     RATE_LIMITED = Counter "envoy_http_local_rate_limit_rate_limited" &["envoy_local_http_ratelimit_prefix"], "Requests that a RateLimitPolicy had no token for.";
     RATE_LIMIT_KEYS = Gauge "sidle_rate_limit_keys" &["policy"], "Keys that have a bucket of a RateLimitPolicy; 0 where everybody shares one.";
+    RATE_LIMIT_SERVICE_OK = Counter "envoy_cluster_ratelimit_ok" &["envoy_cluster_name"], "Requests that a rate limit service let through, by the cluster that they go to.";
+    RATE_LIMIT_SERVICE_OVER_LIMIT = Counter "envoy_cluster_ratelimit_over_limit" &["envoy_cluster_name"], "Requests that a rate limit service refused, by the cluster that they would go to.";
+    RATE_LIMIT_SERVICE_ERROR = Counter "envoy_cluster_ratelimit_error" &["envoy_cluster_name"], "Requests about which a rate limit service gave no answer that could be understood, timeouts included, by the cluster that they go to.";
+    RATE_LIMIT_SERVICE_FAILURE_MODE_ALLOWED = Counter "envoy_cluster_ratelimit_failure_mode_allowed" &["envoy_cluster_name"], "Requests that passed without an answer of a rate limit service, by the cluster that they go to.";
     CONCURRENCY_LIMIT = Gauge "sidle_cluster_concurrency_limit" &["cluster"], "Requests that a workload's port takes at once, as its ConcurrencyPolicy finds.";
     CONCURRENCY_ACTIVE = Gauge "sidle_cluster_concurrency_active" &["cluster"], "Requests under way that count towards that limit.";
     CONCURRENCY_SHED = Counter "sidle_cluster_concurrency_shed_total" &["cluster"], "Requests that were turned away because of that limit.";
     CONCURRENCY_MIN_RTT = Gauge "sidle_cluster_concurrency_min_rtt_seconds" &["cluster"], "How long an answer takes when few are under way.";
     CONCURRENCY_SAMPLE_RTT = Gauge "sidle_cluster_concurrency_sample_rtt_seconds" &["cluster"], "How long an answer took in the last interval.";
+    MIRROR_COMPARISONS = Counter "sidle_cluster_mirror_comparisons_total" &["cluster", "result"], "Answers to copies of requests, beside those to the requests: same, another status, another body; broken if one did not come whole.";
     CLUSTER_ENDPOINTS = Gauge "sidle_cluster_endpoints" &["cluster"], "Endpoints that are known.";
 
     MEMBERSHIP_TOTAL = Gauge "envoy_cluster_membership_total" &["envoy_cluster_name"], "Endpoints of a cluster that looks at their health.";

@@ -78,7 +78,9 @@ fn load_balancer(cluster: &Cluster) -> Object {
     let slow_start =
         cluster.slow_start.as_ref().map(|settings| json!({"slow_start_config": slow_start(settings)}));
     match &cluster.load_balancer {
-        LoadBalancer::LeastRequest => named("LEAST_REQUEST").with_some("least_request_lb_config", slow_start),
+        LoadBalancer::LeastRequest | LoadBalancer::PeakEwma { .. } => {
+            named("LEAST_REQUEST").with_some("least_request_lb_config", slow_start)
+        }
         LoadBalancer::RoundRobin => named("ROUND_ROBIN").with_some("round_robin_lb_config", slow_start),
         LoadBalancer::Random => named("RANDOM"),
         LoadBalancer::RingHash { minimum_ring_size } => {

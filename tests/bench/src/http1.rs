@@ -31,6 +31,14 @@ pub fn answer(bytes: &[u8]) -> Result<Option<&[u8]>, Void> {
     }
 }
 
+/// Whether an answer of any status, whose head says its length, is all there; `None`: its head does not.
+pub fn is_whole(bytes: &[u8]) -> Option<bool> {
+    let Some(end) = head_end(bytes) else { return Some(false) };
+    let (head, body) = bytes.split_at(end);
+    let length = head.split(|byte| *byte == b'\n').find_map(content_length)?;
+    Some(body.len() >= length)
+}
+
 /// How long the body of a 200 is; `None` if its head does not say, or is not one of a 200.
 pub fn length_of_200(head: &[u8]) -> Option<usize> {
     let right = head.starts_with(b"HTTP/1.1 200 ");

@@ -3,14 +3,18 @@
 //! In:  the name of a measurement and its sizes.   Out: a Markdown table, or why there is none.
 //! Invariants: a run with a wrong answer is void, and so is one that takes longer than it may; all traffic stays on loopback.
 //! Not here: measurements of one crate (`examples/` beside it), tests (`tests/integration`).
-//! Read: [`compare`], [`scale`] and [`mtls`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where), [`usage`] (for how long).
+//! Read: [`compare`], [`scale`], [`mtls`], [`ejection`], [`count`] and [`start`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where), [`usage`] (for how long).
 
 mod compare;
 mod cores;
+mod count;
+mod ejection;
+mod envoy;
 mod http1;
 mod load;
 mod mtls;
 mod scale;
+mod start;
 mod statistics;
 mod upstream;
 mod usage;
@@ -33,8 +37,14 @@ enum Measurement {
     Scale(scale::ScaleArgs),
     /// What mutual TLS costs for each connection and each request, beside Envoy
     Mtls(mtls::MtlsArgs),
+    /// What clients notice of endpoints that fail or are slow, beside Envoy
+    Ejection(ejection::EjectionArgs),
     /// What the proxy costs beside others, on the same work
     Compare(compare::CompareArgs),
+    /// How many instructions a request takes, and whether that is more than it was
+    Count(count::CountArgs),
+    /// How large the program is, how long it takes to be ready, what it holds when nothing happens, beside Envoy
+    Start(start::StartArgs),
     /// The upstreams of `compare`
     #[command(hide = true)]
     Upstream,
@@ -51,7 +61,10 @@ fn main() -> ExitCode {
     let report = match Cli::parse().measurement {
         Measurement::Scale(args) => scale::run(&args).map(|report| (report.to_string(), true)),
         Measurement::Mtls(args) => mtls::run(&args).map(|report| (report.to_string(), true)),
+        Measurement::Start(args) => start::run(&args).map(|report| (report.to_string(), true)),
+        Measurement::Ejection(args) => ejection::run(&args).map(|report| (report.to_string(), true)),
         Measurement::Compare(args) => compare::run(&args),
+        Measurement::Count(args) => count::run(&args),
         Measurement::Upstream => compare::upstream::run().map(|()| (String::new(), true)),
         Measurement::Load => compare::measure::load_process().map(|said| (said, true)),
         Measurement::Relay(args) => compare::relay::run(&args).map(|()| (String::new(), true)),

@@ -8,6 +8,7 @@ pub mod grpc_timeout;
 pub mod http1_body;
 pub mod http1_request;
 pub mod http1_response;
+pub mod http2;
 pub mod jwt;
 pub mod manifests;
 pub mod path;
@@ -25,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     ("http1_body", http1_body::run),
     ("http1_request", http1_request::run),
     ("http1_response", http1_response::run),
+    ("http2", http2::run),
     ("jwt", jwt::run),
     ("manifests", manifests::run),
     ("path", path::run),

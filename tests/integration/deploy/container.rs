@@ -66,8 +66,15 @@ fn the_recipe_is_one_and_its_image_runs_as_nobody() {
     let all = |of: &[(String, Vec<&str>, Vec<&str>)], name: &str| -> Vec<String> {
         of.iter().filter(|(found, ..)| found == name).map(|(_, _, words)| words.join(" ")).collect()
     };
+    let second = build.iter().rposition(|(name, ..)| name == "FROM").unwrap();
+    let (build, intercept) = build.split_at(second);
     assert_eq!(all(build, "FROM"), ["docker.io/library/rust:1-bookworm AS build"]);
     assert_eq!(all(build, "RUN"), ["cargo build --release --locked --package sidle --bin sidle"]);
+    // Beside it the one that captures: what `sidle intercept` runs is in it.
+    assert_eq!(all(intercept, "FROM"), ["docker.io/library/debian:12-slim AS intercept"]);
+    assert_eq!(all(intercept, "COPY"), ["/src/target/release/sidle /usr/bin/sidle"]);
+    assert!(all(intercept, "RUN").concat().contains(" nftables iproute2 "), "{intercept:?}");
+    assert_eq!(all(intercept, "CMD"), ["intercept apply"]);
     // The same Debian, so the same C library.
     assert_eq!(all(image, "FROM"), ["gcr.io/distroless/cc-debian12"]);
     assert_eq!(all(image, "COPY"), ["/src/target/release/sidle /usr/bin/sidle"]);

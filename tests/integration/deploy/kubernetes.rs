@@ -58,17 +58,17 @@ tolerations: [{ operator: Exists }]
 affinity: { nodeAffinity: {} }
 "#;
 
-fn documents(text: &str) -> Vec<Value> {
+pub fn documents(text: &str) -> Vec<Value> {
     let documents = serde_yaml::Deserializer::from_str(text).map(|one| Value::deserialize(one).unwrap());
     documents.filter(|document| !document.is_null()).collect()
 }
 
-fn of_kind<'a>(documents: &'a [Value], kind: &str, name: &str) -> &'a Value {
+pub fn of_kind<'a>(documents: &'a [Value], kind: &str, name: &str) -> &'a Value {
     let found = documents.iter().find(|one| one["kind"] == kind && one["metadata"]["name"] == name);
     found.unwrap_or_else(|| panic!("no {kind} {name}"))
 }
 
-fn helm(values: &str) -> Option<Output> {
+pub fn helm(values: &str) -> Option<Output> {
     let helm = peers::find("helm")?;
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(values.as_bytes()).unwrap();
@@ -77,14 +77,14 @@ fn helm(values: &str) -> Option<Output> {
     Some(command.arg(deploy("helm/sidle")).output().unwrap())
 }
 
-fn rendered(values: &str) -> Option<Vec<Value>> {
+pub fn rendered(values: &str) -> Option<Vec<Value>> {
     let output = helm(values)?;
     assert!(output.status.success(), "{}", text(&output));
     Some(documents(&String::from_utf8_lossy(&output.stdout)))
 }
 
 /// Fails if an API server would refuse one of them, or pass over a field.
-fn judge(documents: &[Value]) {
+pub fn judge(documents: &[Value]) {
     let Some(python) = peers::find("python") else { return };
     let mut file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
     for document in documents {
@@ -100,23 +100,29 @@ fn judge(documents: &[Value]) {
 }
 
 /// A container as a kubelet starts it.
-struct Container {
-    arguments: Vec<String>,
+pub struct Container {
+    pub arguments: Vec<String>,
     environment: BTreeMap<String, String>,
-    spec: Value,
+    pub spec: Value,
     pod: Value,
 }
 
 impl Container {
     /// The one called `sidle` of a Deployment's Pods.
-    fn of(deployment: &Value) -> Self {
+    pub fn of(deployment: &Value) -> Self {
+        Self::named(deployment, "sidle")
+    }
+
+    /// The one of this name.
+    pub fn named(deployment: &Value, name: &str) -> Self {
         let (template, namespace) = (&deployment["spec"]["template"], &deployment["metadata"]["namespace"]);
         let pod = template["spec"].clone();
         let all =
             ["initContainers", "containers"].map(|list| pod[list].as_array().cloned().unwrap_or_default());
-        let spec = all.concat().into_iter().find(|one| one["name"] == "sidle").expect("no proxy");
+        let spec = all.concat().into_iter().find(|one| one["name"] == name);
+        let spec = spec.unwrap_or_else(|| panic!("no container {name}"));
         let mut environment: BTreeMap<String, String> = BTreeMap::new();
-        for variable in spec["env"].as_array().unwrap() {
+        for variable in spec["env"].as_array().into_iter().flatten() {
             let field = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap_or_default();
             let label = field.strip_prefix("metadata.labels['").and_then(|rest| rest.strip_suffix("']"));
             let mut value = match (field, label) {
@@ -147,7 +153,7 @@ impl Container {
     }
 
     /// Mounts the ConfigMap that it names.
-    fn configure(&self, image: &Image, documents: &[Value]) {
+    pub fn configure(&self, image: &Image, documents: &[Value]) {
         let name = self.volume("sidle-config")["configMap"]["name"].as_str().unwrap();
         let data = of_kind(documents, "ConfigMap", name)["data"].as_object().unwrap();
         for (file, content) in data {
@@ -155,7 +161,7 @@ impl Container {
         }
     }
 
-    fn start(&self, pod: &Pod, image: &Image) -> Process {
+    pub fn start(&self, pod: &Pod, image: &Image) -> Process {
         let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
         let sidecar = pod.sidecar(image, &arguments, &self.environment);
         // Its probes, at the ports of those names.
@@ -173,7 +179,7 @@ impl Container {
     }
 
     /// What Pod Security's strictest level asks for, and a disk that cannot be written.
-    fn assert_has_no_rights(&self) {
+    pub fn assert_has_no_rights(&self) {
         let wanted = json!({
             "runAsUser": 1337, "runAsGroup": 1337, "runAsNonRoot": true, "readOnlyRootFilesystem": true,
             "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] },
@@ -293,7 +299,7 @@ fn the_sidecar_of_the_chart_runs() {
     assert!(sidecar.wait().success());
 }
 
-fn kustomize(folder: &str) -> Option<Vec<Value>> {
+pub fn kustomize(folder: &str) -> Option<Vec<Value>> {
     let kubectl = peers::find("kubectl")?;
     let output = Command::new(kubectl).arg("kustomize").arg(deploy(folder)).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
@@ -301,7 +307,7 @@ fn kustomize(folder: &str) -> Option<Vec<Value>> {
 }
 
 /// What a Service does: its port leads to that of its Pods.
-fn served(image: &Image, path: &str, manifests: &str, port: &str) {
+pub fn served(image: &Image, path: &str, manifests: &str, port: &str) {
     let [from, to] = ["number: 80, name: http", &format!("number: 80, targetPort: {port}, name: http")];
     assert!(manifests.contains(from), "{manifests}");
     image.file(path, &manifests.replace(from, to));

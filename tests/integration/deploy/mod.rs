@@ -1,9 +1,11 @@
 //! What `deploy/` holds, used as its users would.
 //!
 //! Read: `machine` (a machine with a real systemd) -> `debian` (the package on it) -> `systemd` (the unit on it); `pod` (what a
-//! container engine gives) -> `container` -> `kubernetes` (the chart, the manifests); `monitoring`
+//! container engine gives) -> `container` -> `kubernetes` (the chart, the manifests) ->
+//! `captured` (the same with traffic capture, and what `sidle inject` makes); `monitoring`
 //! (rules and dashboard); `page` (deploy/README.md).
 
+mod captured;
 mod container;
 mod debian;
 mod kubernetes;

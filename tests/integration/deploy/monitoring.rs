@@ -165,6 +165,10 @@ impl World {
             service("echo", "echo.test", "HTTP", &[("v1", upstream.port())]),
             service("dead", "dead.test", "HTTP", &[("v1", ports::free().port())]),
             service("narrow", "narrow.test", "HTTP", &[("v1", upstream.port())]),
+            service("ill", "ill.test", "HTTP", &[("v1", upstream.port()), ("v2", ports::free().port())]),
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: ill }\nspec:\n  host: ill.test\n  \
+             trafficPolicy: { outlierDetection: { consecutive5xxErrors: 1, baseEjectionTime: 10m, maxEjectionPercent: 100 } }\n"
+                .into(),
             service_on("ledger", "ledger.test", ledger.port(), "TCP", &[("v1", tcp.port())]),
             format!(
                 "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{ name: web }}\nspec:\n  egress:\n    \
@@ -222,7 +226,7 @@ impl World {
     async fn go_on(&self) {
         let mut client = Client::http1(self.web.outbound()).await;
         loop {
-            for host in ["shop.test", "echo.test"] {
+            for host in ["shop.test", "echo.test", "ill.test"] {
                 client.get(host, "/").await;
             }
             client.get("echo.test", "/?status=500").await;
@@ -315,6 +319,9 @@ async fn every_panel_shows_something() {
         let rules = rules.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
         open.extend(rules.map(|rule| ("recording.yml".to_owned(), rule.to_owned())));
         assert!(open.len() > 45, "{}", open.len());
+        // One of two endpoints answers nobody: the panel shows more than a zero.
+        let ejected = panels().into_iter().find(|(title, _)| title == "Ejected").unwrap().1;
+        open.push(("Ejected".to_owned(), format!("{} > 0", filled_in(&ejected[0]))));
         let begin = std::time::Instant::now();
         while !open.is_empty() {
             assert!(begin.elapsed() < 2 * wait::PATIENCE, "nothing is shown by {open:#?}");

@@ -71,6 +71,17 @@ impl Pod {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Runs the container that captures traffic: as root, with the one right that its manifest gives it.
+    pub fn intercept(&self, arguments: &[String]) {
+        let nft = peers::look("nft").expect("nft is not installed; `tests/run peers` installs it");
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", nft.parent().unwrap().display());
+        let mut command = self.command();
+        command.args(["setpriv", "--bounding-set", "-all,+net_admin", "--inh-caps", "-all,+net_admin"]);
+        command.args(["--no-new-privs", "--"]).arg(sidle::path()).args(arguments);
+        let output = command.env_clear().env("PATH", path).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}\n{}", text(&output));
+    }
+
     /// Starts the sidecar from the files of its image, and waits until the probe says that it is ready.
     pub fn sidecar(
         &self,

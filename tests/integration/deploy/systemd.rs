@@ -141,11 +141,9 @@ fn one_that_hangs_or_crashes_is_started_again() {
     assert_eq!(property(&machine, "NRestarts"), "2");
 }
 
-#[test]
-fn a_gateway_needs_its_drop_in() {
-    let Some(machine) = started("") else { return };
-    let example = root().join("deploy/systemd/gateway.conf");
-    let gateway = "
+/// An edge on a port that needs a right.
+fn gateway() -> String {
+    "
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: { name: edge }
@@ -153,7 +151,37 @@ spec:
   servers: [{ port: { number: 80, name: http, protocol: HTTP }, hosts: [hello.test] }]
 ---"
     .to_owned()
-        + &MESH.replace("  hosts", "  gateways: [edge]\n  hosts");
+        + &MESH.replace("  hosts", "  gateways: [edge]\n  hosts")
+}
+
+/// systemd has the port: the proxy needs no right, starts when somebody comes, and nobody is refused while it is away.
+#[test]
+fn a_port_that_systemd_has_bound_is_taken_up() {
+    let Some(machine) = started("") else { return };
+    machine.ok("systemctl stop sidle");
+    write(&machine, &gateway());
+    machine.give(&root().join("deploy/systemd/gateway.socket"), "sidle.socket");
+    machine.ok("cmp /shared/sidle.socket /usr/share/doc/sidle/examples/systemd/gateway.socket");
+    machine.ok("systemd-analyze verify --man=no /shared/sidle.socket");
+    machine.ok("cp /shared/sidle.socket /etc/systemd/system/ && systemctl daemon-reload && systemctl start sidle.socket");
+    assert_eq!(property(&machine, "ActiveState"), "inactive");
+    let ask = ASK.replace("15001", "80");
+    assert_eq!(machine.ok(&ask), "HELLO");
+    assert_eq!(property(&machine, "ActiveState"), "active");
+    let status = machine.ok("cat /proc/$(systemctl show --value --property=MainPID sidle)/status");
+    assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    // Whoever comes while it is away waits.
+    machine.ok(&format!("systemctl restart --no-block sidle && {ask} && systemctl is-active sidle"));
+    machine.ok("systemctl stop sidle");
+    assert_eq!(machine.ok(&ask), "HELLO");
+    assert_eq!(property(&machine, "NRestarts"), "0");
+}
+
+#[test]
+fn a_gateway_needs_its_drop_in() {
+    let Some(machine) = started("") else { return };
+    let example = root().join("deploy/systemd/gateway.conf");
+    let gateway = gateway();
     let ask = ASK.replace("15001", "80");
     write(&machine, &gateway);
     wait::until("the refusal", || property(&machine, "StatusText").contains("refused").then_some(()));

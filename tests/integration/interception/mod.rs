@@ -320,3 +320,20 @@ fn a_database_that_speaks_first_is_reached_and_a_crash_heals() {
     stage.sidecars.push(sidecar(&stage.beta, &stage.folder.path().join("mesh.yaml"), "beta"));
     wait::until("the database", || ask(&stage).contains("42").then_some(()));
 }
+
+/// As in the Pods of a cluster that has switched IPv6 off.
+#[test]
+fn a_network_without_ipv6_is_captured_too() {
+    if !rustix::process::geteuid().is_root() {
+        return peers::skip("root, to make namespaces");
+    }
+    let space = Space::new();
+    space.ok("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    for mode in ["REDIRECT", "TPROXY"] {
+        command_line_ok(&space, &format!("intercept apply --mode {mode}"));
+        let output = command_line(&space, &format!("intercept check --mode {mode}"));
+        assert_eq!(text(&output), "in force\n");
+    }
+    command_line_ok(&space, "intercept clean");
+    assert!(text(&command_line(&space, "intercept check")).contains("nothing is captured"));
+}

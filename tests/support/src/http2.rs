@@ -59,6 +59,29 @@ impl Frame {
     }
 }
 
+/// Whether a head has this status of three digits, as an entry of the static table, as text, or in Huffman's code.
+pub fn has_status(head: &Frame, status: &str) -> bool {
+    const STATIC: [&str; 7] = ["200", "204", "206", "304", "400", "404", "500"];
+    let indexed = STATIC.iter().position(|known| *known == status).map(|at| vec![0x88 + at as u8]);
+    let plain = [&[3], status.as_bytes()].concat();
+    let mut bits = String::new();
+    for digit in status.bytes().map(|byte| byte - b'0') {
+        // RFC 7541, appendix B: five bits for 0 to 2, six for the others.
+        match digit {
+            0..3 => bits += &format!("{digit:05b}"),
+            _ => bits += &format!("{:06b}", 0x19 + digit - 3),
+        }
+    }
+    while !bits.len().is_multiple_of(8) {
+        bits.push('1');
+    }
+    let coded =
+        bits.as_bytes().chunks(8).map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0')));
+    let coded: Vec<u8> = [0x80 | (bits.len() / 8) as u8].into_iter().chain(coded).collect();
+    let holds = |part: &[u8]| head.payload.windows(part.len()).any(|bytes| bytes == part);
+    indexed.is_some_and(|part| head.payload.starts_with(&part)) || holds(&plain) || holds(&coded)
+}
+
 /// The bytes of a frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();

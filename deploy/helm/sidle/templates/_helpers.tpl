@@ -80,18 +80,76 @@ resources:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
+  {{- if include "sidle.tproxy" . }}
+  # To take its client's address: a right that only root can be given.
+  runAsUser: 0
+  runAsGroup: 1337
+  runAsNonRoot: false
+  {{- else }}
   runAsUser: 1337
   runAsGroup: 1337
   runAsNonRoot: true
+  {{- end }}
   readOnlyRootFilesystem: true
   allowPrivilegeEscalation: false
-  capabilities: { drop: [ALL] }
+  capabilities:
+    drop: [ALL]
+    {{- if include "sidle.tproxy" . }}
+    add: [NET_ADMIN]
+    {{- end }}
   seccompProfile: { type: RuntimeDefault }
 volumeMounts:
   - { name: sidle-config, mountPath: /etc/sidle, readOnly: true }
   {{- if .Values.identitySecret }}
   - { name: sidle-identity, mountPath: /var/run/sidle/identity, readOnly: true }
   {{- end }}
+{{- end -}}
+
+{{/* Not empty if the proxy takes its clients' addresses. */}}
+{{- define "sidle.tproxy" -}}
+{{- if and .Values.containers .Values.intercept.enabled (eq .Values.intercept.mode "TPROXY") }}true{{ end -}}
+{{- end -}}
+
+{{/* Writes the kernel's rules of the Pod, and ends. */}}
+{{- define "sidle.intercept" -}}
+{{- with .Values.intercept -}}
+name: sidle-intercept
+image: "{{ .image.repository }}:{{ .image.tag | default $.Chart.AppVersion }}"
+imagePullPolicy: {{ .image.pullPolicy }}
+args:
+  - intercept
+  - apply
+  - --mode={{ .mode }}
+  - {{ printf "--inbound-ports=%s" .inboundPorts | quote }}
+  {{- with .excludeInboundPorts }}
+  - {{ printf "--exclude-inbound-ports=%s" . | quote }}
+  {{- end }}
+  - {{ printf "--outbound-ranges=%s" .outboundRanges | quote }}
+  {{- with .excludeOutboundRanges }}
+  - {{ printf "--exclude-outbound-ranges=%s" . | quote }}
+  {{- end }}
+  {{- with .outboundPorts }}
+  - {{ printf "--outbound-ports=%s" . | quote }}
+  {{- end }}
+  {{- with .excludeOutboundPorts }}
+  - {{ printf "--exclude-outbound-ports=%s" . | quote }}
+  {{- end }}
+  {{- if .dns }}
+  - --redirect-dns
+  {{- end }}
+{{- with .resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsUser: 0
+  runAsGroup: 0
+  runAsNonRoot: false
+  readOnlyRootFilesystem: true
+  allowPrivilegeEscalation: false
+  capabilities: { drop: [ALL], add: [NET_ADMIN] }
+  seccompProfile: { type: RuntimeDefault }
+{{- end -}}
 {{- end -}}
 
 {{- define "sidle.volumes" -}}

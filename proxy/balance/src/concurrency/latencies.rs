@@ -9,7 +9,7 @@ const SIZES: usize = ((36 - FINENESS as usize) + 1) << FINENESS;
 
 /// Latencies in microseconds.
 #[derive(Debug)]
-pub(super) struct Latencies {
+pub(crate) struct Latencies {
     sizes: Box<[AtomicU32]>,
     count: AtomicU32,
 }

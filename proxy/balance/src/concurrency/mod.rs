@@ -8,7 +8,7 @@
 //! Read: here -> `gradient` (the limit) -> `latencies`.
 
 mod gradient;
-mod latencies;
+pub(crate) mod latencies;
 #[cfg(test)]
 mod tests;
 

@@ -15,6 +15,14 @@ use super::alias::AliasTable;
 use crate::{Endpoint, PickContext};
 use std::sync::Arc;
 
+/// By what two endpoints are compared.
+pub(crate) enum Load {
+    /// Active requests.
+    Requests,
+    /// Active requests, and one more, times these: what each of them takes.
+    Waits(f64, f64),
+}
+
 /// Power of two choices over active requests.
 #[derive(Debug)]
 pub(crate) struct LeastRequest {
@@ -29,6 +37,17 @@ impl LeastRequest {
     }
 
     pub fn choose(&self, endpoints: &[Arc<Endpoint>], probing: bool, context: &mut PickContext<'_>) -> usize {
+        self.choose_by(endpoints, probing, context, |_, _| Load::Requests)
+    }
+
+    /// Chooses by what `load` says of two.
+    pub fn choose_by(
+        &self,
+        endpoints: &[Arc<Endpoint>],
+        probing: bool,
+        context: &mut PickContext<'_>,
+        load: impl Fn(&Endpoint, &Endpoint) -> Load,
+    ) -> usize {
         let (first, second) = match &self.weighted {
             Some((table, _)) => (table.sample((context.random)()), table.sample((context.random)())),
             None => two_of(endpoints.len(), (context.random)()),
@@ -38,9 +57,21 @@ impl LeastRequest {
         let prefer_second = match (avoids(a), avoids(b)) {
             (false, true) => false,
             (true, false) => true,
-            _ => self.is_less_loaded((second, b), (first, a)),
+            _ => match load(b, a) {
+                Load::Requests => self.is_less_loaded((second, b), (first, a)),
+                Load::Waits(of_b, of_a) => self.waits_less((second, b, of_b), (first, a, of_a)),
+            },
         };
         if prefer_second { second } else { first }
+    }
+
+    /// Whether what is under way at `a`, and one more, takes less time for its weight than at `b`.
+    fn waits_less(&self, a: (usize, &Endpoint, f64), b: (usize, &Endpoint, f64)) -> bool {
+        let weight = |at: usize| self.weighted.as_ref().map_or(1.0, |(_, weights)| f64::from(weights[at]));
+        let wait = |(_, endpoint, each): (usize, &Endpoint, f64)| {
+            (f64::from(endpoint.state.active_requests()) + 1.0) * each
+        };
+        wait(a) * weight(b.0) < wait(b) * weight(a.0)
     }
 
     /// Whether `a` has fewer active requests for its weight than `b`.

@@ -3,11 +3,12 @@
 //! In:  weights and addresses, once; random numbers, hashes and load, at each pick.   Out: an index.
 //! Invariants: a selector is as long as the list it was built for. With one endpoint or none, nobody asks.
 //! Not here: keeping away from endpoints that were tried (`set`), except where a policy can do it for free.
-//! Read: `alias` -> `least_request` -> `rotation` -> `ring` -> `maglev`.
+//! Read: `alias` -> `least_request` -> `peak_ewma` -> `rotation` -> `ring` -> `maglev`.
 
 mod alias;
 mod least_request;
 mod maglev;
+mod peak_ewma;
 mod ring;
 mod rotation;
 
@@ -15,6 +16,7 @@ use crate::{Endpoint, PickContext};
 use alias::AliasTable;
 use least_request::LeastRequest;
 use maglev::Maglev;
+use peak_ewma::PeakEwma;
 use ring::Ring;
 use rotation::Rotation;
 use sidle_model::ir::LoadBalancer;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) enum Selector {
     LeastRequest(LeastRequest),
+    PeakEwma(PeakEwma),
     RoundRobin(Rotation),
     Random(AliasTable),
     RingHash(Ring),
@@ -40,6 +43,7 @@ impl Selector {
     ) -> Self {
         match policy {
             LoadBalancer::LeastRequest => Selector::LeastRequest(LeastRequest::new(weights)),
+            LoadBalancer::PeakEwma { decay } => Selector::PeakEwma(PeakEwma::new(weights, *decay)),
             LoadBalancer::RoundRobin => Selector::RoundRobin(match previous {
                 Some(Selector::RoundRobin(rotation)) => rotation.succeed(weights),
                 _ => Rotation::new(weights),
@@ -66,6 +70,7 @@ impl Selector {
     ) -> usize {
         match self {
             Selector::LeastRequest(least) => least.choose(endpoints, probing, context),
+            Selector::PeakEwma(peak) => peak.choose(endpoints, probing, context),
             Selector::RoundRobin(rotation) => rotation.next(context.random),
             Selector::Random(table) => table.sample((context.random)()),
             Selector::RingHash(ring) => ring.lookup(hash.unwrap_or_default(), attempt),

@@ -47,7 +47,7 @@ pub(crate) fn endpoints(weights: &[u32]) -> Vec<Arc<Endpoint>> {
 }
 
 pub(crate) fn context(random: &mut dyn FnMut() -> u64) -> PickContext<'_> {
-    PickContext { hash: None, random, tried: &[], leave: &[] }
+    PickContext { hash: None, random, now: &Instant::now, tried: &[], leave: &[] }
 }
 
 /// How often each endpoint is picked.
@@ -61,9 +61,10 @@ pub(crate) fn picks(set: &EndpointSet, times: u32) -> Vec<u32> {
     counts
 }
 
-fn policies() -> [LoadBalancer; 5] {
+fn policies() -> [LoadBalancer; 6] {
     [
         LoadBalancer::LeastRequest,
+        LoadBalancer::PeakEwma { decay: Duration::from_secs(10) },
         LoadBalancer::RoundRobin,
         LoadBalancer::Random,
         LoadBalancer::RingHash { minimum_ring_size: 1024 },

@@ -5,6 +5,7 @@ use super::{
     values,
 };
 use crate::{
+    Duration,
     diagnostic::codes,
     ir::HeaderNameMatch,
     lower::status_code,
@@ -37,16 +38,27 @@ pub(super) fn check(providers: &[ExtensionProvider], at: At<'_>, report: &mut Re
     }
 }
 
-fn asked(asked: Asked<'_>, at: At<'_>, report: &mut Report<'_>) {
-    let host = asked.service.split_once('/').map_or(asked.service, |(_, host)| host);
+/// Where a service is asked, and for how long.
+pub(super) fn place(
+    service: &str,
+    port: u16,
+    timeout: Option<Duration>,
+    at: At<'_>,
+    report: &mut Report<'_>,
+) {
+    let host = service.split_once('/').map_or(service, |(_, host)| host);
     report.judge(at.to("service"), codes::BAD_HOST, values::host_name(host));
-    if asked.port == 0 {
+    if port == 0 {
         report.error(at.to("port"), codes::OUT_OF_RANGE, "a service is asked on a port from 1 to 65535");
     }
-    if let Some(timeout) = asked.timeout {
+    if let Some(timeout) = timeout {
         let judgement = values::at_least_a_millisecond(timeout);
         report.judge(at.to("timeout"), codes::SHORT_DURATION, judgement);
     }
+}
+
+fn asked(asked: Asked<'_>, at: At<'_>, report: &mut Report<'_>) {
+    place(asked.service, asked.port, asked.timeout, at, report);
     if let Some(status) = asked.status_on_error.filter(|status| status_code(status).is_none()) {
         let message = format!("`{status}` is not the status of an answer, 200 to 599");
         report.error(at.to("statusOnError"), codes::BAD_STATUS, message);

@@ -182,7 +182,8 @@ pub(super) fn retries(retry: &HttpRetry, timeout: Option<Duration>, at: At<'_>, 
     }
 }
 
-fn fault(fault: &HttpFaultInjection, at: At<'_>, report: &mut Report<'_>) {
+/// Faults of HTTP, wherever they are injected.
+pub(super) fn fault(fault: &HttpFaultInjection, at: At<'_>, report: &mut Report<'_>) {
     if fault.delay.is_none() && fault.abort.is_none() {
         report.error(at, codes::BAD_FAULT, "a fault needs a `delay` or an `abort`");
     }
@@ -194,9 +195,11 @@ fn fault(fault: &HttpFaultInjection, at: At<'_>, report: &mut Report<'_>) {
     }
 }
 
-const NEVER: &str = "without a `percentage` this fault is never injected";
+/// What has no share.
+pub(super) const NEVER: &str = "without a `percentage` this fault is never injected";
 
-fn fault_delay(delay: &FaultDelay, at: At<'_>, report: &mut Report<'_>) {
+/// A wait.
+pub(super) fn fault_delay(delay: &FaultDelay, at: At<'_>, report: &mut Report<'_>) {
     match delay.fixed_delay {
         Some(duration) => {
             report.judge(

@@ -115,6 +115,16 @@ fn header_names(headers: &BTreeMap<String, StringMatch>, at: At<'_>, report: &mu
     }
 }
 
+/// Headers with their conditions.
+pub(super) fn header_conditions(
+    headers: &BTreeMap<String, StringMatch>,
+    at: At<'_>,
+    report: &mut Report<'_>,
+) {
+    header_names(headers, at, report);
+    values_of(headers, at, report);
+}
+
 fn values_of(values: &BTreeMap<String, StringMatch>, at: At<'_>, report: &mut Report<'_>) {
     for (name, value) in values {
         let at = at.to(name.as_str());

@@ -24,7 +24,7 @@ pub(super) fn check(config: &Config, out: &mut Vec<Diagnostic>) {
         sidecars,
         authorization_policies
     );
-    each!(concurrency_policies, rate_limit_policies);
+    each!(concurrency_policies, rate_limit_policies, upstream_policies, fault_policies);
     each!(services, endpoints, endpoint_slices, pods, workloads, proxies, health_policies);
 }
 

@@ -14,6 +14,7 @@ mod concurrency_policy;
 mod conditions;
 mod destination_rule;
 mod extension_provider;
+mod fault_policy;
 pub(crate) mod files;
 mod gateway;
 mod gateway_hosts;
@@ -40,6 +41,7 @@ mod sidecar;
 #[cfg(test)]
 mod tests;
 mod unreachable;
+mod upstream_policy;
 mod values;
 mod virtual_service;
 
@@ -86,6 +88,8 @@ pub(crate) fn each(config: &Config) -> Vec<Diagnostic> {
     each!(health_policies, health_policy::check);
     each!(concurrency_policies, concurrency_policy::check);
     each!(rate_limit_policies, rate_limit_policy::check);
+    each!(upstream_policies, upstream_policy::check);
+    each!(fault_policies, fault_policy::check);
     not_applied::check(config, &mut out);
     out
 }

@@ -141,6 +141,7 @@ fn check_limits(limits: &Limits, at: At<'_>, report: &mut Report<'_>) {
         ("streamIdleTimeout", limits.stream_idle_timeout, values::zero_or_a_millisecond),
         ("connectionIdleTimeout", limits.connection_idle_timeout, values::zero_or_a_millisecond),
         ("requestTimeout", limits.request_timeout, values::zero_or_a_millisecond),
+        ("maxConnectionDuration", limits.max_connection_duration, values::zero_or_a_millisecond),
     ] {
         if let Some(duration) = value {
             report.judge(at.to(field), codes::SHORT_DURATION, judge(duration));

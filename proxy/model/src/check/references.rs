@@ -9,7 +9,7 @@ use super::{
     values,
 };
 use crate::{
-    config::Config,
+    config::{Config, Resource},
     diagnostic::{Diagnostic, codes},
     ir::{HostPattern, Node},
     istio::{Destination, DestinationRule, TrafficPolicy, VirtualService},
@@ -56,13 +56,31 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
             rule_ports(&resource.spec, &host, ports, &mut Report::new(resource, out));
         }
     }
+    let called = |host: &str| host.starts_with('*') || known.has_host(host) || called.contains(host);
     for resource in &config.health_policies {
-        let host = known.complete(&resource.spec.host, &resource.metadata.namespace);
-        if !host.is_empty() && !host.starts_with('*') && !known.has_host(&host) && !called.contains(&host) {
-            let message = format!("no file defines the host `{host}`, so this policy applies to nothing");
-            let help = known.suggest_host(&host);
-            Report::new(resource, out).warn_help(At::SPEC.to("host"), codes::UNUSED_RULE, message, help);
-        }
+        policy(resource, &resource.spec.host, &known, called, out);
+    }
+    for resource in &config.upstream_policies {
+        policy(resource, &resource.spec.host, &known, called, out);
+    }
+    for resource in &config.fault_policies {
+        policy(resource, &resource.spec.host, &known, called, out);
+    }
+}
+
+/// One of Sidle's own policies for a host.
+fn policy<T>(
+    resource: &Resource<T>,
+    host: &str,
+    known: &Known<'_>,
+    is_called: impl Fn(&str) -> bool,
+    out: &mut Vec<Diagnostic>,
+) {
+    let host = known.complete(host, &resource.metadata.namespace);
+    if !host.is_empty() && !is_called(&host) {
+        let message = format!("no file defines the host `{host}`, so this policy applies to nothing");
+        let help = known.suggest_host(&host);
+        Report::new(resource, out).warn_help(At::SPEC.to("host"), codes::UNUSED_RULE, message, help);
     }
 }
 

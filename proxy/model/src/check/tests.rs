@@ -40,7 +40,8 @@ fn told(content: &str) -> Vec<String> {
 fn manifest(kind: &str, spec: &str) -> String {
     let api = match kind {
         "Service" => "v1",
-        "Proxy" | "HealthPolicy" | "ConcurrencyPolicy" | "RateLimitPolicy" => "sidle.dev/v1",
+        "Proxy" | "HealthPolicy" | "ConcurrencyPolicy" | "RateLimitPolicy" | "UpstreamPolicy"
+        | "FaultPolicy" => "sidle.dev/v1",
         "AuthorizationPolicy" | "RequestAuthentication" => "security.istio.io/v1",
         _ => "networking.istio.io/v1",
     };

@@ -18,6 +18,10 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// How one is chosen.
     pub load_balancer: LoadBalancer,
+    /// When a request is sent to a second endpoint as well.
+    pub hedging: Option<Hedging>,
+    /// Whether its answers to copies of requests are compared with those to the requests.
+    pub compares_mirrored: bool,
     /// What is spoken to it.
     pub protocol: UpstreamProtocol,
     /// TLS to it.
@@ -38,6 +42,8 @@ pub struct Cluster {
     pub outlier_detection: Option<OutlierDetection>,
     /// How many requests at once, of the workload's own ports; `None`: no limit of this kind.
     pub adaptive_concurrency: Option<Arc<super::AdaptiveConcurrency>>,
+    /// Injected as if its endpoints had them.
+    pub faults: Option<Arc<super::UpstreamFaults>>,
     /// SO_KEEPALIVE.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// Idle pooled HTTP connections close after this; 1 h unless said, 3 s inbound.
@@ -145,6 +151,11 @@ impl Workload {
 pub enum LoadBalancer {
     /// Power of two choices over active requests, weighted: the default.
     LeastRequest,
+    /// Power of two choices over expected waits, weighted: latencies of late times active requests.
+    PeakEwma {
+        /// How long a latency is remembered; 10 s unless said.
+        decay: Duration,
+    },
     /// In turn, weighted.
     RoundRobin,
     /// By chance, weighted.
@@ -185,6 +196,8 @@ pub struct ClusterLimits {
     pub max_retries: u32,
     /// Share of active requests that may be retries.
     pub retry_budget: Option<RetryBudget>,
+    /// Whether retries also have to be earned, by tries that go well; not where a rule says how many there may be.
+    pub earned_retries: bool,
     /// Requests on one connection; 0: no bound.
     pub max_requests_per_connection: u32,
     /// Streams on one HTTP/2 connection.
@@ -193,7 +206,8 @@ pub struct ClusterLimits {
 
 impl Default for ClusterLimits {
     /// 1,024 connections, pending and active requests are Envoy's defaults (Istio lifts them to 2^32 - 1; `check` says
-    /// so); retries are bounded by a budget.
+    /// so); retries are bounded by a budget,
+    /// and have to be earned.
     fn default() -> Self {
         ClusterLimits {
             max_connections: 1024,
@@ -201,10 +215,20 @@ impl Default for ClusterLimits {
             max_requests: 1024,
             max_retries: u32::MAX,
             retry_budget: Some(RetryBudget { percent: 20.0, min_concurrency: 3 }),
+            earned_retries: true,
             max_requests_per_connection: 0,
             max_concurrent_streams: 100,
         }
     }
+}
+
+/// When a request that may be repeated is sent to a second endpoint as well. With neither: after the route's time for one try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hedging {
+    /// After so long; with a percentile, not before.
+    pub after: Option<Duration>,
+    /// After what so many percent of the answers took of late, 50 to 99.
+    pub percentile: Option<u8>,
 }
 
 /// Share of active requests that may be retries.

@@ -299,6 +299,26 @@ pub struct Fault {
     pub abort: Option<(FaultAbort, Percent)>,
 }
 
+/// Faults that look like an upstream's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamFaults {
+    /// Of each try of a request.
+    pub http: Option<Fault>,
+    /// Of connections of bytes.
+    pub tcp: TcpFaults,
+}
+
+/// Faults of connections of bytes, each by its own coin.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TcpFaults {
+    /// Waits before it connects.
+    pub delay: Option<(Duration, Percent)>,
+    /// Resets the client's connection in place of connecting.
+    pub reset: Option<Percent>,
+    /// Resets both connections once the client has got so many bytes.
+    pub cut: Option<(u64, Percent)>,
+}
+
 /// What an injected abort answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultAbort {

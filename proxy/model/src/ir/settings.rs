@@ -101,6 +101,8 @@ pub struct Limits {
     pub stream_idle_timeout: Duration,
     /// A downstream connection without a request; 5 min; zero: no bound.
     pub connection_idle_timeout: Duration,
+    /// A downstream HTTP connection, a tenth more or less, before its client is to come again; `None`: no bound.
+    pub max_connection_duration: Option<Duration>,
     /// Streams of one downstream HTTP/2 connection; 100.
     pub http2_max_concurrent_streams: u32,
     /// HTTP/2 window of a stream; 256 KiB.
@@ -133,6 +135,7 @@ impl Default for Limits {
             request_headers_timeout: Duration::from_secs(10),
             stream_idle_timeout: Duration::from_secs(60),
             connection_idle_timeout: Duration::from_secs(300),
+            max_connection_duration: None,
             http2_max_concurrent_streams: 100,
             http2_initial_stream_window: 256 << 10,
             http2_initial_connection_window: 1 << 20,

@@ -26,6 +26,7 @@ pub(super) fn apply(cluster: &mut Cluster, policy: Policy<'_>, protocol: Protoco
             percent: budget.percent.unwrap_or(20.0),
             min_concurrency: budget.min_retry_concurrency.unwrap_or(3),
         });
+        cluster.limits.earned_retries = false;
     }
     cluster.outlier_detection = policy.outlier_detection.map(outlier_detection);
 }
@@ -94,6 +95,7 @@ pub(super) fn apply_pool(cluster: &mut Cluster, pool: &istio::ConnectionPoolSett
     if let Some(retries) = given(http.max_retries) {
         limits.max_retries = retries;
         limits.retry_budget = None;
+        limits.earned_retries = false;
     }
     if let Some(idle) = http.idle_timeout {
         cluster.idle_timeout = Some(idle.0).filter(|idle| !idle.is_zero());

@@ -10,10 +10,11 @@ use super::{
     client_tls::{self, Whom},
     cluster_policy::apply,
     destination_rules::{Policy, Rule, Subset},
-    locality, names,
+    health_policies, locality, names,
     notes::Notes,
     protocol::Protocol,
     registry::{Labels, Port, Service},
+    upstream_policies,
 };
 use crate::{
     config::{Resource, Step},
@@ -216,7 +217,7 @@ impl<'a> Clusters<'a> {
             apply(&mut cluster, policy, Protocol::Undeclared);
             let namespace =
                 names::cluster_local(host, &self.mesh.node.domain).map(|(_, namespace)| namespace);
-            self.mesh.health_policies.apply(&mut cluster, host, namespace);
+            self.apply_own(&mut cluster, host, namespace);
             cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
             let whom = Whom { host, port: number, protocol: Protocol::Undeclared, service: None };
             client_tls::apply(&mut cluster, policy.tls, whom, self.mesh);
@@ -224,6 +225,17 @@ impl<'a> Clusters<'a> {
             self.insert(cluster);
         }
         Target { cluster: name, policy }
+    }
+
+    /// What Sidle's own policies for a host add.
+    fn apply_own(&self, cluster: &mut Cluster, host: &str, service_namespace: Option<&str>) {
+        if let Some(policy) = self.mesh.health_policies.of(host, service_namespace) {
+            health_policies::apply(cluster, policy, host);
+        }
+        if let Some(policy) = self.mesh.upstream_policies.of(host, service_namespace) {
+            upstream_policies::apply(cluster, policy);
+        }
+        self.mesh.fault_policies.apply(cluster, host, service_namespace);
     }
 
     /// A cluster that answers 503.
@@ -259,7 +271,7 @@ impl<'a> Clusters<'a> {
             };
             let mut cluster = self.plain(name.clone(), discovery, port.protocol, service.identity.clone());
             apply(&mut cluster, policy, port.protocol);
-            self.mesh.health_policies.apply(&mut cluster, &service.host, Some(service.namespace));
+            self.apply_own(&mut cluster, &service.host, Some(service.namespace));
             let setting = policy.load_balancer.and_then(|balancer| balancer.locality_lb_setting.as_ref());
             locality::apply(&mut cluster, setting, service.near.clone(), &self.mesh.node);
             cluster.subset = subset.map_or("", |subset| &subset.spec.name).into();
@@ -292,6 +304,8 @@ impl<'a> Clusters<'a> {
             name,
             discovery,
             load_balancer: LoadBalancer::LeastRequest,
+            hedging: None,
+            compares_mirrored: false,
             protocol: protocol.upstream(),
             tls: None,
             auto_mtls: None,
@@ -302,6 +316,7 @@ impl<'a> Clusters<'a> {
             health_check: None,
             outlier_detection: None,
             adaptive_concurrency: None,
+            faults: None,
             tcp_keepalive: None,
             idle_timeout: Some(Duration::from_secs(3600)),
             tunnel_idle_timeout: Some(Duration::from_secs(3600)),

@@ -12,7 +12,7 @@ use crate::{
     sidle::{ExtAuthzHttp, ExtensionProvider, Proxy, RequestBodyInCheck},
 };
 use http::{HeaderName, HeaderValue, StatusCode};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Istio's.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -33,24 +33,35 @@ pub(super) fn ext_authz(clusters: &mut Clusters<'_>, name: &str) -> Option<ExtAu
         (None, Some(by)) => (by.asked(), ExtAuthzTransport::Grpc),
         (None, None) => return None,
     };
-    let (namespace, host) =
-        asked.service.split_once('/').unwrap_or((&proxy.metadata.namespace, asked.service));
-    let host = names::complete(host, namespace, &mesh.node.domain);
-    let service = mesh.registry.find(&host);
-    let cluster = match service.and_then(|service| Some((service, service.port(asked.port)?))) {
-        Some((service, port)) => clusters.service(service, port).cluster,
-        None => ir::BLACK_HOLE_CLUSTER.into(),
-    };
+    let (cluster, authority) = place(clusters, asked.service, asked.port, &proxy.metadata.namespace);
     Some(ExtAuthz {
         name: name.into(),
         cluster,
-        authority: format!("{host}:{}", asked.port).into(),
+        authority,
         transport,
         timeout: asked.timeout.map_or(TIMEOUT, |timeout| timeout.0),
         fail_open: asked.fail_open,
         status_on_error: asked.status_on_error.and_then(status_code).unwrap_or(StatusCode::FORBIDDEN),
         body: asked.body.map(in_check),
     })
+}
+
+/// The cluster of a service that is asked, `[namespace/]host`, and its authority.
+pub(super) fn place(
+    clusters: &mut Clusters<'_>,
+    service: &str,
+    port: u16,
+    namespace: &str,
+) -> (Arc<str>, Arc<str>) {
+    let mesh = clusters.mesh();
+    let (namespace, host) = service.split_once('/').unwrap_or((namespace, service));
+    let host = names::complete(host, namespace, &mesh.node.domain);
+    let known = mesh.registry.find(&host);
+    let cluster = match known.and_then(|service| Some((service, service.port(port)?))) {
+        Some((service, port)) => clusters.service(service, port).cluster,
+        None => ir::BLACK_HOLE_CLUSTER.into(),
+    };
+    (cluster, format!("{host}:{port}").into())
 }
 
 /// A status that an answer can have.

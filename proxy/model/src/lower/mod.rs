@@ -23,9 +23,11 @@ mod destination_rules;
 mod domains;
 mod egress;
 mod extension_providers;
+mod fault_policies;
 mod gateways;
 pub(crate) mod headers;
 mod health_policies;
+mod host_policies;
 mod identity;
 mod inbound;
 mod locality;
@@ -49,6 +51,7 @@ mod settings;
 mod sidecars;
 mod table;
 mod tcp;
+mod upstream_policies;
 mod view;
 mod virtual_services;
 
@@ -62,7 +65,7 @@ use crate::{
         Direction, InboundMtls, Ir, JwtProvider, KeyFetching, ListenAddress, Listener, MtlsMode, NameServer,
         Node, PathNormalization, RetryPolicy, RouteConfiguration,
     },
-    sidle::Proxy,
+    sidle::{HealthPolicy, Proxy, UpstreamPolicy},
 };
 pub use authorization::Policies;
 pub(crate) use extension_providers::status_code;
@@ -70,7 +73,8 @@ pub use memo::Memo;
 pub(crate) use policies::base64;
 
 use destination_rules::DestinationRules;
-use health_policies::HealthPolicies;
+use fault_policies::FaultPolicies;
+use host_policies::HostPolicies;
 use notes::Notes;
 use peer_authentications::PeerAuthentications;
 use registry::Registry;
@@ -136,7 +140,7 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     mesh.destination_rules.note_unused(&mesh.registry, &mut routes.notes);
     mesh.destination_rules.note_lost_blocks(&mut routes.notes);
     settings::apply_http(mesh.proxy.map(|proxy| &*proxy.spec), &mut plan.listeners);
-    rate_limits::apply(mesh.config, &mesh.node, &mut plan.listeners);
+    rate_limits::apply(&mut routes, &mut plan);
     let mut settings = settings::lower(mesh.proxy.map(|proxy| &*proxy.spec), &mesh.node);
     settings.name_server = mesh.proxy.and_then(|proxy| proxy.spec.dns.as_ref()).map(|dns| NameServer {
         address: settings::address(dns.address.as_ref(), ([127, 0, 0, 1], 15053).into()),
@@ -185,7 +189,9 @@ struct Mesh<'a> {
     scope: Scope<'a>,
     registry: Registry<'a>,
     destination_rules: DestinationRules<'a>,
-    health_policies: HealthPolicies<'a>,
+    health_policies: HostPolicies<'a, HealthPolicy>,
+    upstream_policies: HostPolicies<'a, UpstreamPolicy>,
+    fault_policies: FaultPolicies<'a>,
     virtual_services: VirtualServices<'a>,
     peer_authentications: PeerAuthentications<'a>,
     connect_timeout: Duration,
@@ -205,7 +211,11 @@ impl<'a> Mesh<'a> {
             proxy,
             registry: Registry::new(config, &node, allocates(spec), notes),
             destination_rules: DestinationRules::new(config, &node, notes),
-            health_policies: HealthPolicies::new(config, &node),
+            health_policies: HostPolicies::new(config.health_policies.iter(), &node, |policy| &policy.host),
+            upstream_policies: HostPolicies::new(config.upstream_policies.iter(), &node, |policy| {
+                &policy.host
+            }),
+            fault_policies: FaultPolicies::new(config, &node),
             virtual_services: VirtualServices::new(config, &node, &scope, notes),
             peer_authentications: PeerAuthentications::new(config, &node),
             scope,

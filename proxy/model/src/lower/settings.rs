@@ -176,6 +176,7 @@ fn limits(limits: &sidle::Limits) -> Limits {
         request_headers_timeout: duration(limits.request_headers_timeout, defaults.request_headers_timeout),
         stream_idle_timeout: duration(limits.stream_idle_timeout, defaults.stream_idle_timeout),
         connection_idle_timeout: duration(limits.connection_idle_timeout, defaults.connection_idle_timeout),
+        max_connection_duration: limits.max_connection_duration.map(|age| age.0).filter(|age| !age.is_zero()),
         http2_max_concurrent_streams: or(
             limits.http2_max_concurrent_streams,
             defaults.http2_max_concurrent_streams,

@@ -79,6 +79,8 @@ fn readers() -> Vec<Reader> {
         in_spec(("sidle.dev", &["v1"]), "HealthPolicy", |c| &mut c.health_policies),
         in_spec(("sidle.dev", &["v1"]), "ConcurrencyPolicy", |c| &mut c.concurrency_policies),
         in_spec(("sidle.dev", &["v1"]), "RateLimitPolicy", |c| &mut c.rate_limit_policies),
+        in_spec(("sidle.dev", &["v1"]), "UpstreamPolicy", |c| &mut c.upstream_policies),
+        in_spec(("sidle.dev", &["v1"]), "FaultPolicy", |c| &mut c.fault_policies),
         in_spec(core, "Service", |c| &mut c.services),
         beside_metadata(core, "Endpoints", |c| &mut c.endpoints),
         beside_metadata(core, "Pod", |c| &mut c.pods),

@@ -1,27 +1,35 @@
 //! Sidle's own kinds, under `sidle.dev/v1`: only what Istio has no kind for.
 //!
-//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`], [`ConcurrencyPolicy`], [`RateLimitPolicy`]; [`AuthorizationCase`]s, which are no manifests.
+//! In:  a positioned tree (`crate::yaml`).   Out: [`Proxy`], [`HealthPolicy`], [`ConcurrencyPolicy`], [`RateLimitPolicy`], [`UpstreamPolicy`], [`FaultPolicy`];
+//! [`AuthorizationCase`]s, which are no manifests.
 //! Invariants: names are those of Istio's mesh configuration where it has the setting; an absent field keeps its default.
 //! Not here: the defaults themselves (`crate::ir::Settings`).
 
 mod authorization_case;
 mod concurrency_policy;
 mod extension_provider;
+mod fault_policy;
 mod health_policy;
 mod identity;
 mod rate_limit_policy;
 #[cfg(test)]
 mod tests;
+mod upstream_policy;
 
 pub use authorization_case::{AuthorizationCase, Expected};
 pub use concurrency_policy::{ConcurrencyPolicy, MinRtt};
 pub use extension_provider::{Asked, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, RequestBodyInCheck};
+pub use fault_policy::{FaultPolicy, TcpCut, TcpFaults, TcpReset};
 pub use health_policy::{
     FailurePercentage, GrpcHealthCheck, HealthCheck, HealthPolicy, HttpHealthCheck, Latency, Probing,
     SuccessRate, TcpHealthCheck,
 };
 pub use identity::{CertificateAuthority, Identity, Sds, TrustBundle, WorkloadApi};
-pub use rate_limit_policy::{RateLimitKey, RateLimitPolicy, RateLimitSource, TokenBucket};
+pub use rate_limit_policy::{
+    GenericKey, HeaderValueMatch, MaskedRemoteAddress, Nothing, RateLimitAction, RateLimitDescriptor,
+    RateLimitKey, RateLimitPolicy, RateLimitService, RateLimitSource, RequestHeaders, TokenBucket,
+};
+pub use upstream_policy::{Hedging, MirrorComparison, PeakEwma, UpstreamPolicy};
 
 use crate::{
     Duration,
@@ -269,6 +277,8 @@ pub struct Limits {
     pub stream_idle_timeout: Option<Duration>,
     /// A downstream connection without a request; zero: no bound.
     pub connection_idle_timeout: Option<Duration>,
+    /// A downstream HTTP connection, whatever is on it: then its client is to come again, on another one; absent or zero: no bound.
+    pub max_connection_duration: Option<Duration>,
     /// Streams of one downstream HTTP/2 connection.
     #[schemars(range(min = 1))]
     pub http2_max_concurrent_streams: Option<u32>,

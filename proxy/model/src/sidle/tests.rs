@@ -39,9 +39,21 @@ fn every_field_is_in_a_table_of_fields() {
         ("probing.", fields::<Probing>()),
         ("", fields::<ConcurrencyPolicy>()),
         ("minRtt.", fields::<MinRtt>()),
+        ("", fields::<FaultPolicy>()),
+        ("tcp.", fields::<TcpFaults>()),
+        ("tcp.cut.", fields::<TcpCut>()),
         ("", fields::<RateLimitPolicy>()),
         ("key.", fields::<RateLimitKey>()),
         ("tokenBucket.", fields::<TokenBucket>()),
+        ("", fields::<UpstreamPolicy>()),
+        ("peakEwma.", fields::<PeakEwma>()),
+        ("hedging.", fields::<Hedging>()),
+        ("rateLimitService.", fields::<RateLimitService>()),
+        ("", fields::<RateLimitAction>()),
+        ("requestHeaders.", fields::<RequestHeaders>()),
+        ("maskedRemoteAddress.", fields::<MaskedRemoteAddress>()),
+        ("genericKey.", fields::<GenericKey>()),
+        ("headerValueMatch.", fields::<HeaderValueMatch>()),
     ] {
         for name in names {
             let path = format!("`{parent}{name}");

@@ -35,23 +35,45 @@ impl Default for Budget {
     }
 }
 
-/// All documents of `text` that are well-formed, and what is wrong with the others.
-pub(crate) fn parse(text: &Text, budget: Budget) -> (Vec<Arc<Document>>, Vec<Diagnostic>) {
-    let mut documents = Vec::new();
-    let mut diagnostics = Vec::new();
+/// A part of a text that begins at a document marker, or at the text's start.
+#[derive(Debug)]
+pub struct Piece<'a> {
+    /// Its text, the marker included.
+    pub content: &'a str,
+    /// Its documents: one, unless `...` separates several.
+    pub documents: Vec<Arc<Document>>,
+    /// What is wrong with it.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The pieces of `text`, in order, without those that hold no document.
+pub fn pieces(text: &Text, budget: Budget) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
     let mut left = budget;
     for (content, first_line) in split::documents(&text.content) {
-        let mut builder = Builder::new(text.name.clone(), first_line, left);
+        let (mut builder, mut documents) = (Builder::new(text.name.clone(), first_line, left), Vec::new());
         let outcome = builder.run(content, &mut documents);
         left.nodes = builder.budget.nodes;
-        diagnostics.append(&mut builder.diagnostics);
+        let mut diagnostics = builder.diagnostics;
+        let mut exhausted = false;
         if let Err(stop) = outcome {
-            let exhausted = stop.code == codes::BUDGET && left.nodes == 0;
+            exhausted = stop.code == codes::BUDGET && left.nodes == 0;
             diagnostics.push(stop);
-            if exhausted {
-                break;
-            }
         }
+        pieces.push(Piece { content, documents, diagnostics });
+        if exhausted {
+            break;
+        }
+    }
+    pieces
+}
+
+/// All documents of `text` that are well-formed, and what is wrong with the others.
+pub(crate) fn parse(text: &Text, budget: Budget) -> (Vec<Arc<Document>>, Vec<Diagnostic>) {
+    let (mut documents, mut diagnostics) = (Vec::new(), Vec::new());
+    for mut piece in pieces(text, budget) {
+        documents.append(&mut piece.documents);
+        diagnostics.append(&mut piece.diagnostics);
     }
     (documents, diagnostics)
 }
@@ -146,7 +168,9 @@ impl Builder {
         let text_start = self.strings.len() as u32;
         self.strings.push_str(text);
         self.push(kind, text_start, text.len() as u32, span)?;
-        self.anchor(anchor, self.nodes.len() - 1);
+        let last = self.nodes.len() - 1;
+        self.nodes[last].plain = style == ScalarStyle::Plain && tag.is_none();
+        self.anchor(anchor, last);
         Ok(())
     }
 
@@ -250,7 +274,7 @@ impl Builder {
         self.spend(1, span)?;
         self.count_child();
         let Span { line, column, length } = self.place(span);
-        self.nodes.push(Node { kind, line, column, length, size: 1, text_start, text_length });
+        self.nodes.push(Node { kind, plain: false, line, column, length, size: 1, text_start, text_length });
         Ok(())
     }
 

@@ -18,8 +18,8 @@ mod tests;
 mod tree;
 pub(crate) mod walk;
 
-pub use build::Budget;
 pub(crate) use build::parse;
+pub use build::{Budget, Piece, pieces};
 pub(crate) use suggest::nearest;
 pub use tree::{Document, Kind, NodeId, Part};
 pub(crate) use walk::MOST_MISTAKES;

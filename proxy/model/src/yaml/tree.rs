@@ -57,6 +57,8 @@ pub enum Part {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Node {
     pub kind: Kind,
+    /// A scalar without quotes, block indicator and tag.
+    pub plain: bool,
     pub line: u32,
     pub column: u32,
     pub length: u32,
@@ -101,6 +103,11 @@ impl Document {
     pub fn text(&self, id: NodeId) -> &str {
         let node = self.node(id);
         &self.strings[node.text_start as usize..(node.text_start + node.text_length) as usize]
+    }
+
+    /// Whether `id` is a scalar without quotes and tag, so that others may make something else of its text than we do.
+    pub fn is_plain(&self, id: NodeId) -> bool {
+        self.node(id).plain
     }
 
     /// Where `id` was written.

@@ -107,10 +107,10 @@ impl Taken {
         }
     }
 
-    /// The socket of the server of this name, if it has this address.
-    pub fn server(&mut self, name: &str, address: SocketAddr) -> Option<TcpListener> {
+    /// The socket of the server of this name, if it has one of these addresses.
+    pub fn server(&mut self, name: &str, addresses: &[SocketAddr]) -> Option<TcpListener> {
         let fits = |(of, socket): &(String, TcpListener)| {
-            of == name && socket.local_addr().is_ok_and(|bound| bound == address)
+            of == name && socket.local_addr().is_ok_and(|bound| addresses.contains(&bound))
         };
         let at = self.servers.iter().position(fits)?;
         Some(self.servers.swap_remove(at).1)

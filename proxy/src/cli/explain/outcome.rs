@@ -7,8 +7,8 @@
 use super::request::Request;
 use serde::Serialize;
 use sidle_model::ir::{
-    self, Certificates, ClientTls, Cluster, Discovery, FaultAbort, Forward, HeaderOperations, Ir, Piece,
-    Route, RouteAction, TcpProxy, WeightedCluster,
+    self, Certificates, ClientTls, Cluster, ClusterLimits, Discovery, FaultAbort, Forward, HeaderOperations,
+    Ir, Piece, Route, RouteAction, TcpFaults, TcpProxy, UpstreamFaults, WeightedCluster,
 };
 use sidle_routing::{PathRewriter, Redirect};
 use std::time::Duration;
@@ -106,6 +106,14 @@ pub struct Destination {
     pub tls: String,
     /// Where the cluster was made.
     pub origin: String,
+    /// How much of it is used at once: `1024 connections (default), …`; empty where nothing bounds it.
+    pub limits: String,
+    /// What a ConcurrencyPolicy finds; empty: there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub concurrency: String,
+    /// Injected as if it had them, by a FaultPolicy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
     /// Changes to headers for this destination alone.
     pub headers: Vec<String>,
     /// `:authority` for this destination alone.
@@ -198,11 +206,50 @@ fn destinations(ir: &Ir, clusters: &[WeightedCluster]) -> Vec<Destination> {
                 endpoints: cluster.map(endpoints).unwrap_or_default(),
                 tls: cluster.map(tls).unwrap_or_default(),
                 origin: cluster.map(|cluster| cluster.origin.to_string()).unwrap_or_default(),
+                limits: cluster.map(limits).unwrap_or_default(),
+                concurrency: cluster.map(concurrency).unwrap_or_default(),
+                faults: cluster
+                    .and_then(|cluster| cluster.faults.as_deref())
+                    .map(upstream_faults)
+                    .unwrap_or_default(),
                 headers,
                 authority: weighted.authority.as_ref().map(|authority| authority.to_string()),
             }
         })
         .collect()
+}
+
+/// Which bounds hold, and which of them nobody wrote.
+fn limits(cluster: &Cluster) -> String {
+    let (ours, defaults) = (&cluster.limits, ClusterLimits::default());
+    let bounds = [
+        (ours.max_connections, defaults.max_connections, "connections"),
+        (ours.max_pending_requests, defaults.max_pending_requests, "waiting"),
+        (ours.max_requests, defaults.max_requests, "requests"),
+    ];
+    let bound = |(number, default, what)| match number == default {
+        true => format!("{number} {what} (default)"),
+        false => format!("{number} {what}"),
+    };
+    format!("at most {}", bounds.map(bound).join(", "))
+}
+
+fn concurrency(cluster: &Cluster) -> String {
+    let Some(policy) = &cluster.adaptive_concurrency else { return String::new() };
+    format!("requests at once by latency, {} to {}", policy.min_concurrency, policy.max_concurrency)
+}
+
+fn upstream_faults(faults: &UpstreamFaults) -> Vec<String> {
+    let mut told = faults.http.as_ref().map(self::faults).unwrap_or_default();
+    told.iter_mut().for_each(|fault| *fault = format!("of tries {fault}"));
+    let UpstreamFaults { tcp: TcpFaults { delay, reset, cut }, .. } = faults;
+    let of_bytes = [
+        delay.map(|(length, share)| format!("{} waits {}", percent(share), time(length))),
+        reset.map(|share| format!("{} is reset", percent(share))),
+        cut.map(|(bytes, share)| format!("{} is cut after {bytes} bytes", percent(share))),
+    ];
+    told.extend(of_bytes.into_iter().flatten().map(|fault| format!("of connections {fault}")));
+    told
 }
 
 fn load_balancer(cluster: &Cluster) -> String {
@@ -214,6 +261,7 @@ fn load_balancer(cluster: &Cluster) -> String {
     }
     let how: String = match &cluster.load_balancer {
         ir::LoadBalancer::LeastRequest => "least request".into(),
+        ir::LoadBalancer::PeakEwma { decay } => format!("peak EWMA of {decay:?}"),
         ir::LoadBalancer::RoundRobin => "round robin".into(),
         ir::LoadBalancer::Random => "random".into(),
         ir::LoadBalancer::RingHash { minimum_ring_size } => format!("ring hash of {minimum_ring_size}"),
@@ -222,8 +270,19 @@ fn load_balancer(cluster: &Cluster) -> String {
     let more = [
         cluster.slow_start.as_ref().map(|slow| format!(", new ones warm up for {:?}", slow.window)),
         cluster.health_check.as_ref().map(|check| format!(", checked every {:?}", check.interval)),
+        cluster.hedging.as_ref().map(hedging),
     ];
     more.into_iter().flatten().fold(how, |how, more| how + &more)
+}
+
+fn hedging(hedging: &ir::Hedging) -> String {
+    let percentile = hedging.percentile.map(|percent| format!("what {percent} % take"));
+    let after = hedging.after.map(|after| format!("{after:?}"));
+    let when = match (percentile, after) {
+        (Some(percentile), Some(after)) => format!("{percentile}, and {after} at least"),
+        (when, None) | (None, when) => when.unwrap_or_else(|| "the time for one try".into()),
+    };
+    format!(", hedged after {when}")
 }
 
 fn endpoints(cluster: &Cluster) -> Vec<String> {

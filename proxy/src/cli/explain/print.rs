@@ -58,6 +58,7 @@ impl Page {
             format!("of {} are verified  {}  {}", tokens.issuer, tokens.resource, tokens.origin)
         });
         self.facts("tokens", &tokens.collect::<Vec<_>>());
+        self.facts("limited by", &report.rate_limits);
         if let Some(host) = &report.virtual_host {
             self.fact("host", &format!("{} is covered by {} of {}", host.host, host.domain, host.name));
             if host.resource != host.origin {
@@ -177,6 +178,10 @@ impl Page {
             match one.endpoints.as_slice() {
                 [] => self.fact("", &format!("{indent}{}", self.terminal.paint(Style::Bad, "no endpoints"))),
                 endpoints => self.endpoints(&indent, endpoints),
+            }
+            let further = [&one.limits, &one.concurrency].into_iter().filter(|line| !line.is_empty());
+            for line in further.cloned().chain(one.faults.iter().map(|fault| format!("fault: {fault}"))) {
+                self.fact("", &format!("{indent}{}", self.terminal.paint(Style::Faint, line)));
             }
             for change in
                 one.authority.iter().map(|host| format!("authority {host}")).chain(one.headers.clone())

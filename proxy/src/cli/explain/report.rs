@@ -10,8 +10,11 @@ use crate::cli::{
     tokens::{self, Judged},
 };
 use serde::Serialize;
-use sidle_model::ir::{Admission, Direction, Ir, JwtProvider, Listener, NetworkFilter, Trust};
-use sidle_routing::{Explanation, RouteTable, Verdict};
+use sidle_model::ir::{
+    Admission, Direction, Ir, JwtProvider, Listener, LocalRateLimit, NetworkFilter, RateLimit, RateLimitBy,
+    RateLimitKey, TokenBucket, Trust,
+};
+use sidle_routing::{Explanation, RouteTable, Verdict, host::normalise};
 use std::convert::Infallible;
 
 /// Why a request goes where it goes.
@@ -36,6 +39,9 @@ pub struct Report {
     /// Whose tokens are verified; a request with another's is refused, one without any is not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<TokenIssuer>,
+    /// RateLimitPolicies that hold for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<String>,
     /// The route table; `None`: it is not HTTP.
     pub route_configuration: Option<String>,
     /// The virtual host; `None`: none covers the request's host.
@@ -184,6 +190,7 @@ impl Report {
             filter_chain: chain.map(|chain| chain.name.to_string()),
             authorization: None,
             tokens: Vec::new(),
+            rate_limits: Vec::new(),
             route_configuration: None,
             virtual_host: None,
             rules: Vec::new(),
@@ -209,6 +216,7 @@ impl Report {
                         let (client, refused) = report.judge_token(&manager.admission, client, &admitted);
                         admitted.claims = client.claims().cloned();
                         report.explain_http(ir, &manager.route_configuration, listener, &admitted);
+                        report.name_rate_limits(&manager.admission, &admitted);
                         let clients = (&asked_first, &client);
                         let authorize = |given| {
                             Authorization::of_request(given, listener, clients, &admitted, &report.outcome)
@@ -256,6 +264,14 @@ impl Report {
         }
     }
 
+    /// Those of its host and route.
+    fn name_rate_limits(&mut self, admission: &Admission, request: &Request) {
+        let Some(route) = self.rules.iter().find(|rule| rule.verdict == RuleVerdict::Wins) else { return };
+        let host = normalise(&request.authority, true);
+        let limits = admission.rate_limits.iter().filter(|limit| limit.holds_for(&host, &route.name));
+        self.rate_limits = limits.map(rate_limit).collect();
+    }
+
     /// What may not be done goes nowhere.
     fn judge(&mut self, authorization: Option<Authorization>) {
         if let Some(refusal) = authorization.as_ref().and_then(Authorization::refusal) {
@@ -291,6 +307,24 @@ fn reception(ir: &Ir, listener: &Listener, admitted: Option<&Admitted>, client: 
         place::listener_port(listener).filter(|port| ir.inbound_mtls.iter().any(|one| one.port == *port));
     let ports = received::at(&ir.inbound_mtls, client.port.or(own));
     received::received(&ports, admitted, client)
+}
+
+fn rate_limit(limit: &RateLimit) -> String {
+    match &limit.by {
+        RateLimitBy::Local(LocalRateLimit { key, bucket, .. }) => {
+            let whose = match key {
+                RateLimitKey::All => "all together".to_owned(),
+                RateLimitKey::Principal => "each principal".to_owned(),
+                RateLimitKey::Address => "each address".to_owned(),
+                RateLimitKey::Header(name) => format!("each {name}"),
+            };
+            let TokenBucket { max_tokens, tokens_per_fill, fill_interval } = bucket;
+            format!("{}: {tokens_per_fill} each {fill_interval:?}, {max_tokens} at once, {whose}", limit.name)
+        }
+        RateLimitBy::Service(service) => {
+            format!("{}: what {} says in domain {}", limit.name, service.authority, service.domain)
+        }
+    }
 }
 
 fn inbound_mtls(ir: &Ir, listener: &Listener) -> Vec<String> {

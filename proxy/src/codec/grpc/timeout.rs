@@ -1,9 +1,21 @@
 //! `grpc-timeout`: up to eight digits and a unit.
 
+use http::HeaderValue;
 use std::time::Duration;
+
+/// A time as a value: in milliseconds, or in seconds where those are too many.
+pub fn write(time: Duration) -> HeaderValue {
+    let millis = (time.as_micros() + 500) / 1000;
+    let text = match millis {
+        0..=MOST => format!("{millis}m"),
+        _ => format!("{}S", u128::from(time.as_secs()).min(MOST)),
+    };
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0m"))
+}
 
 /// More digits than these are no timeout.
 const MAX_DIGITS: usize = 8;
+const MOST: u128 = 99_999_999;
 
 /// The time that a value stands for; `None` if it is not one, and is to be ignored as Envoy does.
 pub fn parse(value: &[u8]) -> Option<Duration> {
@@ -41,6 +53,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_written_is_read(micros: u64) {
+            let time = Duration::from_micros(micros);
+            let read = parse(write(time).as_bytes()).expect("a time");
+            let most = Duration::from_secs(99_999_999);
+            prop_assert!(read.abs_diff(time.min(most)) < Duration::from_secs(1), "{read:?} for {time:?}");
+            if micros < 99_999_999_000 {
+                prop_assert!(read.abs_diff(time) <= Duration::from_micros(500));
+            }
+        }
+
         #[test]
         fn no_bytes_make_it_fail(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
             let parsed = parse(&bytes);

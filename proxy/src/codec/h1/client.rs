@@ -10,6 +10,7 @@ use super::{
     decode::Decoder,
     encode,
     framing::{self, Framing},
+    names::Seen,
     parse,
     upload::Upload,
     wire::{UploadError, Wire},
@@ -50,7 +51,7 @@ pub struct Response {
     /// Content, which must be read for the connection to be used again.
     pub body: Body,
     /// After 101: the connection itself, and what it speaks now.
-    pub upgraded: Option<(Stream, Option<HeaderValue>)>,
+    pub upgraded: Option<Box<(Stream, Option<HeaderValue>)>>,
 }
 
 /// Why there is no answer.
@@ -182,20 +183,25 @@ impl Client {
         method: &Method,
         found: parse::Response,
     ) -> Result<Response, SendError> {
-        let parse::Response { status, version, mut headers, casing } = found;
+        let parse::Response { status, version, mut headers, seen, casing } = found;
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         if switches && head.upgrade.is_none() {
             return Err(SendError::Malformed); // nobody asked
         }
         let framing = framing::of_response(method, status, version, &headers)
             .map_err(|framing::Ambiguous| SendError::Malformed)?;
-        self.keep_alive
-            .set(convert::keeps_alive(version, &headers) && framing != Framing::UntilClose && !switches);
-        let token = hop_by_hop::strip(&mut headers);
+        self.keep_alive.set(
+            convert::keeps_alive(version, &headers, seen) && framing != Framing::UntilClose && !switches,
+        );
+        let token = if seen.has(Seen::HOP_BY_HOP) { hop_by_hop::strip(&mut headers) } else { None };
         let answered = ResponseHead { status, headers, original_case: casing };
         if switches {
             let stream = self.wire.borrow_mut().take_stream().ok_or(SendError::Closed)?;
-            return Ok(Response { head: answered, body: Body::Empty, upgraded: Some((stream, token)) });
+            return Ok(Response {
+                head: answered,
+                body: Body::Empty,
+                upgraded: Some(Box::new((stream, token))),
+            });
         }
         let body = Wire::begin_message(&self.wire, Decoder::new(framing));
         Ok(Response { head: answered, body, upgraded: None })
@@ -263,7 +269,13 @@ fn write_head(out: &mut Vec<u8>, head: &RequestHead, method: &Method, framing: O
     out.extend_from_slice(head.target.as_str().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let host = head.authority.as_ref().map(Authority::as_str);
-    if let Some(host) = host.filter(|_| !head.headers.contains_key(header::HOST)) {
+    // One look at the names costs less than a search for each.
+    let (mut has_host, mut has_te) = (false, false);
+    for name in head.headers.keys() {
+        has_host |= *name == header::HOST;
+        has_te |= *name == header::TE;
+    }
+    if let Some(host) = host.filter(|_| !has_host) {
         encode::field(out, b"host", host.as_bytes());
     }
     encode::fields(out, &head.headers, &head.original_case, host);
@@ -277,7 +289,7 @@ fn write_head(out: &mut Vec<u8>, head: &RequestHead, method: &Method, framing: O
             // RFC 8441 has no key; HTTP/1.1 needs one.
             encode::field(out, b"sec-websocket-key", websocket_key().as_bytes());
         }
-    } else if head.headers.contains_key(header::TE) {
+    } else if has_te {
         encode::field(out, b"connection", b"te"); // RFC 9110 section 10.1.4
     }
     out.extend_from_slice(b"\r\n");

@@ -1,6 +1,6 @@
 //! HTTP/1 heads to ours: who is asked, for what, and what belongs to this connection only.
 
-use super::parse;
+use super::{names::Seen, parse};
 use crate::{
     codec::{Authority, RequestHead, hop_by_hop, target, underscores},
     error::Refusal,
@@ -28,12 +28,12 @@ pub fn request(
     has_content: bool,
     connection: &Connection,
 ) -> Result<(RequestHead, Persistence), Refusal> {
-    let parse::Request { method, target: uri, version, mut headers, casing } = parsed;
+    let parse::Request { method, target: uri, version, mut headers, seen, casing } = parsed;
     if version != Version::HTTP_11 && !connection.options().accept_http_10 {
         return Err(Refusal::Http10);
     }
     let persistence = Persistence {
-        keep_alive: keeps_alive(version, &headers),
+        keep_alive: keeps_alive(version, &headers, seen),
         expects_continue: has_content && version == Version::HTTP_11 && expects_continue(&headers)?,
     };
     let authority = match authority(&uri, &headers) {
@@ -47,12 +47,17 @@ pub fn request(
     if connect && (has_content || headers.contains_key(header::CONTENT_LENGTH)) {
         return Err(Refusal::ConnectContent);
     }
-    underscores::apply(&mut headers, connection.options().underscores)?;
-    let upgrade = hop_by_hop::strip(&mut headers);
-    if !persistence.expects_continue {
+    if seen.has(Seen::UNDERSCORE) {
+        underscores::apply(&mut headers, connection.options().underscores)?;
+    }
+    let upgrade = if seen.has(Seen::HOP_BY_HOP) { hop_by_hop::strip(&mut headers) } else { None };
+    if !persistence.expects_continue && seen.has(Seen::EXPECT) {
         headers.remove(header::EXPECT);
     }
-    if let (Some(host), Some(authority)) = (headers.get_mut(header::HOST), &authority) {
+    // Without an authority in the target, that of the field is the one there is.
+    if uri.authority().is_some()
+        && let (Some(host), Some(authority)) = (headers.get_mut(header::HOST), &authority)
+    {
         *host = authority.to_header(); // an absolute target wins over the field
     }
     let target = target(uri, &method, authority.as_ref(), connection.options().normalization)?;
@@ -72,7 +77,10 @@ pub fn request(
 }
 
 /// Whether a connection lives on after a message with this version and these fields (RFC 9112 section 9.3).
-pub fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
+pub fn keeps_alive(version: Version, headers: &HeaderMap, seen: Seen) -> bool {
+    if !seen.has(Seen::CONNECTION) {
+        return version == Version::HTTP_11;
+    }
     let has = |wanted: &[u8]| {
         headers.get_all(header::CONNECTION).into_iter().any(|value| {
             value
@@ -208,7 +216,7 @@ mod tests {
     fn persistence_by_version() {
         let keeps = |version, connection: Option<&'static str>| {
             let fields = connection.map(|value| (header::CONNECTION, HeaderValue::from_static(value)));
-            keeps_alive(version, &fields.into_iter().collect())
+            keeps_alive(version, &fields.into_iter().collect(), Seen::CONNECTION)
         };
         assert!(keeps(Version::HTTP_11, None) && keeps(Version::HTTP_11, Some("Upgrade")));
         assert!(!keeps(Version::HTTP_11, Some("x, Close")));

@@ -16,6 +16,7 @@ mod encode;
 pub mod framing;
 mod incoming;
 mod linger;
+mod names;
 mod output;
 pub mod parse;
 mod presence;

@@ -5,17 +5,20 @@
 //! buffer that they came in.
 //! Not here: what the fields mean (`framing`, `convert`).
 
-use super::Casing;
+use super::{
+    Casing,
+    names::{self, Seen},
+};
 use crate::{
-    codec::{head::ADDED_FIELDS, target},
+    codec::{buffers, head::ADDED_FIELDS, target},
     error::Refusal,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use std::mem::MaybeUninit;
 
 /// Fields that fit on the stack.
-const FEW: usize = 128;
+const FEW: usize = 256;
 
 /// Finds the end of a head in bytes that come bit by bit, each looked at once.
 #[derive(Debug, Default)]
@@ -72,6 +75,8 @@ pub struct Request {
     pub version: Version,
     /// All of them.
     pub headers: HeaderMap,
+    /// Which matter.
+    pub seen: Seen,
     /// Empty unless it was to be kept.
     pub casing: Casing,
 }
@@ -85,6 +90,8 @@ pub struct Response {
     pub version: Version,
     /// All of them.
     pub headers: HeaderMap,
+    /// Which matter.
+    pub seen: Seen,
     /// Empty unless it was to be kept.
     pub casing: Casing,
 }
@@ -107,10 +114,10 @@ pub fn request(head: &Bytes, max_fields: usize, keep_case: bool) -> Result<Reque
             return Err(Refusal::BadRequest("malformed request line"));
         };
         let version = version(parsed.version).ok_or(Refusal::BadRequest("unknown version"))?;
-        let (headers, casing) =
+        let Fields { headers, seen, casing } =
             collect(head, parsed.headers, keep_case).ok_or(Refusal::BadRequest("malformed field"))?;
         let (method, target) = (method(written_method)?, uri(head, written_target)?);
-        Ok(Request { method, target, version, headers, casing })
+        Ok(Request { method, target, version, headers, seen, casing })
     })
 }
 
@@ -138,8 +145,8 @@ pub fn response(head: &Bytes, max_fields: usize, keep_case: bool) -> Option<Resp
         }
         let status = StatusCode::from_u16(parsed.code?).ok().filter(|status| status.as_u16() < 600)?;
         let version = version(parsed.version)?;
-        let (headers, casing) = collect(head, parsed.headers, keep_case)?;
-        Some(Response { status, version, headers, casing })
+        let Fields { headers, seen, casing } = collect(head, parsed.headers, keep_case)?;
+        Some(Response { status, version, headers, seen, casing })
     })
 }
 
@@ -150,7 +157,7 @@ pub fn fields(section: &Bytes, max_fields: usize) -> Option<HeaderMap> {
         return None;
     };
     (length == section.len()).then_some(())?;
-    collect(section, fields, false).map(|(headers, _)| headers)
+    collect(section, fields, false).map(|fields| fields.headers)
 }
 
 /// Gives `parse` room for the fields: on the stack unless the limit is unusual.
@@ -173,23 +180,31 @@ fn version(minor: Option<u8>) -> Option<Version> {
     }
 }
 
-fn collect(buffer: &Bytes, fields: &[httparse::Header<'_>], keep_case: bool) -> Option<(HeaderMap, Casing)> {
-    let mut headers = HeaderMap::with_capacity(fields.len() + ADDED_FIELDS);
-    let mut casing = Casing::default();
+struct Fields {
+    headers: HeaderMap,
+    seen: Seen,
+    casing: Casing,
+}
+
+fn collect(buffer: &Bytes, fields: &[httparse::Header<'_>], keep_case: bool) -> Option<Fields> {
+    let mut headers = buffers::take_map(fields.len() + ADDED_FIELDS);
+    let (mut seen, mut casing) = (Seen::default(), Casing::default());
     for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        let (name, note) = names::read(field.name.as_bytes())?;
+        seen.note(note);
         let value = HeaderValue::from_maybe_shared(buffer.slice_ref(field.value)).ok()?;
         if keep_case {
             casing.keep(&name, buffer.slice_ref(field.name.as_bytes()));
         }
         headers.try_append(name, value).ok()?;
     }
-    Some((headers, casing))
+    Some(Fields { headers, seen, casing })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     fn parse(text: &str) -> Result<Request, Refusal> {
         request(&Bytes::copy_from_slice(text.as_bytes()), 3, true)

@@ -15,7 +15,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    codec::{Answer, Body, ResponseHead, timer::Stall},
+    codec::{Answer, Body, ResponseHead, buffers, timer::Stall},
     listener::Fault,
 };
 use http::{Method, StatusCode, Version};
@@ -57,6 +57,7 @@ impl Server {
             && framing != Some(Framing::UntilClose)
             && !self.connection.is_draining();
         self.write_head(&head, framing, &asked, keep_alive, tunnel.is_some());
+        buffers::give_back_map(head.headers);
         if framing == Some(Framing::UntilClose) {
             self.wire.borrow().stream().into_iter().for_each(linger::end_by_reset);
         }
@@ -65,7 +66,7 @@ impl Server {
             self.wire.borrow().stream().into_iter().for_each(linger::end_by_fin);
         }
         match tunnel {
-            Some(tunnel) => Err(End::Tunnel(Box::new(tunnel))),
+            Some(tunnel) => Err(End::Tunnel(tunnel)),
             None if keep_alive => self.skip_content().await,
             None => Err(End::Closed),
         }

@@ -10,7 +10,9 @@ use super::{
     decode::Decoder,
     encode,
     framing::{self, Framing},
-    linger, parse,
+    linger,
+    names::Seen,
+    parse,
     presence::{self, Probe},
     respond::Asked,
     wire::Wire,
@@ -52,7 +54,7 @@ pub async fn serve(stream: Stream, connection: Rc<Connection>) {
 /// Writes 1xx heads between a request and its answer.
 fn interim(wire: &Rc<RefCell<Wire>>) -> Interim {
     let wire = Rc::downgrade(wire);
-    Interim(Rc::new(move |head: ResponseHead| {
+    Interim::By(Rc::new(move |head: ResponseHead| {
         let Some(wire) = wire.upgrade() else { return };
         let mut wire = wire.borrow_mut();
         let out = wire.output.small();
@@ -69,6 +71,9 @@ pub(super) struct Server {
     interim: Interim,
     pub(super) timer: Timer,
 }
+
+/// A request that was read: its head, what its answer depends on, its content.
+type Begun = (Box<RequestHead>, Asked, Body);
 
 /// How a connection ends.
 pub(super) enum End {
@@ -99,7 +104,7 @@ impl Server {
                 Head::Whole(head) => Box::pin(self.request(head)).await,
                 Head::Refused(refusal) => {
                     let bytes = self.wire.borrow_mut().input.split().freeze();
-                    Err(self.refuse(refusal, Glimpse::default(), &bytes).await)
+                    Err(Box::pin(self.refuse(refusal, Glimpse::default(), &bytes)).await)
                 }
                 Head::Idle => Err(End::Idle),
                 Head::Gone => {
@@ -167,22 +172,29 @@ impl Server {
 
     /// Serves one request.
     async fn request(&mut self, head: bytes::Bytes) -> Result<(), End> {
-        let mut seen = Glimpse::default();
-        let (head, framing, persistence) = match self.read(&head, &mut seen) {
-            Ok(read) => read,
-            Err(refusal) => return Err(self.refuse(refusal, seen, &head).await),
+        let (read, asked, body) = match self.begin(&head) {
+            Ok(begun) => begun,
+            Err(refused) => return Err(Box::pin(self.refuse(refused.0, refused.1, &head)).await),
         };
+        drop(head);
+        match self.answer(read, asked.version, body).await {
+            None => Err(End::Gone),
+            Some(answer) => self.respond(answer, asked).await,
+        }
+    }
+
+    /// What is known of a request before anything is waited for; or why it is refused, and what is known of it then.
+    fn begin(&self, head: &bytes::Bytes) -> Result<Begun, Box<(Refusal, Glimpse)>> {
+        let mut seen = Glimpse::default();
+        let (head, framing, persistence) =
+            self.read(head, &mut seen).map_err(|refusal| Box::new((refusal, seen)))?;
         let asked = Asked {
             method: head.method.clone(),
             version: head.version,
             keep_alive: persistence.keep_alive,
             expects_continue: persistence.expects_continue,
         };
-        let body = Wire::begin_message(&self.wire, Decoder::new(framing));
-        match self.answer(head, body).await {
-            None => Err(End::Gone),
-            Some(answer) => self.respond(answer, asked).await,
-        }
+        Ok((Box::new(head), asked, Wire::begin_message(&self.wire, Decoder::new(framing))))
     }
 
     /// Reads a head; what is known of one that is refused is left in `seen`.
@@ -200,7 +212,10 @@ impl Server {
             target: parsed.target.path_and_query().cloned(),
             authority: None,
         };
-        let framing = framing::of_request(parsed.version, &parsed.headers)?;
+        let framing = match parsed.seen.has(Seen::FRAMING) {
+            true => framing::of_request(parsed.version, &parsed.headers)?,
+            false => Framing::Length(0),
+        };
         let (mut head, persistence) =
             convert::request(parsed, framing != Framing::Length(0), &self.connection)?;
         if head.version == Version::HTTP_11 {
@@ -210,8 +225,8 @@ impl Server {
     }
 
     /// The exchange's answer; `None`: the client went away, and the exchange with it.
-    async fn answer(&mut self, head: RequestHead, body: Body) -> Option<Answer> {
-        let mut probe = Probe::of(head.version);
+    async fn answer(&mut self, head: Box<RequestHead>, version: Version, body: Body) -> Option<Answer> {
+        let mut probe = Probe::of(version);
         let mut answering = pin!(exchange::serve(&self.connection, head, body));
         let (wire, timer) = (&self.wire, &mut self.timer);
         let answer = presence::while_there(wire, |cx| {
@@ -261,5 +276,40 @@ enum Head {
 fn skip_empty_lines(wire: &mut Wire) {
     while wire.input.starts_with(b"\r\n") {
         bytes::Buf::advance(&mut wire.input, 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{codec::ResponseHead, exchange::Record};
+
+    fn of_connection<R>(_: impl FnOnce(Stream, Rc<Connection>) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    fn of_request<'a, R>(_: impl FnOnce(&'a mut Server, bytes::Bytes) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    fn of_exchange<'a, R>(_: impl FnOnce(&'a Rc<Connection>, Box<RequestHead>, Body) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// A connection that waits keeps the first two; a request also the others, and moves the last two about. Who makes them larger makes
+    /// every connection or every request dearer: box what is rare.
+    #[test]
+    fn connections_and_requests_take_little_room() {
+        let sizes = [
+            ("a connection's task", of_connection(serve), 1024),
+            ("its wire", size_of::<Wire>(), 400),
+            ("a request", of_request(Server::request), 3800),
+            ("its exchange", of_exchange(exchange::serve::<Box<RequestHead>>), 3072),
+            ("its record", size_of::<Record>(), 560),
+            ("its answer", size_of::<Answer>(), 200),
+            ("a head", size_of::<ResponseHead>(), 112),
+        ];
+        let large: Vec<_> = sizes.iter().filter(|(_, size, most)| size > most).collect();
+        assert!(large.is_empty(), "{large:?} of {sizes:?}");
     }
 }

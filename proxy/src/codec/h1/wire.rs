@@ -11,7 +11,7 @@ use super::{
     output::Output,
     upload::Upload,
 };
-use crate::codec::{Body, BodyError, Stream};
+use crate::codec::{Body, BodyError, Stream, buffers};
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use std::{
@@ -48,6 +48,8 @@ pub struct Wire {
     stream: Option<Stream>,
     /// Read, and not yet looked at.
     pub(super) input: BytesMut,
+    /// It was made larger than those that connections take turns with.
+    grown: bool,
     /// To be written.
     pub(super) output: Output,
     /// Content of the message that is being read.
@@ -92,6 +94,7 @@ impl Wire {
         Wire {
             stream: Some(stream),
             input: BytesMut::new(),
+            grown: false,
             output: Output::default(),
             decoder: Decoder::done(),
             message: 0,
@@ -161,6 +164,9 @@ impl Wire {
         let read = SCRATCH_BUFFER.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+            if self.input.capacity() == 0 {
+                self.input = buffers::take_input();
+            }
             self.input.extend_from_slice(buffer.filled());
             Poll::Ready(io::Result::Ok(buffer.filled().len()))
         });
@@ -183,6 +189,7 @@ impl Wire {
         let wanted = usize::try_from(self.decoder.wanted()).unwrap_or(usize::MAX);
         let room = wanted.min(self.next_read);
         self.input.reserve(room);
+        self.grown = true;
         let read = ready!(pin!(stream.read_buf(&mut self.input)).poll(cx))?;
         if read >= room {
             self.next_read = (self.next_read * 2).min(LAST_READ);
@@ -341,7 +348,10 @@ impl Wire {
     pub(super) fn rest(&mut self) {
         self.output.rest();
         if self.input.is_empty() {
-            self.input = BytesMut::new();
+            let input = std::mem::take(&mut self.input);
+            if !std::mem::take(&mut self.grown) {
+                buffers::give_back_input(input);
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! An HTTP/2 stream as a pair of byte streams, for CONNECT and upgrades.
 
-use super::guard::Lateness;
+use super::lateness::Lateness;
 use crate::codec::body::Http2Body;
 use bytes::{Buf, Bytes};
-use h2::{Reason, SendStream};
+use sidle_http2::{Code, connection::Sending};
 use std::{
     io,
     pin::Pin,
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Both halves of a stream.
 pub struct StreamDuplex {
-    sending: SendStream<Bytes>,
+    sending: Sending,
     receiving: Http2Body,
     left: Bytes,
     /// How long data may find no window.
@@ -24,26 +24,19 @@ pub struct StreamDuplex {
 
 impl StreamDuplex {
     /// Joins the halves. Data that finds no window for as long as `patience` ends the stream.
-    pub fn new(sending: SendStream<Bytes>, receiving: Http2Body, patience: Option<Duration>) -> Self {
+    pub fn new(sending: Sending, receiving: Http2Body, patience: Option<Duration>) -> Self {
         StreamDuplex { sending, receiving, left: Bytes::new(), patience, waiting: Lateness::default() }
     }
 
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sending.capacity() == 0 {
-            match self.sending.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(error))),
-                Poll::Ready(None) => return Poll::Ready(Err(broken(()))),
-                Poll::Pending => {
-                    let Some(limit) = self.patience else { return Poll::Pending };
-                    ready!(self.waiting.poll(0, limit, cx));
-                    self.sending.send_reset(Reason::CANCEL);
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-            }
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(room) = self.sending.poll_room(cx) {
+            self.waiting.over();
+            return Poll::Ready(room.map_err(broken));
         }
-        self.waiting.over();
-        Poll::Ready(Ok(()))
+        let Some(limit) = self.patience else { return Poll::Pending };
+        ready!(self.waiting.poll(0, limit, cx));
+        self.sending.reset(Code::CANCEL);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -76,10 +69,8 @@ impl AsyncWrite for StreamDuplex {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.sending.reserve_capacity(buf.len());
-        ready!(self.poll_room(cx))?;
-        let length = self.sending.capacity().min(buf.len());
-        self.sending.send_data(Bytes::copy_from_slice(&buf[..length]), false).map_err(broken)?;
+        let length = ready!(self.poll_room(cx))?.min(buf.len());
+        self.sending.data(Bytes::copy_from_slice(&buf[..length]), false).map_err(broken)?;
         Poll::Ready(Ok(length))
     }
 
@@ -88,6 +79,6 @@ impl AsyncWrite for StreamDuplex {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.sending.send_data(Bytes::new(), true).map_err(broken))
+        Poll::Ready(self.sending.data(Bytes::new(), true).map_err(broken))
     }
 }

@@ -1,17 +1,16 @@
-//! HTTP/2 from clients, on h2.
+//! HTTP/2 from clients, on the engine of `sidle_http2`.
 //!
 //! Invariants: a stream whose client went away is dropped with all that it holds, at once; data waits for the client's
 //! window, so a stream holds one frame at most; draining sends GOAWAY and lets streams end; a client that sends too much of
 //! what costs it nothing is told so by GOAWAY, and gone.
-//! Read: [`serve`] -> [`guard`] (what may be sent) -> [`gather`] (how it leaves) -> `stream` (one request) -> `convert` (heads) -> [`send`] (bodies) ->
-//! [`duplex`] (tunnels).
+//! Read: [`serve`] -> [`wire`] (bytes) -> `stream` (one request) -> `convert` (heads) -> [`send`] (bodies) -> [`duplex`] (tunnels).
 
 mod convert;
 pub mod duplex;
-pub mod gather;
-pub mod guard;
+mod lateness;
 pub mod send;
 mod stream;
+pub mod wire;
 
 use super::{Answer, Stream};
 use crate::{
@@ -20,48 +19,33 @@ use crate::{
     listener::{Connection, Fault},
     turn,
 };
-use bytes::Bytes;
-use gather::{Gathered, Outlet, gathered};
-use guard::{Allowance, Guarded, Patience, Watch};
-use h2::{Reason, server};
 use http::Version;
+use sidle_http2::{
+    Code,
+    connection::{Allowance, Config, End, Flood},
+};
 use sidle_model::ir::Limits;
 use sidle_telemetry::Http2Flood;
-use std::{future::poll_fn, num::NonZero, pin::pin, rc::Rc, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::pin, rc::Rc, time::Duration};
 use tokio::time::Instant;
-
-/// Bytes that a stream may have handed to h2 and not yet on the wire.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
-/// How long a connection that is closed at once may take to say why.
-const GOODBYE: Duration = Duration::from_secs(2);
-
-type Driver = server::Connection<Gathered<Guarded<Stream>>, Bytes>;
-type Out = Outlet<Guarded<Stream>>;
+use wire::{Event, Patience, Wire};
 
 /// Serves one connection until it ends.
 pub async fn serve(stream: Stream, connection: Rc<Connection>) {
     let limits = connection.limits();
-    let (guarded, watch) = Guarded::client(stream, allowance(limits), patience(limits));
-    let (stream, out) = gathered(guarded);
-    let handshake = server::Builder::new()
-        .initial_window_size(limits.http2_initial_stream_window)
-        .initial_connection_window_size(limits.http2_initial_connection_window)
-        .max_concurrent_streams(limits.http2_max_concurrent_streams)
-        .max_header_list_size(limits.max_request_headers_bytes)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
-        .enable_connect_protocol()
-        .handshake::<_, Bytes>(stream);
-    match tokio::time::timeout(limits.request_headers_timeout, out.drive(handshake)).await {
-        Ok(Ok(driver)) => {
-            drive(driver, &out, &watch, &connection).await;
-            account_refused(watch.take_refused(), &connection);
-        }
-        Ok(Err(error)) => {
-            tracing::debug!(peer = %connection.peer(), %error, "HTTP/2 preface failed");
-            connection.count_protocol_error(true);
-        }
-        Err(_) => connection.count_flood(Http2Flood::Stalled),
-    }
+    let engine = sidle_http2::connection::Connection::server(Config {
+        stream_window: limits.http2_initial_stream_window,
+        connection_window: limits.http2_initial_connection_window,
+        max_streams: limits.http2_max_concurrent_streams,
+        max_list: limits.max_request_headers_bytes,
+        allowance: allowance(limits),
+        host: wire::HOST,
+    });
+    let patience =
+        Patience { frame: Some(limits.request_headers_timeout), write: patience_of_streams(limits) };
+    let mut wire = Wire::of_client(stream, engine, patience);
+    let in_peace = drive(&mut wire, &connection).await;
+    wire.close(in_peace).await;
 }
 
 /// What a client may send.
@@ -72,48 +56,32 @@ fn allowance(limits: &Limits) -> Allowance {
     }
 }
 
-/// How long a client may take.
-fn patience(limits: &Limits) -> Patience {
-    Patience { frame: Some(limits.request_headers_timeout), write: patience_of_streams(limits) }
-}
-
 /// How long data may wait for the client's window.
 fn patience_of_streams(limits: &Limits) -> Option<Duration> {
     Some(limits.stream_idle_timeout).filter(|limit| !limit.is_zero())
 }
 
-async fn drive(mut driver: Driver, out: &Out, watch: &Watch, connection: &Rc<Connection>) {
+/// Whether both sides are done with the connection: there is nothing to explain.
+async fn drive(wire: &mut Wire, connection: &Rc<Connection>) -> bool {
     let limits = connection.limits();
     let mut idle = pin!(tokio::time::sleep(limits.connection_idle_timeout));
     let mut draining = false;
     loop {
         tokio::select! {
-            biased; // the watch is written while the driver is polled, and wakes nobody
+            biased;
             () = connection.draining(), if !draining => {
                 draining = true;
-                watch.leaves_in_peace();
-                driver.graceful_shutdown();
+                wire.connection.drain();
                 idle.as_mut().reset(Instant::now() + limits.request_headers_timeout);
             }
-            accepted = poll_fn(|cx| out.poll(|cx| driver.poll_accept(cx), cx)) => match accepted {
-                Some(Ok((request, respond))) => {
-                    watch.accepted(respond.stream_id().as_u32());
-                    tokio::task::spawn_local(stream::serve(request, respond, connection.clone()));
-                    let cost = if watch.is_suspicious() { turn::SUSPICIOUS_STREAM } else { turn::STREAM };
-                    out.give_way(cost).await;
+            event = poll_fn(|cx| wire.poll(cx)) => match event {
+                Event::Received => accept(wire, connection).await,
+                Event::Stalled => {
+                    turn_away(wire, Http2Flood::Stalled, connection).await;
+                    return false;
                 }
-                Some(Err(error)) => {
-                    tracing::debug!(peer = %connection.peer(), %error, "HTTP/2 connection ended");
-                    return count(&error, watch, connection);
-                }
-                None => return,
+                Event::Ended => return ended(wire, connection, draining),
             },
-            flood = poll_fn(|_| watch.flood().map_or(Poll::Pending, Poll::Ready)) => {
-                return turn_away(driver, out, flood, connection).await;
-            }
-            refused = poll_fn(|_| NonZero::new(watch.take_refused()).map_or(Poll::Pending, Poll::Ready)) => {
-                account_refused(refused.get(), connection);
-            }
             () = idle.as_mut(), if draining || !limits.connection_idle_timeout.is_zero() => {
                 let now = Instant::now();
                 let limit =
@@ -121,11 +89,11 @@ async fn drive(mut driver: Driver, out: &Out, watch: &Watch, connection: &Rc<Con
                 let mut next = connection.idle_since().unwrap_or(now) + limit;
                 if next <= now {
                     if draining {
-                        return say_goodbye(driver, out, Reason::NO_ERROR).await; // it was told, and does not answer
+                        wire.say_goodbye(Code::NO_ERROR).await; // it was told, and does not answer
+                        return true;
                     }
                     draining = true;
-                    watch.leaves_in_peace();
-                    driver.graceful_shutdown();
+                    wire.connection.drain();
                     next = now + limits.request_headers_timeout;
                 }
                 idle.as_mut().reset(next);
@@ -134,11 +102,53 @@ async fn drive(mut driver: Driver, out: &Out, watch: &Watch, connection: &Rc<Con
     }
 }
 
-/// Logs and counts requests that h2 has answered with 431 itself.
-fn account_refused(count: u32, connection: &Rc<Connection>) {
-    for _ in 0..count {
-        drop(refuse(connection, Refusal::HeadTooLarge));
+/// Serves the requests that have come. What has ended the connection is known before they find out.
+async fn accept(wire: &mut Wire, connection: &Rc<Connection>) {
+    if let Some(End::Flood(flood)) = wire.connection.ended() {
+        connection.end_for(Fault::Flood(known(flood)));
     }
+    while let Some(incoming) = wire.connection.accept() {
+        // Boxed: a task is moved several times before it runs, and once more when it ends.
+        tokio::task::spawn_local(Box::pin(stream::serve(incoming, connection.clone())));
+        let suspicious = wire.connection.is_suspicious();
+        wire.give_way(if suspicious { turn::SUSPICIOUS_STREAM } else { turn::STREAM }).await;
+    }
+}
+
+/// Counts what ended a connection; whether there is nothing to explain.
+fn ended(wire: &Wire, connection: &Connection, draining: bool) -> bool {
+    match wire.connection.ended() {
+        Some(End::Flood(flood)) => {
+            let flood = known(flood);
+            tracing::debug!(peer = %connection.peer(), flood = flood.as_str(), "HTTP/2 connection turned away");
+            connection.count_flood(flood);
+            false
+        }
+        Some(End::Violation(violation)) => {
+            tracing::debug!(peer = %connection.peer(), %violation, "HTTP/2 connection ended");
+            match violation.code() {
+                Code::ENHANCE_YOUR_CALM => connection.count_flood(Http2Flood::Continuation),
+                _ => connection.count_protocol_error(true),
+            }
+            false
+        }
+        Some(End::Transport) => {
+            if !wire.connection.is_greeted() {
+                tracing::debug!(peer = %connection.peer(), "HTTP/2 preface failed");
+                connection.count_protocol_error(true);
+            }
+            true
+        }
+        Some(End::Local(_)) | None => draining,
+    }
+}
+
+/// Ends a connection, and all its streams, for what its client does.
+async fn turn_away(wire: &mut Wire, flood: Http2Flood, connection: &Connection) {
+    tracing::debug!(peer = %connection.peer(), flood = flood.as_str(), "HTTP/2 connection turned away");
+    connection.end_for(Fault::Flood(flood));
+    connection.count_flood(flood);
+    wire.say_goodbye(Code::ENHANCE_YOUR_CALM).await;
 }
 
 /// Answers a request whose head cannot be served.
@@ -147,27 +157,20 @@ fn refuse(connection: &Rc<Connection>, refusal: Refusal) -> Answer {
     exchange::refuse_seen(connection, refusal, seen)
 }
 
-/// Counts what ended a connection. h2 stops some floods itself, and does not tell which.
-fn count(error: &h2::Error, watch: &Watch, connection: &Connection) {
-    match error.reason() {
-        Some(Reason::ENHANCE_YOUR_CALM) if error.is_library() => connection.count_flood(watch.suspicion()),
-        _ => connection.count_protocol_error(!error.is_io()),
+/// The label of a flood.
+pub fn known(flood: Flood) -> Http2Flood {
+    match flood {
+        Flood::Resets => Http2Flood::Resets,
+        Flood::Data => Http2Flood::Data,
+        Flood::Headers => Http2Flood::Headers,
+        Flood::Priority => Http2Flood::Priority,
+        Flood::Settings => Http2Flood::Settings,
+        Flood::Push => Http2Flood::Push,
+        Flood::Ping => Http2Flood::Ping,
+        Flood::WindowUpdate => Http2Flood::WindowUpdate,
+        Flood::Continuation => Http2Flood::Continuation,
+        Flood::Other => Http2Flood::Other,
     }
-}
-
-/// Ends a connection, and all its streams, for what its client sends.
-async fn turn_away(driver: Driver, out: &Out, flood: Http2Flood, connection: &Connection) {
-    tracing::debug!(peer = %connection.peer(), flood = flood.as_str(), "HTTP/2 connection turned away");
-    connection.end_for(Fault::Flood(flood));
-    connection.count_flood(flood);
-    say_goodbye(driver, out, Reason::ENHANCE_YOUR_CALM).await;
-}
-
-/// Ends a connection, and all its streams, at once.
-async fn say_goodbye(mut driver: Driver, out: &Out, reason: Reason) {
-    driver.abrupt_shutdown(reason);
-    let goodbye = out.drive(async { while let Some(Ok(_)) = driver.accept().await {} });
-    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
 }
 
 #[cfg(test)]

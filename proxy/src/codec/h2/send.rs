@@ -1,15 +1,17 @@
 //! Sending a body on an HTTP/2 stream, at the pace of the peer's window.
 
-use super::guard::accuses;
 use crate::codec::{
     Body, BodyError,
     h1::Uploading,
     hop_by_hop,
     timer::{Stall, Timer},
 };
-use bytes::{Buf, Bytes};
-use h2::{Reason, SendStream};
-use http_body::Body as _;
+use bytes::Bytes;
+use http_body::{Body as _, Frame};
+use sidle_http2::{
+    Code,
+    connection::{Sending, accuses},
+};
 use std::{
     future::poll_fn,
     pin::Pin,
@@ -17,15 +19,118 @@ use std::{
     time::Duration,
 };
 
+/// A body on its way to a stream.
+pub struct Pump {
+    sending: Sending,
+    body: Body,
+    /// Data that waits for a window.
+    left: Bytes,
+    /// Runs while there is none.
+    stall: Option<(Stall, Timer)>,
+    patience: Option<Duration>,
+}
+
+impl Pump {
+    /// Sends `body`; data that finds no window for as long as `patience` ends it.
+    pub fn new(sending: Sending, body: Body, patience: Option<Duration>) -> Self {
+        Pump { sending, body, left: Bytes::new(), stall: None, patience }
+    }
+
+    /// The body, which accounts for itself when it is dropped.
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+
+    /// Sends what there is, with its trailers, and END_STREAM. While there is no window for it, `beside` goes the other way, and
+    /// counts as movement.
+    ///
+    /// # Errors
+    /// When the peer reset the stream, or the body failed, or the peer took nothing, and the stream was reset for it.
+    pub fn poll(&mut self, beside: Option<&Uploading>, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        loop {
+            if !self.left.is_empty() {
+                let room = ready!(self.poll_room(beside, cx))?;
+                let chunk = if room < self.left.len() {
+                    self.left.split_to(room)
+                } else {
+                    std::mem::take(&mut self.left)
+                };
+                let ends = self.left.is_empty() && self.body.is_end_stream();
+                self.sending.data(chunk, ends)?;
+                if ends {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            match ready!(self.poll_frame(cx))?.map(Frame::into_data) {
+                None => {
+                    self.sending.data(Bytes::new(), true)?;
+                    return Poll::Ready(Ok(()));
+                }
+                Some(Ok(data)) if data.is_empty() && self.body.is_end_stream() => {
+                    self.sending.data(data, true)?;
+                    return Poll::Ready(Ok(()));
+                }
+                Some(Ok(data)) => self.left = data,
+                Some(Err(frame)) => {
+                    if let Ok(mut trailers) = frame.into_trailers() {
+                        hop_by_hop::strip_trailers(&mut trailers);
+                        self.sending.trailers(&trailers)?;
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next frame of the body, unless the stream ends first.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(None) => Poll::Ready(Ok(None)),
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
+            Poll::Ready(Some(Err(error))) => {
+                self.sending.reset(reset_code(error));
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => self.sending.poll_ended(cx).map(|error| Err(error.into())),
+        }
+    }
+
+    fn poll_room(
+        &mut self,
+        beside: Option<&Uploading>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, BodyError>> {
+        if let Poll::Ready(room) = self.sending.poll_room(cx) {
+            self.stall = None;
+            return Poll::Ready(room.map_err(BodyError::from));
+        }
+        let mut moved = 0;
+        if let Some(beside) = beside {
+            let _ = beside.poll(cx); // if it fails, the body says so when its turn comes
+            moved = beside.sent();
+        }
+        let patience = self.patience.unwrap_or_default();
+        let (stall, timer) = self.stall.get_or_insert_with(|| (Stall::new(patience), Timer::default()));
+        ready!(stall.poll(moved, timer, cx));
+        self.sending.reset(reset_code(BodyError::Idle));
+        Poll::Ready(Err(BodyError::Idle))
+    }
+}
+
 /// A body being sent by a task of its own; dropping this stops it and resets the stream.
 #[derive(Debug)]
 pub struct SendingBody(tokio::task::AbortHandle);
 
 impl SendingBody {
-    /// Sends `body` from a task of its own; see [`body`] for `patience`.
-    pub fn spawn(sending: SendStream<Bytes>, mut body: Body, patience: Option<Duration>) -> Self {
-        let sending = async move { self::body(sending, &mut body, None, patience).await };
-        SendingBody(tokio::task::spawn_local(sending).abort_handle())
+    /// Sends what there is of `body` now, and the rest from a task of its own; `None` if that was all.
+    pub async fn start(sending: Sending, body: Body, patience: Option<Duration>) -> Option<Self> {
+        let mut pump = Pump::new(sending, body, patience);
+        if poll_fn(|cx| Poll::Ready(pump.poll(None, cx))).await.is_ready() {
+            return None;
+        }
+        let rest = async move { poll_fn(|cx| pump.poll(None, cx)).await };
+        Some(SendingBody(tokio::task::spawn_local(rest).abort_handle()))
     }
 }
 
@@ -35,141 +140,15 @@ impl Drop for SendingBody {
     }
 }
 
-/// Sends `body` with its trailers, and END_STREAM. While there is no window for it, `beside` goes the other way; when that does not
-/// move either for as long as `patience`, it ends.
-///
-/// # Errors
-/// When the peer reset the stream, or `body` failed, or the peer took nothing, and the stream was reset for it.
-pub async fn body(
-    mut sending: SendStream<Bytes>,
-    body: &mut Body,
-    beside: Option<&Uploading>,
-    patience: Option<Duration>,
-) -> Result<(), BodyError> {
-    loop {
-        let frame = poll_fn(|cx| poll_frame(&mut sending, body, cx)).await?;
-        match frame.map(http_body::Frame::into_data) {
-            None => return end(sending.send_data(Bytes::new(), true)),
-            Some(Ok(data)) => {
-                let last = body.is_end_stream();
-                if data.is_empty() && !last {
-                    continue;
-                }
-                data_frames(&mut sending, data, last, beside, patience).await?;
-                if last {
-                    return Ok(());
-                }
-            }
-            Some(Err(frame)) => {
-                if let Ok(mut trailers) = frame.into_trailers() {
-                    hop_by_hop::strip_trailers(&mut trailers);
-                    return end(sending.send_trailers(trailers));
-                }
-            }
-        }
-    }
-}
-
-fn end(sent: Result<(), h2::Error>) -> Result<(), BodyError> {
-    sent.map_err(|_| BodyError::Closed)
-}
-
-/// The next frame of `body`, unless the peer resets the stream first.
-fn poll_frame(
-    sending: &mut SendStream<Bytes>,
-    body: &mut Body,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Option<http_body::Frame<Bytes>>, BodyError>> {
-    match Pin::new(&mut *body).poll_frame(cx) {
-        Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
-        Poll::Ready(None) => Poll::Ready(Ok(None)),
-        Poll::Ready(Some(Err(error))) => {
-            sending.send_reset(reset_reason(error));
-            Poll::Ready(Err(error))
-        }
-        Poll::Pending => poll_reset(sending, cx),
-    }
-}
-
-fn poll_reset<T>(sending: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<T, BodyError>> {
-    match ready!(sending.poll_reset(cx)) {
-        Ok(reason) => Poll::Ready(Err(BodyError::Reset(reason.into()))),
-        Err(_) => Poll::Ready(Err(BodyError::Closed)),
-    }
-}
-
-async fn data_frames(
-    sending: &mut SendStream<Bytes>,
-    mut data: Bytes,
-    last: bool,
-    beside: Option<&Uploading>,
-    patience: Option<Duration>,
-) -> Result<(), BodyError> {
-    if data.is_empty() {
-        return end(sending.send_data(data, last));
-    }
-    while data.has_remaining() {
-        sending.reserve_capacity(data.len());
-        let mut stall = (Stall::new(patience.unwrap_or_default()), Timer::default());
-        let room = poll_fn(|cx| poll_room_in_time(sending, &mut stall, beside, cx)).await?;
-        let chunk = data.split_to(room.min(data.len()));
-        let ends = last && data.is_empty();
-        sending.send_data(chunk, ends).map_err(|_| BodyError::Closed)?;
-    }
-    Ok(())
-}
-
-fn poll_room_in_time(
-    sending: &mut SendStream<Bytes>,
-    (stall, timer): &mut (Stall, Timer),
-    beside: Option<&Uploading>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<usize, BodyError>> {
-    let room = poll_room(sending, cx);
-    if room.is_ready() {
-        return room;
-    }
-    let mut moved = 0;
-    if let Some(beside) = beside {
-        let _ = beside.poll(cx); // if it fails, the body says so when its turn comes
-        moved = beside.sent();
-    }
-    ready!(stall.poll(moved, timer, cx));
-    sending.send_reset(reset_reason(BodyError::Idle));
-    Poll::Ready(Err(BodyError::Idle))
-}
-
 /// How a body that failed is reported to the peer of its stream, which has no part in it: an accusation stays here, and so
 /// does the claim that nothing was done.
-fn reset_reason(error: BodyError) -> Reason {
+fn reset_code(error: BodyError) -> Code {
     match error {
-        BodyError::Reset(code) if accuses(code) => Reason::INTERNAL_ERROR,
-        BodyError::Reset(code) if Reason::from(code) == Reason::REFUSED_STREAM => Reason::INTERNAL_ERROR,
-        BodyError::Reset(code) => Reason::from(code),
-        BodyError::Deadline | BodyError::Idle => Reason::CANCEL,
-        BodyError::Closed | BodyError::Malformed => Reason::INTERNAL_ERROR,
-    }
-}
-
-fn poll_room(sending: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {
-    loop {
-        if sending.capacity() > 0 {
-            return Poll::Ready(Ok(sending.capacity()));
+        BodyError::Reset(code) if accuses(Code(code)) || Code(code) == Code::REFUSED_STREAM => {
+            Code::INTERNAL_ERROR
         }
-        match sending.poll_capacity(cx) {
-            Poll::Ready(Some(Ok(_))) => {}
-            Poll::Ready(Some(Err(error))) => {
-                let reason =
-                    error.reason().map_or(BodyError::Closed, |reason| BodyError::Reset(reason.into()));
-                return Poll::Ready(Err(reason));
-            }
-            Poll::Ready(None) => {
-                let Poll::Ready(why) = poll_reset(sending, cx) else {
-                    return Poll::Ready(Err(BodyError::Closed));
-                };
-                return Poll::Ready(why);
-            }
-            Poll::Pending => return poll_reset(sending, cx),
-        }
+        BodyError::Reset(code) => Code(code),
+        BodyError::Deadline | BodyError::Idle => Code::CANCEL,
+        BodyError::Closed | BodyError::Malformed => Code::INTERNAL_ERROR,
     }
 }

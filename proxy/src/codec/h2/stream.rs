@@ -1,29 +1,29 @@
 //! One stream: a request up, interim responses and the answer down.
 
-use super::{convert, duplex::StreamDuplex, guard::accuses, patience_of_streams, send};
+use super::{convert, duplex::StreamDuplex, patience_of_streams, send::Pump};
 use crate::{
-    codec::{Answer, Body, BodyError, Duplex, Interim, ResponseHead},
+    codec::{Answer, Body, BodyError, Duplex, Interim},
+    error::Refusal,
     exchange,
     listener::{Connection, Fault},
 };
-use bytes::Bytes;
-use h2::{Reason, RecvStream, server::SendResponse};
-use http::Request;
 use http_body::Body as _;
-use std::{cell::RefCell, future::poll_fn, pin::pin, rc::Rc};
-
-type Respond = Rc<RefCell<SendResponse<Bytes>>>;
+use sidle_http2::{
+    Code,
+    connection::{Incoming, Receiving, RequestFields, Sending, accuses},
+};
+use std::{future::poll_fn, pin::pin, rc::Rc};
 
 /// Serves one request.
-pub async fn serve(request: Request<RecvStream>, respond: SendResponse<Bytes>, connection: Rc<Connection>) {
-    let respond = Rc::new(RefCell::new(respond));
-    let Some(answer) = answer(request, &respond, &connection).await else { return };
-    let Answer { head, mut body, upload, tunnel } = answer;
+pub async fn serve(incoming: Incoming, connection: Rc<Connection>) {
+    let Incoming { fields, too_large, mut sending, receiving } = incoming;
+    let request = (!too_large).then_some((fields, receiving));
+    let Some(answer) = answer(request, &mut sending, &connection).await else { return };
+    let Answer { head, body, upload, tunnel } = answer;
     let ends = body.is_end_stream() && tunnel.is_none();
-    let sending = match respond.borrow_mut().send_response(convert::response(head), ends) {
-        Ok(sending) => sending,
-        Err(error) => return tracing::debug!(peer = %connection.peer(), %error, "response not sent"),
-    };
+    if let Err(error) = sending.respond(head.status, &head.headers, ends) {
+        return tracing::debug!(peer = %connection.peer(), %error, "response not sent");
+    }
     let patience = patience_of_streams(connection.limits());
     match tunnel {
         Some(tunnel) => {
@@ -33,10 +33,11 @@ pub async fn serve(request: Request<RecvStream>, respond: SendResponse<Bytes>, c
         }
         None if ends => {}
         None => {
-            if let Err(error) = send::body(sending, &mut body, upload.as_ref(), patience).await {
+            let mut pump = Pump::new(sending, body, patience);
+            if let Err(error) = poll_fn(|cx| pump.poll(upload.as_ref(), cx)).await {
                 tracing::debug!(peer = %connection.peer(), %error, "response ended early");
                 let _fault = fault(error).map(|fault| connection.while_ending_for(fault));
-                drop(body); // accounts
+                drop(pump.into_body()); // accounts
             }
         }
     }
@@ -45,15 +46,20 @@ pub async fn serve(request: Request<RecvStream>, respond: SendResponse<Bytes>, c
 /// What the corridor answers; `None` if the stream ends first. Then the exchange is dropped, which cancels the request
 /// upstream and accounts for it.
 async fn answer(
-    request: Request<RecvStream>,
-    respond: &Respond,
+    request: Option<(RequestFields, Receiving)>,
+    sending: &mut Sending,
     connection: &Rc<Connection>,
 ) -> Option<Answer> {
+    let interim = sending.interim();
     let _fault; // outlives the exchange
     let mut answer = pin!(async {
-        match convert::request(request, connection) {
+        let request = match request {
+            Some((fields, receiving)) => convert::request(fields, receiving, connection),
+            None => Err(Refusal::HeadTooLarge),
+        };
+        match request {
             Ok((mut head, body)) => {
-                head.interim = Some(interim(respond));
+                head.interim = Some(Interim::Http2(interim));
                 exchange::serve(connection, head, body).await
             }
             Err(refusal) => super::refuse(connection, refusal),
@@ -61,23 +67,12 @@ async fn answer(
     });
     tokio::select! {
         biased; // of a stream that was reset before its turn came, nothing begins
-        reset = poll_fn(|cx| respond.borrow_mut().poll_reset(cx)) => {
-            let why = reset.ok().and_then(|reason| fault(BodyError::Reset(reason.into())));
-            _fault = why.map(|fault| connection.while_ending_for(fault));
+        error = poll_fn(|cx| sending.poll_ended(cx)) => {
+            _fault = fault(error.into()).map(|fault| connection.while_ending_for(fault));
             None
         }
         answer = answer.as_mut() => Some(answer),
     }
-}
-
-fn interim(respond: &Respond) -> Interim {
-    let respond = Rc::downgrade(respond);
-    Interim(Rc::new(move |head: ResponseHead| {
-        if let Some(respond) = respond.upgrade() {
-            // A stream that is gone shows where its end is waited for.
-            let _ = respond.borrow_mut().send_informational(convert::response(head));
-        }
-    }))
 }
 
 /// What a stream that ended early has to say of its client; `None`: that it went away.
@@ -86,7 +81,7 @@ fn fault(error: BodyError) -> Option<Fault> {
         BodyError::Idle => Some(Fault::Idle),
         BodyError::Malformed => Some(Fault::Protocol),
         BodyError::Reset(code) => {
-            let broken = accuses(code) || Reason::from(code) == Reason::ENHANCE_YOUR_CALM;
+            let broken = accuses(Code(code)) || Code(code) == Code::ENHANCE_YOUR_CALM;
             broken.then_some(Fault::Protocol)
         }
         BodyError::Closed | BodyError::Deadline => None,

@@ -1,30 +1,46 @@
 //! Streams over a pipe in memory: no sockets, no proxy around them.
 
-use super::{duplex::StreamDuplex, *};
-use crate::codec::{Body, BodyError, Duplex, Tunnel, body::Http2Body, tunnel::RelayEnd};
+use super::{
+    duplex::StreamDuplex,
+    send::Pump,
+    wire::{self, Event, Patience, Wire},
+};
+use crate::codec::{Body, BodyError, Duplex, Stream, Tunnel, body::Http2Body, tunnel::RelayEnd};
+use bytes::Bytes;
 use futures_util::stream;
-use h2::{RecvStream, server::SendResponse};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use std::time::Duration;
+use sidle_http2::connection::{Allowance, Config, Connection, Incoming, Sending};
+use std::{future::poll_fn, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
+    sync::mpsc,
     task::LocalSet,
 };
 
 type Client = h2::client::SendRequest<Bytes>;
-type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// A client, and the server's next request.
-async fn pair(window: u32) -> (Client, tokio::sync::mpsc::UnboundedReceiver<Accepted>) {
-    let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let (accepted, requests) = tokio::sync::mpsc::unbounded_channel();
+async fn pair(window: u32) -> (Client, mpsc::UnboundedReceiver<Incoming>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (accepted, requests) = mpsc::unbounded_channel();
+    let engine = Connection::server(Config {
+        stream_window: 64 << 10,
+        connection_window: 1 << 20,
+        max_streams: 100,
+        max_list: 32 << 10,
+        allowance: Allowance { resets: Some(100), control: 1_000 },
+        host: wire::HOST,
+    });
+    let mut wire = Wire::of_client(Stream::from(ours), engine, Patience::default());
     tokio::task::spawn_local(async move {
-        let mut server = h2::server::Builder::new().enable_connect_protocol().handshake(ours).await.unwrap();
-        while let Some(Ok(request)) = server.accept().await {
-            let _ = accepted.send(request);
+        while poll_fn(|cx| wire.poll(cx)).await == Event::Received {
+            while let Some(incoming) = wire.connection.accept() {
+                let _ = accepted.send(incoming);
+            }
         }
     });
     let (client, driver) =
@@ -33,6 +49,13 @@ async fn pair(window: u32) -> (Client, tokio::sync::mpsc::UnboundedReceiver<Acce
         let _ = driver.await;
     });
     (client, requests)
+}
+
+/// Answers a request, and sends `body`.
+async fn send(mut sending: Sending, body: Body, patience: Option<Duration>) -> Result<(), BodyError> {
+    sending.respond(StatusCode::OK, &HeaderMap::new(), false).unwrap();
+    let mut pump = Pump::new(sending, body, patience);
+    poll_fn(|cx| pump.poll(None, cx)).await
 }
 
 fn request(method: http::Method, uri: &str) -> Request<()> {
@@ -47,12 +70,8 @@ fn frames(frames: Vec<Result<Frame<Bytes>, BodyError>>) -> Body {
 async fn answered(body: Body) -> (Result<Vec<u8>, h2::Error>, Option<HeaderMap>) {
     let (mut client, mut requests) = pair(16 << 10).await;
     let (response, _) = client.send_request(request(http::Method::GET, "http://a/"), true).unwrap();
-    let (_, mut respond) = requests.recv().await.unwrap();
-    let sending = respond.send_response(Response::new(()), false).unwrap();
-    tokio::task::spawn_local(async move {
-        let mut body = body;
-        let _ = send::body(sending, &mut body, None, None).await;
-    });
+    let incoming = requests.recv().await.unwrap();
+    tokio::task::spawn_local(send(incoming.sending, body, None));
     let receiving = response.await.unwrap().into_body();
     tokio::time::timeout(Duration::from_secs(10), received(receiving)).await.expect("the response ends")
 }
@@ -121,11 +140,9 @@ async fn sending_stops_when_the_client_resets() {
             let (mut client, mut requests) = pair(1 << 10).await;
             let (response, mut stream) =
                 client.send_request(request(http::Method::GET, "http://a/"), false).unwrap();
-            let (_request, mut respond) = requests.recv().await.unwrap();
-            let sending = respond.send_response(Response::new(()), false).unwrap();
-            let mut body = Body::Full(Bytes::from(vec![0; 1 << 20])); // waits for a window that never opens
-            let sent =
-                tokio::task::spawn_local(async move { send::body(sending, &mut body, None, None).await });
+            let Incoming { sending, .. } = requests.recv().await.unwrap();
+            let body = Body::Full(Bytes::from(vec![0; 1 << 20])); // waits for a window that never opens
+            let sent = tokio::task::spawn_local(send(sending, body, None));
             response.await.unwrap();
             stream.send_reset(Reason::CANCEL);
             assert_eq!(sent.await.unwrap(), Err(BodyError::Reset(8)));
@@ -140,11 +157,10 @@ async fn data_without_a_window_does_not_wait_for_ever() {
             let patience = Duration::from_secs(60);
             let (mut client, mut requests) = pair(1 << 10).await;
             let (response, _) = client.send_request(request(http::Method::GET, "http://a/"), true).unwrap();
-            let (_, mut respond) = requests.recv().await.unwrap();
-            let sending = respond.send_response(Response::new(()), false).unwrap();
+            let Incoming { sending, .. } = requests.recv().await.unwrap();
             let began = tokio::time::Instant::now();
-            let mut body = Body::Full(Bytes::from(vec![0; 1 << 20]));
-            assert_eq!(send::body(sending, &mut body, None, Some(patience)).await, Err(BodyError::Idle));
+            let body = Body::Full(Bytes::from(vec![0; 1 << 20]));
+            assert_eq!(send(sending, body, Some(patience)).await, Err(BodyError::Idle));
             assert_eq!(began.elapsed().as_secs(), patience.as_secs());
             let mut receiving = response.await.unwrap().into_body();
             let error = loop {
@@ -157,9 +173,9 @@ async fn data_without_a_window_does_not_wait_for_ever() {
 
             let (response, _client) =
                 client.send_request(request(http::Method::CONNECT, "a:80"), false).unwrap();
-            let (connect, mut respond) = requests.recv().await.unwrap();
-            let back = respond.send_response(Response::new(()), false).unwrap();
-            let mut tunnel = StreamDuplex::new(back, Http2Body::new(connect.into_body()), Some(patience));
+            let Incoming { mut sending, receiving, .. } = requests.recv().await.unwrap();
+            sending.respond(StatusCode::OK, &HeaderMap::new(), false).unwrap();
+            let mut tunnel = StreamDuplex::new(sending, Http2Body::new(receiving), Some(patience));
             let error = tunnel.write_all(&[0; 4 << 10]).await.unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
             drop(response);
@@ -172,13 +188,14 @@ async fn tunnel()
 -> (h2::SendStream<Bytes>, RecvStream, UnixStream, tokio::sync::oneshot::Receiver<Option<RelayEnd>>) {
     let (mut client, mut requests) = pair(16 << 10).await;
     let (response, sending) = client.send_request(request(http::Method::CONNECT, "a:80"), false).unwrap();
-    let (connect, mut respond) = requests.recv().await.unwrap();
+    let incoming = requests.recv().await.unwrap();
     let (upstream, upstream_side) = UnixStream::pair().unwrap();
-    let back = respond.send_response(Response::new(()), false).unwrap();
+    let mut back = incoming.sending;
+    back.respond(StatusCode::OK, &HeaderMap::new(), false).unwrap();
     let (tell, told) = tokio::sync::oneshot::channel();
     let finish = |relayed: crate::codec::tunnel::Relayed| tell.send(relayed.end).unwrap();
     let tunnel = Tunnel::new(Duplex::Stream(upstream_side.into()), None, Default::default(), finish);
-    let client_side = Duplex::Http2(StreamDuplex::new(back, Http2Body::new(connect.into_body()), None));
+    let client_side = Duplex::Http2(StreamDuplex::new(back, Http2Body::new(incoming.receiving), None));
     tokio::task::spawn_local(tunnel.run(client_side));
     (sending, response.await.unwrap().into_body(), upstream, told)
 }

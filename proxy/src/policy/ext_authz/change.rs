@@ -1,7 +1,7 @@
 //! What an authoriser's answer does to headers.
 
 #[cfg(feature = "grpc-clients")]
-use super::messages::HeaderOption;
+use super::messages::{Header, HeaderOption};
 use crate::codec::hop_by_hop;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -30,7 +30,7 @@ enum How {
 
 impl Change {
     /// Beside what is there.
-    pub(super) fn add(name: HeaderName, value: HeaderValue) -> Option<Self> {
+    pub(in crate::policy) fn add(name: HeaderName, value: HeaderValue) -> Option<Self> {
         Change::new(name, How::Add(value))
     }
 
@@ -74,6 +74,12 @@ impl Change {
 /// As gRPC says them.
 #[cfg(feature = "grpc-clients")]
 impl Change {
+    /// A header that a service adds.
+    pub(in crate::policy) fn header(header: &Header) -> Option<Self> {
+        let (name, value) = pair(header)?;
+        Change::add(name, value)
+    }
+
     /// To a refused client's answer.
     pub(super) fn to_refusal(option: &HeaderOption) -> Option<Self> {
         let (name, value) = parts(option)?;
@@ -117,7 +123,11 @@ pub(super) fn replacing(changes: Vec<Change>) -> Vec<Change> {
 
 #[cfg(feature = "grpc-clients")]
 fn parts(option: &HeaderOption) -> Option<(HeaderName, HeaderValue)> {
-    let header = option.header.as_ref()?;
+    pair(option.header.as_ref()?)
+}
+
+#[cfg(feature = "grpc-clients")]
+fn pair(header: &Header) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_bytes(header.key.as_bytes()).ok()?;
     let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
     Some((name, HeaderValue::from_bytes(value).ok()?))
@@ -126,7 +136,7 @@ fn parts(option: &HeaderOption) -> Option<(HeaderName, HeaderValue)> {
 #[cfg(test)]
 #[cfg(feature = "grpc-clients")]
 mod tests {
-    use super::super::messages::{Bool, Header};
+    use super::super::messages::Bool;
     use super::*;
 
     fn option(key: &str, append: Option<bool>, append_action: i32) -> HeaderOption {

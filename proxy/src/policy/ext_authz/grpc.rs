@@ -2,21 +2,17 @@
 
 use super::{Change, ExtAuthz, Opinion, Refusal, Seen, Silence, change, messages::*};
 use crate::{
-    codec::{Authority, RequestHead, Scheme},
-    error::ProxyError,
-    exchange::{self, Asker, Record},
+    codec::{Authority, RequestHead},
+    exchange::{Asker, Record},
+    policy::service::grpc::Call,
 };
-use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
-use prost::Message;
+use http::{StatusCode, Version, header, uri::PathAndQuery};
 use sidle_identity::SpiffeId;
 use std::{collections::HashMap, net::SocketAddr, time::UNIX_EPOCH};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
 const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
-/// Flag and length in front of a message.
-const PREFIX: usize = 5;
 
 pub(super) async fn ask(
     service: &ExtAuthz,
@@ -27,7 +23,7 @@ pub(super) async fn ask(
     deadline: Instant,
 ) -> Result<Opinion, Silence> {
     let as_bytes = service.config.body.is_some_and(|body| body.as_bytes);
-    let since = record.began_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = record.began_at().duration_since(UNIX_EPOCH).unwrap_or_default();
     let request = Request {
         time: Some(Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() as i32 }),
         http: Some(http_request(head, seen, as_bytes)),
@@ -51,62 +47,9 @@ async fn check(
     attributes: Attributes,
     deadline: Instant,
 ) -> Result<CheckResponse, Silence> {
-    let message = CheckRequest { attributes: Some(attributes) };
-    let question = question(&service.config.authority).ok_or(Silence::Unclear)?;
-    let reply = service.reply(asker, &question, &framed(&message), deadline).await?;
-    let early = exchange::grpc_status(&reply.head.headers);
-    if reply.head.status != StatusCode::OK {
-        return Err(Silence::Failed(ProxyError::UpstreamProtocol));
-    }
-    let mut body = BytesMut::new();
-    let trailers = match timeout_at(deadline, reply.read(&mut body)).await {
-        Ok(Some(trailers)) => trailers,
-        // What has begun may be a refusal.
-        _ if !body.is_empty() => return Err(Silence::Unclear),
-        Ok(None) => return Err(Silence::Failed(ProxyError::UpstreamProtocol)),
-        Err(_) => return Err(Silence::Failed(ProxyError::ResponseTimeout)),
-    };
-    match exchange::grpc_status(&trailers).or(early) {
-        Some(0) => unframed(&body).ok_or(Silence::Unclear),
-        Some(_) => Err(Silence::Failed(ProxyError::UpstreamProtocol)),
-        None => Err(Silence::Unclear),
-    }
-}
-
-fn question(authority: &str) -> Option<RequestHead> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    Some(RequestHead {
-        method: Method::POST,
-        scheme: Scheme::Http,
-        authority: Some(Authority::from_config(authority)?),
-        target: PathAndQuery::from_static(METHOD),
-        version: Version::HTTP_2,
-        headers,
-        upgrade: None,
-        original_case: Default::default(),
-        interim: None,
-    })
-}
-
-fn framed(message: &CheckRequest) -> Bytes {
-    let length = message.encoded_len();
-    let mut bytes = BytesMut::with_capacity(PREFIX + length);
-    bytes.put_u8(0); // not compressed
-    bytes.put_u32(length as u32);
-    message.encode_raw(&mut bytes);
-    bytes.freeze()
-}
-
-/// The one message of an answer that says OK.
-fn unframed(body: &[u8]) -> Option<CheckResponse> {
-    let (prefix, message) = body.split_at_checked(PREFIX)?;
-    let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-    if prefix[0] != 0 || length != message.len() {
-        return None;
-    }
-    CheckResponse::decode(message).ok()
+    let authority = &service.config.authority;
+    let call = Call { cluster: &service.cluster, authority, method: METHOD, deadline };
+    call.ask(asker, &CheckRequest { attributes: Some(attributes) }).await
 }
 
 fn attributes(record: &Record, request: Option<Request>) -> Attributes {
@@ -114,7 +57,7 @@ fn attributes(record: &Record, request: Option<Request>) -> Attributes {
     let principal = downstream.identity.as_ref().and_then(|peer| peer.uris.first());
     let own = downstream.own.as_ref().map(SpiffeId::as_str);
     Attributes {
-        source: Some(peer(downstream.peer, principal.map(|uri| &**uri))),
+        source: Some(peer(record.peer, principal.map(|uri| &**uri))),
         destination: Some(peer(downstream.local, own)),
         request,
         tls_session: downstream.server_name.as_ref().map(|sni| TlsSession { sni: sni.to_string() }),

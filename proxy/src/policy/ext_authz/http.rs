@@ -5,6 +5,7 @@ use crate::{
     codec::{RequestHead, ResponseHead},
     error::ProxyError,
     exchange::Asker,
+    policy::service::reply,
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::PathAndQuery};
@@ -27,7 +28,7 @@ pub(super) async fn ask(
     deadline: Instant,
 ) -> Result<Opinion, Silence> {
     let question = question(by, head, seen.shown.then_some(seen.partial)).ok_or(Silence::Unclear)?;
-    let reply = service.reply(asker, &question, &seen.bytes, deadline).await?;
+    let reply = reply(asker, &service.cluster, &question, &seen.bytes, deadline).await?;
     let status = reply.head.status;
     if status.is_server_error() || status.is_informational() {
         return Err(Silence::Failed(ProxyError::UpstreamProtocol));

@@ -13,15 +13,15 @@ mod change;
 mod grpc;
 mod http;
 #[cfg(feature = "grpc-clients")]
-mod messages;
+pub(super) mod messages;
 
 pub use change::Change;
 
-use super::Verdict;
+use super::{Verdict, service::Silence};
 use crate::{
-    codec::{Body, Interim, RequestHead, ResponseHead},
+    codec::{Body, RequestHead, ResponseHead},
     error::{ExternalRefusal, ProxyError},
-    exchange::{self, Asker, Exchange, Reply, TcpExchange},
+    exchange::{self, Exchange, TcpExchange},
     upstream::Cluster,
 };
 use ::http::{HeaderName, HeaderValue, StatusCode, header::EXPECT};
@@ -30,7 +30,7 @@ use http_body::Body as _;
 use sidle_model::ir;
 use sidle_telemetry::{ExtAuthzMetrics, ExtAuthzOutcome, ResponseFlags};
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// What tells the upstream that nobody was asked.
 const FAILURE_ALLOWED: HeaderName = HeaderName::from_static("x-envoy-auth-failure-mode-allowed");
@@ -56,17 +56,6 @@ struct Opinion {
     response: Vec<Change>,
     /// The path and query in place of the request's.
     target: Option<::http::uri::PathAndQuery>,
-}
-
-/// Why there is no opinion.
-#[derive(Debug, thiserror::Error)]
-enum Silence {
-    /// The service did not answer, or says itself that it failed.
-    #[error("{0}")]
-    Failed(ProxyError),
-    /// It answered, and that cannot be understood: it may have been a refusal, so that nothing passes.
-    #[error("its answer cannot be understood")]
-    Unclear,
 }
 
 /// What a refused client gets.
@@ -146,20 +135,6 @@ impl ExtAuthz {
         }
     }
 
-    /// The head of the answer to a question.
-    async fn reply(
-        &self,
-        asker: Asker<'_>,
-        question: &RequestHead,
-        body: &Bytes,
-        deadline: Instant,
-    ) -> Result<Reply, Silence> {
-        match timeout_at(deadline, asker.ask(&self.cluster, question, body)).await {
-            Ok(reply) => reply.map_err(Silence::Failed),
-            Err(_) => Err(Silence::Failed(ProxyError::ResponseTimeout)),
-        }
-    }
-
     /// Reads as much of the body as the service is to see.
     async fn look(&self, head: &mut RequestHead, body: &mut Body) -> Result<Seen, ProxyError> {
         let Some(shown) = self.config.body.filter(|_| head.upgrade.is_none() && !head.is_connect()) else {
@@ -167,8 +142,8 @@ impl ExtAuthz {
         };
         if !body.is_end_stream() && head.headers.remove(EXPECT).is_some() {
             // The client waits for a word of ours before it sends what the service is to see.
-            if let Some(Interim(tell)) = &head.interim {
-                tell(ResponseHead::new(StatusCode::CONTINUE));
+            if let Some(interim) = &head.interim {
+                interim.send(ResponseHead::new(StatusCode::CONTINUE));
             }
         }
         let beginning =
@@ -198,7 +173,7 @@ impl ExtAuthz {
         }
     }
 
-    /// Whether what the service said nothing about passes all the same.
+    /// Whether what the service said nothing about passes all the same. What cannot be understood may have been a refusal.
     fn passes(&self, silence: &Silence) -> bool {
         self.config.fail_open && matches!(silence, Silence::Failed(_))
     }

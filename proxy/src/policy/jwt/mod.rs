@@ -46,6 +46,11 @@ impl TokenGate {
         }
     }
 
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.providers.is_empty() && self.reserved.is_empty()
+    }
+
     /// Whether the request goes on. The first provider that believes a token decides what is known of the request.
     ///
     /// # Errors

@@ -48,9 +48,7 @@ impl Pool {
     /// As [`super::super::Connector::connect`], or [`ProxyError::Overflow`].
     pub async fn http1(self: &Rc<Self>, checkout: Checkout<'_>) -> Result<Http1Lease, ProxyError> {
         loop {
-            if !checkout.fresh
-                && let Some(lease) = self.idle_http1()
-            {
+            if let Some(lease) = self.idle_http1(&checkout) {
                 return Ok(lease);
             }
             let Some((stream, info)) = self.open(checkout, Target::Http1).await? else { continue };
@@ -59,7 +57,11 @@ impl Pool {
         }
     }
 
-    fn idle_http1(self: &Rc<Self>) -> Option<Http1Lease> {
+    /// The one used last, if there is any that will do.
+    pub fn idle_http1(self: &Rc<Self>, checkout: &Checkout<'_>) -> Option<Http1Lease> {
+        if checkout.fresh {
+            return None;
+        }
         loop {
             let Idle { client, info, .. } = self.http1.borrow_mut().pop()?;
             if client.is_open() && self.is_usable(&info) {

@@ -3,29 +3,29 @@
 use super::{Checkout, ConnectionInfo, Pool, Target, Waiting};
 use crate::{
     codec::h2::{
-        gather::gathered,
-        guard::{Allowance, Guarded, Patience},
+        known,
+        wire::{self, Event, Patience, Wire},
     },
     error::ProxyError,
 };
-use bytes::Bytes;
-use h2::client::SendRequest;
+use sidle_http2::{
+    Code,
+    connection::{Allowance, Config, Connection, End, Opener},
+};
 use sidle_model::ir::Limits;
-use sidle_telemetry::Http2Flood;
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, future::poll_fn, rc::Rc};
 use tokio::time::Instant;
 
 /// Windows of the proxy as a client, as the limits table has them.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 const MAX_HEADER_LIST: u32 = 64 << 10;
-const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Until the peer's SETTINGS come (RFC 9113 section 6.5.2 recommends at least 100).
-const INITIAL_MAX_STREAMS: usize = 100;
+const INITIAL_MAX_STREAMS: u32 = 100;
 
 /// A connection that several requests share.
 pub(super) struct Shared {
-    sender: SendRequest<Bytes>,
+    opener: Opener,
     info: Rc<ConnectionInfo>,
     streams: Cell<u32>,
     /// GOAWAY came, or the connection ended.
@@ -39,8 +39,8 @@ impl Shared {
     }
 
     fn has_room(&self, limit: u32) -> bool {
-        let peer = u32::try_from(self.sender.current_max_send_streams()).unwrap_or(u32::MAX);
-        !self.closed.get() && self.streams.get() < limit.min(peer)
+        let peer = self.opener.max_streams();
+        !self.closed.get() && self.opener.is_open() && self.streams.get() < limit.min(peer)
     }
 }
 
@@ -54,13 +54,13 @@ pub struct Http2Lease {
 
 impl Http2Lease {
     /// Opens streams.
-    pub fn sender(&self) -> SendRequest<Bytes> {
-        self.shared.sender.clone()
+    pub fn opener(&self) -> &Opener {
+        &self.shared.opener
     }
 
     /// Whether the connection carries more streams than the endpoint wants, which it may say after they were opened.
     pub fn exceeds_limit(&self) -> bool {
-        self.shared.streams.get() as usize > self.shared.sender.current_max_send_streams()
+        self.shared.streams.get() > self.shared.opener.max_streams()
     }
 
     /// About the connection.
@@ -116,7 +116,7 @@ impl Pool {
             let connecting = Connecting::begin(self);
             let made = match self.open(checkout, Target::Http2).await {
                 Ok(None) => continue,
-                Ok(Some((stream, info))) => self.share(stream, info, checkout.limits).await,
+                Ok(Some((stream, info))) => Ok(self.share(stream, info, checkout.limits)),
                 Err(error) => Err(error),
             };
             return match made {
@@ -141,46 +141,62 @@ impl Pool {
         Http2Lease { shared, pool: self.clone(), reused: before > 0 }
     }
 
-    async fn share(
+    fn share(
         self: &Rc<Self>,
         stream: crate::codec::Stream,
         info: Rc<ConnectionInfo>,
         limits: &Limits,
-    ) -> Result<Rc<Shared>, ProxyError> {
-        let (guarded, watch) = Guarded::server(stream, allowance(limits), patience(limits));
-        let (stream, out) = gathered(guarded);
-        let handshake = h2::client::Builder::new()
-            .enable_push(false)
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEADER_LIST)
-            .max_send_buffer_size(SEND_BUFFER_BYTES)
-            .initial_max_send_streams(INITIAL_MAX_STREAMS)
-            .handshake::<_, Bytes>(stream);
-        let (sender, driver) =
-            out.drive(handshake).await.map_err(|_| ProxyError::ConnectionTermination(false))?;
+    ) -> Rc<Shared> {
+        let engine = Connection::client(Config {
+            stream_window: STREAM_WINDOW,
+            connection_window: CONNECTION_WINDOW,
+            max_streams: INITIAL_MAX_STREAMS,
+            max_list: MAX_HEADER_LIST,
+            allowance: allowance(limits),
+            host: wire::HOST,
+        });
         let shared = Rc::new(Shared {
-            sender,
+            opener: engine.opener(),
             info: info.clone(),
             streams: Cell::new(0),
             closed: Cell::new(false),
             idle_since: Cell::new(Some(Instant::now())),
         });
         self.http2.borrow_mut().push(shared.clone());
-        // The task must not hold the sender: the connection ends when nobody can send on it any more.
+        let mut wire = Wire::of_server(stream, engine, patience(limits));
+        // The connection ends when nobody can open streams on it any more.
         let (pool, driven) = (Rc::downgrade(self), Rc::downgrade(&shared));
         tokio::task::spawn_local(async move {
-            if let Err(error) = out.drive(driver).await {
-                let flood = watch.flood().map(Http2Flood::as_str);
-                tracing::debug!(%error, flood, "upstream HTTP/2 connection ended");
-            }
+            drive(&mut wire).await;
             if let (Some(pool), Some(shared)) = (pool.upgrade(), driven.upgrade()) {
                 shared.closed.set(true);
                 pool.http2.borrow_mut().retain(|other| !Rc::ptr_eq(other, &shared));
             }
+            wire.close(true).await;
             drop(info);
         });
-        Ok(shared)
+        shared
+    }
+}
+
+/// Moves a connection's bytes until it has ended.
+async fn drive(wire: &mut Wire) {
+    loop {
+        match poll_fn(|cx| wire.poll(cx)).await {
+            Event::Received => {}
+            Event::Stalled => {
+                tracing::debug!("upstream HTTP/2 connection stalled");
+                return wire.say_goodbye(Code::ENHANCE_YOUR_CALM).await;
+            }
+            Event::Ended => {
+                let end = wire.connection.ended();
+                let flood = match end {
+                    Some(End::Flood(flood)) => Some(known(flood).as_str()),
+                    _ => None,
+                };
+                return tracing::debug!(?end, flood, "upstream HTTP/2 connection ended");
+            }
+        }
     }
 }
 

@@ -3,33 +3,35 @@
 use super::owned::Rows;
 use crate::names::{Family, *};
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 const FAMILIES: [Family; 5] =
     [CONCURRENCY_LIMIT, CONCURRENCY_ACTIVE, CONCURRENCY_SHED, CONCURRENCY_MIN_RTT, CONCURRENCY_SAMPLE_RTT];
 
-/// Where the times begin, which are in microseconds.
-const TIMES: usize = 3;
+/// As it is now: limit, requests under way, requests that were shed; latency alone and of late.
+pub type ConcurrencyFigures = ([u64; 3], [Duration; 2]);
 
-/// Metrics of the limit of one cluster.
+/// Says how it is now.
+type Figures = Box<dyn Fn() -> ConcurrencyFigures + Send + Sync>;
+
+/// Metrics of the limit of one cluster, asked for when somebody reads: a request would have to write where others do.
 #[derive(Default)]
-pub struct ConcurrencyMetrics([AtomicU64; FAMILIES.len()]);
+pub struct ConcurrencyMetrics(Mutex<Option<Figures>>);
 
 impl ConcurrencyMetrics {
-    /// As it is now: limit, requests under way, requests that were shed; latency alone and of late.
-    pub fn set(&self, [limit, active, shed]: [u64; TIMES], rtt: [Duration; 2]) {
-        let [min, sample] = rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
-        for (cell, value) in self.0.iter().zip([limit, active, shed, min, sample]) {
-            cell.store(value, Relaxed);
-        }
+    /// From now on, it is as `figures` says.
+    pub fn read(&self, figures: impl Fn() -> ConcurrencyFigures + Send + Sync + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(figures));
     }
 
     pub(super) fn collect(&self, cluster: &str, rows: &mut Rows) {
-        for (place, (of, cell)) in FAMILIES.iter().zip(&self.0).enumerate() {
-            let value = cell.load(Relaxed) as f64;
-            rows.add(of, &[cluster], if place < TIMES { value } else { value / 1e6 });
+        let figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((counts, times)) = figures.as_ref().map(|figures| figures()) else { return };
+        let values = counts.map(|count| count as f64).into_iter().chain(times.map(|time| time.as_secs_f64()));
+        for (of, value) in FAMILIES.iter().zip(values) {
+            rows.add(of, &[cluster], value);
         }
     }
 

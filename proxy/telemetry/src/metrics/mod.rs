@@ -14,6 +14,7 @@ mod health;
 mod histogram;
 mod identity;
 mod labels;
+mod mirror;
 mod outlier;
 mod owned;
 mod process;
@@ -28,16 +29,18 @@ mod tests;
 mod tokens;
 
 pub use authorization::Authorized;
+pub use concurrency::ConcurrencyFigures;
 pub use ext_authz::{ExtAuthzMetrics, ExtAuthzOutcome};
 pub use health::{HealthCheckMetrics, HealthCheckResult, MembershipMetrics};
 pub use identity::IdentityMetrics;
 pub use labels::{
     ConnectionSecurityPolicy, Reporter, RequestLabels, RequestProtocol, TcpLabels, WorkloadLabels,
 };
+pub use mirror::{Compared, MirrorMetrics};
 pub use outlier::{Outlier, OutlierMetrics};
 pub use owned::{ClusterMetrics, Doorkeeper, Http2Flood, ListenerMetrics, Overflow};
 pub use process::ProcessUsage;
-pub use rate_limit::RateLimitMetrics;
+pub use rate_limit::{RateLimitMetrics, RateLimitOutcome, RateLimitServiceMetrics};
 pub use requests::{RequestMetrics, RequestRecord};
 pub(crate) use sharded::own_shard;
 pub use tcp::TcpMetrics;

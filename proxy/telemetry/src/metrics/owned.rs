@@ -11,8 +11,9 @@ use super::{
     ext_authz::ExtAuthzMetrics,
     health::{self, HealthCheckMetrics, MembershipMetrics},
     labels::pairs,
+    mirror::MirrorMetrics,
     outlier::OutlierMetrics,
-    rate_limit::RateLimitMetrics,
+    rate_limit::{RateLimitMetrics, RateLimitServiceMetrics},
     sharded::Sharded,
     table::Table,
 };
@@ -68,6 +69,8 @@ const CLUSTER: &[Family] = &[
     CLUSTER_RETRIES,
     CLUSTER_PENDING,
     CLUSTER_TIMEOUTS,
+    CLUSTER_HEDGES,
+    CLUSTER_HEDGES_WON,
     CLUSTER_OVERFLOWS,
 ];
 
@@ -92,7 +95,7 @@ pub enum Http2Flood {
     WindowUpdate,
     /// CONTINUATION.
     Continuation,
-    /// GOAWAY, types that nobody knows, and what h2 does not tell.
+    /// GOAWAY, and types that nobody knows.
     Other,
     /// A frame, or a block of headers, that was begun and not finished in time.
     Stalled,
@@ -235,6 +238,8 @@ pub struct ClusterMetrics {
     endpoints: AtomicU64,
     outliers: OnceLock<OutlierMetrics>,
     concurrency: OnceLock<ConcurrencyMetrics>,
+    mirror: OnceLock<MirrorMetrics>,
+    rate_limits: OnceLock<RateLimitServiceMetrics>,
     membership: OnceLock<MembershipMetrics>,
     health_checks: OnceLock<HealthCheckMetrics>,
 }
@@ -287,6 +292,16 @@ impl ClusterMetrics {
         self.cells.add(7, 1);
     }
 
+    /// A request went to a second endpoint as well.
+    pub fn hedged(&self) {
+        self.cells.add(8, 1);
+    }
+
+    /// That one's answer counted.
+    pub fn hedge_won(&self) {
+        self.cells.add(9, 1);
+    }
+
     /// A limit refused a request.
     pub fn overflowed(&self, limit: Overflow) {
         self.cells.add(CLUSTER.len() - 1 + limit as usize, 1);
@@ -300,6 +315,16 @@ impl ClusterMetrics {
     /// Those of a limit by latency, shown from the first call on.
     pub fn concurrency(&self) -> &ConcurrencyMetrics {
         self.concurrency.get_or_init(ConcurrencyMetrics::default)
+    }
+
+    /// Comparisons of answers to copies, shown from the first call on.
+    pub fn mirror(&self) -> &MirrorMetrics {
+        self.mirror.get_or_init(MirrorMetrics::default)
+    }
+
+    /// Those of services that count requests, shown from the first call on.
+    pub fn rate_limits(&self) -> &RateLimitServiceMetrics {
+        self.rate_limits.get_or_init(RateLimitServiceMetrics::default)
     }
 
     /// Those of outlier detection, shown from the first call on.
@@ -358,6 +383,7 @@ impl Owned {
             .chain(OutlierMetrics::families())
             .chain(health::families())
             .chain(ConcurrencyMetrics::families())
+            .chain(MirrorMetrics::families())
             .chain(RateLimitMetrics::families());
         LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(of_clusters)
     }
@@ -400,6 +426,12 @@ fn collect_cluster(name: &str, metrics: &ClusterMetrics, rows: &mut Rows) {
     }
     if let Some(concurrency) = metrics.concurrency.get() {
         concurrency.collect(name, rows);
+    }
+    if let Some(mirror) = metrics.mirror.get() {
+        mirror.collect(name, rows);
+    }
+    if let Some(limits) = metrics.rate_limits.get() {
+        limits.collect(name, rows);
     }
     if let Some(membership) = metrics.membership.get() {
         membership.collect(name, rows);

@@ -78,6 +78,7 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     cluster.outliers().detected(Some(Outlier::ConsecutiveGatewayFailure), true);
     cluster.outliers().detected(Some(Outlier::Consecutive5xx), false);
     cluster.membership().set(3, 2);
+    cluster.mirror().compared(Compared::Body);
     cluster.health_checks().checked(HealthCheckResult::Passed);
     cluster.health_checks().checked(HealthCheckResult::Unanswered);
     let listener = telemetry.listener_metrics(&"virtualOutbound".into());
@@ -88,7 +89,8 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     authoriser.request(ExtAuthzOutcome::Error);
     authoriser.request(ExtAuthzOutcome::FailureModeAllowed);
     authoriser.connection(ExtAuthzOutcome::Denied);
-    cluster.concurrency().set([10, 4, 1], [Duration::from_millis(20), Duration::from_millis(25)]);
+    cluster.rate_limits().judged(RateLimitOutcome::Ok);
+    cluster.concurrency().read(|| ([10, 4, 1], [Duration::from_millis(20), Duration::from_millis(25)]));
     let limit = telemetry.rate_limit_metrics(&"shop/each-client".into());
     limit.judged(true);
     limit.judged(false);

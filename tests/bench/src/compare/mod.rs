@@ -11,9 +11,9 @@ pub mod measure;
 pub mod relay;
 mod report;
 mod results;
-mod scenarios;
-mod stage;
-mod subjects;
+pub mod scenarios;
+pub mod stage;
+pub mod subjects;
 pub mod upstream;
 mod wire;
 

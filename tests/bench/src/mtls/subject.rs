@@ -1,6 +1,6 @@
 //! A proxy that terminates mutual TLS: Sidle, or Envoy on what Sidle exports of the same files.
 
-use crate::{cores::Cores, usage::CpuTime, void::Void};
+use crate::{cores::Cores, envoy, usage::CpuTime, void::Void};
 use sidle_test_support::{
     peers, ports,
     process::Process,
@@ -107,21 +107,8 @@ impl Subject {
     pub async fn envoy(upstream: u16, cores: Option<Cores>) -> Result<Option<Self>, Void> {
         let Some(program) = peers::find("envoy") else { return Ok(None) };
         let files = Files::write(upstream)?;
-        let folder = files.folder.path();
-        let (manifests, export) = (folder.join("bench.yaml"), folder.join("envoy.json"));
-        let exported =
-            command().args(["export", "envoy", "-c"]).arg(manifests).arg("-o").arg(&export).output()?;
-        if !exported.status.success() {
-            return Err(Void::because(String::from_utf8_lossy(&exported.stderr)));
-        }
-        let mut bootstrap: serde_json::Value = serde_json::from_slice(&fs::read(&export)?)?;
-        bootstrap["admin"] = serde_json::json!({"address": {"socket_address": {
-            "address": files.ports.admin.ip().to_string(),
-            "port_value": files.ports.admin.port(),
-        }}});
-        fs::write(&export, bootstrap.to_string())?;
-        let mut command = Command::new(program);
-        command.arg("-c").arg(&export).args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
+        let manifests = files.folder.path().join("bench.yaml");
+        let command = envoy::command(&program, &manifests, files.folder.path(), files.ports.admin)?;
         files.run("Envoy", command, cores).await.map(Some)
     }
 

@@ -257,7 +257,9 @@ impl<R: FnMut() -> u64> World<R> {
         let share = f64::from(total) / used as f64;
         let allowed = match self.set.policy().load_balancer {
             LoadBalancer::RoundRobin => 1.0,
-            LoadBalancer::Random | LoadBalancer::LeastRequest => 6.0 * share.sqrt() + 3.0,
+            LoadBalancer::Random | LoadBalancer::LeastRequest | LoadBalancer::PeakEwma { .. } => {
+                6.0 * share.sqrt() + 3.0
+            }
             LoadBalancer::RingHash { .. } | LoadBalancer::Maglev { .. } => return,
         };
         for (address, &count) in &picks {
@@ -268,7 +270,7 @@ impl<R: FnMut() -> u64> World<R> {
     }
 }
 
-fn index(endpoint: &Endpoint) -> usize {
+pub(crate) fn index(endpoint: &Endpoint) -> usize {
     index_of(&endpoint.address)
 }
 

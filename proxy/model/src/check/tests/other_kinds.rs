@@ -206,17 +206,55 @@ pub(super) const MISTAKES: &[Mistake] = &[
         &["6:30 e0222", "6:44 e0201", "6:70 e0105", "6:85 e0209", "6:107 e0105"],
     ),
     ("HealthPolicy", "  host: d.io\n  healthCheck: {http: {}, tcp: {}}", &["6:27 e0107"]),
+    ("UpstreamPolicy", "  peakEwma: {}", &["5:3 e0104"]),
+    ("UpstreamPolicy", "  host: nobody.io", &["5:3 w0212", "5:9 w0305"]),
+    (
+        "UpstreamPolicy",
+        "  host: d.io\n  peakEwma: {decay: 5s}\n  hedging: {percentile: 95, after: 20ms}",
+        &[],
+    ),
+    (
+        "UpstreamPolicy",
+        "  host: '*.d*.io'\n  peakEwma: {decay: 0s}\n  hedging: {percentile: 100, after: 1us}",
+        &["5:9 e0201", "6:21 e0209", "7:25 e0105", "7:37 e0209"],
+    ),
     (
         "HealthPolicy",
         "  host: d.io\n  latency: {factor: 0.5, minimum: 10}\n  probing: {requests: 0}",
         &["6:21 e0105", "6:35 e0102", "7:23 e0105"],
     ),
+    (
+        "FaultPolicy",
+        "  host: d.io\n  tcp: {reset: {percentage: {value: 5}}}\n  http: {abort: {httpStatus: 503, percentage: {value: 5}}}",
+        &[],
+    ),
+    ("FaultPolicy", "  http: {}\n  tcp: {cut: {afterBytes: 5}}", &["5:3 e0104", "5:3 e0211", "6:9 w0211"]),
     ("RateLimitPolicy", "  tokenBucket: {maxTokens: 1, fillInterval: 50ms}\n  key: {header: x-user}", &[]),
-    ("RateLimitPolicy", "  hosts: ['a*']\n  key: {}", &["5:3 e0104", "5:3 e0104", "5:11 e0201", "6:3 e0104"]),
+    ("RateLimitPolicy", "  hosts: ['a*']\n  key: {}", &["5:3 e0104", "5:11 e0201", "6:3 e0104"]),
     (
         "RateLimitPolicy",
         "  tokenBucket: {maxTokens: 0, fillInterval: 49ms}\n  key: {header: 'x y', source: ADDRESS}",
         &["5:28 e0105", "5:45 e0209", "6:3 e0222", "6:17 e0208"],
+    ),
+    (
+        "RateLimitPolicy",
+        "  rateLimitService: {service: limits, port: 8081, domain: shop, rateLimits: [{actions: [{remoteAddress: {}}]}]}",
+        &[],
+    ),
+    (
+        "RateLimitPolicy",
+        "  rateLimitService:\n    service: limits\n    rateLimits:\n    - actions: [{}, {remoteAddress: {}, genericKey: {}}]\n    - actions: [{requestHeaders: {headerName: 'a b', descriptorKey: k}}]\n  key: {header: x}",
+        &["5:3 e0104", "5:3 e0105", "8:17 e0107", "8:21 e0107", "8:41 e0104", "9:47 e0208", "10:3 e0107"],
+    ),
+    (
+        "RateLimitPolicy",
+        "  rateLimitService: {service: limits, port: 1, domain: d, rateLimits: [{actions: [{headerValueMatch: {descriptorValue: v, headers: {x: {regex: '('}}}}]}]}",
+        &["5:144 e0204"],
+    ),
+    (
+        "RateLimitPolicy",
+        "  tokenBucket: {maxTokens: 1, fillInterval: 1s}\n  rateLimitService: {service: limits, port: 1, domain: d}",
+        &["6:3 e0107"],
     ),
     ("ConcurrencyPolicy", "  ports: [8080]\n  minRtt: {interval: 30s}\n  healthCheckPaths: [/healthz]", &[]),
     (

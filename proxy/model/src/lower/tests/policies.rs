@@ -116,6 +116,7 @@ fn r7_blocks_replace_and_port_settings_replace_everything() {
         let found = (cluster.limits.max_connections, cluster.limits.max_requests, &cluster.load_balancer);
         assert_eq!(found, (connections, requests, &balancer), "{}", cluster.name);
         assert_eq!(cluster.limits.retry_budget.map(|budget| budget.percent), Some(50.0));
+        assert!(!cluster.limits.earned_retries);
     }
     assert_note(&lowered, "SDL0603", "in place of `connectionPool` from above");
 }
@@ -227,7 +228,7 @@ fn r24_bounds_and_timeouts() {
     assert_eq!(limits.max_connections, 1024);
     assert_eq!((limits.max_pending_requests, limits.max_requests, limits.max_retries), (1, 2, 3));
     assert_eq!((limits.max_requests_per_connection, limits.max_concurrent_streams), (1, 4));
-    assert_eq!(limits.retry_budget, None);
+    assert_eq!((limits.retry_budget, limits.earned_retries), (None, false));
     assert_eq!(cluster.connect_timeout.as_secs(), 2);
     assert_eq!((cluster.idle_timeout, cluster.tunnel_idle_timeout.unwrap().as_secs()), (None, 5));
     assert_eq!(cluster.max_connection_duration.unwrap().as_secs(), 60);
@@ -385,4 +386,29 @@ fn a_limit_of_no_time_is_none() {
         lowered(&proxy("1s")).ir.settings.limits.request_timeout.map(|limit| limit.as_secs()),
         Some(1)
     );
+}
+
+#[test]
+fn upstream_policies_choose_by_latency_and_hedge() {
+    let with = |spec: &str, rule: &str| {
+        let policy = istio("UpstreamPolicy", "blue", "u", &format!("  host: a\n{spec}"));
+        let policy = policy.replace("networking.istio.io/v1", "sidle.dev/v1");
+        cluster(&lowered_for(&node("default", ""), &(a() + &policy + rule)).ir, A).clone()
+    };
+    let (secs, millis) = (std::time::Duration::from_secs, std::time::Duration::from_millis);
+    let found = with("  peakEwma: {}\n", "");
+    assert!(!found.compares_mirrored && with("  mirrorComparison: {}\n", "").compares_mirrored);
+    assert_eq!((&found.load_balancer, &found.hedging), (&LoadBalancer::PeakEwma { decay: secs(10) }, &None));
+    let found = with("  peakEwma: {decay: 3s}\n  hedging: {after: 5ms, percentile: 99}\n", "");
+    assert_eq!(found.load_balancer, LoadBalancer::PeakEwma { decay: secs(3) });
+    let hedging = found.hedging.expect("hedging");
+    assert_eq!((hedging.after, hedging.percentile), (Some(millis(5)), Some(99)));
+    let rule = "  host: a\n  trafficPolicy: {loadBalancer: {simple: RANDOM}}\n";
+    let rule = istio("DestinationRule", "blue", "r", rule);
+    let found = with("  peakEwma: {}\n", &rule);
+    assert_eq!(found.load_balancer, LoadBalancer::Random, "it was asked for by name");
+    let rule = rule.replace("{simple: RANDOM}", "{warmup: {duration: 9s}}");
+    let found = with("  peakEwma: {}\n", &rule);
+    assert_eq!(found.load_balancer, LoadBalancer::PeakEwma { decay: secs(10) });
+    assert!(found.slow_start.is_some(), "new ones warm up all the same");
 }

@@ -8,7 +8,7 @@ use crate::{
     },
     void::Void,
 };
-use std::{any::Any, io, net::SocketAddr, rc::Rc};
+use std::{any::Any, io, net::SocketAddr, path::Path, rc::Rc};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -31,11 +31,23 @@ impl Client {
     /// # Errors
     /// When there are no certificates.
     pub fn new(plan: &Plan, tally: Rc<Tally>) -> Result<Self, Void> {
-        let clients = plan.clients;
+        Client::of(plan.target, plan.clients, &plan.certificates, tally)
+    }
+
+    /// Of its parts.
+    ///
+    /// # Errors
+    /// When there are no certificates.
+    pub fn of(
+        target: SocketAddr,
+        clients: Clients,
+        certificates: &Path,
+        tally: Rc<Tally>,
+    ) -> Result<Self, Void> {
         let expected = Rc::new(Expected::of(clients.content));
-        let tls = clients.tls.then(|| tls::Client::new(&plan.certificates, clients.protocol)).transpose()?;
+        let tls = clients.tls.then(|| tls::Client::new(certificates, clients.protocol)).transpose()?;
         Ok(Client {
-            target: plan.target,
+            target,
             clients,
             tls,
             questions: Rc::new(http1::Questions::new(&clients, expected.clone())),
@@ -102,6 +114,29 @@ impl Client {
                 Ok(Box::new(connection))
             }
         }
+    }
+
+    /// Asks so many questions in the clear, one after the other, on so many connections in turn.
+    ///
+    /// # Errors
+    /// When an answer is wrong, or none comes.
+    pub async fn in_turn(&self, connections: usize, questions: usize) -> Result<(), Void> {
+        let (mut http1, mut http2) = (Vec::new(), Vec::new());
+        for _ in 0..connections {
+            match self.clients.protocol {
+                Protocol::Http1 => http1.push(self.dial().await?),
+                Protocol::Http2 => {
+                    http2.push(http2::Connection::open(self.dial().await?, self.question.clone(), 1).await?)
+                }
+            }
+        }
+        for at in (0..connections).cycle().take(questions) {
+            match self.clients.protocol {
+                Protocol::Http1 => drop(http1::ask(&mut http1[at], &self.questions).await?),
+                Protocol::Http2 => http2[at].once().await?,
+            }
+        }
+        Ok(())
     }
 
     async fn dial(&self) -> io::Result<TcpStream> {

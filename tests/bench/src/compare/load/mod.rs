@@ -20,7 +20,13 @@ pub use idle::Idle;
 pub use idle::Nothing;
 use pace::Pace;
 use serde::{Deserialize, Serialize};
-use std::{fmt, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 pub use tally::Latency;
 use tally::Tally;
 use tokio::{
@@ -30,6 +36,8 @@ use tokio::{
 
 /// How long answers may take when no more is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long questions may take that are asked one after the other.
+const TURNS: Duration = Duration::from_secs(100);
 
 /// What to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,6 +60,16 @@ pub struct Plan {
     pub warm_up: Duration,
     /// What is counted.
     pub window: Duration,
+}
+
+/// Questions that are asked one after the other.
+pub struct Turns {
+    /// Where the subject listens.
+    pub target: SocketAddr,
+    /// So many connections, in turn.
+    pub connections: usize,
+    /// How many.
+    pub requests: usize,
 }
 
 /// What came of it.
@@ -169,6 +187,22 @@ pub fn run(plan: &Plan) -> Result<Figures, Void> {
             Work::Idle(connections) => Ok(Figures::Idle(idle::run(plan, &client, connections).await?)),
             _ => Ok(Figures::Load(ask(plan, &tally, &client).await?)),
         }
+    }))
+}
+
+/// Asks one question after the other.
+///
+/// # Errors
+/// When an answer is wrong, or none comes.
+pub fn take_turns(turns: &Turns, clients: Clients, certificates: &Path) -> Result<(), Void> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    runtime.block_on(local.run_until(async {
+        let now = Instant::now();
+        let client = Client::of(turns.target, clients, certificates, Rc::new(Tally::new(now, now)))?;
+        timeout(TURNS, client.in_turn(turns.connections, turns.requests))
+            .await
+            .map_err(|_| Void::because("answers do not come"))?
     }))
 }
 

@@ -1,0 +1,3 @@
+//! Every part of the crate at once.
+
+mod simulation;

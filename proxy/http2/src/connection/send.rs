@@ -1,0 +1,224 @@
+//! What goes to the peer.
+//!
+//! Invariants: no more data than the windows of the stream and of the connection have, nor than the output has room for; streams that
+//! wait for room have it in their turn.
+
+use super::{
+    Core, End, FRAME, HIGH_WATER, Role,
+    fields::is_of_connection,
+    stream::{StreamError, remember},
+};
+use crate::{
+    code::Code,
+    frame::{END_HEADERS, END_STREAM, HEAD_BYTES, Head, Kind, payload},
+    hpack::Block,
+};
+use bytes::Bytes;
+use http::HeaderMap;
+use std::task::{Context, Poll};
+
+impl Core {
+    /// Appends a head, or trailers.
+    pub fn put_block(&mut self, id: u32, ends: bool, write: impl FnOnce(&mut Block<'_>)) {
+        let out = self.output.small();
+        let begin = out.len();
+        out.extend_from_slice(&[0; HEAD_BYTES]);
+        write(&mut self.encoder.block(out));
+        let length = out.len() - begin - HEAD_BYTES;
+        let flags = if ends { END_STREAM } else { 0 };
+        if length <= FRAME {
+            let head =
+                Head { length: length as u32, kind: Kind::Headers, flags: flags | END_HEADERS, stream: id };
+            out[begin..begin + HEAD_BYTES].copy_from_slice(&head.bytes());
+            return;
+        }
+        let block = out.split_off(begin).split_off(HEAD_BYTES);
+        let last = block.len().div_ceil(FRAME) - 1;
+        for (number, part) in block.chunks(FRAME).enumerate() {
+            let kind = if number == 0 { Kind::Headers } else { Kind::Continuation };
+            let flags = if number == 0 { flags } else { 0 } | if number == last { END_HEADERS } else { 0 };
+            Head { length: part.len() as u32, kind, flags, stream: id }.put(out);
+            out.extend_from_slice(part);
+        }
+    }
+
+    /// Fields of a head or of trailers.
+    pub fn put_fields(block: &mut Block<'_>, headers: &HeaderMap) {
+        for (name, value) in headers {
+            if !is_of_connection(name) {
+                block.field(name, value);
+            }
+        }
+    }
+
+    /// How much data may go now; at most one frame's.
+    pub fn poll_room(&mut self, key: u32, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
+        let room = self.room();
+        let others = !self.waiting.is_empty();
+        let stream = self.table.at(key);
+        if !stream.sending {
+            return Poll::Ready(Err(stream.error.unwrap_or(StreamError::Closed)));
+        }
+        let own = stream.send_window.available();
+        if own == 0 {
+            remember(&mut stream.sender, cx.waker());
+            if std::mem::take(&mut stream.granted) {
+                self.grant();
+            }
+            return Poll::Pending;
+        }
+        let in_turn = std::mem::take(&mut stream.granted);
+        if room == 0 || (room < FRAME && others && !in_turn) {
+            remember(&mut stream.sender, cx.waker());
+            if !std::mem::replace(&mut stream.waiting, true) {
+                let id = stream.id;
+                self.waiting.push_back((key, id));
+            }
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(own.min(room).min(FRAME)))
+    }
+
+    /// What any stream may send.
+    fn room(&self) -> usize {
+        HIGH_WATER.saturating_sub(self.output.len()).min(self.send_window.available())
+    }
+
+    /// Lets the stream that has waited longest have its turn, if there is room.
+    pub fn grant(&mut self) {
+        if self.waiting.is_empty() || self.room() == 0 {
+            return;
+        }
+        while let Some((key, id)) = self.waiting.pop_front() {
+            if let Some(stream) = self.table.of(key, id)
+                && std::mem::take(&mut stream.waiting)
+            {
+                stream.granted = true;
+                stream.wake_sender();
+                return;
+            }
+        }
+    }
+
+    /// Sends data for which [`Core::poll_room`] has found room.
+    pub fn put_data(&mut self, key: u32, data: Bytes, ends: bool) -> Result<(), StreamError> {
+        let stream = self.table.at(key);
+        if !stream.sending {
+            return Err(stream.error.unwrap_or(StreamError::Closed));
+        }
+        let (id, length) = (stream.id, data.len() as u32);
+        let room = stream.send_window.take(id, length).and_then(|()| self.send_window.take(0, length));
+        debug_assert!(room.is_ok(), "room was asked for");
+        room.map_err(|_| StreamError::Local(Code::INTERNAL_ERROR))?;
+        let flags = if ends { END_STREAM } else { 0 };
+        Head { length, kind: Kind::Data, flags, stream: id }.put(self.output.small());
+        self.output.data(data);
+        if length > 0 {
+            self.budget.sent_data();
+        }
+        self.sent(key, ends);
+        self.grant();
+        Ok(())
+    }
+
+    /// Something was put out for a stream.
+    pub fn sent(&mut self, key: u32, ends: bool) {
+        if ends {
+            let stream = self.table.at(key);
+            stream.sending = false;
+            if stream.is_over() {
+                self.close(key);
+            }
+        }
+        self.wake_driver();
+    }
+
+    /// Bytes were taken, or thrown away: the peer may send as many again. A stream whose message has ended needs no window.
+    pub fn took(&mut self, key: Option<u32>, id: u32, bytes: u32) {
+        self.taken += bytes;
+        if self.taken >= self.config.connection_window / 2 {
+            let more = std::mem::take(&mut self.taken);
+            if self.receive_window.open(0, more).is_ok() {
+                payload::put_window_update(self.output.small(), 0, more);
+                self.wake_driver();
+            }
+        }
+        let half = self.config.stream_window / 2;
+        let Some(stream) = key.and_then(|key| self.table.of(key, id)).filter(|stream| stream.receiving)
+        else {
+            return;
+        };
+        stream.taken += bytes;
+        if stream.taken >= half.max(1) {
+            let more = std::mem::take(&mut stream.taken);
+            if stream.receive_window.open(id, more).is_ok() {
+                payload::put_window_update(self.output.small(), id, more);
+                self.wake_driver();
+            }
+        }
+    }
+
+    /// Resets a stream, unless it is over.
+    pub fn reset(&mut self, key: u32, code: Code) {
+        let stream = self.table.at(key);
+        if !stream.open {
+            return;
+        }
+        let id = stream.id;
+        stream.fail(StreamError::Local(code));
+        self.close(key);
+        self.tell_reset(id, code);
+        if let Some(flood) = self.budget.sent_reset(code) {
+            self.finish(End::Flood(flood), Some(Code::ENHANCE_YOUR_CALM));
+        }
+    }
+
+    /// Tells the peer that a stream has ended.
+    pub fn tell_reset(&mut self, id: u32, code: Code) {
+        payload::put_rst_stream(self.output.small(), id, code);
+        self.table.remember_reset(id);
+        self.wake_driver();
+    }
+
+    /// Ends a stream here.
+    pub fn close(&mut self, key: u32) {
+        let stream = self.table.at(key);
+        let granted = std::mem::take(&mut stream.granted);
+        if stream.handles == 0 {
+            let left = stream.forget_data();
+            self.took(None, 0, left);
+        }
+        self.table.close(key);
+        if granted {
+            self.grant();
+        }
+        if self.table.active() == 0 {
+            self.wake_driver(); // it may be the last
+        }
+    }
+
+    /// A handle is gone.
+    pub fn let_go(&mut self, key: u32, was_receiving: bool) {
+        let stream = self.table.at(key);
+        stream.handles -= 1;
+        if was_receiving {
+            stream.wanted = false;
+            stream.receiver = None;
+            let (id, left) = (stream.id, stream.forget_data());
+            if left > 0 {
+                self.took(Some(key), id, left);
+            }
+        }
+        let stream = self.table.at(key);
+        if stream.handles > 0 {
+            return;
+        }
+        if stream.open {
+            // An answer that is whole may end the request (RFC 9113 section 8.1).
+            let answered = self.role == Role::Server && !stream.sending;
+            self.reset(key, if answered { Code::NO_ERROR } else { Code::CANCEL });
+        } else {
+            self.close(key);
+        }
+    }
+}

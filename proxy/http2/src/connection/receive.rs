@@ -287,6 +287,9 @@ impl Core {
 
     fn data_head(&mut self, head: Head) -> Result<(), Violation> {
         self.receive_window.take(0, head.length)?;
+        if head.length == 0 && head.has(PADDED) {
+            return Err(Violation::Connection(Code::FRAME_SIZE_ERROR, "padding without its length"));
+        }
         let mut frame = DataFrame {
             stream: head.stream,
             key: None,

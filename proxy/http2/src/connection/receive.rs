@@ -556,9 +556,11 @@ impl Core {
                 return Err(Violation::Stream(id, Code::ENHANCE_YOUR_CALM, "too many interim answers"));
             }
         } else {
-            let bodyless = stream.bodyless || fields.status == StatusCode::NOT_MODIFIED;
+            let bodyless =
+                stream.bodyless || matches!(fields.status, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
             let length = content_length(&fields.headers).map_err(|()| malformed(id))?;
-            stream.content_left = length.filter(|_| !bodyless);
+            // What such an answer brought would be taken for the next one behind an HTTP/1 connection.
+            stream.content_left = if bodyless { Some(0) } else { length };
             if ends && stream.content_left.is_some_and(|left| left > 0) {
                 return Err(malformed(id)); // before anybody has seen a head that promises what does not come
             }

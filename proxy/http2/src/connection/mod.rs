@@ -256,6 +256,7 @@ impl Connection {
             core.drain = Drain::Asked;
             payload::put_go_away(core.output.small(), MOST_31_BITS, Code::NO_ERROR);
             payload::put_ping(core.output.small(), DRAINING, false);
+            core.wake_driver();
         }
     }
 

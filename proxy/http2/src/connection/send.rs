@@ -136,7 +136,8 @@ impl Core {
     /// Bytes were taken, or thrown away: the peer may send as many again. A stream whose message has ended needs no window.
     pub fn took(&mut self, key: Option<u32>, id: u32, bytes: u32) {
         self.taken += bytes;
-        if self.taken >= self.config.connection_window / 2 {
+        // Streams that nobody reads may hold most of the window: what is left of it must not end before the peer is told of more.
+        if self.taken > 0 && self.taken as usize >= self.receive_window.available() {
             let more = std::mem::take(&mut self.taken);
             if self.receive_window.open(0, more).is_ok() {
                 payload::put_window_update(self.output.small(), 0, more);

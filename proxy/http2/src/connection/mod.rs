@@ -141,8 +141,8 @@ pub(crate) struct Core {
     receive_window: Window,
     taken: u32,
     send_window: Window,
-    /// Streams that wait for room in the output or in the connection's window, with their numbers.
-    waiting: VecDeque<(u32, u32)>,
+    /// Streams that wait for room in the output or in the connection's window: where they are.
+    waiting: VecDeque<u32>,
     /// Requests that nobody has accepted.
     requests: VecDeque<receive::Waiting>,
     last_peer: u32,

@@ -188,12 +188,20 @@ impl Core {
                 let said = payload::go_away(bytes)?;
                 self.leaving = true;
                 if self.role == Role::Client {
-                    self.table.fail(StreamError::Unprocessed, |id| id > said.last_stream);
+                    self.fail_above(said.last_stream);
                 }
                 Ok(())
             }
             Kind::WindowUpdate => self.window_update(head, bytes),
             Kind::Data | Kind::PushPromise | Kind::Unknown(_) => Ok(()),
+        }
+    }
+
+    /// The peer will not look at streams above this one.
+    fn fail_above(&mut self, last: u32) {
+        for key in self.table.open_above(last) {
+            self.table.at(key).fail(StreamError::Unprocessed);
+            self.close(key);
         }
     }
 

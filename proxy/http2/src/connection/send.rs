@@ -54,7 +54,7 @@ impl Core {
     /// How much data may go now; at most one frame's.
     pub fn poll_room(&mut self, key: u32, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
         let room = self.room();
-        let others = !self.waiting.is_empty();
+        let next = self.waiting.front().copied();
         let stream = self.table.at(key);
         if !stream.sending {
             return Poll::Ready(Err(stream.error.unwrap_or(StreamError::Closed)));
@@ -62,19 +62,18 @@ impl Core {
         let own = stream.send_window.available();
         if own == 0 {
             remember(&mut stream.sender, cx.waker());
-            if std::mem::take(&mut stream.granted) {
-                self.grant();
+            self.leave_line(key);
+            return Poll::Pending;
+        }
+        if room == 0 || next.is_some_and(|next| next != key) {
+            remember(&mut stream.sender, cx.waker());
+            if !std::mem::replace(&mut stream.waiting, true) {
+                self.waiting.push_back(key);
             }
             return Poll::Pending;
         }
-        let in_turn = std::mem::take(&mut stream.granted);
-        if room == 0 || (room < FRAME && others && !in_turn) {
-            remember(&mut stream.sender, cx.waker());
-            if !std::mem::replace(&mut stream.waiting, true) {
-                let id = stream.id;
-                self.waiting.push_back((key, id));
-            }
-            return Poll::Pending;
+        if std::mem::take(&mut stream.waiting) {
+            self.waiting.pop_front();
         }
         Poll::Ready(Ok(own.min(room).min(FRAME)))
     }
@@ -84,19 +83,20 @@ impl Core {
         HIGH_WATER.saturating_sub(self.output.len()).min(self.send_window.available())
     }
 
-    /// Lets the stream that has waited longest have its turn, if there is room.
+    /// Wakes the stream that has waited longest, if there is room: it is its turn until it has sent something, or cannot.
     pub fn grant(&mut self) {
-        if self.waiting.is_empty() || self.room() == 0 {
-            return;
+        if let Some(key) = self.waiting.front().copied()
+            && self.room() > 0
+        {
+            self.table.at(key).wake_sender();
         }
-        while let Some((key, id)) = self.waiting.pop_front() {
-            if let Some(stream) = self.table.of(key, id)
-                && std::mem::take(&mut stream.waiting)
-            {
-                stream.granted = true;
-                stream.wake_sender();
-                return;
-            }
+    }
+
+    /// A stream has nothing to send now: the next has its turn.
+    fn leave_line(&mut self, key: u32) {
+        if std::mem::take(&mut self.table.at(key).waiting) {
+            self.waiting.retain(|other| *other != key);
+            self.grant();
         }
     }
 
@@ -128,6 +128,8 @@ impl Core {
             stream.sending = false;
             if stream.is_over() {
                 self.close(key);
+            } else {
+                self.leave_line(key);
             }
         }
         self.wake_driver();
@@ -183,16 +185,13 @@ impl Core {
 
     /// Ends a stream here.
     pub fn close(&mut self, key: u32) {
+        self.leave_line(key);
         let stream = self.table.at(key);
-        let granted = std::mem::take(&mut stream.granted);
         if stream.handles == 0 {
             let left = stream.forget_data();
             self.took(None, 0, left);
         }
         self.table.close(key);
-        if granted {
-            self.grant();
-        }
         if self.table.active() == 0 {
             self.wake_driver(); // it may be the last
         }
@@ -209,6 +208,9 @@ impl Core {
             if left > 0 {
                 self.took(Some(key), id, left);
             }
+        } else {
+            stream.sender = None;
+            self.leave_line(key);
         }
         let stream = self.table.at(key);
         if stream.handles > 0 {

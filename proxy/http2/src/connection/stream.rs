@@ -55,8 +55,6 @@ pub struct Stream {
     pub bodyless: bool,
     /// It stands in line for room.
     pub waiting: bool,
-    /// It was its turn.
-    pub granted: bool,
     /// Interim heads are many, or too many.
     pub interim: u8,
     /// Why it has ended early.
@@ -92,7 +90,6 @@ impl Default for Stream {
             answered: false,
             bodyless: false,
             waiting: false,
-            granted: false,
             interim: 0,
             error: None,
             cut: false,

@@ -109,19 +109,20 @@ impl Table {
         self.places.iter_mut().filter(|stream| stream.open).for_each(&mut each);
     }
 
-    /// Ends those of which `is_lost` holds.
-    pub fn fail(&mut self, error: StreamError, is_lost: impl Fn(u32) -> bool) {
-        for key in 0..self.places.len() {
-            let stream = &mut self.places[key];
-            if stream.open && is_lost(stream.id) {
-                stream.fail(error);
-                self.close(key as u32);
-            }
-        }
+    /// Where open streams are whose numbers are above this one.
+    pub fn open_above(&self, id: u32) -> Vec<u32> {
+        let open = self.places.iter().enumerate().filter(|(_, stream)| stream.open && stream.id > id);
+        open.map(|(key, _)| key as u32).collect()
     }
 
     /// Ends all.
     pub fn fail_all(&mut self, error: StreamError) {
-        self.fail(error, |_| true);
+        for key in 0..self.places.len() {
+            let stream = &mut self.places[key];
+            if stream.open {
+                stream.fail(error);
+                self.close(key as u32);
+            }
+        }
     }
 }

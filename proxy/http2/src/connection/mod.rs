@@ -374,7 +374,11 @@ impl Core {
         }
         self.end = Some(end);
         if let Some(code) = told {
-            payload::put_go_away(self.output.small(), self.last_peer, code);
+            let last = match self.drain {
+                Drain::Told(last) => last, // those above it were ignored
+                _ => self.last_peer,
+            };
+            payload::put_go_away(self.output.small(), last, code);
         }
         self.requests.clear();
         self.waiting.clear();

@@ -205,6 +205,12 @@ impl Core {
         }
     }
 
+    /// Whether frames for this stream mean nothing any more: we have reset it lately, or it came after we said which the last is.
+    fn is_ignored(&self, id: u32) -> bool {
+        self.table.was_reset(id)
+            || matches!(self.drain, Drain::Told(last) if self.role == Role::Server && id > last)
+    }
+
     /// Whether a stream has not been used yet: frames for it are out of place.
     fn is_idle(&self, id: u32) -> bool {
         let ours = (id % 2 == 1) == (self.role == Role::Client);
@@ -318,12 +324,12 @@ impl Core {
         outcome
     }
 
-    /// Whose data this is; `None`: of a stream that we have reset.
+    /// Whose data this is; `None`: nobody's, and no fault.
     fn data_expected(&mut self, head: &Head) -> Result<Option<u32>, Violation> {
         let closed = Violation::Stream(head.stream, Code::STREAM_CLOSED, "data for a stream that is closed");
         self.not_idle(head.stream)?;
         let Some(key) = self.table.find(head.stream) else {
-            return if self.table.was_reset(head.stream) { Ok(None) } else { Err(closed) };
+            return if self.is_ignored(head.stream) { Ok(None) } else { Err(closed) };
         };
         let stream = self.table.at(key);
         if !stream.receiving {
@@ -490,14 +496,14 @@ impl Core {
         }
         if self.role == Role::Client {
             self.not_idle(id)?;
-            return Ok(For::Nobody((!self.table.was_reset(id)).then_some(closed)));
+            return Ok(For::Nobody((!self.is_ignored(id)).then_some(closed)));
         }
-        if id % 2 == 0 {
+        if id.is_multiple_of(2) {
             return Err(Violation::Connection(Code::PROTOCOL_ERROR, "a client's streams have odd numbers"));
         }
         if id <= self.last_peer {
             // Its end was the client's own, or it was passed over: RFC 9113 sections 5.1 and 5.1.1.
-            return match self.table.was_reset(id) {
+            return match self.is_ignored(id) {
                 true => Ok(For::Nobody(None)),
                 false => {
                     Err(Violation::Connection(Code::STREAM_CLOSED, "a head for a stream that is closed"))

@@ -45,7 +45,7 @@ impl Sending {
         InterimSender { core: Rc::downgrade(&self.core), key: self.key, id }
     }
 
-    /// How much data may be sent now: at most a frame's.
+    /// How much data may be sent now: at most a frame's. Whoever asks has some, and sends it now: others wait until it has.
     ///
     /// # Errors
     /// The stream has ended.

@@ -21,6 +21,8 @@ mod receive;
 mod send;
 mod stream;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use budget::{Allowance, Flood, accuses};
 pub use client::{Opener, Request};

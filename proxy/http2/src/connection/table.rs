@@ -40,6 +40,12 @@ impl Table {
         self.active
     }
 
+    /// Places that are not free.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
     /// Begins a stream.
     pub fn begin(&mut self, id: u32, receive: Window, send: Window) -> u32 {
         let key = match self.free.pop() {

@@ -9,12 +9,14 @@
 //! one read may ask for; streams by their number. A stream whose handles are gone is reset, and its bytes go back to the window.
 //! Not here: sockets, tasks, time (given by [`Config::clock`]), what a request means.
 //! Source: RFC 9113.
-//! Read: this file -> `stream`, `table` -> `input` (frames) -> `receive` (what they do) -> `send` -> `handle` -> [`budget`].
+//! Read: this file -> `stream`, `table` -> `input` (frames) -> `receive`, `data`, `heads` (what they do) -> `send` -> `handle` -> [`budget`].
 
 mod budget;
 mod client;
+mod data;
 mod fields;
 mod handle;
+mod heads;
 mod input;
 mod output;
 mod receive;
@@ -146,7 +148,7 @@ pub(crate) struct Core {
     /// Streams that wait for room in the output or in the connection's window: where they are.
     waiting: VecDeque<u32>,
     /// Requests that nobody has accepted.
-    requests: VecDeque<receive::Waiting>,
+    requests: VecDeque<heads::Waiting>,
     last_peer: u32,
     next_own: u32,
     drain: Drain,

@@ -1,48 +1,17 @@
 //! What the peer's frames do.
 //!
-//! Invariants: every block is decoded, whatever becomes of its stream, so that the compression of the others stays right; what breaks
-//! the protocol for one stream ends that one, and what breaks it for the connection ends it.
+//! Invariants: what breaks the protocol for one stream ends that one, and what breaks it for the connection ends it.
+//! Not here: data (`data`), heads (`heads`).
 
-use super::{
-    Config, Core, DEFAULT_WINDOW, DRAINING, Drain, End, Role,
-    fields::{Gathered, RequestFields, content_length},
-    input::{DataFrame, Expect},
-    stream::StreamError,
-};
+use super::{Config, Core, DEFAULT_WINDOW, DRAINING, Drain, End, Role, input::Expect, stream::StreamError};
 use crate::{
     code::{Code, Violation},
     frame::{
-        ACK, END_HEADERS, END_STREAM, Head, Kind, LEAST_MAX_FRAME_SIZE, PADDED, payload,
+        ACK, END_HEADERS, Head, Kind, LEAST_MAX_FRAME_SIZE, payload,
         settings::{self, Sender, Settings},
         window::Window,
     },
-    hpack::{Part, Verdict},
 };
-use http::StatusCode;
-
-/// Interim answers that wait for whoever asked.
-const MOST_INTERIM: u8 = 16;
-
-/// A request that nobody has accepted.
-#[derive(Debug)]
-pub struct Waiting {
-    pub key: u32,
-    pub id: u32,
-    pub fields: RequestFields,
-    pub too_large: bool,
-}
-
-/// What a block is for.
-enum For {
-    /// A new stream.
-    Request,
-    /// The answer on this stream.
-    Response(u32),
-    /// What follows the content of this stream.
-    Trailers(u32),
-    /// Nobody.
-    Nobody(Option<Violation>),
-}
 
 impl Core {
     /// See [`super::Connection::receive`].
@@ -206,7 +175,7 @@ impl Core {
     }
 
     /// Whether frames for this stream mean nothing any more: we have reset it lately, or it came after we said which the last is.
-    fn is_ignored(&self, id: u32) -> bool {
+    pub(super) fn is_ignored(&self, id: u32) -> bool {
         self.table.was_reset(id)
             || matches!(self.drain, Drain::Told(last) if self.role == Role::Server && id > last)
     }
@@ -217,7 +186,7 @@ impl Core {
         if ours { id >= self.next_own } else { id > self.last_peer }
     }
 
-    fn not_idle(&self, id: u32) -> Result<(), Violation> {
+    pub(super) fn not_idle(&self, id: u32) -> Result<(), Violation> {
         match self.is_idle(id) {
             true => Err(Violation::Connection(Code::PROTOCOL_ERROR, "a frame for a stream that is idle")),
             false => Ok(()),
@@ -298,294 +267,4 @@ impl Core {
         let Config { stream_window, .. } = self.config;
         Window::new(if self.heeded { stream_window } else { self.lenient_window() })
     }
-
-    fn data_head(&mut self, head: Head) -> Result<(), Violation> {
-        self.receive_window.take(0, head.length)?;
-        if head.length == 0 && head.has(PADDED) {
-            return Err(Violation::Connection(Code::FRAME_SIZE_ERROR, "padding without its length"));
-        }
-        let mut frame = DataFrame {
-            stream: head.stream,
-            key: None,
-            left: head.length,
-            padding: (!head.has(PADDED)).then_some(0),
-            ends: head.has(END_STREAM),
-        };
-        let expected = self.data_expected(&head);
-        if let Ok(key) = expected {
-            frame.key = key;
-        }
-        self.input.expect = Expect::Data(frame);
-        let outcome = expected.map(drop);
-        if head.length == 0 {
-            self.input.expect = Expect::Head;
-            return outcome.and_then(|()| self.data_ends(frame));
-        }
-        outcome
-    }
-
-    /// Whose data this is; `None`: nobody's, and no fault.
-    fn data_expected(&mut self, head: &Head) -> Result<Option<u32>, Violation> {
-        let closed = Violation::Stream(head.stream, Code::STREAM_CLOSED, "data for a stream that is closed");
-        self.not_idle(head.stream)?;
-        let Some(key) = self.table.find(head.stream) else {
-            return if self.is_ignored(head.stream) { Ok(None) } else { Err(closed) };
-        };
-        let stream = self.table.at(key);
-        if !stream.receiving {
-            return Err(closed);
-        }
-        if !stream.has_head {
-            return Err(Violation::Stream(head.stream, Code::PROTOCOL_ERROR, "data before a head"));
-        }
-        stream.receive_window.take(head.stream, head.length)?;
-        Ok(Some(key))
-    }
-
-    /// Data comes, a piece of a frame at a time.
-    fn data(&mut self, mut frame: DataFrame, bytes: &mut &[u8]) -> Result<(), Violation> {
-        let padding = match frame.padding {
-            Some(padding) => padding,
-            None => {
-                let padding = u32::from(bytes[0]);
-                *bytes = &bytes[1..];
-                frame.left -= 1;
-                if padding > frame.left {
-                    return Err(Violation::Connection(Code::PROTOCOL_ERROR, "more padding than data"));
-                }
-                frame.padding = Some(padding);
-                if frame.left == padding
-                    && !frame.ends
-                    && let Some(flood) = self.budget.received_nothing()
-                {
-                    self.finish(End::Flood(flood), Some(Code::ENHANCE_YOUR_CALM));
-                    return Ok(());
-                }
-                self.took(frame.key, frame.stream, 1 + padding);
-                padding
-            }
-        };
-        let content = (frame.left - padding) as usize;
-        let (piece, rest) = bytes.split_at(content.min(bytes.len()));
-        let skipped = if piece.len() == content { rest.len().min(padding as usize) } else { 0 };
-        *bytes = &rest[skipped..];
-        frame.left -= (piece.len() + skipped) as u32;
-        if piece.len() == content && skipped > 0 {
-            frame.padding = Some(padding - skipped as u32);
-        }
-        self.input.expect = if frame.left == 0 { Expect::Head } else { Expect::Data(frame) };
-        let kept = self.keep(frame, piece);
-        match frame.left {
-            0 => kept.and_then(|()| self.data_ends(frame)),
-            _ => kept,
-        }
-    }
-
-    /// Keeps a piece of data for whoever waits for it.
-    fn keep(&mut self, frame: DataFrame, piece: &[u8]) -> Result<(), Violation> {
-        let length = piece.len() as u32;
-        if length == 0 {
-            return Ok(());
-        }
-        let stream = frame.key.and_then(|key| self.table.of(key, frame.stream));
-        let Some(stream) = stream else {
-            self.took(None, frame.stream, length);
-            return Ok(());
-        };
-        if let Some(left) = &mut stream.content_left {
-            match left.checked_sub(u64::from(length)) {
-                Some(rest) => *left = rest,
-                None => {
-                    self.took(None, frame.stream, length);
-                    return Err(Violation::Stream(
-                        frame.stream,
-                        Code::PROTOCOL_ERROR,
-                        "more content than its length",
-                    ));
-                }
-            }
-        }
-        if stream.wanted {
-            stream.keep(piece);
-            stream.wake_receiver();
-        } else {
-            self.took(frame.key, frame.stream, length);
-        }
-        Ok(())
-    }
-
-    fn data_ends(&mut self, frame: DataFrame) -> Result<(), Violation> {
-        let open = frame.key.is_some_and(|key| self.table.of(key, frame.stream).is_some());
-        match frame.key {
-            Some(key) if frame.ends && open => self.message_ends(key),
-            _ => Ok(()),
-        }
-    }
-
-    /// The peer's message is whole.
-    fn message_ends(&mut self, key: u32) -> Result<(), Violation> {
-        let stream = self.table.at(key);
-        if stream.content_left.is_some_and(|left| left > 0) {
-            return Err(Violation::Stream(stream.id, Code::PROTOCOL_ERROR, "less content than its length"));
-        }
-        stream.receiving = false;
-        stream.wake_receiver();
-        if stream.is_over() {
-            self.close(key);
-        }
-        Ok(())
-    }
-
-    fn headers(&mut self, head: Head, bytes: &[u8]) -> Result<(), Violation> {
-        let block = bytes.get(payload::headers(&head, bytes)?).unwrap_or_default();
-        if head.has(END_HEADERS) {
-            return self.block(head.stream, head.has(END_STREAM), block);
-        }
-        self.input.sequence.begin(&head, block)
-    }
-
-    /// A block of fields is whole.
-    fn block(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Violation> {
-        let purpose = self.purpose(id, ends)?;
-        if self.role == Role::Server
-            && !matches!(purpose, For::Request)
-            && let Some(flood) = self.budget.late()
-        {
-            self.finish(End::Flood(flood), Some(Code::ENHANCE_YOUR_CALM));
-            return Ok(());
-        }
-        let (part, mut gathered) = match purpose {
-            For::Request | For::Response(_) => (Part::Head, Gathered::head()),
-            For::Trailers(_) => (Part::Trailers, Gathered::default()),
-            For::Nobody(_) => (Part::Head, Gathered::default()),
-        };
-        let wanted = !matches!(purpose, For::Nobody(_));
-        let verdict = self.decoder.decode(block, part, &mut |field| {
-            if wanted {
-                gathered.add(field);
-            }
-        })?;
-        if verdict == Verdict::Expanded {
-            return Err(Violation::Connection(Code::ENHANCE_YOUR_CALM, "a small block of very many fields"));
-        }
-        match purpose {
-            For::Nobody(fault) => fault.map_or(Ok(()), Err),
-            For::Request => self.request(id, ends, verdict, gathered),
-            For::Response(key) => self.response(key, ends, verdict, gathered),
-            For::Trailers(key) => {
-                if verdict != Verdict::Whole {
-                    return Err(malformed(id));
-                }
-                self.table.at(key).trailers = Some(Box::new(gathered.headers));
-                self.message_ends(key)
-            }
-        }
-    }
-
-    /// What the block of a stream is for.
-    fn purpose(&mut self, id: u32, ends: bool) -> Result<For, Violation> {
-        let closed = Violation::Stream(id, Code::STREAM_CLOSED, "a head for a stream that is closed");
-        if let Some(key) = self.table.find(id) {
-            let stream = self.table.look(key);
-            return Ok(match (stream.receiving, stream.has_head, ends) {
-                (false, ..) => For::Nobody(Some(closed)),
-                (true, false, _) => For::Response(key),
-                (true, true, true) => For::Trailers(key),
-                (true, true, false) => For::Nobody(Some(malformed(id))), // trailers that end nothing
-            });
-        }
-        if self.role == Role::Client {
-            self.not_idle(id)?;
-            return Ok(For::Nobody((!self.is_ignored(id)).then_some(closed)));
-        }
-        if id.is_multiple_of(2) {
-            return Err(Violation::Connection(Code::PROTOCOL_ERROR, "a client's streams have odd numbers"));
-        }
-        if id <= self.last_peer {
-            // Its end was the client's own, or it was passed over: RFC 9113 sections 5.1 and 5.1.1.
-            return match self.is_ignored(id) {
-                true => Ok(For::Nobody(None)),
-                false => {
-                    Err(Violation::Connection(Code::STREAM_CLOSED, "a head for a stream that is closed"))
-                }
-            };
-        }
-        self.budget.opened();
-        self.last_peer = id;
-        if matches!(self.drain, Drain::Told(last) if id > last) {
-            return Ok(For::Nobody(None));
-        }
-        if self.table.active() >= self.config.max_streams {
-            let refused = Violation::Stream(id, Code::REFUSED_STREAM, "more streams than were allowed");
-            return Ok(For::Nobody(Some(refused)));
-        }
-        Ok(For::Request)
-    }
-
-    fn request(
-        &mut self,
-        id: u32,
-        ends: bool,
-        verdict: Verdict,
-        gathered: Gathered,
-    ) -> Result<(), Violation> {
-        let (fields, too_large) = match verdict {
-            Verdict::Malformed(_) => return Err(malformed(id)),
-            Verdict::TooLarge | Verdict::Expanded => (gathered.partial(), true),
-            Verdict::Whole => (gathered.request().ok_or(malformed(id))?, false),
-        };
-        let length = content_length(&fields.headers).map_err(|()| malformed(id))?;
-        let tunnel = fields.method == http::Method::CONNECT;
-        let send_window = Window::new(self.peer.initial_window);
-        let key = self.table.begin(id, self.new_receive_window(), send_window);
-        let stream = self.table.at(key);
-        stream.has_head = true;
-        stream.content_left = length.filter(|_| !tunnel);
-        if ends {
-            self.message_ends(key)?;
-        }
-        self.requests.push_back(Waiting { key, id, fields, too_large });
-        Ok(())
-    }
-
-    fn response(
-        &mut self,
-        key: u32,
-        ends: bool,
-        verdict: Verdict,
-        gathered: Gathered,
-    ) -> Result<(), Violation> {
-        let stream = self.table.at(key);
-        let id = stream.id;
-        if verdict != Verdict::Whole {
-            return Err(malformed(id));
-        }
-        let fields = gathered.response().ok_or(malformed(id))?;
-        if fields.status.is_informational() {
-            stream.interim += 1;
-            if ends {
-                return Err(malformed(id));
-            }
-            if stream.interim > MOST_INTERIM {
-                return Err(Violation::Stream(id, Code::ENHANCE_YOUR_CALM, "too many interim answers"));
-            }
-        } else {
-            let bodyless =
-                stream.bodyless || matches!(fields.status, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
-            let length = content_length(&fields.headers).map_err(|()| malformed(id))?;
-            // What such an answer brought would be taken for the next one behind an HTTP/1 connection.
-            stream.content_left = if bodyless { Some(0) } else { length };
-            if ends && stream.content_left.is_some_and(|left| left > 0) {
-                return Err(malformed(id)); // before anybody has seen a head that promises what does not come
-            }
-            stream.has_head = true;
-        }
-        stream.heads.push_back(fields);
-        stream.wake_receiver();
-        if ends { self.message_ends(key) } else { Ok(()) }
-    }
-}
-
-fn malformed(id: u32) -> Violation {
-    Violation::Stream(id, Code::PROTOCOL_ERROR, "a malformed message")
 }

@@ -134,7 +134,10 @@ impl Budget {
     }
 
     /// Whether streams have ended by reset lately.
-    pub fn is_suspicious(&self) -> bool {
+    pub fn is_suspicious(&mut self) -> bool {
+        if self.resets > 0 {
+            self.roll();
+        }
         self.resets > 0
     }
 

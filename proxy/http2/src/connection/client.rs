@@ -51,6 +51,12 @@ impl Opener {
         !core.leaving && core.end.is_none() && core.next_own <= MOST_31_BITS
     }
 
+    /// Whether the peer takes one more now.
+    pub fn has_room(&self) -> bool {
+        let core = self.0.borrow();
+        core.table.active() < core.peer.max_streams
+    }
+
     /// Streams that the peer takes at once.
     pub fn max_streams(&self) -> u32 {
         self.0.borrow().peer.max_streams

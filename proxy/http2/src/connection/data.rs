@@ -30,6 +30,7 @@ impl Core {
         }
         self.input.expect = Expect::Data(frame);
         let outcome = expected.map(drop);
+        self.took(None, 0, 0); // what was taken of other streams may be needed now
         if head.length == 0 {
             self.input.expect = Expect::Head;
             return outcome.and_then(|()| self.data_ends(frame));
@@ -42,7 +43,16 @@ impl Core {
         let closed = Violation::Stream(head.stream, Code::STREAM_CLOSED, "data for a stream that is closed");
         self.not_idle(head.stream)?;
         let Some(key) = self.table.find(head.stream) else {
-            return if self.is_ignored(head.stream) { Ok(None) } else { Err(closed) };
+            if !self.is_ignored(head.stream) {
+                return Err(closed);
+            }
+            if head.length == 0
+                && head.has(END_STREAM)
+                && let Some(flood) = self.budget.received_nothing()
+            {
+                self.finish(End::Flood(flood), Some(Code::ENHANCE_YOUR_CALM));
+            }
+            return Ok(None);
         };
         let stream = self.table.at(key);
         if !stream.receiving {

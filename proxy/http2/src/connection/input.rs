@@ -4,10 +4,16 @@
 //! one is kept, of 16 KiB at most, and of a block no more than its bound.
 
 use super::Role;
-use crate::frame::{HEAD_BYTES, Head, PREFACE, sequence::Sequence};
+use crate::frame::{HEAD_BYTES, Head, LEAST_MAX_FRAME_SIZE, PREFACE, sequence::Sequence};
 
-/// Frames of CONTINUATION that one block may have.
+/// Frames of CONTINUATION that one block may have, however few bytes it may have.
 const MOST_CONTINUED: usize = 5;
+
+/// The same, where more is needed for as much as may come.
+fn most_continued(max_list: u32) -> usize {
+    let full = max_list as usize / LEAST_MAX_FRAME_SIZE as usize;
+    MOST_CONTINUED.max(full + full / 4 + 1)
+}
 
 /// What comes next.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +69,7 @@ impl Input {
             head: [0; HEAD_BYTES],
             have: 0,
             partial: Vec::new(),
-            sequence: Sequence::new((max_list as usize).saturating_mul(4), MOST_CONTINUED),
+            sequence: Sequence::new((max_list as usize).saturating_mul(4), most_continued(max_list)),
             begun: 0,
             in_block: false,
         }

@@ -51,8 +51,11 @@ use std::{
 };
 use table::Table;
 
-/// Output beyond which streams wait, and nothing is read.
-pub const HIGH_WATER: usize = 64 << 10;
+/// Output beyond which nothing is read, for it may ask for more. Data never comes so far: two ends whose output is full of data, and
+/// that do not read for it, would wait for each other.
+pub const HIGH_WATER: usize = 128 << 10;
+/// Output beyond which streams wait with their data.
+const DATA_WATER: usize = 64 << 10;
 /// The most data in a frame that we send: a stream does not keep the others waiting for longer.
 const FRAME: usize = LEAST_MAX_FRAME_SIZE as usize;
 /// The window of a connection, and of its streams, before anybody has said otherwise.
@@ -253,14 +256,22 @@ impl Connection {
         })
     }
 
-    /// Asks the client for no more streams, and ends the connection with those that there are.
+    /// Asks the client for no more streams, and ends the connection with those that there are. Said again, it is not waited for that
+    /// the client has heard: what it opens from now on is ignored.
     pub fn drain(&self) {
-        let mut core = self.0.borrow_mut();
-        if core.drain == Drain::No && core.end.is_none() {
-            core.drain = Drain::Asked;
-            payload::put_go_away(core.output.small(), MOST_31_BITS, Code::NO_ERROR);
-            payload::put_ping(core.output.small(), DRAINING, false);
-            core.wake_driver();
+        let core = &mut *self.0.borrow_mut();
+        if core.end.is_some() {
+            return;
+        }
+        match core.drain {
+            Drain::No => {
+                core.drain = Drain::Asked;
+                payload::put_go_away(core.output.small(), MOST_31_BITS, Code::NO_ERROR);
+                payload::put_ping(core.output.small(), DRAINING, false);
+                core.wake_driver();
+            }
+            Drain::Asked => core.tell_last(),
+            Drain::Told(_) => {}
         }
     }
 
@@ -294,12 +305,18 @@ impl Connection {
 
     /// Whether the peer resets streams, or has them reset.
     pub fn is_suspicious(&self) -> bool {
-        self.0.borrow().budget.is_suspicious()
+        self.0.borrow_mut().budget.is_suspicious()
     }
 
     /// Whether the peer has said anything yet.
     pub fn is_greeted(&self) -> bool {
         self.0.borrow().greeted
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.lost(); // nobody moves its bytes any more
     }
 }
 

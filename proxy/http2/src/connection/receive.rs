@@ -80,8 +80,8 @@ impl Core {
 
     /// A frame begins.
     fn head(&mut self, head: Head) -> Result<(), Violation> {
-        let asked = head.kind == Kind::Ping && head.has(ACK) && self.drain == Drain::Asked;
-        if !asked && let Some(flood) = self.budget.received(&head) {
+        let answer = head.kind == Kind::Ping && head.has(ACK); // counted once it is known to what
+        if !answer && let Some(flood) = self.budget.received(&head) {
             self.finish(End::Flood(flood), Some(Code::ENHANCE_YOUR_CALM));
             return Ok(());
         }
@@ -148,8 +148,9 @@ impl Core {
                 if !head.has(ACK) {
                     payload::put_ping(self.output.small(), said, true);
                 } else if self.drain == Drain::Asked && said == DRAINING {
-                    self.drain = Drain::Told(self.last_peer);
-                    payload::put_go_away(self.output.small(), self.last_peer, Code::NO_ERROR);
+                    self.tell_last();
+                } else if let Some(flood) = self.budget.received(&head) {
+                    self.finish(End::Flood(flood), Some(Code::ENHANCE_YOUR_CALM));
                 }
                 Ok(())
             }
@@ -178,6 +179,13 @@ impl Core {
     pub(super) fn is_ignored(&self, id: u32) -> bool {
         self.table.was_reset(id)
             || matches!(self.drain, Drain::Told(last) if self.role == Role::Server && id > last)
+    }
+
+    /// Says which stream was the last: those after it are ignored.
+    pub(super) fn tell_last(&mut self) {
+        self.drain = Drain::Told(self.last_peer);
+        payload::put_go_away(self.output.small(), self.last_peer, Code::NO_ERROR);
+        self.wake_driver();
     }
 
     /// Whether a stream has not been used yet: frames for it are out of place.

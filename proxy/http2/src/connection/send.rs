@@ -4,7 +4,7 @@
 //! wait for room have it in their turn.
 
 use super::{
-    Core, End, FRAME, HIGH_WATER, Role,
+    Core, DATA_WATER, End, FRAME, Role,
     fields::is_of_connection,
     stream::{StreamError, remember},
 };
@@ -80,7 +80,7 @@ impl Core {
 
     /// What any stream may send.
     fn room(&self) -> usize {
-        HIGH_WATER.saturating_sub(self.output.len()).min(self.send_window.available())
+        DATA_WATER.saturating_sub(self.output.len()).min(self.send_window.available())
     }
 
     /// Wakes the stream that has waited longest, if there is room: it is its turn until it has sent something, or cannot.
@@ -138,6 +138,9 @@ impl Core {
     /// Bytes were taken, or thrown away: the peer may send as many again. A stream whose message has ended needs no window.
     pub fn took(&mut self, key: Option<u32>, id: u32, bytes: u32) {
         self.taken += bytes;
+        if self.end.is_some() {
+            return;
+        }
         // Streams that nobody reads may hold most of the window: what is left of it must not end before the peer is told of more.
         if self.taken > 0 && self.taken as usize >= self.receive_window.available() {
             let more = std::mem::take(&mut self.taken);

@@ -303,7 +303,7 @@ mod tests {
         let sizes = [
             ("a connection's task", of_connection(serve), 1024),
             ("its wire", size_of::<Wire>(), 400),
-            ("a request", of_request(Server::request), 3800),
+            ("a request", of_request(Server::request), 3840),
             ("its exchange", of_exchange(exchange::serve::<Box<RequestHead>>), 3072),
             ("its record", size_of::<Record>(), 560),
             ("its answer", size_of::<Answer>(), 200),

@@ -75,12 +75,18 @@ async fn drive(wire: &mut Wire, connection: &Rc<Connection>) -> bool {
                 idle.as_mut().reset(Instant::now() + limits.request_headers_timeout);
             }
             event = poll_fn(|cx| wire.poll(cx)) => match event {
-                Event::Received => accept(wire, connection).await,
+                Event::Received => {
+                    accept(wire, connection).await;
+                    if wire.connection.ended().is_some() {
+                        wire.say_goodbye(Code::NO_ERROR).await; // it has its reason already
+                        return ended(wire, connection);
+                    }
+                }
                 Event::Stalled => {
                     turn_away(wire, Http2Flood::Stalled, connection).await;
                     return false;
                 }
-                Event::Ended => return ended(wire, connection, draining),
+                Event::Ended => return ended(wire, connection),
             },
             () = idle.as_mut(), if draining || !limits.connection_idle_timeout.is_zero() => {
                 let now = Instant::now();
@@ -95,6 +101,8 @@ async fn drive(wire: &mut Wire, connection: &Rc<Connection>) -> bool {
                     draining = true;
                     wire.connection.drain();
                     next = now + limits.request_headers_timeout;
+                } else if draining {
+                    wire.connection.drain(); // with requests under way: whether or not it has heard
                 }
                 idle.as_mut().reset(next);
             }
@@ -113,10 +121,11 @@ async fn accept(wire: &mut Wire, connection: &Rc<Connection>) {
         let suspicious = wire.connection.is_suspicious();
         wire.give_way(if suspicious { turn::SUSPICIOUS_STREAM } else { turn::STREAM }).await;
     }
+    wire.flush().await; // who goes on sending must not keep answers back
 }
 
 /// Counts what ended a connection; whether there is nothing to explain.
-fn ended(wire: &Wire, connection: &Connection, draining: bool) -> bool {
+fn ended(wire: &Wire, connection: &Connection) -> bool {
     match wire.connection.ended() {
         Some(End::Flood(flood)) => {
             let flood = known(flood);
@@ -139,7 +148,8 @@ fn ended(wire: &Wire, connection: &Connection, draining: bool) -> bool {
             }
             true
         }
-        Some(End::Local(_)) | None => draining,
+        // What the client has sent meanwhile must not make its kernel throw the last answer away.
+        Some(End::Local(_)) | None => false,
     }
 }
 

@@ -131,6 +131,7 @@ impl Wire {
                     self.connection.lost();
                     return Poll::Ready(Event::Ended);
                 }
+                Poll::Pending if full && self.connection.wants_input() => {} // now there is room
                 Poll::Pending => break,
             }
         }
@@ -189,6 +190,10 @@ impl Wire {
 
     /// Whether the peer is late with something that it has begun.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if !self.connection.wants_input() {
+            self.frame.over(); // we do not read
+            return Poll::Pending;
+        }
         let awaited = self.of_client && !self.connection.is_greeted();
         let begun = if awaited { Some(u64::MAX) } else { self.connection.unfinished() };
         let (Some(limit), Some(begun)) = (self.patience.frame, begun) else {
@@ -210,7 +215,18 @@ impl Wire {
         .await;
     }
 
-    /// Ends the connection, and all its streams, at once, and says why.
+    /// Writes what there is, as far as it goes at once.
+    pub async fn flush(&mut self) {
+        poll_fn(|cx| {
+            if matches!(self.poll_flush(cx), Poll::Ready(Err(_))) {
+                self.connection.lost();
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Ends the connection, and all its streams, at once, unless it has ended, and says why.
     pub async fn say_goodbye(&mut self, code: Code) {
         self.connection.end(code);
         let _ = tokio::time::timeout(GOODBYE, poll_fn(|cx| self.poll_flush(cx))).await;

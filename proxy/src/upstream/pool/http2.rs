@@ -40,7 +40,10 @@ impl Shared {
 
     fn has_room(&self, limit: u32) -> bool {
         let peer = self.opener.max_streams();
-        !self.closed.get() && self.opener.is_open() && self.streams.get() < limit.min(peer)
+        !self.closed.get()
+            && self.opener.is_open()
+            && self.opener.has_room() // streams that nobody holds any more may still be open
+            && self.streams.get() < limit.min(peer)
     }
 }
 
@@ -182,21 +185,19 @@ impl Pool {
 /// Moves a connection's bytes until it has ended.
 async fn drive(wire: &mut Wire) {
     loop {
-        match poll_fn(|cx| wire.poll(cx)).await {
-            Event::Received => {}
-            Event::Stalled => {
-                tracing::debug!("upstream HTTP/2 connection stalled");
-                return wire.say_goodbye(Code::ENHANCE_YOUR_CALM).await;
-            }
-            Event::Ended => {
-                let end = wire.connection.ended();
-                let flood = match end {
-                    Some(End::Flood(flood)) => Some(known(flood).as_str()),
-                    _ => None,
-                };
-                return tracing::debug!(?end, flood, "upstream HTTP/2 connection ended");
-            }
+        let event = poll_fn(|cx| wire.poll(cx)).await;
+        let end = wire.connection.ended();
+        match event {
+            Event::Received if end.is_none() => continue,
+            Event::Received => wire.say_goodbye(Code::NO_ERROR).await, // it has its reason already
+            Event::Stalled => wire.say_goodbye(Code::ENHANCE_YOUR_CALM).await,
+            Event::Ended => {}
         }
+        let flood = match end {
+            Some(End::Flood(flood)) => Some(known(flood).as_str()),
+            _ => None,
+        };
+        return tracing::debug!(?event, ?end, flood, "upstream HTTP/2 connection ended");
     }
 }
 

@@ -35,6 +35,49 @@ fn a_client_is_drained() {
 }
 
 #[test]
+fn a_client_that_does_not_answer_is_drained_all_the_same() {
+    let mut raw = Raw::client(config());
+    raw.ask(1, NO, &[]);
+    let _held = raw.engine.accept().unwrap();
+    raw.engine.drain();
+    raw.out();
+    raw.engine.drain();
+    let last = raw.out().pop().unwrap();
+    assert_eq!((last.kind, &last.payload[..4]), (Kind::GoAway, &[0, 0, 0, 1][..]));
+    raw.ask(3, NO, &[]);
+    assert!(raw.engine.accept().is_none());
+    raw.engine.drain();
+    assert!(raw.out().is_empty(), "all is said");
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_free() {
+    let floods: [fn(&mut Raw); 2] = [
+        |raw| raw.put(Kind::Ping, ACK, 0, b"not that"),
+        |raw| raw.put(Kind::Data, END_STREAM, 1, b""), // of a stream that we have reset
+    ];
+    for flood in floods {
+        let mut raw = Raw::client(config());
+        raw.ask(1, NO, &[]);
+        drop(raw.engine.accept().unwrap());
+        raw.engine.drain();
+        for _ in 0..20_000 {
+            flood(&mut raw);
+        }
+        assert!(matches!(raw.engine.ended(), Some(End::Flood(_))));
+    }
+}
+
+#[test]
+fn streams_end_with_whoever_drives() {
+    let mut raw = Raw::client(config());
+    raw.ask(1, NO, &[]);
+    let mut incoming = raw.engine.accept().unwrap();
+    drop(raw);
+    assert_eq!(now(|cx| incoming.sending.poll_ended(cx)), Some(StreamError::Closed));
+}
+
+#[test]
 fn whoever_drives_hears_of_draining_and_of_the_end() {
     let ways: [fn(&Connection); 3] =
         [Connection::drain, |connection| connection.end(Code::NO_ERROR), Connection::lost];

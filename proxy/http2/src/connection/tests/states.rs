@@ -50,6 +50,8 @@ fn server_in(state: &str) -> (Raw, Option<Incoming>) {
 fn frames_in_every_state() {
     use Told::{Gone, Nothing, Reset};
     let closed = || Reset(1, Code::STREAM_CLOSED);
+    // What has ended is not told from what was passed over (RFC 9113 section 5.1.1).
+    let gone = || Gone(Code::STREAM_CLOSED);
     let zero = || Reset(1, Code::PROTOCOL_ERROR);
     let idle = || Gone(Code::PROTOCOL_ERROR);
     for (state, wanted) in [
@@ -57,9 +59,9 @@ fn frames_in_every_state() {
         ("idle", [idle(), Nothing, idle(), idle(), Nothing, idle()]),
         ("open", [Nothing, Nothing, Nothing, Nothing, Nothing, zero()]),
         ("half-closed", [closed(), closed(), Nothing, Nothing, Nothing, zero()]),
-        ("closed", [closed(), closed(), Nothing, Nothing, Nothing, zero()]),
-        ("skipped", [closed(), closed(), Nothing, Nothing, Nothing, zero()]),
-        ("reset by it", [closed(), closed(), Nothing, Nothing, Nothing, zero()]),
+        ("closed", [closed(), gone(), Nothing, Nothing, Nothing, zero()]),
+        ("skipped", [closed(), gone(), Nothing, Nothing, Nothing, zero()]),
+        ("reset by it", [closed(), gone(), Nothing, Nothing, Nothing, zero()]),
         ("reset by us", [Nothing, Nothing, Nothing, Nothing, Nothing, zero()]),
     ] {
         for (frame, wanted) in FRAMES.into_iter().zip(wanted) {

@@ -134,6 +134,45 @@ fn what_others_hold_does_not_keep_a_window_shut() {
 }
 
 #[test]
+fn what_was_taken_is_told_when_others_use_the_window_up() {
+    let mut raw = Raw::client(Config { stream_window: 1 << 20, ..config() });
+    raw.ask(1, NO, &[]);
+    raw.ask(3, NO, &[]);
+    let mut taken = raw.engine.accept().unwrap();
+    let _held = raw.engine.accept().unwrap();
+    for _ in 0..3 {
+        raw.put(Kind::Data, NO, 1, &[0; 10_000]);
+    }
+    while let Some(Some(Ok(_))) = now(|cx| taken.receiving.poll_data(cx)) {}
+    assert_eq!(raw.out().len(), 0, "there is enough");
+    for size in [16_000, 16_000, 3_535] {
+        raw.put(Kind::Data, NO, 3, &vec![0; size]);
+    }
+    let told: Vec<_> = raw.out().into_iter().filter(|frame| frame.stream == 0).collect();
+    assert!(told.iter().any(|frame| frame.kind == Kind::WindowUpdate), "{told:?}");
+}
+
+#[test]
+fn output_full_of_data_keeps_nobody_from_reading() {
+    let mut raw = Raw::client(config());
+    raw.put(Kind::WindowUpdate, NO, 0, &(1_u32 << 30).to_be_bytes());
+    raw.ask(1, NO, &[]);
+    raw.window(1, 1 << 30);
+    let mut incoming = raw.engine.accept().unwrap();
+    incoming.sending.respond(http::StatusCode::OK, &HeaderMap::new(), false).unwrap();
+    while let Some(Ok(room)) = now(|cx| incoming.sending.poll_room(cx)) {
+        incoming.sending.data(Bytes::from(vec![0; room]), false).unwrap();
+    }
+    assert!(raw.engine.wants_input());
+    raw.put(Kind::RstStream, NO, 1, &8_u32.to_be_bytes());
+    assert_eq!(now(|cx| incoming.sending.poll_ended(cx)), Some(StreamError::Reset(Code::CANCEL)));
+    for _ in 0..10_000 {
+        raw.put(Kind::Ping, NO, 0, b"say this");
+    }
+    assert!(!raw.engine.wants_input(), "but answers do");
+}
+
+#[test]
 fn a_small_connection_window_is_the_least_there_is() {
     let mut raw = Raw::client(Config { connection_window: 0, ..config() });
     raw.ask(1, NO, &[]);

@@ -3,11 +3,13 @@
 use crate::stage::{HOST, Stage, client, versions};
 use sidle_test_support::{
     client::request,
-    echo::{Answer, Received, full},
-    manifest::virtual_service,
+    echo::{Answer, Echo, Received, full},
+    manifest::{service, subsets, virtual_service},
     sidle::Sidle,
+    tcp::{TcpServer, read_request},
     wait,
 };
+use std::{io::Write, time::Duration};
 
 fn mirrored(percent: &str) -> String {
     format!("      mirrors:\n        - destination: {{ host: {HOST}, subset: v2 }}\n{percent}")
@@ -76,6 +78,40 @@ async fn answers_to_copies_are_compared() {
         |result| sidle.metrics().sum("sidle_cluster_mirror_comparisons_total", &[("result", result)]);
     wait::eventually("what came of it", || async {
         (["same", "status", "body", "broken"].map(counts) == [1.0, 1.0, 2.0, 0.0]).then_some(())
+    })
+    .await;
+}
+
+/// Nobody waits for what does not come: not the request, and not those after it.
+#[tokio::test]
+async fn an_answer_to_a_copy_that_breaks_off_holds_nobody_up() {
+    let v1 = Echo::start("v1");
+    let broken = TcpServer::start(|mut stream, _| {
+        if read_request(&mut stream).is_some() {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc");
+        }
+    });
+    let policy = format!(
+        "apiVersion: sidle.dev/v1\nkind: UpstreamPolicy\nmetadata: {{ name: m }}\nspec:\n  host: {HOST}\n  mirrorComparison: {{}}\n---\n"
+    );
+    let route =
+        format!("    - route:\n        - destination: {{ host: {HOST}, subset: v1 }}\n{}", mirrored(""));
+    let manifests = service("echo", HOST, "HTTP", &[("v1", v1.port()), ("v2", broken.port())])
+        + &subsets("echo", HOST, &["v1", "v2"], "")
+        + &policy
+        + &virtual_service("echo", HOST, &route);
+    let sidle = Sidle::builder().file("test.yaml", &manifests).settings("  concurrency: 1\n").start();
+    let mut client = client(&sidle).await;
+    let asked = async {
+        for _ in 0..5 {
+            let answer = client.get(HOST, "/").await;
+            assert_eq!((answer.status.as_u16(), answer.version()), (200, "v1"));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), asked).await.expect("a copy holds the worker up");
+    wait::eventually("what came of it", || async {
+        let broken = [("result", "broken")];
+        (sidle.metrics().sum("sidle_cluster_mirror_comparisons_total", &broken) == 5.0).then_some(())
     })
     .await;
 }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     codec::{Body, RequestHead},
     config::ForwardPlan,
+    error::ProxyError,
     listener::Connection,
     upstream::Cluster,
 };
@@ -69,7 +70,7 @@ async fn mirror(
     let sent = async {
         let endpoint = super::destination::pick(&connection, &snapshot, &cluster, &wish).await?;
         let limits = &cluster.config.limits;
-        let _permit = cluster.usage.try_acquire_request(limits).ok_or(crate::error::ProxyError::Overflow)?;
+        let _permit = cluster.usage.try_acquire_request(limits).ok_or(ProxyError::Overflow)?;
         let to = send::To { connection: &connection, cluster: &cluster, endpoint: &endpoint, fresh: false };
         let sent = send::send(to, &head, body).await;
         if let Some(seen) = seen::of_try(&sent, head.is_grpc()) {
@@ -81,12 +82,13 @@ async fn mirror(
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut sent.body).poll_frame(cx)).await {
             match frame {
                 Ok(frame) => side.iter_mut().for_each(|side| side.see(&frame)),
-                Err(_) => drop(side.take()), // it broke off
+                // It broke off, as its side says by never ending; asked again, it would say so for ever.
+                Err(_) => return Err(ProxyError::ConnectionTermination(true)),
             }
         }
         side.take().into_iter().for_each(Side::end);
         sent.lease.give_back();
-        Ok::<_, crate::error::ProxyError>(())
+        Ok::<_, ProxyError>(())
     };
     if let Err(error) = sent.await {
         tracing::debug!(cluster = %cluster.config.name, %error, "a mirrored request failed");

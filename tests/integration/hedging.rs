@@ -135,6 +135,50 @@ async fn hedges_count_against_the_retry_budget() {
     assert!((50.0..=50.0 + 120.0 / 5.0 + 5.0).contains(&hedges), "{hedges} of 120");
 }
 
+/// Also where nothing is to be retried, they are earned by what goes well.
+#[tokio::test]
+async fn without_retries_hedges_are_earned_all_the_same() {
+    let stage = Stage::new();
+    for echo in [&stage.v1, &stage.v2] {
+        echo.answer(|_| Some(Answer { delay: Duration::from_millis(25), ..Answer::default() }));
+    }
+    let route = format!("    - route: [{{ destination: {{ host: {HOST} }} }}]\n      retries: {{ attempts: 0 }}\n");
+    let manifests = stage.service("HTTP")
+        + &policy("  hedging: { after: 5ms }\n")
+        + &virtual_service("echo", HOST, &route);
+    let sidle = Sidle::run(&manifests);
+    let mut client = client(&sidle).await;
+    for _ in 0..120 {
+        assert_eq!(client.get(HOST, "/").await.status, 200);
+    }
+    let hedges = sidle.metrics().sum("sidle_cluster_hedges_total", &[]);
+    assert!(hedges > 55.0, "{hedges} of 120, of which 50 are given");
+}
+
+/// What fails decides nothing while the other one goes on.
+#[tokio::test]
+async fn a_second_try_that_fails_leaves_the_first_alone() {
+    for retries in ["", "      retries: { attempts: 0 }\n"] {
+        let stage = Stage::new();
+        for echo in [&stage.v1, &stage.v2] {
+            echo.answer(|seen| {
+                let reset = seen.header("x-envoy-attempt-count") == "2";
+                let delay = Duration::from_millis(if reset { 0 } else { 400 });
+                Some(Answer { reset, delay, ..Answer::default() })
+            });
+        }
+        let route = format!("    - route: [{{ destination: {{ host: {HOST} }} }}]\n{retries}");
+        let manifests = stage.service("HTTP")
+            + &policy("  hedging: { after: 50ms }\n")
+            + &virtual_service("echo", HOST, &route);
+        let sidle = Sidle::run(&manifests);
+        let answer = client(&sidle).await.get(HOST, "/").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!((stage.v1.requests(), stage.v2.requests()), (1, 1));
+        assert_eq!(sidle.metrics().sum("sidle_cluster_hedges_won_total", &[]), 0.0);
+    }
+}
+
 #[tokio::test]
 async fn peak_ewma_turns_away_from_a_slow_endpoint() {
     let stage = Stage::new();

@@ -128,11 +128,10 @@ impl Exchange {
             if upgrade { (Body::Empty, body) } else { (self.mirror(forward, head, body), Body::Empty) };
         let replay = Replay::new(body, self.snapshot.ir.settings.limits.replay_buffer_bytes as usize);
         let progress = self.request_body.clone();
-        let deadline = timeout.map(|(from, timeout)| from + timeout);
         let done = {
             // Pinned here, so that there is room for it once, whether or not there is a timeout.
             let retry = forward.retry.as_deref();
-            let mut tries = pin!(self.tries(cluster, retry, deadline, hashed.hash, head, replay));
+            let mut tries = pin!(self.tries(cluster, retry, timeout, hashed.hash, head, replay));
             match timeout {
                 None => Some(tries.await),
                 Some((from, timeout)) => tokio::select! {
@@ -180,7 +179,7 @@ impl Exchange {
         &mut self,
         cluster: &Arc<Cluster>,
         policy: Option<&RetryPolicy>,
-        deadline: Option<tokio::time::Instant>,
+        timeout: Option<(tokio::time::Instant, Duration)>,
         hash: Option<u64>,
         head: &mut RequestHead,
         replay: Replay,
@@ -196,17 +195,22 @@ impl Exchange {
             let mut endpoint = self.pick(cluster, &wish).await?;
             self.record.attempts += u32::from(!fresh);
             let per_try = policy.and_then(|policy| policy.per_try_timeout);
-            outgoing::announce_attempt(head, self.record.attempts, per_try, deadline);
+            // One that is hedged may take longer than its own time.
+            let per_try = per_try.filter(|_| cluster.hedge.is_none());
+            outgoing::announce_attempt(head, self.record.attempts, per_try, self.left(timeout));
             let body = replay.reader().ok_or(ProxyError::ConnectionTermination(true))?;
             let mut active = ActiveRequest::start(endpoint.clone());
+            let mut beside = None;
             let (result, outcome) = match &cluster.hedge {
                 None => self.once(cluster, &endpoint, policy, head, body, fresh).await,
                 Some(hedge) => {
-                    let first = Try { endpoint, active, permit: None };
-                    let twice = Twice { cluster, policy, deadline, hash, head, replay: &replay, fresh };
+                    let first = Try { endpoint, active, permit: None, beside: None };
+                    let replay = &replay;
+                    let twice =
+                        Twice { cluster, policy, timeout, hash, tried: &tried, leave: &leave, head, replay, fresh };
                     // In a box: those who do not hedge need not have the room for it.
                     let (tried, result, outcome) = Box::pin(self.hedged(hedge, twice, body, first)).await;
-                    (endpoint, active) = (tried.endpoint, tried.active);
+                    (endpoint, active, beside) = (tried.endpoint, tried.active, tried.beside);
                     retry = tried.permit.or(retry.take());
                     (result, outcome)
                 }
@@ -224,7 +228,7 @@ impl Exchange {
             self.report(cluster, &endpoint, &result);
             fresh = false;
             let calls = policy.is_some_and(|policy| should_retry(&policy.on, outcome));
-            if policy.is_some() && !calls && result.is_ok() {
+            if (policy.is_some() || cluster.hedge.is_some()) && !calls && result.is_ok() {
                 cluster.usage.went_well(&cluster.config.limits, retry.is_some());
             }
             let again = calls
@@ -239,10 +243,10 @@ impl Exchange {
                     cluster.metrics.retried();
                     drop((result, active));
                     if policy.is_some_and(|policy| policy.remote_localities) {
-                        leave.push(endpoint.clone());
+                        leave.extend(beside.iter().chain([&endpoint]).cloned());
                     }
                     if policy.is_some_and(|policy| policy.avoid_previous_hosts) {
-                        tried.push(endpoint);
+                        tried.extend(beside.into_iter().chain([endpoint]));
                     }
                     Box::pin(tokio::time::sleep(back_off.next(self.random()))).await;
                     continue;
@@ -302,20 +306,42 @@ impl Exchange {
             self.record.upstream_identity = info.and_then(|info| info.identity.clone());
             sent.head.headers.insert(SERVICE_TIME, outgoing::number(elapsed.as_millis() as u64));
         }
-        cluster.report_time(endpoint, elapsed, result.as_ref().ok().map(|sent| sent.head.status));
+        self.report_time(cluster, endpoint, elapsed, &result);
         let outcome = outcome_of(&result);
         (result, outcome)
     }
 
     /// Notes what came of a try, in the endpoint's figures and for outlier detection; that it took too long is noted there already.
     pub(super) fn report(&self, cluster: &Cluster, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
-        if result.is_err() && self.request_body.failed().is_some() {
-            return; // the client's doing
-        }
-        let Some(seen) = seen::of_try(result, self.record.grpc) else { return };
+        let Some(seen) = self.seen(result) else { return };
         let well = matches!(result, Ok(sent) if !sent.head.status.is_server_error());
         endpoint.state.record(if well { RequestResult::Success } else { RequestResult::Error });
         cluster.report(endpoint, seen);
+    }
+
+    /// Notes how long an endpoint took for a try, if it had a part in it.
+    pub(super) fn report_time(
+        &self,
+        cluster: &Cluster,
+        endpoint: &Endpoint,
+        took: Duration,
+        result: &Result<Sent, Failure>,
+    ) {
+        if self.seen(result).is_some() {
+            let status = result.as_ref().ok().map(|sent| seen::status_of(&sent.head, self.record.grpc));
+            cluster.report_time(endpoint, took, status);
+        }
+    }
+
+    /// What a try says of its endpoint; `None`: nothing, or it was the client's doing.
+    fn seen(&self, result: &Result<Sent, Failure>) -> Option<Seen> {
+        let is_clients = result.is_err() && self.request_body.failed().is_some();
+        if is_clients { None } else { seen::of_try(result, self.record.grpc) }
+    }
+
+    /// What is left of the route's timeout.
+    pub(super) fn left(&self, timeout: Option<(tokio::time::Instant, Duration)>) -> Option<Duration> {
+        timeout.map(|(from, timeout)| self.request_body.left(from, timeout))
     }
 
     /// Notes that the route's timeout ran out while an endpoint had a try.

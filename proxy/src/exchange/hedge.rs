@@ -10,7 +10,7 @@ use super::{
     attempt::outcome_of,
     destination::Wish,
     outgoing,
-    repeat::is_idempotent,
+    repeat::{is_idempotent, is_stale},
     replay::Replay,
     send::{self, Failure, Sent},
 };
@@ -28,8 +28,11 @@ use std::{
 pub(super) struct Twice<'a> {
     pub cluster: &'a Arc<Cluster>,
     pub policy: Option<&'a RetryPolicy>,
-    pub deadline: Option<tokio::time::Instant>,
+    pub timeout: Option<(tokio::time::Instant, Duration)>,
     pub hash: Option<u64>,
+    /// Endpoints of tries before, as in [`Wish`].
+    pub tried: &'a [Arc<Endpoint>],
+    pub leave: &'a [Arc<Endpoint>],
     pub head: &'a RequestHead,
     pub replay: &'a Replay,
     pub fresh: bool,
@@ -41,6 +44,8 @@ pub(super) struct Try {
     pub active: ActiveRequest,
     /// Of the retry budget, if it is the second.
     pub permit: Option<Permit>,
+    /// That of the other one, which did not decide.
+    pub beside: Option<Arc<Endpoint>>,
 }
 
 type Answer = Result<Sent, Failure>;
@@ -52,7 +57,7 @@ impl Exchange {
         hedge: &Hedge,
         twice: Twice<'_>,
         body: crate::codec::Body,
-        first: Try,
+        mut first: Try,
     ) -> (Try, Answer, Outcome) {
         let Twice { cluster, policy, head, fresh, .. } = twice;
         self.begin_try(cluster, &first.endpoint);
@@ -71,7 +76,7 @@ impl Exchange {
         if let Ok(answer) = tokio::time::timeout(wait, &mut one).await {
             return self.decide(hedge, cluster, first, began, began, answer);
         }
-        let Some((second, again)) = self.second(&twice, &place).await else {
+        let Some((mut second, again)) = self.second(&twice, &place).await else {
             let left = limit.map(|limit| limit.saturating_sub(wait));
             let answer = self.within(left, cluster, &place, one).await;
             return self.decide(hedge, cluster, first, began, began, answer);
@@ -83,14 +88,18 @@ impl Exchange {
         let to = send::To { connection: &connection, cluster, endpoint: &other, fresh: false };
         let fault = self.upstream_fault(cluster);
         let two = pin!(fault.send(to, &again, body));
-        let race = Race { exchange: self, cluster, policy, places: [&place, &other] };
+        let (places, begun) = ([&place, &other], [began, second_began]);
+        let race = Race { exchange: self, cluster, policy, head, places, begun };
         // A first try that was given up for the second is waited for as long as that one.
-        let (which, answer) = race.run(limit, one, two).await;
+        let (which, answer, is_given_up) = race.run(limit, one, two).await;
+        if is_given_up {
+            cluster.report_given_up(places[1 - which], begun[1 - which].elapsed(), which == 1);
+        }
         if which == 0 {
-            cluster.report_given_up(&other, second_began.elapsed(), false);
+            first.beside = Some(other.clone());
             return self.decide(hedge, cluster, first, began, began, answer);
         }
-        cluster.report_given_up(&place, began.elapsed(), true);
+        second.beside = Some(place.clone());
         if answer.is_ok() {
             cluster.metrics.hedge_won();
         }
@@ -103,8 +112,9 @@ impl Exchange {
         if !twice.replay.is_settled() {
             return None;
         }
-        let tried = [first.clone()];
-        let wish = Wish::of(twice.head, twice.hash, &tried);
+        let mut tried = twice.tried.to_vec();
+        tried.push(first.clone());
+        let wish = Wish { leave: twice.leave, ..Wish::of(twice.head, twice.hash, &tried) };
         let endpoint = self.pick(twice.cluster, &wish).await.ok()?;
         if Arc::ptr_eq(&endpoint.state, &first.state) {
             return None;
@@ -114,9 +124,9 @@ impl Exchange {
         let mut head = twice.head.clone();
         head.interim = None; // those of the first are passed on
         let per_try = twice.policy.and_then(|policy| policy.per_try_timeout);
-        outgoing::announce_attempt(&mut head, self.record.attempts, per_try, twice.deadline);
+        outgoing::announce_attempt(&mut head, self.record.attempts, per_try, self.left(twice.timeout));
         let active = ActiveRequest::start(endpoint.clone());
-        Some((Try { endpoint, active, permit: Some(permit) }, head))
+        Some((Try { endpoint, active, permit: Some(permit), beside: None }, head))
     }
 
     fn decide(
@@ -141,17 +151,20 @@ struct Race<'a> {
     exchange: &'a Exchange,
     cluster: &'a Cluster,
     policy: Option<&'a RetryPolicy>,
+    head: &'a RequestHead,
     places: [&'a Arc<Endpoint>; 2],
+    begun: [Instant; 2],
 }
 
 impl Race<'_> {
-    /// Which decides: the first with an answer that is not to be tried again, else the last that has one at all.
+    /// Which decides: the first with an answer that is not to be tried again, else the last. With it, whether the other one was still
+    /// waited for. One that fails decides nothing while there is the other.
     async fn run(
         self,
         limit: Option<Duration>,
         mut one: impl Future<Output = Answer> + Unpin,
         mut two: impl Future<Output = Answer> + Unpin,
-    ) -> (usize, Answer) {
+    ) -> (usize, Answer, bool) {
         let until = limit.map(|limit| tokio::time::Instant::now() + limit);
         let mut over = pin!(async {
             match until {
@@ -167,18 +180,21 @@ impl Race<'_> {
                 answer = &mut two, if waits[1] => (1, answer),
                 () = &mut over => {
                     let which = usize::from(!waits[0]);
-                    return (which, Err(self.exchange.took_too_long(self.cluster, self.places[which])));
+                    let late = self.exchange.took_too_long(self.cluster, self.places[which]);
+                    return (which, Err(late), waits[1 - which]);
                 }
             };
-            let bad = match self.policy {
-                Some(policy) => should_retry(&policy.on, outcome_of(&answer)),
-                None => answer.is_err(),
-            };
-            if !(bad && waits[1 - which]) {
-                return (which, answer);
+            let calls = self.policy.is_some_and(|policy| should_retry(&policy.on, outcome_of(&answer)));
+            if !((answer.is_err() || calls) && waits[1 - which]) {
+                return (which, answer, waits[1 - which]);
             }
             waits[which] = false;
-            self.exchange.report(self.cluster, self.places[which], &answer);
+            // A connection that had ended already says nothing of the endpoint.
+            if !answer.as_ref().is_err_and(|failure| is_stale(failure, self.head)) {
+                let (place, took) = (self.places[which], self.begun[which].elapsed());
+                self.exchange.report_time(self.cluster, place, took, &answer);
+                self.exchange.report(self.cluster, place, &answer);
+            }
         }
     }
 }

@@ -12,7 +12,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, uri::PathAndQuery};
 use sidle_routing::CompiledRoute;
 use smallvec::SmallVec;
 use std::{fmt::Write, net::SocketAddr, time::Duration};
-use tokio::time::Instant;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -209,16 +208,17 @@ pub fn number(number: u64) -> HeaderValue {
     small.map_or_else(|| HeaderValue::from(number), |text| HeaderValue::from_static(text))
 }
 
-/// Says which try this is, and how long it is waited for: the shorter of its own time and what is left of the route's.
+/// Says which try this is, and how long it is waited for: the shorter of its own time and what is `left` of the route's. Never no time
+/// at all, as in Envoy: to some that means for ever.
 pub fn announce_attempt(
     head: &mut RequestHead,
     attempt: u32,
     per_try: Option<Duration>,
-    deadline: Option<Instant>,
+    left: Option<Duration>,
 ) {
     head.headers.insert(ATTEMPT_COUNT, number(attempt.into()));
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     if let Some(expected) = left.into_iter().chain(per_try).min() {
+        let expected = expected.max(Duration::from_millis(1));
         // Rounded to the nearest: 300 ms that have just begun are 300.
         let millis = (expected.as_micros() + 500) / 1000;
         head.headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis as u64));
@@ -231,6 +231,32 @@ pub fn announce_attempt(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_time_at_all_is_announced_to_nobody() {
+        let mut head = RequestHead {
+            method: http::Method::POST,
+            target: PathAndQuery::from_static("/a.B/C"),
+            scheme: Scheme::Http,
+            authority: None,
+            version: http::Version::HTTP_2,
+            headers: HeaderMap::new(),
+            upgrade: None,
+            original_case: Default::default(),
+            interim: None,
+        };
+        head.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let second = Duration::from_secs(1);
+        for (per_try, left, millis, timeout) in [
+            (None, Some(Duration::ZERO), "1", "1m"),
+            (Some(second), Some(Duration::from_micros(10)), "1", "1m"),
+            (Some(second), Some(second * 2), "1000", "1000m"),
+        ] {
+            announce_attempt(&mut head, 1, per_try, left);
+            assert_eq!(head.headers[EXPECTED_TIMEOUT], millis);
+            assert_eq!(head.headers[GRPC_TIMEOUT], timeout);
+        }
+    }
 
     #[test]
     fn so_many_proxies_are_believed_and_no_more() {

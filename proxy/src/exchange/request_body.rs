@@ -83,6 +83,12 @@ impl Progress {
         }
     }
 
+    /// How much is left of `timeout`, as [`Self::deadline`] counts it: all of it before the last byte has come.
+    pub fn left(&self, from: Instant, timeout: Duration) -> Duration {
+        let spent = self.completed_at.get().map(|at| at.max(from).elapsed());
+        timeout.saturating_sub(spent.unwrap_or_default())
+    }
+
     /// Waits until the request has been received whole, and forwarded (`from`), for `timeout`: Envoy's clock for a route's
     /// timeout. An injected delay comes before `from`.
     pub async fn deadline(&self, from: Instant, timeout: Duration) {

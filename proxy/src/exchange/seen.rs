@@ -26,8 +26,13 @@ pub(super) fn of_try(result: &Result<Sent, Failure>, grpc: bool) -> Option<Seen>
 
 /// Of an answer. One to gRPC that ends with its head tells its status there; a status in trailers comes too late, as in Envoy.
 pub(super) fn of_head(head: &ResponseHead, grpc: bool) -> Seen {
+    Seen::Status(status_of(head, grpc))
+}
+
+/// The status of an answer, or the one that its status of gRPC stands for.
+pub(super) fn status_of(head: &ResponseHead, grpc: bool) -> u16 {
     let status = grpc.then(|| reply::grpc_status(&head.headers)).flatten();
-    Seen::Status(status.map_or(head.status.as_u16(), grpc::http_status_of))
+    status.map_or(head.status.as_u16(), grpc::http_status_of)
 }
 
 #[cfg(test)]

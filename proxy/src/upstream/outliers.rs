@@ -7,7 +7,6 @@
 //! Not here: the rules (`sidle_balance::OutlierDetector`), what a try says of its endpoint (`exchange`).
 
 use super::Cluster;
-use http::StatusCode;
 use sidle_balance::{Change, Endpoint, OutlierDetector, Reason, Seen};
 use sidle_model::ir;
 use sidle_telemetry::Outlier;
@@ -121,12 +120,12 @@ impl Cluster {
         }
     }
 
-    /// Says how long an endpoint took to answer with a status, or to fail.
-    pub fn report_time(&self, endpoint: &Endpoint, took: Duration, status: Option<StatusCode>) {
+    /// Says how long an endpoint took to answer with a status, or to fail. A status of gRPC is told by the one that it stands for.
+    pub fn report_time(&self, endpoint: &Endpoint, took: Duration, status: Option<u16>) {
         if let ir::LoadBalancer::PeakEwma { decay } = self.config.load_balancer {
             let (latency, now) = (&endpoint.state.latency, Instant::now());
             match status {
-                Some(status) if !status.is_server_error() => latency.record(took, now, decay),
+                Some(status) if !(500..600).contains(&status) => latency.record(took, now, decay),
                 _ => latency.record_at_least(took, now, decay),
             }
         }

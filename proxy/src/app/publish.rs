@@ -37,7 +37,6 @@ pub struct Publisher {
     outliers: Alarm,
     running: Option<Running>,
     takeover: takeover::Options,
-    /// Sockets of the process that is taken over, until the first configuration has chosen among them.
     /// Sockets that somebody else has bound, until the first configuration takes effect.
     pub inherited: Vec<Inherited>,
     /// Why nothing could be taken over.
@@ -144,7 +143,9 @@ impl Publisher {
                 cluster.succeed(before);
             }
             cluster.count_endpoints();
+            cluster.show_concurrency();
         }
+        snapshot.rate_limits.iter().for_each(|limit| limit.show());
         running.shared.snapshot.store(snapshot);
         self.outliers.raise();
         for cluster in built.to_resolve {

@@ -77,11 +77,6 @@ impl Cluster {
         let policy = SetPolicy::of(&config);
         let set = EndpointSet::build(&policy, specs, before.as_deref(), Instant::now());
         let metrics = telemetry.cluster_metrics(&config.name);
-        let concurrency = concurrency(&config, previous);
-        if let Some(limiter) = &concurrency {
-            let limiter = Arc::downgrade(limiter);
-            metrics.concurrency().read(move || figures(limiter.upgrade().as_deref()));
-        }
         let resolved = !has_names || !set.endpoints().is_empty();
         Ok(Cluster {
             endpoints: ArcSwap::from_pointee(set),
@@ -91,7 +86,7 @@ impl Cluster {
             policy,
             attention,
             outliers,
-            concurrency,
+            concurrency: concurrency(&config, previous),
             hedge: hedge(&config, previous),
             swapping: Mutex::default(),
             resolved: AtomicBool::new(resolved),
@@ -142,6 +137,14 @@ impl Cluster {
         }
         if self.outliers.is_some() {
             self.metrics.outliers().set_active(set.ejected());
+        }
+    }
+
+    /// Has the metrics tell of its own limit from now on. For clusters that are in use: one that never comes to it leaves no trace.
+    pub fn show_concurrency(&self) {
+        if let Some(limiter) = &self.concurrency {
+            let limiter = Arc::downgrade(limiter);
+            self.metrics.concurrency().read(move || figures(limiter.upgrade().as_deref()));
         }
     }
 
@@ -287,6 +290,28 @@ pub(crate) mod tests {
         assert_eq!(addresses(&next), [("127.0.0.2:80".to_owned(), 5), ("127.0.0.9:80".to_owned(), 2)]);
         let state = |cluster: &Cluster| cluster.endpoints.load().endpoints()[0].state.clone();
         assert!(Arc::ptr_eq(&state(&first), &state(&next)), "and what happens there");
+    }
+
+    #[test]
+    fn a_cluster_that_is_never_used_leaves_the_figures_alone() {
+        let telemetry = Telemetry::new();
+        let limited = |most| {
+            let policy = ir::AdaptiveConcurrency { min_concurrency: most, ..Default::default() };
+            Arc::new(ir::Cluster { adaptive_concurrency: Some(Arc::new(policy)), ..(*named(&[])).clone() })
+        };
+        let limit = || {
+            let text = String::from_utf8(telemetry.encode(None).1).unwrap();
+            let line = text.lines().find(|line| line.contains("concurrency_limit") && !line.starts_with('#'));
+            line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+        };
+        let running = build(limited(7), None, &telemetry);
+        running.show_concurrency();
+        assert_eq!(limit().as_deref(), Some("7"));
+        drop(build(limited(9), Some(&running), &telemetry));
+        assert_eq!(limit().as_deref(), Some("7"));
+        let next = build(limited(9), Some(&running), &telemetry);
+        next.show_concurrency();
+        assert_eq!(limit().as_deref(), Some("9"));
     }
 
     fn endpoint(cluster: &Cluster) -> ir::Endpoint {

@@ -29,9 +29,13 @@ impl Buckets {
     pub fn build(config: &LocalRateLimit, metrics: Arc<RateLimitMetrics>) -> Self {
         let keys = (config.key != RateLimitKey::All).then_some(config.max_keys);
         let limiter = Arc::new(RateLimiter::new(config.bucket, keys, Instant::now()));
-        let counted = Arc::downgrade(&limiter);
-        metrics.count_keys(move || counted.upgrade().map_or(0, |limiter| limiter.keys()));
         Buckets { limiter, hasher: RandomState::new(), metrics, config: config.clone() }
+    }
+
+    /// Has the metrics count its own keys from now on.
+    pub fn show(&self) {
+        let counted = Arc::downgrade(&self.limiter);
+        self.metrics.count_keys(move || counted.upgrade().map_or(0, |limiter| limiter.keys()));
     }
 
     /// Takes a token, if there is one.

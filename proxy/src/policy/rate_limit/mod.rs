@@ -101,6 +101,13 @@ impl RateLimit {
         };
         Ok(Arc::new(RateLimit { config: config.clone(), by }))
     }
+
+    /// Has the metrics tell of its own buckets from now on. For policies that are in use.
+    pub fn show(&self) {
+        if let By::Buckets(buckets) = &self.by {
+            buckets.show();
+        }
+    }
 }
 
 /// Takes a token of each policy that holds for the request, and asks the services of the others. `cluster`: where it goes.

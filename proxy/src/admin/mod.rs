@@ -22,7 +22,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use server::{SPARE, Server, widened};
+pub use server::{SPARE, Server, narrowed};
 pub use table::Surface;
 
 use crate::{config::ConfigStatus, jwks::SourceView};

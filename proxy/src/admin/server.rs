@@ -65,10 +65,13 @@ impl Server {
     /// # Errors
     /// The address is taken or not ours.
     pub async fn bind(address: SocketAddr, surface: Surface, reserve: Arc<Reserve>) -> io::Result<Self> {
-        let listener = match widened(address, surface).map(both_families) {
-            Some(Ok(listener)) => TcpListener::from_std(listener)?,
-            // No IPv6 here; or the port is taken, which is said of the address that was asked for.
-            Some(Err(_)) | None => TcpListener::bind(address).await?,
+        let listener = match narrowed(address, surface) {
+            None => TcpListener::bind(address).await?,
+            Some(narrowed) => match both_families(address) {
+                Ok(listener) => TcpListener::from_std(listener)?,
+                // No IPv6 here; or the port is taken, which shows again.
+                Err(_) => TcpListener::bind(narrowed).await?,
+            },
         };
         Ok(Server { listener, surface, reserve })
     }
@@ -126,11 +129,11 @@ impl Server {
     }
 }
 
-/// Where a server for everybody is bound, so that a kubelet or a Prometheus that has IPv6 alone reaches it as well. What can stop the process
-/// stays where it was put.
-pub fn widened(address: SocketAddr, surface: Surface) -> Option<SocketAddr> {
-    let is_for_all = surface != Surface::Admin && address.ip() == Ipv4Addr::UNSPECIFIED;
-    is_for_all.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port())))
+/// Where a server for everybody is bound if there is no IPv6: it is for both families, so that a kubelet or a Prometheus that has IPv6 alone
+/// reaches it as well. What can stop the process stays where it was put.
+pub fn narrowed(address: SocketAddr, surface: Surface) -> Option<SocketAddr> {
+    let is_for_all = surface != Surface::Admin && address.ip() == Ipv6Addr::UNSPECIFIED;
+    is_for_all.then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
 }
 
 /// A socket for IPv4 and IPv6.

@@ -224,16 +224,24 @@ async fn the_small_servers_have_nothing_else_and_take_any_host() {
 
 /// A kubelet of a cluster that has IPv6 alone asks there.
 #[tokio::test]
-async fn a_server_for_everybody_has_both_families_and_admin_stays_where_it_was_put() {
+async fn a_server_for_everybody_has_both_families_and_one_for_ipv4_has_that() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         return;
     }
-    for (surface, both) in [(Surface::Metrics, true), (Surface::Health, true), (Surface::Admin, false)] {
-        let server = Server::bind("0.0.0.0:0".parse().unwrap(), surface, Arc::default()).await.unwrap();
+    let settings = sidle_model::ir::Settings::default();
+    for (address, surface, families) in [
+        (settings.metrics, Surface::Metrics, [true, true]),
+        (settings.health, Surface::Health, [true, true]),
+        (settings.admin, Surface::Admin, [true, false]),
+        ("0.0.0.0:1".parse().unwrap(), Surface::Metrics, [true, false]),
+        ("0.0.0.0:1".parse().unwrap(), Surface::Admin, [true, false]),
+        ("[::1]:1".parse().unwrap(), Surface::Health, [false, true]),
+    ] {
+        let anywhere = std::net::SocketAddr::from((address.ip(), 0));
+        let server = Server::bind(anywhere, surface, Arc::default()).await.unwrap();
         let port = server.local_addr().unwrap().port();
         let is_open = |host: &str| std::net::TcpStream::connect((host, port)).is_ok();
-        assert!(is_open("127.0.0.1"), "{surface:?}");
-        assert_eq!(is_open("::1"), both, "{surface:?}");
+        assert_eq!(["127.0.0.1", "::1"].map(is_open), families, "{surface:?} at {address}");
     }
 }
 

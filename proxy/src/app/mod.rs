@@ -19,7 +19,7 @@ mod state;
 mod takeover;
 
 use crate::{
-    admin::{AdminSource, Server, Surface, widened},
+    admin::{AdminSource, Server, Surface, narrowed},
     config::{AttemptResult, Cause, Overrides, Reloader, WatchOptions},
     identity,
     listener::Inherited,
@@ -221,7 +221,7 @@ async fn bind_servers(
     let mut bound = Vec::new();
     for (name, address, surface) in servers {
         let reserve = state.reserve.clone();
-        let places: Vec<_> = widened(address, surface).into_iter().chain([address]).collect();
+        let places: Vec<_> = [address].into_iter().chain(narrowed(address, surface)).collect();
         let server = match taken.as_mut().and_then(|taken| taken.server(name, &places)) {
             Some(socket) => Server::adopt(socket, surface, reserve),
             None => Server::bind(address, surface, reserve).await,

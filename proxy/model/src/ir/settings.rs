@@ -4,7 +4,7 @@
 use super::{Format, Identity, KeyFetching};
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -15,9 +15,9 @@ use std::{
 pub struct Settings {
     /// Admin; `127.0.0.1:15000`.
     pub admin: SocketAddr,
-    /// `/stats/prometheus`; `0.0.0.0:15090`.
+    /// `/stats/prometheus`; `[::]:15090`.
     pub metrics: SocketAddr,
-    /// `/healthz/ready`; `0.0.0.0:15021`.
+    /// `/healthz/ready`; `[::]:15021`.
     pub health: SocketAddr,
     /// Whether the application is shown the address of its client: what connects to the workload arrives by TPROXY.
     pub transparent: bool,
@@ -53,8 +53,8 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             admin: SocketAddr::from(([127, 0, 0, 1], 15000)),
-            metrics: SocketAddr::from(([0, 0, 0, 0], 15090)),
-            health: SocketAddr::from(([0, 0, 0, 0], 15021)),
+            metrics: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 15090)),
+            health: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 15021)),
             transparent: false,
             workers: None,
             drain: Drain::default(),

@@ -48,10 +48,10 @@ pub struct Proxy {
     /// Address of admin; `127.0.0.1:15000`.
     #[serde(deserialize_with = "non_empty")]
     pub admin: Option<String>,
-    /// Address of `/stats/prometheus`; `0.0.0.0:15090`.
+    /// Address of `/stats/prometheus`; `[::]:15090`, which is IPv4 as well.
     #[serde(deserialize_with = "non_empty")]
     pub metrics: Option<String>,
-    /// Address of `/healthz/ready`; `0.0.0.0:15021`.
+    /// Address of `/healthz/ready`; `[::]:15021`, which is IPv4 as well.
     #[serde(deserialize_with = "non_empty")]
     pub health: Option<String>,
     /// Address of the outbound listener; `127.0.0.1:15001`.

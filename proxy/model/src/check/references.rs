@@ -13,6 +13,7 @@ use crate::{
     diagnostic::{Diagnostic, codes},
     ir::{HostPattern, Node},
     istio::{Destination, DestinationRule, TrafficPolicy, VirtualService},
+    sidle::RateLimitPolicy,
     yaml::nearest,
 };
 use std::{
@@ -65,6 +66,34 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
     }
     for resource in &config.fault_policies {
         policy(resource, &resource.spec.host, &known, called, out);
+    }
+    for resource in &config.rate_limit_policies {
+        rate_limit_service(resource, &known, &mut Report::new(resource, out));
+    }
+}
+
+/// One that is not defined is never asked.
+fn rate_limit_service(resource: &Resource<RateLimitPolicy>, known: &Known<'_>, report: &mut Report<'_>) {
+    let Some(service) = &resource.spec.rate_limit_service else { return };
+    let own = resource.metadata.namespace.as_str();
+    let (namespace, host) = service.service.split_once('/').unwrap_or((own, &service.service));
+    if values::host_name(host).is_err() {
+        return;
+    }
+    let host = known.complete(host, namespace);
+    let requests = if service.failure_mode_deny { "are refused" } else { "pass uncounted" };
+    let root = At::SPEC;
+    let at = root.to("rateLimitService");
+    match known.hosts.get(&host) {
+        None => {
+            let message = format!("no file defines the host `{host}`, so nobody counts: requests {requests}");
+            report.warn_help(at.to("service"), codes::UNKNOWN_HOST, message, known.suggest_host(&host));
+        }
+        Some(ports) if !ports.contains(&service.port) && service.port != 0 => {
+            let message = format!("`{host}` has no port {}, so nobody counts: requests {requests}", service.port);
+            report.warn_help(at.to("port"), codes::UNKNOWN_PORT, message, list_of(ports));
+        }
+        Some(_) => {}
     }
 }
 

@@ -68,7 +68,7 @@ codes! {
 
     UNKNOWN_GATEWAY = "SDL0301": "A gateway that no file defines.";
     UNKNOWN_DELEGATE = "SDL0302": "A delegate that no file defines.";
-    UNKNOWN_HOST = "SDL0303": "A destination host that no file defines; it will be resolved by DNS.";
+    UNKNOWN_HOST = "SDL0303": "A host that no file defines; a route's destination will be resolved by DNS.";
     UNKNOWN_SUBSET = "SDL0304": "A subset that no DestinationRule of the host defines.";
     UNUSED_RULE = "SDL0305": "A DestinationRule for a host that no file defines.";
     SELECTS_NOTHING = "SDL0306": "A selector that no workload in the files has the labels for.";

@@ -238,23 +238,33 @@ pub(super) const MISTAKES: &[Mistake] = &[
     ),
     (
         "RateLimitPolicy",
-        "  rateLimitService: {service: limits, port: 8081, domain: shop, rateLimits: [{actions: [{remoteAddress: {}}]}]}",
+        "  rateLimitService: {service: d.io, port: 80, domain: shop, rateLimits: [{actions: [{remoteAddress: {}}]}]}",
         &[],
     ),
     (
         "RateLimitPolicy",
+        "  rateLimitService: {service: limits, port: 8081, domain: shop, rateLimits: [{actions: [{remoteAddress: {}}]}]}",
+        &["5:31 w0303"],
+    ),
+    (
+        "RateLimitPolicy",
+        "  rateLimitService: {service: d.io, port: 81, domain: shop, rateLimits: [{actions: [{remoteAddress: {}}]}]}",
+        &["5:43 w0307"],
+    ),
+    (
+        "RateLimitPolicy",
         "  rateLimitService:\n    service: limits\n    rateLimits:\n    - actions: [{}, {remoteAddress: {}, genericKey: {}}]\n    - actions: [{requestHeaders: {headerName: 'a b', descriptorKey: k}}]\n  key: {header: x}",
-        &["5:3 e0104", "5:3 e0105", "8:17 e0107", "8:21 e0107", "8:41 e0104", "9:47 e0208", "10:3 e0107"],
+        &["5:3 e0104", "5:3 e0105", "6:14 w0303", "8:17 e0107", "8:21 e0107", "8:41 e0104", "9:47 e0208", "10:3 e0107"],
     ),
     (
         "RateLimitPolicy",
         "  rateLimitService: {service: limits, port: 1, domain: d, rateLimits: [{actions: [{headerValueMatch: {descriptorValue: v, headers: {x: {regex: '('}}}}]}]}",
-        &["5:144 e0204"],
+        &["5:31 w0303", "5:144 e0204"],
     ),
     (
         "RateLimitPolicy",
         "  tokenBucket: {maxTokens: 1, fillInterval: 1s}\n  rateLimitService: {service: limits, port: 1, domain: d}",
-        &["6:3 e0107"],
+        &["6:3 e0107", "6:31 w0303"],
     ),
     ("ConcurrencyPolicy", "  ports: [8080]\n  minRtt: {interval: 30s}\n  healthCheckPaths: [/healthz]", &[]),
     (

@@ -56,9 +56,11 @@ pub fn read(metadata: Option<&Value>, options: &Options, report: &mut Report) ->
         report,
         asked: Asked { mode: options.intercept.then_some(Mode::Redirect), hold: true, ..Asked::default() },
     };
-    // Istio's label goes before its annotation.
+    // What comes later holds: Istio's over Linkerd's, and its label over its annotation, however they stand in the file.
+    let (linkerd, others): (Vec<_>, Vec<_>) =
+        of("annotations").iter().partition(|(key, _)| key.contains("linkerd.io/"));
     let labels = of("labels").iter().filter(|(key, _)| key == INJECT);
-    for (key, value) in of("annotations").iter().chain(labels) {
+    for (key, value) in linkerd.into_iter().chain(others).chain(labels) {
         reader.one(key, value);
     }
     let asked = reader.asked;

@@ -97,7 +97,7 @@ fn reason_against(spec: &Value) -> Option<String> {
             return Some(format!("it has {whose} sidecar already"));
         }
     }
-    let own = of("containers").iter().filter_map(name).find(|name| [SIDECAR, INTERCEPT].contains(name));
+    let own = of("containers").iter().filter_map(name).find(|name| is_own(name));
     own.map(|name| format!("it has an ordinary container named `{name}` already"))
 }
 
@@ -106,19 +106,27 @@ fn is_yes(text: &str) -> bool {
     ["true", "yes", "on", "y"].contains(&text.to_ascii_lowercase().as_str())
 }
 
-/// What runs under the proxy's account passes it by.
+/// What runs under the proxy's account, by its user or by its group, passes it by.
 fn accounts(spec: &Value, report: &mut Report) {
-    let containers = spec.get("containers").map(Value::items).unwrap_or_default();
-    for owner in containers.iter().chain([spec]) {
-        let Some(user) = owner.get("securityContext").and_then(|context| context.get("runAsUser")) else {
-            continue;
-        };
-        if user.scalar() == Some(&ACCOUNT.to_string()) {
-            let message =
-                format!("what runs as {ACCOUNT}, which is the proxy's account, is captured by nobody");
-            report.warning(codes::NOT_APPLIED, user.at, message);
+    let of = |key| spec.get(key).map(Value::items).unwrap_or_default();
+    let others = of("initContainers").iter().filter(|one| !name(one).is_some_and(is_own));
+    for owner in others.chain(of("containers")).chain([spec]) {
+        let Some(context) = owner.get("securityContext") else { continue };
+        for key in ["runAsUser", "runAsGroup"] {
+            let Some(account) = context.get(key) else { continue };
+            if account.scalar() == Some(&ACCOUNT.to_string()) {
+                let message = format!(
+                    "what runs with `{key}: {ACCOUNT}`, which is the proxy's account, is captured by nobody"
+                );
+                report.warning(codes::NOT_APPLIED, account.at, message);
+            }
         }
     }
+}
+
+/// Whether a container of this name is ours.
+fn is_own(name: &str) -> bool {
+    [INTERCEPT, SIDECAR].contains(&name)
 }
 
 /// The Pod's labels as the proxy takes them: it knows itself by them.

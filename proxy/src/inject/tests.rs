@@ -294,6 +294,16 @@ fn annotations_are_honoured() {
             &["cpu: \"2\""],
             "cpu: \"1\"",
         ),
+        (
+            "proxy.istio.io/config: 'holdApplicationUntilProxyStarts: true'\n        config.linkerd.io/proxy-await: disabled",
+            &["startupProbe"],
+            "readinessProbe",
+        ),
+        (
+            "config.linkerd.io/proxy-await: disabled\n        proxy.istio.io/config: 'holdApplicationUntilProxyStarts: true'",
+            &["startupProbe"],
+            "readinessProbe",
+        ),
         ("config.linkerd.io/proxy-await: disabled", &["readinessProbe"], "startupProbe"),
         ("linkerd.io/inject: enabled", &["- name: sidle\n"], ""),
         ("note: 'nobody''s'", &["- name: sidle\n"], ""),
@@ -330,8 +340,15 @@ fn what_is_not_applied_is_said() {
         assert_eq!((said.severity, said.span.unwrap().line), (Severity::Warning, 9), "{said}");
         assert_eq!(outcome.done[0].left_alone, None);
     }
-    let outcome = run(&deployment("", "      securityContext: {runAsUser: 1337}\n"), &options());
-    assert!(outcome.diagnostics[0].message.contains("captured by nobody"), "{:?}", outcome.diagnostics);
+    for lines in [
+        "      securityContext: {runAsUser: 1337}\n",
+        "      securityContext: {runAsGroup: 1337}\n",
+        "      initContainers: [{name: migrate, securityContext: {runAsUser: 1337}}]\n",
+    ] {
+        let outcome = run(&deployment("", lines), &options());
+        let [said] = &outcome.diagnostics[..] else { panic!("{lines}: {:?}", outcome.diagnostics) };
+        assert!(said.message.contains("captured by nobody"), "{said}");
+    }
 }
 
 #[test]
@@ -341,6 +358,12 @@ fn some_are_left_alone() {
     let taken = deployment("        sidecar.istio.io/inject: 'false'\n", "")
         .replace("app: web", "sidecar.istio.io/inject: 'true'");
     assert_eq!(run(&taken, &options()).done[0].left_alone, None, "the label goes first");
+    for both in [
+        "        linkerd.io/inject: disabled\n        sidecar.istio.io/inject: 'true'\n",
+        "        sidecar.istio.io/inject: 'true'\n        linkerd.io/inject: disabled\n",
+    ] {
+        assert_eq!(run(&deployment(both, ""), &options()).done[0].left_alone, None, "Istio's goes first");
+    }
     for (content, why) in [
         (deployment("        sidecar.istio.io/inject: 'false'\n", ""), "`sidecar.istio.io/inject` says so"),
         (deployment("        linkerd.io/inject: disabled\n", ""), "`linkerd.io/inject` says so"),

@@ -39,7 +39,7 @@ struct Report<'a> {
     files: usize,
     errors: usize,
     warnings: usize,
-    /// Clusters of services whose connections, waiting requests or requests are bounded by a default, and how many there are.
+    /// Clusters of services whose connections, waiting requests or requests are bounded as by default, and how many there are.
     default_limits: [usize; 2],
     diagnostics: &'a [Diagnostic],
 }
@@ -67,7 +67,7 @@ pub fn run(args: &CheckArgs, terminal: Terminal) -> Result<ExitCode, CliError> {
     Ok(if report.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Of the clusters of services, those with a default among their bounds; and all.
+/// Of the clusters of services, those with a bound as by default, whether or not somebody wrote it; and all.
 fn default_limits(ir: &Ir) -> [usize; 2] {
     let defaults = ClusterLimits::default();
     let services = ir.clusters.iter().filter(|cluster| !cluster.service.host.is_empty());
@@ -88,7 +88,7 @@ fn limits(report: &Report<'_>, terminal: Terminal) -> String {
     let ClusterLimits { max_connections, max_pending_requests, max_requests, .. } = ClusterLimits::default();
     let text = format!(
         "limits: where no `connectionPool` says otherwise, {max_connections} connections, {max_pending_requests} waiting requests and \
-         {max_requests} requests at once (so in {defaults} of {}; in Istio there is no limit)",
+         {max_requests} requests at once ({defaults} of {} have such a limit; in Istio there is none)",
         counted(all, "cluster")
     );
     terminal.paint(Style::Faint, text) + "\n"

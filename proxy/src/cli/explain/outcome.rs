@@ -106,7 +106,7 @@ pub struct Destination {
     pub tls: String,
     /// Where the cluster was made.
     pub origin: String,
-    /// How much of it is used at once: `1024 connections (default), …`; empty where nothing bounds it.
+    /// How much of it is used at once: `1024 connections (as by default), …`; empty where nothing bounds it.
     pub limits: String,
     /// What a ConcurrencyPolicy finds; empty: there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -219,7 +219,7 @@ fn destinations(ir: &Ir, clusters: &[WeightedCluster]) -> Vec<Destination> {
         .collect()
 }
 
-/// Which bounds hold, and which of them nobody wrote.
+/// Which bounds hold, and which of them are what they would be if nobody had written any.
 fn limits(cluster: &Cluster) -> String {
     let (ours, defaults) = (&cluster.limits, ClusterLimits::default());
     let bounds = [
@@ -228,7 +228,7 @@ fn limits(cluster: &Cluster) -> String {
         (ours.max_requests, defaults.max_requests, "requests"),
     ];
     let bound = |(number, default, what)| match number == default {
-        true => format!("{number} {what} (default)"),
+        true => format!("{number} {what} (as by default)"),
         false => format!("{number} {what}"),
     };
     format!("at most {}", bounds.map(bound).join(", "))

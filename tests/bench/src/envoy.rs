@@ -5,11 +5,17 @@ use serde_json::{Value, json};
 use sidle_test_support::sidle;
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
-/// One with one worker, whose bootstrap is in `folder`.
+/// One with so many workers, whose bootstrap is in `folder`.
 ///
 /// # Errors
 /// When the manifests cannot be exported.
-pub fn command(program: &Path, manifests: &Path, folder: &Path, admin: SocketAddr) -> Result<Command, Void> {
+pub fn command(
+    program: &Path,
+    manifests: &Path,
+    folder: &Path,
+    admin: SocketAddr,
+    workers: u16,
+) -> Result<Command, Void> {
     let bootstrap = folder.join("envoy.json");
     let exported =
         sidle::command().args(["export", "envoy", "-c"]).arg(manifests).arg("-o").arg(&bootstrap).output()?;
@@ -21,6 +27,7 @@ pub fn command(program: &Path, manifests: &Path, folder: &Path, admin: SocketAdd
     json["admin"] = json!({"address": {"socket_address": {"address": address, "port_value": port_value}}});
     fs::write(&bootstrap, json.to_string())?;
     let mut command = Command::new(program);
-    command.arg("-c").arg(&bootstrap).args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
+    command.arg("-c").arg(&bootstrap).args(["--concurrency", &workers.to_string()]);
+    command.args(["--disable-hot-restart", "-l", "error"]);
     Ok(command)
 }

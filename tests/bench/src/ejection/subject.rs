@@ -104,7 +104,7 @@ impl Subject {
     pub async fn envoy(port: u16, setting: Setting) -> Result<Option<Self>, Void> {
         let Some(program) = peers::find("envoy") else { return Ok(None) };
         let files = Files::write(port, setting)?;
-        let command = envoy::command(&program, &files.manifests, files.folder.path(), files.ports.admin)?;
+        let command = envoy::command(&program, &files.manifests, files.folder.path(), files.ports.admin, 1)?;
         files.run("Envoy", command).await.map(Some)
     }
 }

@@ -108,7 +108,7 @@ impl Subject {
         let Some(program) = peers::find("envoy") else { return Ok(None) };
         let files = Files::write(upstream)?;
         let manifests = files.folder.path().join("bench.yaml");
-        let command = envoy::command(&program, &manifests, files.folder.path(), files.ports.admin)?;
+        let command = envoy::command(&program, &manifests, files.folder.path(), files.ports.admin, 1)?;
         files.run("Envoy", command, cores).await.map(Some)
     }
 

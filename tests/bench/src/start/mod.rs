@@ -3,7 +3,7 @@
 //! In:  how often.   Out: a Markdown table.
 //! Invariants: Envoy runs what `sidle export envoy` makes of the same manifests; both have as many workers; the two are started in turn.
 
-use crate::{cores::load_average, statistics::Spread, usage, void::Void};
+use crate::{cores::load_average, envoy, statistics::Spread, usage, void::Void};
 use clap::Args;
 use sidle_test_support::{
     manifest, peers, ports,
@@ -12,7 +12,6 @@ use sidle_test_support::{
 };
 use std::{
     fmt, fs,
-    path::Path,
     process::Command,
     thread::sleep,
     time::{Duration, Instant},
@@ -68,8 +67,8 @@ pub fn run(args: &StartArgs) -> Result<Report, Void> {
     }
     let busy = load_average()?;
     let mut subjects = vec![("Sidle", Vec::new())];
-    let envoy = peers::find("envoy");
-    subjects.extend(envoy.as_ref().map(|_| ("Envoy", Vec::new())));
+    let peer = peers::find("envoy");
+    subjects.extend(peer.as_ref().map(|_| ("Envoy", Vec::new())));
     for round in 0..=args.rounds {
         for (name, starts) in &mut subjects {
             let folder = tempfile::tempdir()?;
@@ -80,8 +79,10 @@ pub fn run(args: &StartArgs) -> Result<Report, Void> {
                 + &manifest::split("shop", "shop.test", &[("v1", 100)])
                 + &own.document(&format!("  concurrency: {}\n", args.workers));
             fs::write(&manifests, text)?;
-            let command = match (&envoy, *name) {
-                (Some(envoy), "Envoy") => exported(envoy, &manifests, &own, args.workers)?,
+            let command = match (&peer, *name) {
+                (Some(program), "Envoy") => {
+                    envoy::command(program, &manifests, folder.path(), own.admin, args.workers)?
+                }
                 _ => {
                     let mut sidle = command();
                     sidle.arg("run").arg("-c").arg(&manifests);
@@ -99,26 +100,6 @@ pub fn run(args: &StartArgs) -> Result<Report, Void> {
         args.workers, args.rounds
     );
     Ok(Report { conditions, subjects })
-}
-
-/// Envoy on what Sidle makes of the manifests.
-fn exported(envoy: &Path, manifests: &Path, own: &Ports, workers: u16) -> Result<Command, Void> {
-    let export = manifests.with_extension("json");
-    let exported =
-        command().args(["export", "envoy", "-c"]).arg(manifests).arg("-o").arg(&export).output()?;
-    if !exported.status.success() {
-        return Err(Void::because(String::from_utf8_lossy(&exported.stderr)));
-    }
-    let mut bootstrap: serde_json::Value = serde_json::from_slice(&fs::read(&export)?)?;
-    bootstrap["admin"] = serde_json::json!({"address": {"socket_address": {
-        "address": own.admin.ip().to_string(),
-        "port_value": own.admin.port(),
-    }}});
-    fs::write(&export, bootstrap.to_string())?;
-    let mut command = Command::new(envoy);
-    command.arg("-c").arg(&export).args(["--concurrency", &workers.to_string(), "--disable-hot-restart"]);
-    command.args(["-l", "error"]);
-    Ok(command)
 }
 
 fn one(name: &str, command: Command, own: &Ports) -> Result<Start, Void> {

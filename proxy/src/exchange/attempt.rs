@@ -206,8 +206,17 @@ impl Exchange {
                 Some(hedge) => {
                     let first = Try { endpoint, active, permit: None, beside: None };
                     let replay = &replay;
-                    let twice =
-                        Twice { cluster, policy, timeout, hash, tried: &tried, leave: &leave, head, replay, fresh };
+                    let twice = Twice {
+                        cluster,
+                        policy,
+                        timeout,
+                        hash,
+                        tried: &tried,
+                        leave: &leave,
+                        head,
+                        replay,
+                        fresh,
+                    };
                     // In a box: those who do not hedge need not have the room for it.
                     let (tried, result, outcome) = Box::pin(self.hedged(hedge, twice, body, first)).await;
                     (endpoint, active, beside) = (tried.endpoint, tried.active, tried.beside);

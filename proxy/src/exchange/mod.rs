@@ -4,11 +4,13 @@
 //! Invariants: one configuration per request; accounted for exactly once, by [`Exchange::finish`] or, when the client
 //! goes away, by `Drop`; nothing here knows an engine.
 //! Not here: matching (`sidle-routing`), pools (`upstream`), bytes (`codec`).
-//! Read: [`serve`] -> `attempt` -> `body` -> `record`.
+//! Read: [`serve`] -> `attempt` -> `body` -> `record` -> `account`.
 
+mod account;
 pub mod ahead;
 mod ask;
 mod attempt;
+mod begin;
 mod believed;
 mod body;
 pub mod client_cert;
@@ -37,6 +39,7 @@ pub mod tcp;
 mod upstream_fault;
 mod via;
 
+use account::CUT;
 pub use ask::{Asker, Reply};
 pub use outgoing::address_text;
 pub use record::{Downstream, Moment, Record, Wanted};
@@ -48,12 +51,11 @@ pub use tcp::TcpExchange;
 use crate::{
     codec::{Answer, Body, RequestHead, ResponseHead, head, tunnel::Meter},
     config::{ActionPlan, ForwardPlan, HttpPlan, RoutePlan, Snapshot, WeightedPlan},
-    error::{ProxyError, Refusal},
-    listener::{ActiveRequest, Connection, Fault},
+    error::ProxyError,
+    listener::{ActiveRequest, Connection},
     overload::Pressure,
     policy::{Verdict, authorization::Known, ext_authz, rate_limit},
     upstream::Cluster,
-    worker::Sides,
 };
 use grpc_web::GrpcWeb;
 use http::{HeaderName, HeaderValue};
@@ -62,8 +64,7 @@ use sidle_balance::{ConcurrencyPermit, Endpoint};
 use sidle_jwt::VerifiedToken;
 use sidle_model::ir::WorkloadPort;
 use sidle_routing::{CompiledRoute, cors};
-use sidle_telemetry::{RequestRecord, ResponseFlags, grpc};
-use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 /// One request.
 pub struct Exchange {
@@ -98,7 +99,7 @@ pub fn serve<H: Into<Box<RequestHead>>>(
     head: H,
     body: Body,
 ) -> impl Future<Output = Answer> + use<H> {
-    let begun = begin(connection, head.into(), body);
+    let begun = begin::begin(connection, head.into(), body);
     async move {
         let (mut exchange, mut head, body) = match begun {
             Ok(begun) => begun,
@@ -115,27 +116,6 @@ pub fn serve<H: Into<Box<RequestHead>>>(
     }
 }
 
-/// What is known before anything is waited for.
-fn begin(
-    connection: &Rc<Connection>,
-    mut head: Box<RequestHead>,
-    body: Body,
-) -> Result<(Box<Exchange>, Box<RequestHead>, Body), Box<Answer>> {
-    let snapshot = connection.worker.snapshot(); // one configuration per request
-    let Some(plan) = connection.http_plan(&snapshot) else {
-        // A connection of TCP cannot bring a request.
-        return Err(Box::new(refuse_seen(connection, Refusal::BadTarget, Glimpse::default())));
-    };
-    let client = outgoing::identify(&mut head, &plan, connection);
-    let mut exchange = Exchange::begin(connection, snapshot, plan, &head);
-    exchange.record.peer = client;
-    let body = exchange.watch_request(body, &head);
-    if let Some(name) = &exchange.plan.options.via {
-        via::append(&mut head.headers, name, head.version);
-    }
-    Ok((exchange, head, body))
-}
-
 /// What an action comes to.
 pub enum Outcome {
     /// The upstream's response.
@@ -145,54 +125,6 @@ pub enum Outcome {
 }
 
 impl Exchange {
-    fn begin(
-        connection: &Rc<Connection>,
-        snapshot: Arc<Snapshot>,
-        plan: Arc<HttpPlan>,
-        head: &RequestHead,
-    ) -> Box<Self> {
-        let typed = head.headers.contains_key(http::header::CONTENT_TYPE);
-        let web = if typed { GrpcWeb::of(head) } else { None };
-        let record = Record {
-            method: Some(head.method.clone()),
-            target: Some(head.target.clone()),
-            authority: head.authority.clone(),
-            scheme: head.scheme.as_str(),
-            protocol: Some(head.version),
-            grpc: typed && (web.is_some() || head.is_grpc()),
-            ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
-        };
-        let mut exchange = Exchange::of(connection, snapshot, plan, record);
-        exchange.web = web;
-        exchange
-    }
-
-    fn of(
-        connection: &Rc<Connection>,
-        snapshot: Arc<Snapshot>,
-        plan: Arc<HttpPlan>,
-        record: Record,
-    ) -> Box<Self> {
-        Box::new(Exchange {
-            record,
-            token: None,
-            connection: connection.clone(),
-            snapshot,
-            plan,
-            web: None,
-            added_headers: Vec::new(),
-            response_changes: Vec::new(),
-            destination: None,
-            compared: Vec::new(),
-            awaiting: false,
-            request_body: Rc::new(request_body::Progress::default()),
-            tunnel: None,
-            finished: false,
-            permit: None,
-            _active: connection.begin_request(),
-        })
-    }
-
     async fn forward(&mut self, head: &mut RequestHead, mut body: Body) -> Result<Outcome, ProxyError> {
         if self.connection.worker.shared.overload.pressure() >= Pressure::Requests {
             return Err(ProxyError::Overload);
@@ -419,74 +351,5 @@ impl Exchange {
         self.record.flags |= error.flags();
         self.record.details = error.details();
         self.record.transport_failure = error.transport_failure().map(str::to_owned);
-    }
-
-    /// Logs and counts, once.
-    pub fn finish(mut self: Box<Self>) {
-        self.return_permit();
-        std::mem::take(&mut self.compared).into_iter().for_each(compare::Side::end);
-        self.account();
-    }
-
-    fn account(&mut self) {
-        if std::mem::replace(&mut self.finished, true) {
-            return;
-        }
-        let record = &mut self.record;
-        let now = Instant::now();
-        record.ended = Some(now);
-        if let Some(meter) = &self.tunnel {
-            record.bytes_sent = meter.sent();
-            self.request_body.count_tunnel(meter.received());
-        }
-        record.bytes_received = self.request_body.received();
-        if record.grpc && record.grpc_status.is_none() {
-            // As Envoy: an answer without a status of gRPC's has the one that its HTTP status stands for.
-            record.grpc_status = record.status.map(|status| grpc::status_of_answer(status.as_u16()));
-        }
-        record.request_complete = self.request_body.completed_at().map(Into::into);
-        let destination = self.destination.as_ref().map(|(cluster, endpoint)| (cluster, endpoint.as_ref()));
-        let worker = &self.connection.worker;
-        let direction = self.connection.direction;
-        let sides = Sides::of(direction, &record.downstream, record.upstream_identity.as_deref());
-        worker.request_metrics(&self.snapshot, direction, destination, record.grpc, sides).record(
-            &RequestRecord {
-                response_code: record.status.map_or(0, |status| status.as_u16()),
-                grpc_status: record.grpc_status,
-                flags: record.flags,
-                duration: now - record.began,
-                request_bytes: record.bytes_received,
-                response_bytes: record.bytes_sent,
-                request_messages: self.request_body.messages(),
-                response_messages: record.response_messages.count(),
-            },
-        );
-        if let Some((log, _)) = &self.snapshot.access_log {
-            log.write(&Moment { record, request: None, response: None });
-        }
-    }
-}
-
-/// Details of what the end of the process cut.
-const CUT: &str = "drain_deadline";
-
-impl Drop for Exchange {
-    /// The net: a client that went away, or did wrong, before its answer was whole; or the process ended.
-    fn drop(&mut self) {
-        if self.finished {
-            return;
-        }
-        let (flag, details) = match self.connection.fault() {
-            _ if self.connection.worker.is_ending() => (ResponseFlags::DT, CUT.into()),
-            None => (ResponseFlags::DC, "downstream_remote_disconnect".into()),
-            Some(Fault::Protocol) => (ResponseFlags::DPE, "http2.violation.of.messaging.rule".into()),
-            Some(Fault::Flood(kind)) => (ResponseFlags::DPE, format!("http2.{}_flood", kind.as_str()).into()),
-            Some(Fault::Idle) => (ResponseFlags::SI, "stream_idle_timeout".into()),
-        };
-        self.record.flags |= flag;
-        if self.record.status.is_none() || flag != ResponseFlags::DC {
-            self.record.details = details;
-        }
-        self.account();
     }
 }

@@ -1,0 +1,83 @@
+//! A request before anything is waited for: what is known of it, and under which configuration.
+//!
+//! Not here: what becomes of it (`serve`).
+
+use super::{Exchange, Glimpse, Record, grpc_web::GrpcWeb, outgoing, refuse_seen, request_body, via};
+use crate::{
+    codec::{Answer, Body, RequestHead},
+    config::{HttpPlan, Snapshot},
+    error::Refusal,
+    listener::Connection,
+};
+use std::{rc::Rc, sync::Arc};
+
+/// What is known before anything is waited for.
+pub(super) fn begin(
+    connection: &Rc<Connection>,
+    mut head: Box<RequestHead>,
+    body: Body,
+) -> Result<(Box<Exchange>, Box<RequestHead>, Body), Box<Answer>> {
+    let snapshot = connection.worker.snapshot(); // one configuration per request
+    let Some(plan) = connection.http_plan(&snapshot) else {
+        // A connection of TCP cannot bring a request.
+        return Err(Box::new(refuse_seen(connection, Refusal::BadTarget, Glimpse::default())));
+    };
+    let client = outgoing::identify(&mut head, &plan, connection);
+    let mut exchange = Exchange::begin(connection, snapshot, plan, &head);
+    exchange.record.peer = client;
+    let body = exchange.watch_request(body, &head);
+    if let Some(name) = &exchange.plan.options.via {
+        via::append(&mut head.headers, name, head.version);
+    }
+    Ok((exchange, head, body))
+}
+
+impl Exchange {
+    fn begin(
+        connection: &Rc<Connection>,
+        snapshot: Arc<Snapshot>,
+        plan: Arc<HttpPlan>,
+        head: &RequestHead,
+    ) -> Box<Self> {
+        let typed = head.headers.contains_key(http::header::CONTENT_TYPE);
+        let web = if typed { GrpcWeb::of(head) } else { None };
+        let record = Record {
+            method: Some(head.method.clone()),
+            target: Some(head.target.clone()),
+            authority: head.authority.clone(),
+            scheme: head.scheme.as_str(),
+            protocol: Some(head.version),
+            grpc: typed && (web.is_some() || head.is_grpc()),
+            ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
+        };
+        let mut exchange = Exchange::of(connection, snapshot, plan, record);
+        exchange.web = web;
+        exchange
+    }
+
+    pub(super) fn of(
+        connection: &Rc<Connection>,
+        snapshot: Arc<Snapshot>,
+        plan: Arc<HttpPlan>,
+        record: Record,
+    ) -> Box<Self> {
+        Box::new(Exchange {
+            record,
+            token: None,
+            connection: connection.clone(),
+            snapshot,
+            plan,
+            web: None,
+            added_headers: Vec::new(),
+            response_changes: Vec::new(),
+            destination: None,
+            compared: Vec::new(),
+            awaiting: false,
+            request_body: Rc::new(request_body::Progress::default()),
+            tunnel: None,
+            finished: false,
+            permit: None,
+            _active: connection.begin_request(),
+        })
+    }
+}

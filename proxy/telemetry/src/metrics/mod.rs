@@ -7,6 +7,7 @@
 //! Read: `labels` -> `requests` -> `series` (one for each outcome) -> `sharded` (cells) -> `table` (life) -> `export`.
 
 mod authorization;
+mod cluster;
 mod concurrency;
 mod export;
 mod ext_authz;
@@ -29,6 +30,7 @@ mod tests;
 mod tokens;
 
 pub use authorization::Authorized;
+pub use cluster::{ClusterMetrics, Overflow};
 pub use concurrency::ConcurrencyFigures;
 pub use ext_authz::{ExtAuthzMetrics, ExtAuthzOutcome};
 pub use health::{HealthCheckMetrics, HealthCheckResult, MembershipMetrics};
@@ -38,7 +40,7 @@ pub use labels::{
 };
 pub use mirror::{Compared, MirrorMetrics};
 pub use outlier::{Outlier, OutlierMetrics};
-pub use owned::{ClusterMetrics, Doorkeeper, Http2Flood, ListenerMetrics, Overflow};
+pub use owned::{Doorkeeper, Http2Flood, ListenerMetrics};
 pub use process::ProcessUsage;
 pub use rate_limit::{RateLimitMetrics, RateLimitOutcome, RateLimitServiceMetrics};
 pub use requests::{RequestMetrics, RequestRecord};

@@ -1,27 +1,24 @@
-//! Metrics that belong to one name of the configuration: a cluster, a listener, or an external authoriser.
+//! Metrics that belong to one name of the configuration: a listener, a cluster, an external authoriser, or a policy.
 //!
-//! In:  events of the engine.   Out: `sidle_cluster_*`, `sidle_listener_*`, and what stands under Envoy's names.
-//! Invariants: a gauge is the sum of what went up and down on any thread; a cluster without traffic shows only its
-//! endpoints (and their health), so that a thousand unused ones cost a thousand lines and not fifteen thousand.
+//! In:  events of the engine.   Out: `sidle_listener_*`, and what the others have.
+//! Invariant: a gauge is the sum of what went up and down on any thread.
+//! Not here: the figures of one cluster (`cluster`).
 
 use super::{
     authorization::Authorized,
-    concurrency::ConcurrencyMetrics,
+    cluster::ClusterMetrics,
     export::{family, number},
     ext_authz::ExtAuthzMetrics,
-    health::{self, HealthCheckMetrics, MembershipMetrics},
     labels::pairs,
-    mirror::MirrorMetrics,
-    outlier::OutlierMetrics,
-    rate_limit::{RateLimitMetrics, RateLimitServiceMetrics},
+    rate_limit::RateLimitMetrics,
     sharded::Sharded,
     table::Table,
 };
 use crate::names::{Family, *};
 use prometheus::proto::{Metric, MetricFamily};
 use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    Arc,
+    atomic::{AtomicI64, Ordering::Relaxed},
 };
 
 /// Families of listeners, in the order of their cells. The last three have a cell for each
@@ -58,21 +55,6 @@ pub enum Doorkeeper {
     /// The process has hardly any memory left.
     Memory,
 }
-
-/// Families of clusters, in the order of their cells. [`CLUSTER_OVERFLOWS`] comes last, once for each [`Overflow`].
-const CLUSTER: &[Family] = &[
-    CLUSTER_ACTIVE,
-    CLUSTER_CONNECTIONS,
-    CLUSTER_CONNECT_FAILURES,
-    CLUSTER_REQUESTS_ACTIVE,
-    CLUSTER_REQUESTS,
-    CLUSTER_RETRIES,
-    CLUSTER_PENDING,
-    CLUSTER_TIMEOUTS,
-    CLUSTER_HEDGES,
-    CLUSTER_HEDGES_WON,
-    CLUSTER_OVERFLOWS,
-];
 
 /// A kind of HTTP/2 frames that came too often, or that never came whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,21 +115,6 @@ impl Http2Flood {
             Http2Flood::Stalled => "stalled",
         }
     }
-}
-
-const OVERFLOWS: [&str; 4] = ["connections", "pending", "requests", "retries"];
-
-/// A limit of a cluster that was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overflow {
-    /// `maxConnections`.
-    Connections,
-    /// `http1MaxPendingRequests`.
-    Pending,
-    /// `http2MaxRequests`.
-    Requests,
-    /// `maxRetries`, or the retry budget.
-    Retries,
 }
 
 /// Numbers in the order of a list of families.
@@ -231,118 +198,6 @@ impl ListenerMetrics {
     }
 }
 
-/// Metrics of one cluster.
-#[derive(Default)]
-pub struct ClusterMetrics {
-    cells: Sharded<Cells<{ CLUSTER.len() - 1 + OVERFLOWS.len() }>>,
-    endpoints: AtomicU64,
-    outliers: OnceLock<OutlierMetrics>,
-    concurrency: OnceLock<ConcurrencyMetrics>,
-    mirror: OnceLock<MirrorMetrics>,
-    rate_limits: OnceLock<RateLimitServiceMetrics>,
-    membership: OnceLock<MembershipMetrics>,
-    health_checks: OnceLock<HealthCheckMetrics>,
-}
-
-impl ClusterMetrics {
-    /// A connection stands, TLS included.
-    pub fn connection_opened(&self) {
-        self.cells.add(0, 1);
-        self.cells.add(1, 1);
-    }
-
-    /// It ended.
-    pub fn connection_closed(&self) {
-        self.cells.add(0, -1);
-    }
-
-    /// A connection could not be opened.
-    pub fn connect_failed(&self) {
-        self.cells.add(2, 1);
-    }
-
-    /// A try is sent.
-    pub fn request_started(&self) {
-        self.cells.add(3, 1);
-        self.cells.add(4, 1);
-    }
-
-    /// It ended, however it did.
-    pub fn request_ended(&self) {
-        self.cells.add(3, -1);
-    }
-
-    /// The try is not the first.
-    pub fn retried(&self) {
-        self.cells.add(5, 1);
-    }
-
-    /// A request begins to wait for a connection.
-    pub fn pending_started(&self) {
-        self.cells.add(6, 1);
-    }
-
-    /// It has one, or gave up.
-    pub fn pending_ended(&self) {
-        self.cells.add(6, -1);
-    }
-
-    /// The route's timeout, or a try's, ran out.
-    pub fn timed_out(&self) {
-        self.cells.add(7, 1);
-    }
-
-    /// A request went to a second endpoint as well.
-    pub fn hedged(&self) {
-        self.cells.add(8, 1);
-    }
-
-    /// That one's answer counted.
-    pub fn hedge_won(&self) {
-        self.cells.add(9, 1);
-    }
-
-    /// A limit refused a request.
-    pub fn overflowed(&self, limit: Overflow) {
-        self.cells.add(CLUSTER.len() - 1 + limit as usize, 1);
-    }
-
-    /// How many endpoints there are.
-    pub fn set_endpoints(&self, known: usize) {
-        self.endpoints.store(known as u64, Relaxed);
-    }
-
-    /// Those of a limit by latency, shown from the first call on.
-    pub fn concurrency(&self) -> &ConcurrencyMetrics {
-        self.concurrency.get_or_init(ConcurrencyMetrics::default)
-    }
-
-    /// Comparisons of answers to copies, shown from the first call on.
-    pub fn mirror(&self) -> &MirrorMetrics {
-        self.mirror.get_or_init(MirrorMetrics::default)
-    }
-
-    /// Those of services that count requests, shown from the first call on.
-    pub fn rate_limits(&self) -> &RateLimitServiceMetrics {
-        self.rate_limits.get_or_init(RateLimitServiceMetrics::default)
-    }
-
-    /// Those of outlier detection, shown from the first call on.
-    pub fn outliers(&self) -> &OutlierMetrics {
-        self.outliers.get_or_init(OutlierMetrics::default)
-    }
-
-    /// How many endpoints are well, shown from the first call on.
-    pub fn membership(&self) -> &MembershipMetrics {
-        self.membership.get_or_init(MembershipMetrics::default)
-    }
-
-    /// Those of health checks, shown from the first call on.
-    pub fn health_checks(&self) -> &HealthCheckMetrics {
-        self.health_checks.get_or_init(HealthCheckMetrics::default)
-    }
-}
-
 /// All clusters, listeners and providers.
 #[derive(Default)]
 pub(super) struct Owned {
@@ -377,15 +232,7 @@ impl Owned {
     }
 
     pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-        let of_clusters = CLUSTER
-            .iter()
-            .chain(&[CLUSTER_ENDPOINTS])
-            .chain(OutlierMetrics::families())
-            .chain(health::families())
-            .chain(ConcurrencyMetrics::families())
-            .chain(MirrorMetrics::families())
-            .chain(RateLimitMetrics::families());
-        LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(of_clusters)
+        LISTENER.iter().chain(ExtAuthzMetrics::families()).chain(ClusterMetrics::families())
     }
 
     pub(super) fn collect(&self) -> Vec<MetricFamily> {
@@ -414,40 +261,8 @@ impl Owned {
         });
         self.providers.visit(|name, metrics| metrics.collect(name, &mut rows));
         self.rate_limits.visit(|name, metrics| metrics.collect(name, &mut rows));
-        self.clusters.visit(|name, metrics| collect_cluster(name, metrics, &mut rows));
+        self.clusters.visit(|name, metrics| metrics.collect(name, &mut rows));
         rows.0.into_iter().map(|(of, metrics)| family(of, metrics)).collect()
-    }
-}
-
-fn collect_cluster(name: &str, metrics: &ClusterMetrics, rows: &mut Rows) {
-    rows.add(&CLUSTER_ENDPOINTS, &[name], metrics.endpoints.load(Relaxed) as f64);
-    if let Some(outliers) = metrics.outliers.get() {
-        outliers.collect(name, rows);
-    }
-    if let Some(concurrency) = metrics.concurrency.get() {
-        concurrency.collect(name, rows);
-    }
-    if let Some(mirror) = metrics.mirror.get() {
-        mirror.collect(name, rows);
-    }
-    if let Some(limits) = metrics.rate_limits.get() {
-        limits.collect(name, rows);
-    }
-    if let Some(membership) = metrics.membership.get() {
-        membership.collect(name, rows);
-    }
-    if let Some(checks) = metrics.health_checks.get() {
-        checks.collect(name, rows);
-    }
-    if metrics.cells.is_untouched() {
-        return;
-    }
-    let plain = CLUSTER.len() - 1;
-    for (place, of) in CLUSTER[..plain].iter().enumerate() {
-        rows.add(of, &[name], metrics.cells.sum(place));
-    }
-    for (place, limit) in OVERFLOWS.iter().enumerate() {
-        rows.add(&CLUSTER_OVERFLOWS, &[name, limit], metrics.cells.sum(plain + place));
     }
 }
 

@@ -142,7 +142,8 @@ async fn without_retries_hedges_are_earned_all_the_same() {
     for echo in [&stage.v1, &stage.v2] {
         echo.answer(|_| Some(Answer { delay: Duration::from_millis(25), ..Answer::default() }));
     }
-    let route = format!("    - route: [{{ destination: {{ host: {HOST} }} }}]\n      retries: {{ attempts: 0 }}\n");
+    let route =
+        format!("    - route: [{{ destination: {{ host: {HOST} }} }}]\n      retries: {{ attempts: 0 }}\n");
     let manifests = stage.service("HTTP")
         + &policy("  hedging: { after: 5ms }\n")
         + &virtual_service("echo", HOST, &route);

@@ -90,7 +90,8 @@ fn rate_limit_service(resource: &Resource<RateLimitPolicy>, known: &Known<'_>, r
             report.warn_help(at.to("service"), codes::UNKNOWN_HOST, message, known.suggest_host(&host));
         }
         Some(ports) if !ports.contains(&service.port) && service.port != 0 => {
-            let message = format!("`{host}` has no port {}, so nobody counts: requests {requests}", service.port);
+            let message =
+                format!("`{host}` has no port {}, so nobody counts: requests {requests}", service.port);
             report.warn_help(at.to("port"), codes::UNKNOWN_PORT, message, list_of(ports));
         }
         Some(_) => {}

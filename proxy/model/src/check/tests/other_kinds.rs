@@ -254,7 +254,16 @@ pub(super) const MISTAKES: &[Mistake] = &[
     (
         "RateLimitPolicy",
         "  rateLimitService:\n    service: limits\n    rateLimits:\n    - actions: [{}, {remoteAddress: {}, genericKey: {}}]\n    - actions: [{requestHeaders: {headerName: 'a b', descriptorKey: k}}]\n  key: {header: x}",
-        &["5:3 e0104", "5:3 e0105", "6:14 w0303", "8:17 e0107", "8:21 e0107", "8:41 e0104", "9:47 e0208", "10:3 e0107"],
+        &[
+            "5:3 e0104",
+            "5:3 e0105",
+            "6:14 w0303",
+            "8:17 e0107",
+            "8:21 e0107",
+            "8:41 e0104",
+            "9:47 e0208",
+            "10:3 e0107",
+        ],
     ),
     (
         "RateLimitPolicy",

@@ -13,7 +13,6 @@ use super::{
     repeat::{is_stale, may_repeat},
     replay::Replay,
     reply::{self, GRPC_STATUS},
-    seen,
     send::{self, Failure, Lease, Sent},
     tcp::Held,
 };
@@ -24,9 +23,7 @@ use crate::{
     upstream::Cluster,
 };
 use http::{HeaderName, HeaderValue, header};
-use sidle_balance::{
-    ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, RequestResult, Seen, should_retry,
-};
+use sidle_balance::{ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, should_retry};
 use sidle_model::ir::RetryPolicy;
 use sidle_routing::CompiledRoute;
 use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags};
@@ -320,47 +317,9 @@ impl Exchange {
         (result, outcome)
     }
 
-    /// Notes what came of a try, in the endpoint's figures and for outlier detection; that it took too long is noted there already.
-    pub(super) fn report(&self, cluster: &Cluster, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
-        let Some(seen) = self.seen(result) else { return };
-        let well = matches!(result, Ok(sent) if !sent.head.status.is_server_error());
-        endpoint.state.record(if well { RequestResult::Success } else { RequestResult::Error });
-        cluster.report(endpoint, seen);
-    }
-
-    /// Notes how long an endpoint took for a try, if it had a part in it.
-    pub(super) fn report_time(
-        &self,
-        cluster: &Cluster,
-        endpoint: &Endpoint,
-        took: Duration,
-        result: &Result<Sent, Failure>,
-    ) {
-        if self.seen(result).is_some() {
-            let status = result.as_ref().ok().map(|sent| seen::status_of(&sent.head, self.record.grpc));
-            cluster.report_time(endpoint, took, status);
-        }
-    }
-
-    /// What a try says of its endpoint; `None`: nothing, or it was the client's doing.
-    fn seen(&self, result: &Result<Sent, Failure>) -> Option<Seen> {
-        let is_clients = result.is_err() && self.request_body.failed().is_some();
-        if is_clients { None } else { seen::of_try(result, self.record.grpc) }
-    }
-
     /// What is left of the route's timeout.
     pub(super) fn left(&self, timeout: Option<(tokio::time::Instant, Duration)>) -> Option<Duration> {
         timeout.map(|(from, timeout)| self.request_body.left(from, timeout))
-    }
-
-    /// Notes that the route's timeout ran out while an endpoint had a try.
-    fn unanswered(&mut self) {
-        if let (true, Some((cluster, Some(endpoint)))) = (self.awaiting, &self.destination)
-            && self.request_body.failed().is_none()
-        {
-            endpoint.state.record(RequestResult::Timeout);
-            cluster.report(endpoint, Seen::Failure);
-        }
     }
 
     /// Applies the cluster's response headers, then the route's.

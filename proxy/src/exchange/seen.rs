@@ -3,12 +3,53 @@
 //! Source: how Envoy's router reports to outlier detection.
 
 use super::{
-    reply,
+    Exchange, reply,
     send::{Failure, Sent},
 };
-use crate::codec::ResponseHead;
-use sidle_balance::{Outcome, Seen};
+use crate::{codec::ResponseHead, upstream::Cluster};
+use sidle_balance::{Endpoint, Outcome, RequestResult, Seen};
 use sidle_telemetry::grpc;
+use std::time::Duration;
+
+impl Exchange {
+    /// Notes what came of a try, in the endpoint's figures and for outlier detection; that it took too long is noted there already.
+    pub(super) fn report(&self, cluster: &Cluster, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
+        let Some(seen) = self.seen(result) else { return };
+        let well = matches!(result, Ok(sent) if !sent.head.status.is_server_error());
+        endpoint.state.record(if well { RequestResult::Success } else { RequestResult::Error });
+        cluster.report(endpoint, seen);
+    }
+
+    /// Notes how long an endpoint took for a try, if it had a part in it.
+    pub(super) fn report_time(
+        &self,
+        cluster: &Cluster,
+        endpoint: &Endpoint,
+        took: Duration,
+        result: &Result<Sent, Failure>,
+    ) {
+        if self.seen(result).is_some() {
+            let status = result.as_ref().ok().map(|sent| status_of(&sent.head, self.record.grpc));
+            cluster.report_time(endpoint, took, status);
+        }
+    }
+
+    /// What a try says of its endpoint; `None`: nothing, or it was the client's doing.
+    fn seen(&self, result: &Result<Sent, Failure>) -> Option<Seen> {
+        let is_clients = result.is_err() && self.request_body.failed().is_some();
+        if is_clients { None } else { of_try(result, self.record.grpc) }
+    }
+
+    /// Notes that the route's timeout ran out while an endpoint had a try.
+    pub(super) fn unanswered(&mut self) {
+        if let (true, Some((cluster, Some(endpoint)))) = (self.awaiting, &self.destination)
+            && self.request_body.failed().is_none()
+        {
+            endpoint.state.record(RequestResult::Timeout);
+            cluster.report(endpoint, Seen::Failure);
+        }
+    }
+}
 
 /// Of a try; `None`: the endpoint had no part in it.
 pub(super) fn of_try(result: &Result<Sent, Failure>, grpc: bool) -> Option<Seen> {
@@ -30,7 +71,7 @@ pub(super) fn of_head(head: &ResponseHead, grpc: bool) -> Seen {
 }
 
 /// The status of an answer, or the one that its status of gRPC stands for.
-pub(super) fn status_of(head: &ResponseHead, grpc: bool) -> u16 {
+fn status_of(head: &ResponseHead, grpc: bool) -> u16 {
     let status = grpc.then(|| reply::grpc_status(&head.headers)).flatten();
     status.map_or(head.status.as_u16(), grpc::http_status_of)
 }

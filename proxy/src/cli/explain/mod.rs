@@ -5,6 +5,7 @@
 //! Read: [`run`] -> `place` (listener) -> `authorization` (who may) -> `report` (rules) -> `outcome` (action) -> `print`.
 
 mod authorization;
+mod cluster;
 mod outcome;
 mod place;
 mod print;

@@ -297,12 +297,12 @@ fn annotations_are_honoured() {
         (
             "proxy.istio.io/config: 'holdApplicationUntilProxyStarts: true'\n        config.linkerd.io/proxy-await: disabled",
             &["startupProbe"],
-            "readinessProbe",
+            "",
         ),
         (
             "config.linkerd.io/proxy-await: disabled\n        proxy.istio.io/config: 'holdApplicationUntilProxyStarts: true'",
             &["startupProbe"],
-            "readinessProbe",
+            "",
         ),
         ("config.linkerd.io/proxy-await: disabled", &["readinessProbe"], "startupProbe"),
         ("linkerd.io/inject: enabled", &["- name: sidle\n"], ""),

@@ -4,7 +4,7 @@
 //! Not here: the rules (`intercept`).
 
 use super::{CliError, output};
-use crate::intercept::{self, Choice, Found, Mode, Program, Range, Rules};
+use crate::intercept::{self, Choice, Found, Mode, Program, Range, Rules, is_interface};
 use ipnet::IpNet;
 use std::{net::IpAddr, process::ExitCode};
 
@@ -180,6 +180,15 @@ impl InterceptArgs {
     fn rules(&self) -> Result<Rules, CliError> {
         if self.proxy_cgroup.iter().any(|group| group.trim_matches('/').is_empty()) {
             return Err(CliError::Usage("`--proxy-cgroup`: the root has everybody in it".into()));
+        }
+        if self.outbound_port == self.inbound_port {
+            let message = format!("both directions cannot be captured to one port, {}", self.inbound_port);
+            return Err(CliError::Usage(message));
+        }
+        if let Some(name) = self.exclude_interfaces.iter().find(|name| !is_interface(name)) {
+            return Err(CliError::Usage(format!(
+                "`--exclude-interfaces`: `{name}` is no network interface: 1 to 15 letters, digits and `._-@:`"
+            )));
         }
         let servers = match self.redirect_dns && !self.capture_all_dns {
             true => Choice::Only(name_servers()?),

@@ -3,7 +3,7 @@
 //! Not here: what becomes of it (`containers`).
 
 use super::{Options, Report, value::Value};
-use crate::intercept::{Choice, Mode, Range};
+use crate::intercept::{Choice, Mode, Range, is_interface};
 use sidle_model::{
     diagnostic::codes,
     source::Text,
@@ -179,6 +179,11 @@ impl Reader<'_> {
                 self.items::<u16>("exclude-outbound-ports", text)?
             }
             "traffic.sidecar.istio.io/excludeInterfaces" => {
+                if let Some(name) = text.split(',').find(|name| !is_interface(name)) {
+                    return Err(format!(
+                        "`{name}` is no network interface: 1 to 15 letters, digits and `._-@:`"
+                    ));
+                }
                 asked.capture.push(("exclude-interfaces", text.to_owned()));
             }
             "config.linkerd.io/skip-inbound-ports" => self.ports("exclude-inbound-ports", text)?,

@@ -97,6 +97,12 @@ fn reason_against(spec: &Value) -> Option<String> {
             return Some(format!("it has {whose} sidecar already"));
         }
     }
+    // Those of an earlier run stand beside its containers.
+    let ours = of("initContainers").iter().filter_map(name).any(is_own);
+    let volume = of("volumes").iter().filter_map(name).find(|name| [CONFIG, IDENTITY].contains(name));
+    if let Some(volume) = volume.filter(|_| !ours) {
+        return Some(format!("it has a volume of its own named `{volume}`"));
+    }
     let own = of("containers").iter().filter_map(name).find(|name| is_own(name));
     own.map(|name| format!("it has an ordinary container named `{name}` already"))
 }

@@ -375,6 +375,14 @@ fn some_are_left_alone() {
             deployment("", "").replace("name: web, image", "name: sidle, image"),
             "ordinary container named `sidle`",
         ),
+        (
+            deployment("", "      volumes: [{name: sidle-config, emptyDir: {}}]\n"),
+            "volume of its own named `sidle-config`",
+        ),
+        (
+            deployment("", "      volumes: [{name: sidle-identity, emptyDir: {}}]\n"),
+            "volume of its own named `sidle-identity`",
+        ),
     ] {
         let outcome = run(&content, &options());
         assert_eq!(outcome.text, content);

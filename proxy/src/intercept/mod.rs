@@ -115,6 +115,12 @@ pub struct Rules {
     pub ipv6: bool,
 }
 
+/// Whether this may be the name of a network interface, as the kernel has them and as no rule can be broken by.
+pub fn is_interface(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@:".contains(&byte))
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Rules {

@@ -298,3 +298,13 @@ COMMIT
 -A OUTPUT -j SIDLE_MARK
 COMMIT
 "#;
+
+#[test]
+fn names_of_interfaces_break_no_rule() {
+    for name in ["eth0", "br-1a2b", "veth_x.100", "wg@0", "lan:1"] {
+        assert!(is_interface(name), "{name}");
+    }
+    for name in ["", "a\" } return; #", "eth0;drop", "a b", "sixteen-letters-x", "../x"] {
+        assert!(!is_interface(name), "{name}");
+    }
+}

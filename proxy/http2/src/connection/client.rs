@@ -9,7 +9,7 @@ use crate::{
     frame::{MOST_31_BITS, window::Window},
     hpack::Pseudo,
 };
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method};
 use std::{cell::RefCell, rc::Rc};
 
 /// A request to be sent.
@@ -89,12 +89,7 @@ impl Core {
             block.pseudo(Pseudo::Scheme, request.scheme.as_bytes());
             block.pseudo(Pseudo::Authority, request.authority.as_bytes());
             block.pseudo(Pseudo::Path, request.path.as_bytes());
-            let host = request.headers.contains_key(header::HOST);
-            for (name, value) in request.headers {
-                if !(super::fields::is_of_connection(name) || host && *name == header::HOST) {
-                    block.field(name, value);
-                }
-            }
+            Core::put_fields(block, request.headers);
         });
         self.budget.sent_request();
         self.sent(key, ends);

@@ -14,8 +14,11 @@ use crate::{
     hpack::Block,
 };
 use bytes::Bytes;
-use http::HeaderMap;
-use std::task::{Context, Poll};
+use http::{HeaderMap, HeaderValue, header};
+use std::{
+    borrow::Cow,
+    task::{Context, Poll},
+};
 
 impl Core {
     /// Appends a head, or trailers.
@@ -42,10 +45,15 @@ impl Core {
         }
     }
 
-    /// Fields of a head or of trailers.
+    /// Fields of a head or of trailers, without `host`, whose place is `:authority`. A length that HTTP/1 lets be said twice is said once.
     pub fn put_fields(block: &mut Block<'_>, headers: &HeaderMap) {
+        let mut has_length = false;
         for (name, value) in headers {
-            if !is_of_connection(name) {
+            if *name == header::CONTENT_LENGTH {
+                if !std::mem::replace(&mut has_length, true) {
+                    block.field(name, &one_of(value));
+                }
+            } else if !is_of_connection(name) && *name != header::HOST {
                 block.field(name, value);
             }
         }
@@ -225,6 +233,42 @@ impl Core {
             self.reset(key, if answered { Code::NO_ERROR } else { Code::CANCEL });
         } else {
             self.close(key);
+        }
+    }
+}
+
+/// The first of equal lengths in one field.
+fn one_of(length: &HeaderValue) -> Cow<'_, HeaderValue> {
+    let bytes = length.as_bytes();
+    let first = bytes.iter().position(|byte| *byte == b',').map(|at| bytes[..at].trim_ascii());
+    let first = first.and_then(|first| HeaderValue::from_bytes(first).ok());
+    first.map_or(Cow::Borrowed(length), Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hpack::{Decoder, Encoder, Field, Huffman, Part};
+
+    #[test]
+    fn a_length_is_said_once() {
+        for lengths in [&["4"][..], &["4", "4"], &["4, 4"], &["4 ,4", "4"]] {
+            let mut headers = HeaderMap::new();
+            for length in lengths {
+                headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(length));
+            }
+            headers.append("x", HeaderValue::from_static("a, b"));
+            headers.append("connection", HeaderValue::from_static("close"));
+            let (mut out, mut lines) = (Vec::new(), Vec::new());
+            Core::put_fields(&mut Encoder::new(Huffman::Never).block(&mut out), &headers);
+            let mut line = |field| match field {
+                Field::Regular(name, value) => {
+                    lines.push(format!("{name}: {}", value.to_str().unwrap_or_default()))
+                }
+                Field::Pseudo(..) => {}
+            };
+            assert!(Decoder::new(4096).decode(&out, Part::Trailers, &mut line).is_ok());
+            assert_eq!(lines, ["content-length: 4", "x: a, b"]);
         }
     }
 }

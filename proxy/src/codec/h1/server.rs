@@ -303,8 +303,8 @@ mod tests {
         let sizes = [
             ("a connection's task", of_connection(serve), 1024),
             ("its wire", size_of::<Wire>(), 400),
-            ("a request", of_request(Server::request), 3840),
-            ("its exchange", of_exchange(exchange::serve::<Box<RequestHead>>), 3072),
+            ("a request", of_request(Server::request), 3904),
+            ("its exchange", of_exchange(exchange::serve::<Box<RequestHead>>), 3136),
             ("its record", size_of::<Record>(), 560),
             ("its answer", size_of::<Answer>(), 200),
             ("a head", size_of::<ResponseHead>(), 112),

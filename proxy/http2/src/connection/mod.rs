@@ -7,7 +7,7 @@
 //! woken, once, and writes all that the streams of this turn have made.
 //! Invariants: what a peer has sent and nobody has taken is bounded by the windows; output by [`HIGH_WATER`] and by the answers to what
 //! one read may ask for; streams by their number. A stream whose handles are gone is reset, and its bytes go back to the window.
-//! Not here: sockets, tasks, time (given by [`Config::clock`]), what a request means.
+//! Not here: sockets, tasks, time (given by [`Host::clock`]), what a request means.
 //! Source: RFC 9113.
 //! Read: this file -> `stream`, `table` -> `input` (frames) -> `receive`, `data`, `heads` (what they do) -> `send` -> `handle` -> [`budget`].
 

@@ -89,8 +89,8 @@ pub fn strip_of_http2(headers: &mut HeaderMap) {
     headers.remove(HTTP2_SETTINGS);
 }
 
-/// Removes from `headers` what HTTP/2 knows no place for, and would reset the stream for.
-pub fn strip_for_http2(headers: &mut HeaderMap) {
+/// Removes what is about a connection of HTTP/1.
+fn strip_of_connection(headers: &mut HeaderMap) {
     for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, KEEP_ALIVE, PROXY_CONNECTION]
     {
         headers.remove(name);
@@ -109,7 +109,7 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
         let kept = kept.iter().filter(|(name, _)| stays(name));
         trailers.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
     }
-    strip_for_http2(trailers);
+    strip_of_connection(trailers);
 }
 
 /// Fields of requests and answers that frame, route, modify, authenticate or describe the content.

@@ -3,7 +3,7 @@
 //! In:  the path and query that an engine parsed.   Out: the same, normalised, or a refusal.
 //! Invariants: what passes begins with `/`, or is the `*` of OPTIONS.
 //! Not here: what is normal (`sidle_routing::path`), with two exceptions that lie with `http`'s types. They drop a fragment before
-//! it can be refused here, so nothing behind them sees it (HTTP/1 refuses it before: `h1::parse`); and they refuse a bare `<`, `>`
+//! it can be refused here (both codecs refuse it before: `h1::parse`, `h2::convert`); and they refuse a bare `<`, `>`
 //! or `` ` `` in a path, and `"`, `<` or `>` in a query, which need not be refused.
 //! Source: RFC 9112 section 3.2, RFC 9113 section 8.3.1.
 

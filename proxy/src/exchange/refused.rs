@@ -25,7 +25,7 @@ pub struct Glimpse {
 /// Answers a request whose head cannot be served.
 pub fn refuse_seen(connection: &Rc<Connection>, refusal: Refusal, seen: Glimpse) -> Answer {
     tracing::debug!(peer = %connection.peer(), %refusal, "request refused");
-    connection.count_protocol_error(true);
+    connection.count_protocol_error();
     let error = ProxyError::Refused(refusal);
     let snapshot = connection.worker.snapshot();
     let Some(plan) = connection.http_plan(&snapshot) else { return reply::plain(&error) };

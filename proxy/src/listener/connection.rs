@@ -385,10 +385,8 @@ impl Connection {
     }
 
     /// Counts a connection that ended by an error of the client's.
-    pub fn count_protocol_error(&self, is_protocol: bool) {
-        if is_protocol {
-            self.worker.shared.telemetry.listener_metrics(&self.listener).protocol_error();
-        }
+    pub fn count_protocol_error(&self) {
+        self.worker.shared.telemetry.listener_metrics(&self.listener).protocol_error();
     }
 }
 

@@ -246,7 +246,7 @@ impl Server {
     /// Answers a head that cannot be served, and began with `bytes`; what follows it cannot be trusted either.
     async fn refuse(&mut self, refusal: Refusal, seen: Glimpse, bytes: &[u8]) -> End {
         if !parse::is_http(bytes) {
-            self.connection.count_protocol_error(true);
+            self.connection.count_protocol_error();
             return End::Closed; // an answer would be noise to whatever is spoken there
         }
         let answer = exchange::refuse_seen(&self.connection, refusal, seen);

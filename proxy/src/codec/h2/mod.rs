@@ -137,14 +137,14 @@ fn ended(wire: &Wire, connection: &Connection) -> bool {
             tracing::debug!(peer = %connection.peer(), %violation, "HTTP/2 connection ended");
             match violation.code() {
                 Code::ENHANCE_YOUR_CALM => connection.count_flood(Http2Flood::Continuation),
-                _ => connection.count_protocol_error(true),
+                _ => connection.count_protocol_error(),
             }
             false
         }
         Some(End::Transport) => {
             if !wire.connection.is_greeted() {
                 tracing::debug!(peer = %connection.peer(), "HTTP/2 preface failed");
-                connection.count_protocol_error(true);
+                connection.count_protocol_error();
             }
             true
         }

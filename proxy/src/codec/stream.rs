@@ -94,6 +94,18 @@ impl Stream {
         }
     }
 
+    /// Whether nothing has come, as far as is known without a read. `false` also where only a read can tell.
+    pub fn is_quiet(&self) -> bool {
+        let nothing =
+            |read: io::Result<usize>| read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        self.read_first.is_empty()
+            && match &self.transport {
+                Transport::Tcp(tcp) => nothing(tcp.try_read(&mut [])),
+                Transport::Unix(unix) => nothing(unix.try_read(&mut [])),
+                Transport::ServerTls(_) | Transport::ClientTls(_) => false,
+            }
+    }
+
     /// This side's address; `None` for Unix sockets.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.tcp().and_then(|tcp| tcp.local_addr().ok())

@@ -11,7 +11,9 @@ use sidle::codec::h1::{
 pub fn run(data: &[u8]) {
     let Ok(Some(end)) = LineScanner::default().end(data) else { return };
     let Some(response) = parse::response(&Bytes::copy_from_slice(&data[..end]), 256, true) else { return };
-    let of = |method| framing::of_response(&method, response.status, response.version, &response.headers);
+    let of = |method| {
+        framing::of_response(&method, response.status, response.version, &response.headers, response.seen)
+    };
     let (get, head) = (of(Method::GET), of(Method::HEAD));
     assert_eq!(get.is_ok(), head.is_ok(), "what is ambiguous is so for every method");
     assert!(head.is_err() || head == Ok(Framing::Length(0)));

@@ -21,7 +21,7 @@ use crate::codec::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
 use std::{
     cell::{Cell, RefCell},
@@ -82,7 +82,9 @@ impl Client {
     /// Whether the server has neither closed the idle connection nor said anything on it.
     pub fn is_open(&self) -> bool {
         let mut wire = self.wire.borrow_mut();
-        wire.input.is_empty() && wire.poll_read_head(&mut Context::from_waker(Waker::noop())).is_pending()
+        wire.input.is_empty()
+            && (wire.stream().is_some_and(Stream::is_quiet)
+                || wire.poll_read_head(&mut Context::from_waker(Waker::noop())).is_pending())
     }
 
     /// Whether another request may follow the one that was answered.
@@ -115,9 +117,10 @@ impl Client {
             if !wire.input.is_empty() {
                 return Err(SendError::Malformed); // RFC 9112 section 9.2: it cannot be an answer to this request
             }
-            let framing = framing_of(head, &method, &body);
+            let has = Has::of(&head.headers);
+            let framing = framing_of(head, &method, &body, &has);
             let out = wire.output.small();
-            write_head(out, head, &method, framing);
+            write_head(out, head, &method, framing, &has);
             wire.begin_upload(Upload::new(body, framing));
             wire.output.written()
         };
@@ -188,7 +191,7 @@ impl Client {
         if switches && head.upgrade.is_none() {
             return Err(SendError::Malformed); // nobody asked
         }
-        let framing = framing::of_response(method, status, version, &headers)
+        let framing = framing::of_response(method, status, version, &headers, seen)
             .map_err(|framing::Ambiguous| SendError::Malformed)?;
         self.keep_alive.set(
             convert::keeps_alive(version, &headers, seen) && framing != Framing::UntilClose && !switches,
@@ -242,17 +245,36 @@ fn sent_method(head: &RequestHead) -> Method {
     if head.upgrade.is_some() && head.version == Version::HTTP_2 { Method::GET } else { head.method.clone() }
 }
 
+/// Which fields a request has that decide how it is written. One look at the names costs less than a search for each.
+#[derive(Default)]
+struct Has {
+    host: bool,
+    te: bool,
+    length: bool,
+}
+
+impl Has {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut has = Has::default();
+        for name in headers.keys() {
+            has.host |= *name == header::HOST;
+            has.te |= *name == header::TE;
+            has.length |= *name == header::CONTENT_LENGTH;
+        }
+        has
+    }
+}
+
 /// How the request's end is marked; `None`: there is no content, and nobody expects any.
-fn framing_of(head: &RequestHead, method: &Method, body: &Body) -> Option<Framing> {
+fn framing_of(head: &RequestHead, method: &Method, body: &Body, has: &Has) -> Option<Framing> {
     if head.upgrade.is_some() {
         return None;
     }
     if body.is_end_stream() {
-        let announced = head.headers.contains_key(header::CONTENT_LENGTH);
         let may_have_content =
             !matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT | Method::TRACE);
         // As Envoy: a server that waits for content is told that there is none.
-        return (may_have_content || announced).then_some(Framing::Length(0));
+        return (may_have_content || has.length).then_some(Framing::Length(0));
     }
     let length = body.size_hint().exact().or_else(|| encode::announced(&head.headers));
     Some(length.map_or(Framing::Chunked, Framing::Length))
@@ -263,19 +285,13 @@ fn websocket_key() -> String {
     STANDARD.encode(fastrand::u128(..).to_be_bytes())
 }
 
-fn write_head(out: &mut Vec<u8>, head: &RequestHead, method: &Method, framing: Option<Framing>) {
+fn write_head(out: &mut Vec<u8>, head: &RequestHead, method: &Method, framing: Option<Framing>, has: &Has) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.target.as_str().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let host = head.authority.as_ref().map(Authority::as_str);
-    // One look at the names costs less than a search for each.
-    let (mut has_host, mut has_te) = (false, false);
-    for name in head.headers.keys() {
-        has_host |= *name == header::HOST;
-        has_te |= *name == header::TE;
-    }
-    if let Some(host) = host.filter(|_| !has_host) {
+    if let Some(host) = host.filter(|_| !has.host) {
         encode::field(out, b"host", host.as_bytes());
     }
     encode::fields(out, &head.headers, &head.original_case, host);
@@ -289,7 +305,7 @@ fn write_head(out: &mut Vec<u8>, head: &RequestHead, method: &Method, framing: O
             // RFC 8441 has no key; HTTP/1.1 needs one.
             encode::field(out, b"sec-websocket-key", websocket_key().as_bytes());
         }
-    } else if has_te {
+    } else if has.te {
         encode::field(out, b"connection", b"te"); // RFC 9110 section 10.1.4
     }
     out.extend_from_slice(b"\r\n");
@@ -299,7 +315,7 @@ fn write_head(out: &mut Vec<u8>, head: &RequestHead, method: &Method, framing: O
 mod tests {
     use super::*;
     use crate::codec::Scheme;
-    use http::{HeaderMap, uri::PathAndQuery};
+    use http::uri::PathAndQuery;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::UnixStream,

@@ -5,6 +5,7 @@
 //! Invariants: a length and a coding are never both believed; what is not plainly `chunked` is not chunked.
 //! Source: RFC 9112 section 6.
 
+use super::names::Seen;
 use crate::error::Refusal;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 
@@ -43,7 +44,7 @@ pub fn of_request(version: Version, headers: &HeaderMap) -> Result<Framing, Refu
     }
 }
 
-/// The framing of a response to `method`.
+/// The framing of a response to `method`, of whose fields these were `seen`.
 ///
 /// # Errors
 /// [`Ambiguous`]; then the connection is of no further use.
@@ -52,9 +53,10 @@ pub fn of_response(
     status: StatusCode,
     version: Version,
     headers: &HeaderMap,
+    seen: Seen,
 ) -> Result<Framing, Ambiguous> {
-    let length = content_length(headers)?;
-    let coded = headers.contains_key(header::TRANSFER_ENCODING);
+    let length = if seen.has(Seen::LENGTH) { content_length(headers)? } else { None };
+    let coded = seen.has(Seen::CODING);
     if coded && (length.is_some() || version != Version::HTTP_11 || coding(headers) != Coding::Chunked) {
         return Err(Ambiguous);
     }
@@ -138,7 +140,7 @@ fn is_coding(coding: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::names::read, *};
     use http::{HeaderName, HeaderValue};
 
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
@@ -202,7 +204,9 @@ mod tests {
     fn responses_end_where_their_request_and_status_say() {
         let framing = |method, status, fields: &[_]| {
             let status = StatusCode::from_u16(status).unwrap();
-            of_response(&method, status, Version::HTTP_11, &headers(fields))
+            let mut seen = Seen::default();
+            fields.iter().for_each(|(name, _)| seen.note(read(format!("{name}:").as_bytes()).unwrap().2));
+            of_response(&method, status, Version::HTTP_11, &headers(fields), seen)
         };
         let five = [("content-length", "5")];
         assert_eq!(framing(Method::GET, 200, &five), Ok(Framing::Length(5)));

@@ -1,4 +1,4 @@
-//! HTTP/1.1 on both sides: an engine of our own on `httparse`.
+//! HTTP/1.1 on both sides: an engine of our own.
 //!
 //! In:  a [`Stream`](super::Stream).   Out: [`RequestHead`](super::RequestHead)s and bodies, and their answers as bytes.
 //! Invariants: a message ends in one place or it is refused; an idle connection holds no buffer; a request costs no task, no

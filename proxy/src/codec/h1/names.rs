@@ -1,6 +1,6 @@
 //! Names of fields: those that most heads have are told at a glance, and those that decide how a message is read are noted.
 //!
-//! In:  a name as it was written, which `httparse` has found to be a token.   Out: the name, and what it is to the codec.
+//! In:  a line of a head.   Out: the name that it begins with, and what that is to the codec.
 //! Invariant: [`read`] gives what `HeaderName::from_bytes` does, for less.
 
 use crate::codec::hop_by_hop;
@@ -12,7 +12,11 @@ pub struct Seen(u8);
 
 impl Seen {
     /// `content-length` or `transfer-encoding`: the message may have content.
-    pub const FRAMING: Seen = Seen(1);
+    pub const FRAMING: Seen = Seen(Seen::LENGTH.0 | Seen::CODING.0);
+    /// `content-length`.
+    pub const LENGTH: Seen = Seen(1);
+    /// `transfer-encoding`.
+    pub const CODING: Seen = Seen(32);
     /// `connection`.
     pub const CONNECTION: Seen = Seen(2);
     /// A field that ends at the next hop, `connection` among them.
@@ -35,7 +39,8 @@ impl Seen {
     fn of(name: &HeaderName) -> Self {
         let mut seen = Seen::default();
         let notes = [
-            (*name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING, Seen::FRAMING),
+            (*name == header::CONTENT_LENGTH, Seen::LENGTH),
+            (*name == header::TRANSFER_ENCODING, Seen::CODING),
             (*name == header::CONNECTION, Seen::CONNECTION),
             (hop_by_hop::is_hop_by_hop(name), Seen::HOP_BY_HOP),
             (*name == header::EXPECT, Seen::EXPECT),
@@ -46,42 +51,70 @@ impl Seen {
     }
 }
 
-/// The name, and what it is to the codec; `None`: it is no name.
-pub fn read(written: &[u8]) -> Option<(HeaderName, Seen)> {
-    if let Some(name) = common(written) {
-        return Some((name, Seen::default()));
+/// The name that `text` begins with, up to a `:`, how long it is, and what it is to the codec; `None`: there is none.
+pub fn read(text: &[u8]) -> Option<(HeaderName, usize, Seen)> {
+    if let Some(start) = text.first_chunk()
+        && let Some((name, length, seen)) = common(u128::from_le_bytes(*start))
+    {
+        return Some((name, length, seen));
     }
-    let name = HeaderName::from_bytes(written).ok()?;
+    let length = memchr::memchr(b':', text)?;
+    let name = HeaderName::from_bytes(&text[..length]).ok()?;
     let seen = Seen::of(&name);
-    Some((name, seen))
+    Some((name, length, seen))
 }
 
-/// Names of up to 16 letters and `-`, which mean nothing to the codec.
-fn common(written: &[u8]) -> Option<HeaderName> {
-    let mut text = [b' '; 16];
-    text.get_mut(..written.len())?.copy_from_slice(written);
-    // Lower case: of what may be in a name only a capital letter becomes a letter by this, and nothing becomes `-`.
-    let key = u128::from_le_bytes(text) | SPACES;
-    Some(match key {
-        HOST => header::HOST,
-        DATE => header::DATE,
-        ETAG => header::ETAG,
-        VARY => header::VARY,
-        ACCEPT => header::ACCEPT,
-        COOKIE => header::COOKIE,
-        SERVER => header::SERVER,
-        USER_AGENT => header::USER_AGENT,
-        CONTENT_TYPE => header::CONTENT_TYPE,
-        CACHE_CONTROL => header::CACHE_CONTROL,
-        AUTHORIZATION => header::AUTHORIZATION,
-        LAST_MODIFIED => header::LAST_MODIFIED,
-        ACCEPT_ENCODING => header::ACCEPT_ENCODING,
-        ACCEPT_LANGUAGE => header::ACCEPT_LANGUAGE,
+/// One of the names that most heads have, of up to 15 letters and `-`, if `:` is behind it.
+fn common(text: u128) -> Option<(HeaderName, usize, Seen)> {
+    let length = before_colon(text)?;
+    // Lower case: what has the bit of letters gets that of small ones. Of such bytes only capital letters become letters.
+    let lower = text | (text >> 1 & SMALL);
+    let key = lower & (u128::MAX >> (8 * (15 - length)));
+    let plain = Seen::default();
+    let (name, seen) = match key {
+        HOST => (header::HOST, plain),
+        DATE => (header::DATE, plain),
+        ETAG => (header::ETAG, plain),
+        VARY => (header::VARY, plain),
+        ACCEPT => (header::ACCEPT, plain),
+        COOKIE => (header::COOKIE, plain),
+        SERVER => (header::SERVER, plain),
+        CONNECTION => (header::CONNECTION, Seen(Seen::CONNECTION.0 | Seen::HOP_BY_HOP.0)),
+        USER_AGENT => (header::USER_AGENT, plain),
+        TRACEPARENT => (custom::TRACEPARENT, plain),
+        CONTENT_TYPE => (header::CONTENT_TYPE, plain),
+        X_REQUEST_ID => (custom::X_REQUEST_ID, plain),
+        CACHE_CONTROL => (header::CACHE_CONTROL, plain),
+        AUTHORIZATION => (header::AUTHORIZATION, plain),
+        LAST_MODIFIED => (header::LAST_MODIFIED, plain),
+        CONTENT_LENGTH => (header::CONTENT_LENGTH, Seen::LENGTH),
+        ACCEPT_ENCODING => (header::ACCEPT_ENCODING, plain),
+        ACCEPT_LANGUAGE => (header::ACCEPT_LANGUAGE, plain),
+        X_FORWARDED_FOR => (custom::X_FORWARDED_FOR, plain),
         _ => return None,
-    })
+    };
+    Some((name, length, seen))
 }
 
-const SPACES: u128 = u128::from_le_bytes([b' '; 16]);
+/// How many of 16 bytes stand before the first `:`.
+fn before_colon(text: u128) -> Option<usize> {
+    const ONES: u128 = u128::from_le_bytes([1; 16]);
+    let zero = text ^ (ONES * b':' as u128);
+    // The lowest bit that is set is that of the first byte that is zero.
+    let found = zero.wrapping_sub(ONES) & !zero & (ONES << 7);
+    (found != 0).then(|| found.trailing_zeros() as usize / 8)
+}
+
+/// Names that are not the standard's.
+mod custom {
+    use http::HeaderName;
+
+    pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+    pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+}
+
+const SMALL: u128 = u128::from_le_bytes([0x20; 16]);
 const HOST: u128 = key("host");
 const DATE: u128 = key("date");
 const ETAG: u128 = key("etag");
@@ -89,21 +122,28 @@ const VARY: u128 = key("vary");
 const ACCEPT: u128 = key("accept");
 const COOKIE: u128 = key("cookie");
 const SERVER: u128 = key("server");
+const CONNECTION: u128 = key("connection");
 const USER_AGENT: u128 = key("user-agent");
+const TRACEPARENT: u128 = key("traceparent");
 const CONTENT_TYPE: u128 = key("content-type");
+const X_REQUEST_ID: u128 = key("x-request-id");
 const CACHE_CONTROL: u128 = key("cache-control");
 const AUTHORIZATION: u128 = key("authorization");
 const LAST_MODIFIED: u128 = key("last-modified");
+const CONTENT_LENGTH: u128 = key("content-length");
 const ACCEPT_ENCODING: u128 = key("accept-encoding");
 const ACCEPT_LANGUAGE: u128 = key("accept-language");
+const X_FORWARDED_FOR: u128 = key("x-forwarded-for");
 
+/// The name with its colon.
 const fn key(name: &str) -> u128 {
-    let (mut text, bytes) = ([b' '; 16], name.as_bytes());
+    let (mut text, bytes) = ([0; 16], name.as_bytes());
     let mut at = 0;
     while at < bytes.len() {
         text[at] = bytes[at];
         at += 1;
     }
+    text[at] = b':';
     u128::from_le_bytes(text)
 }
 
@@ -113,20 +153,29 @@ mod tests {
 
     #[test]
     fn a_name_is_what_the_standard_has_it_be() {
-        let known = "host date etag vary accept cookie server user-agent content-type cache-control authorization \
-                     last-modified accept-encoding accept-language";
-        assert!(known.split_whitespace().all(|name| common(name.as_bytes()).is_some()));
-        let others = "hosts dat x-host content-length transfer-encoding connection te upgrade keep-alive expect x_a \
-                      proxy-connection http2-settings x-forwarded-for accept-encodings accept-encodinge";
+        let known = "host date etag vary accept cookie server connection user-agent traceparent content-type x-request-id \
+                     cache-control authorization last-modified content-length accept-encoding accept-language x-forwarded-for";
+        let word =
+            |name: &str| u128::from_le_bytes(*format!("{name}: {name:16}").as_bytes().first_chunk().unwrap());
+        assert!(known.split_whitespace().all(|name| common(word(name)).is_some()));
+        let others = "hosts dat x-host transfer-encoding te upgrade keep-alive expect x_a proxy-connection http2-settings \
+                      x-forwarded-host accept-encodings accept-encodinge";
         for name in known.split_whitespace().chain(others.split_whitespace()) {
+            assert!(known.contains(name) || common(word(name)).is_none());
             for written in [name.to_owned(), name.to_uppercase(), name[..1].to_uppercase() + &name[1..]] {
-                let (read, seen) = read(written.as_bytes()).unwrap();
-                assert_eq!(read, HeaderName::from_bytes(written.as_bytes()).unwrap());
-                assert_eq!(seen, Seen::of(&read), "{written}");
+                for behind in ["", " ", "::: a:b\r\n\r\n and more"] {
+                    let (read, length, seen) = read(format!("{written}:{behind}").as_bytes()).unwrap();
+                    assert_eq!(read, HeaderName::from_bytes(written.as_bytes()).unwrap());
+                    assert_eq!((length, seen), (name.len(), Seen::of(&read)), "{written}");
+                }
             }
         }
-        for bad in ["", "a b", "a\u{e9}", "a:"] {
-            assert!(read(bad.as_bytes()).is_none(), "{bad:?}");
+        for bad in
+            ["", ":", "a", "a b:", "a\u{e9}:", "host", "host :", " host:", "host\r\na:", "host and no colon"]
+        {
+            for behind in ["", " something long enough"] {
+                assert!(read(format!("{bad}{behind}").as_bytes()).is_none(), "{bad:?}");
+            }
         }
         // One byte of a name that is known, changed to any other.
         for name in known.split_whitespace() {
@@ -134,9 +183,10 @@ mod tests {
                 for byte in 0..=255 {
                     let mut written = name.as_bytes().to_vec();
                     written[at] = byte;
-                    if let Ok(name) = HeaderName::from_bytes(&written) {
-                        assert_eq!(read(&written).map(|(read, _)| read), Some(name));
-                    }
+                    let name = HeaderName::from_bytes(&written).ok().filter(|_| byte != b':');
+                    written.extend_from_slice(b": something behind it");
+                    let read = read(&written).filter(|_| byte != b':');
+                    assert_eq!(read.map(|(read, ..)| read), name);
                 }
             }
         }
@@ -145,8 +195,8 @@ mod tests {
     #[test]
     fn what_matters_is_noted() {
         for (name, notes) in [
-            ("Content-Length", &[Seen::FRAMING][..]),
-            ("transfer-encoding", &[Seen::FRAMING, Seen::HOP_BY_HOP]),
+            ("Content-Length", &[Seen::FRAMING, Seen::LENGTH][..]),
+            ("transfer-encoding", &[Seen::FRAMING, Seen::CODING, Seen::HOP_BY_HOP]),
             ("connection", &[Seen::CONNECTION, Seen::HOP_BY_HOP]),
             ("TE", &[Seen::HOP_BY_HOP]),
             ("Upgrade", &[Seen::HOP_BY_HOP]),
@@ -157,8 +207,17 @@ mod tests {
             ("x_a", &[Seen::UNDERSCORE]),
             ("x-a", &[]),
         ] {
-            let seen = read(name.as_bytes()).unwrap().1;
-            for note in [Seen::FRAMING, Seen::CONNECTION, Seen::HOP_BY_HOP, Seen::EXPECT, Seen::UNDERSCORE] {
+            let seen = read(format!("{name}:").as_bytes()).unwrap().2;
+            let all = [
+                Seen::FRAMING,
+                Seen::LENGTH,
+                Seen::CODING,
+                Seen::CONNECTION,
+                Seen::HOP_BY_HOP,
+                Seen::EXPECT,
+                Seen::UNDERSCORE,
+            ];
+            for note in all {
                 assert_eq!(seen.has(note), notes.contains(&note), "{name}: {note:?}");
             }
         }

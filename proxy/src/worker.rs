@@ -118,6 +118,8 @@ pub struct Worker {
     tcp_metrics: RefCell<HashMap<MetricsKey, Arc<TcpMetrics>>>,
     metrics_generation: Cell<u64>,
     ending: Cell<bool>,
+    /// How often connections were told by `shed` or `changed`.
+    told: Cell<u64>,
     /// Who answers at an endpoint that clients named.
     nobody: Arc<ir::Workload>,
     /// Endpoints that clients named, for as long as they are used.
@@ -171,6 +173,7 @@ impl Worker {
             tcp_metrics: RefCell::new(HashMap::new()),
             metrics_generation: Cell::new(0),
             ending: Cell::new(false),
+            told: Cell::new(0),
             nobody: Arc::default(),
             named: RefCell::new(HashMap::new()),
             shared,
@@ -199,7 +202,7 @@ impl Worker {
                     // Whoever asked may have gone.
                     let _ = reply.send(sockets.map(|socket| socket.share()).collect());
                 }
-                Command::Shed => self.shed.notify_waiters(),
+                Command::Shed => self.tell(&self.shed),
                 // Whoever asked may have gone.
                 Command::Answer(reply) => drop(reply.send(())),
                 Command::Published => self.published(),
@@ -234,6 +237,11 @@ impl Worker {
         self.snapshot.borrow_mut().load().clone()
     }
 
+    /// Looks at the configuration in force, as it is now.
+    pub fn see_snapshot<T>(&self, see: impl FnOnce(&Snapshot) -> T) -> T {
+        see(self.snapshot.borrow_mut().load())
+    }
+
     /// A uniform random number.
     pub fn random(&self) -> u64 {
         self.random.borrow_mut().u64(..)
@@ -245,7 +253,17 @@ impl Worker {
             snapshot.clusters.values().map(|(_, cluster)| cluster.connector.id).collect();
         self.pools.retain(|connector| live.contains(&connector));
         self.named.borrow_mut().retain(|(connector, _), _| live.contains(connector));
-        self.changed.notify_waiters();
+        self.tell(&self.changed);
+    }
+
+    fn tell(&self, what: &Notify) {
+        self.told.set(self.told.get() + 1);
+        what.notify_waiters();
+    }
+
+    /// How often connections were told of anything: who has seen so much has missed nothing.
+    pub fn told(&self) -> u64 {
+        self.told.get()
     }
 
     /// An endpoint at an address that the client named; the same while it is remembered, so that its pool is found.

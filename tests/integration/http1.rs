@@ -237,3 +237,26 @@ fn what_cannot_be_one_request_is_refused() {
     }
     assert_eq!(stage.v1.requests(), 0);
 }
+
+#[test]
+fn a_client_that_pauses_is_served_on_and_its_idle_time_counts_from_its_last_answer() {
+    let server = TcpServer::start(|mut stream, _| {
+        while read_request(&mut stream).is_some() {
+            stream.write_all(OK).unwrap();
+        }
+    });
+    let sidle = Sidle::builder()
+        .file("test.yaml", &service("echo", HOST, "HTTP", &[("v1", server.port())]))
+        .settings("  limits: { connectionIdleTimeout: 1600ms }\n")
+        .start();
+    let mut client = Raw::connect(&sidle);
+    for _ in 0..2 {
+        client.send(&get("/", "")).read(|text| text.ends_with("\r\n\r\nok"));
+        std::thread::sleep(Duration::from_millis(1200)); // longer than the room of a request is kept
+    }
+    client.send(&get("/", "")).read(|text| text.ends_with("\r\n\r\nok"));
+    let since = Instant::now();
+    assert_eq!(client.rest(), "");
+    let waited = since.elapsed();
+    assert!(waited >= Duration::from_millis(1500) && waited < Duration::from_millis(2400), "{waited:?}");
+}

@@ -6,22 +6,23 @@
 use super::{Exchange, Moment, compare};
 use crate::{listener::Fault, worker::Sides};
 use sidle_telemetry::{RequestRecord, ResponseFlags, grpc};
-use std::time::Instant;
+use tokio::time::Instant;
 
 impl Exchange {
-    /// Logs and counts, once.
-    pub fn finish(mut self: Box<Self>) {
+    /// Logs and counts what ended `now`, once.
+    pub fn finish(mut self: Box<Self>, now: Instant) {
         self.return_permit();
         std::mem::take(&mut self.compared).into_iter().for_each(compare::Side::end);
-        self.account();
+        self.account(now);
     }
 
-    fn account(&mut self) {
+    fn account(&mut self, now: Instant) {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
+        self.active.end_at(now);
         let record = &mut self.record;
-        let now = Instant::now();
+        let now = now.into_std();
         record.ended = Some(now);
         if let Some(meter) = &self.tunnel {
             record.bytes_sent = meter.sent();
@@ -75,6 +76,6 @@ impl Drop for Exchange {
         if self.record.status.is_none() || flag != ResponseFlags::DC {
             self.record.details = details;
         }
-        self.account();
+        self.account(Instant::now());
     }
 }

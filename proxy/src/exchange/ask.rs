@@ -24,6 +24,7 @@ use http_body::Body as _;
 use sidle_balance::{ActiveRequest, Outcome, Permit, RequestResult, Seen};
 use sidle_telemetry::Overflow;
 use std::{future::poll_fn, pin::Pin, sync::Arc};
+use tokio::time::Instant;
 
 /// More is no answer to a question.
 const MAX_ANSWER: usize = 256 << 10;
@@ -98,7 +99,7 @@ impl Asker<'_> {
         };
         let bad = sent.head.status.is_server_error();
         endpoint.state.record(if bad { RequestResult::Error } else { RequestResult::Success });
-        let send::Sent { head: answered, body, lease, .. } = sent;
+        let send::Sent { head: answered, body, lease, .. } = *sent;
         cluster.report(&endpoint, seen::of_head(&answered, head.is_grpc()));
         Ok(Reply { head: answered, body, lease, _counted: counted, _active: active, _permit: permit })
     }
@@ -116,7 +117,7 @@ impl Reply {
                 Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
             }
         }
-        self.lease.give_back();
+        self.lease.give_back(Instant::now());
         Some(trailers)
     }
 }

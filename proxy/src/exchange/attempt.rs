@@ -13,7 +13,7 @@ use super::{
     repeat::{is_stale, may_repeat},
     replay::Replay,
     reply::{self, GRPC_STATUS},
-    send::{self, Failure, Lease, Sent},
+    send::{self, Lease, Sent, Tried},
     tcp::Held,
 };
 use crate::{
@@ -105,7 +105,7 @@ impl Exchange {
         weighted: &WeightedPlan,
         head: &mut RequestHead,
         body: Body,
-    ) -> Result<Response, ProxyError> {
+    ) -> Result<Box<Response>, ProxyError> {
         let cluster = &weighted.cluster;
         if head.is_connect() {
             return Box::pin(self.connect(route, weighted, head, body)).await; // rare: its room would be every request's
@@ -144,11 +144,12 @@ impl Exchange {
             Err(ProxyError::ResponseTimeout)
         });
         let Done { sent, active, retry } = done.map_err(|error| self.blame(error))?;
-        let mut response = Response {
-            head: sent.head,
-            body: sent.body,
-            lease: sent.lease,
-            upgraded: sent.upgraded.map(|upgraded| (upgraded, Some(UPGRADE_IDLE))),
+        let Sent { head: answered, body, lease, upgraded } = *sent;
+        let mut response = Box::new(Response {
+            head: answered,
+            body,
+            lease,
+            upgraded: upgraded.map(|upgraded| (upgraded, Some(UPGRADE_IDLE))),
             client,
             timeout,
             hold: Hold {
@@ -158,7 +159,7 @@ impl Exchange {
                 _retry: retry,
                 _connection: None,
             },
-        };
+        });
         for cookie in hashed.set_cookies {
             response.head.headers.append(header::SET_COOKIE, cookie);
         }
@@ -276,7 +277,7 @@ impl Exchange {
         head: &RequestHead,
         body: Body,
         fresh: bool,
-    ) -> (Result<Sent, Failure>, Outcome) {
+    ) -> (Tried, Outcome) {
         self.begin_try(cluster, endpoint);
         let (began, connection) = (Instant::now(), self.connection.clone());
         let to = send::To { connection: &connection, cluster, endpoint, fresh };
@@ -290,7 +291,10 @@ impl Exchange {
     /// Notes where a try goes.
     pub(super) fn begin_try(&mut self, cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>) {
         self.record.upstream = Some(endpoint.address.clone());
-        self.destination = Some((cluster.clone(), Some(endpoint.clone())));
+        match &mut self.destination {
+            Some((of, at)) if Arc::ptr_eq(of, cluster) => *at = Some(endpoint.clone()),
+            destination => *destination = Some((cluster.clone(), Some(endpoint.clone()))),
+        }
         self.awaiting = true;
     }
 
@@ -300,8 +304,8 @@ impl Exchange {
         cluster: &Cluster,
         endpoint: &Endpoint,
         began: Instant,
-        mut result: Result<Sent, Failure>,
-    ) -> (Result<Sent, Failure>, Outcome) {
+        mut result: Tried,
+    ) -> (Tried, Outcome) {
         self.awaiting = false;
         let now = Instant::now();
         let elapsed = now - began;
@@ -341,7 +345,7 @@ impl Exchange {
 }
 
 /// How a try ended, for the retry policy.
-pub(super) fn outcome_of(result: &Result<Sent, Failure>) -> Outcome {
+pub(super) fn outcome_of(result: &Tried) -> Outcome {
     let sent = match result {
         Ok(sent) => sent,
         Err(failure) => return failure.outcome,
@@ -357,7 +361,7 @@ pub(super) fn outcome_of(result: &Result<Sent, Failure>) -> Outcome {
 
 /// A try that will be answered with.
 struct Done {
-    sent: Sent,
+    sent: Box<Sent>,
     active: ActiveRequest,
     retry: Option<Permit>,
 }

@@ -4,7 +4,7 @@
 
 use super::{Exchange, Glimpse, Record, grpc_web::GrpcWeb, outgoing, refuse_seen, request_body, via};
 use crate::{
-    codec::{Answer, Body, RequestHead},
+    codec::{Answer, Body, RequestHead, head},
     config::{HttpPlan, Snapshot},
     error::Refusal,
     listener::Connection,
@@ -20,7 +20,7 @@ pub(super) fn begin(
     let snapshot = connection.worker.snapshot(); // one configuration per request
     let Some(plan) = connection.http_plan(&snapshot) else {
         // A connection of TCP cannot bring a request.
-        return Err(Box::new(refuse_seen(connection, Refusal::BadTarget, Glimpse::default())));
+        return Err(refuse_seen(connection, Refusal::BadTarget, Glimpse::default()));
     };
     let client = outgoing::identify(&mut head, &plan, connection);
     let mut exchange = Exchange::begin(connection, snapshot, plan, &head);
@@ -39,30 +39,24 @@ impl Exchange {
         plan: Arc<HttpPlan>,
         head: &RequestHead,
     ) -> Box<Self> {
-        let typed = head.headers.contains_key(http::header::CONTENT_TYPE);
+        let typed = head::find(&head.headers, &http::header::CONTENT_TYPE).is_some();
         let web = if typed { GrpcWeb::of(head) } else { None };
-        let record = Record {
-            method: Some(head.method.clone()),
-            target: Some(head.target.clone()),
-            authority: head.authority.clone(),
-            scheme: head.scheme.as_str(),
-            protocol: Some(head.version),
-            grpc: typed && (web.is_some() || head.is_grpc()),
-            ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
-        };
-        let mut exchange = Exchange::of(connection, snapshot, plan, record);
+        let mut exchange = Exchange::of(connection, snapshot, plan);
         exchange.web = web;
+        let record = &mut exchange.record;
+        record.method = Some(head.method.clone());
+        record.target = Some(head.target.clone());
+        record.authority = head.authority.clone();
+        record.scheme = head.scheme.as_str();
+        record.protocol = Some(head.version);
+        record.grpc = typed && (web.is_some() || head.is_grpc());
         exchange
     }
 
-    pub(super) fn of(
-        connection: &Rc<Connection>,
-        snapshot: Arc<Snapshot>,
-        plan: Arc<HttpPlan>,
-        record: Record,
-    ) -> Box<Self> {
+    pub(super) fn of(connection: &Rc<Connection>, snapshot: Arc<Snapshot>, plan: Arc<HttpPlan>) -> Box<Self> {
+        // Made where it stays, and filled in there: a record is too large to be moved about.
         Box::new(Exchange {
-            record,
+            record: Record::begin(snapshot.version.clone(), connection.downstream.clone()),
             token: None,
             connection: connection.clone(),
             snapshot,
@@ -77,7 +71,7 @@ impl Exchange {
             tunnel: None,
             finished: false,
             permit: None,
-            _active: connection.begin_request(),
+            active: connection.begin_request(),
         })
     }
 }

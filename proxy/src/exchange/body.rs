@@ -23,10 +23,11 @@ use std::{
     rc::Rc,
     task::{Context, Poll},
 };
+use tokio::time::Instant;
 
 /// The answer for an upstream's response; accounting moves into its body.
-pub fn answer(mut exchange: Box<Exchange>, response: Response) -> Answer {
-    let Response { head, body, lease, upgraded, client, timeout, hold } = response;
+pub fn answer(mut exchange: Box<Exchange>, response: Box<Response>) -> Box<Answer> {
+    let Response { head, body, lease, upgraded, client, timeout, hold } = *response;
     exchange.record.grpc_status = reply::grpc_status(&head.headers);
     exchange.compared.iter_mut().for_each(|side| side.begin(head.status));
     if let Some((upstream, idle_timeout)) = upgraded {
@@ -37,15 +38,16 @@ pub fn answer(mut exchange: Box<Exchange>, response: Response) -> Answer {
             drop((lease, hold));
             exchange.finish_tunnel(relayed);
         });
-        return Answer { head, body: client, upload: None, tunnel: Some(Box::new(tunnel)) };
+        return Box::new(Answer { head, body: client, upload: None, tunnel: Some(Box::new(tunnel)) });
     }
     // HTTP/2 may end a response without content a frame later.
     let bare = exchange.record.method == Some(http::Method::HEAD) || has_no_content(head.status);
     if bare || body.is_end_stream() {
-        lease.give_back();
+        let now = Instant::now();
+        lease.give_back(now);
         drop(hold);
-        exchange.finish();
-        return Answer { head, body: Body::Empty, upload: None, tunnel: None };
+        exchange.finish(now);
+        return Box::new(Answer { head, body: Body::Empty, upload: None, tunnel: None });
     }
     let limit = exchange.connection.limits().stream_idle_timeout;
     let idle = IdleTimer::new(limit).filter(|_| !exchange.record.grpc);
@@ -56,7 +58,7 @@ pub fn answer(mut exchange: Box<Exchange>, response: Response) -> Answer {
     let whole = Whole { exchange, lease, _hold: hold };
     let upload = body.upload();
     let body = ResponseBody { body, whole: Some(whole), deadline, idle };
-    Answer { head, body: Body::Watched(Box::pin(body)), upload, tunnel: None }
+    Box::new(Answer { head, body: Body::Watched(Box::pin(body)), upload, tunnel: None })
 }
 
 /// What ends with the last byte.
@@ -89,11 +91,11 @@ impl ResponseBody {
         }
     }
 
-    fn seen(&mut self, frame: &Frame<Bytes>) {
+    fn seen(&mut self, frame: &Frame<Bytes>, now: Instant) {
         let Some(whole) = &mut self.whole else { return };
         whole.exchange.compared.iter_mut().for_each(|side| side.see(frame));
         if let Some(data) = frame.data_ref() {
-            whole.exchange.request_body.touch();
+            whole.exchange.request_body.touch(now);
             let record = &mut whole.exchange.record;
             record.bytes_sent += data.len() as u64;
             if record.grpc {
@@ -105,10 +107,10 @@ impl ResponseBody {
         }
     }
 
-    fn ended(&mut self) {
+    fn ended(&mut self, now: Instant) {
         if let Some(Whole { exchange, lease, _hold }) = self.whole.take() {
-            lease.give_back();
-            exchange.finish();
+            lease.give_back(now);
+            exchange.finish(now);
         }
     }
 
@@ -120,7 +122,7 @@ impl ResponseBody {
             } else {
                 exchange.note_broken(error);
             }
-            exchange.finish();
+            exchange.finish(Instant::now());
         }
     }
 }
@@ -144,13 +146,14 @@ impl HttpBody for ResponseBody {
         this.idle.iter_mut().for_each(IdleTimer::moved);
         match &frame {
             Some(Ok(frame)) => {
-                this.seen(frame);
+                let now = Instant::now();
+                this.seen(frame, now);
                 if this.body.is_end_stream() || frame.is_trailers() {
-                    this.ended();
+                    this.ended(now);
                 }
             }
             Some(Err(error)) => this.failed(*error),
-            None => this.ended(),
+            None => this.ended(Instant::now()),
         }
         Poll::Ready(frame)
     }
@@ -200,7 +203,7 @@ impl Exchange {
 
     fn finish_tunnel(mut self: Box<Self>, relayed: Relayed) {
         self.record.flags |= relay_flags(relayed.end);
-        self.finish();
+        self.finish(Instant::now());
     }
 }
 

@@ -24,7 +24,7 @@ impl Exchange {
         weighted: &WeightedPlan,
         head: &RequestHead,
         client: Body,
-    ) -> Result<Response, ProxyError> {
+    ) -> Result<Box<Response>, ProxyError> {
         let cluster = &weighted.cluster;
         let counted = CountedRequest::begin(cluster);
         self.record.attempts = 1;
@@ -34,7 +34,7 @@ impl Exchange {
         let host = head.authority.as_ref().map(Authority::as_str);
         let (stream, held) = tcp::open(cluster, &endpoint, host, self.connection.via()).await?;
         self.record.upstream_local = stream.local_addr();
-        let mut response = Response {
+        let mut response = Box::new(Response {
             head: ResponseHead::new(StatusCode::OK),
             body: Body::Empty,
             lease: Lease::None,
@@ -48,7 +48,7 @@ impl Exchange {
                 _retry: None,
                 _connection: Some(held),
             },
-        };
+        });
         self.amend(route, weighted, head, &mut response.head);
         Ok(response)
     }

@@ -12,7 +12,7 @@ use super::{
     outgoing,
     repeat::{is_idempotent, is_stale},
     replay::Replay,
-    send::{self, Failure, Sent},
+    send::{self, Failure, Tried},
 };
 use crate::{codec::RequestHead, error::ProxyError, upstream::Cluster};
 use sidle_balance::{ActiveRequest, Endpoint, Hedge, Outcome, Permit, RequestResult, should_retry};
@@ -48,8 +48,6 @@ pub(super) struct Try {
     pub beside: Option<Arc<Endpoint>>,
 }
 
-type Answer = Result<Sent, Failure>;
-
 impl Exchange {
     /// One try, or two at once; the one that decides, and what came of it.
     pub(super) async fn hedged(
@@ -58,7 +56,7 @@ impl Exchange {
         twice: Twice<'_>,
         body: crate::codec::Body,
         mut first: Try,
-    ) -> (Try, Answer, Outcome) {
+    ) -> (Try, Tried, Outcome) {
         let Twice { cluster, policy, head, fresh, .. } = twice;
         self.begin_try(cluster, &first.endpoint);
         let (began, connection) = (Instant::now(), self.connection.clone());
@@ -136,8 +134,8 @@ impl Exchange {
         tried: Try,
         began: Instant,
         request_began: Instant,
-        answer: Answer,
-    ) -> (Try, Answer, Outcome) {
+        answer: Tried,
+    ) -> (Try, Tried, Outcome) {
         if answer.is_ok() {
             hedge.answered(request_began.elapsed());
         }
@@ -162,9 +160,9 @@ impl Race<'_> {
     async fn run(
         self,
         limit: Option<Duration>,
-        mut one: impl Future<Output = Answer> + Unpin,
-        mut two: impl Future<Output = Answer> + Unpin,
-    ) -> (usize, Answer, bool) {
+        mut one: impl Future<Output = Tried> + Unpin,
+        mut two: impl Future<Output = Tried> + Unpin,
+    ) -> (usize, Tried, bool) {
         let until = limit.map(|limit| tokio::time::Instant::now() + limit);
         let mut over = pin!(async {
             match until {
@@ -201,10 +199,11 @@ impl Race<'_> {
 
 impl Exchange {
     /// A try whose time is over.
-    pub(super) fn took_too_long(&self, cluster: &Cluster, endpoint: &Endpoint) -> Failure {
+    pub(super) fn took_too_long(&self, cluster: &Cluster, endpoint: &Endpoint) -> Box<Failure> {
         endpoint.state.record(RequestResult::Timeout);
         cluster.metrics.timed_out();
-        Failure { error: ProxyError::PerTryTimeout, outcome: Outcome::PerTryTimeout, reused: false }
+        let (error, outcome) = (ProxyError::PerTryTimeout, Outcome::PerTryTimeout);
+        Box::new(Failure { error, outcome, reused: false })
     }
 
     /// What comes of a try in its time.
@@ -213,8 +212,8 @@ impl Exchange {
         limit: Option<Duration>,
         cluster: &Cluster,
         endpoint: &Endpoint,
-        sending: impl Future<Output = Answer>,
-    ) -> Answer {
+        sending: impl Future<Output = Tried>,
+    ) -> Tried {
         match limit {
             None => sending.await,
             Some(limit) => match tokio::time::timeout(limit, sending).await {

@@ -60,7 +60,7 @@ mod tests {
         let other = async {
             for _ in 0..5 {
                 tokio::time::sleep(LIMIT / 2).await;
-                progress.touch();
+                progress.touch(Instant::now());
             }
             std::future::pending::<()>().await
         };

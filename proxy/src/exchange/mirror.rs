@@ -17,6 +17,7 @@ use crate::{
 };
 use http_body::Body as _;
 use std::{future::poll_fn, pin::Pin, rc::Rc, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// A copy's whole life, where the route has no timeout.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -87,7 +88,7 @@ async fn mirror(
             }
         }
         side.take().into_iter().for_each(Side::end);
-        sent.lease.give_back();
+        sent.lease.give_back(Instant::now());
         Ok::<_, ProxyError>(())
     };
     if let Err(error) = sent.await {

@@ -65,6 +65,7 @@ use sidle_jwt::VerifiedToken;
 use sidle_model::ir::WorkloadPort;
 use sidle_routing::{CompiledRoute, cors};
 use std::{borrow::Cow, rc::Rc, sync::Arc};
+use tokio::time::Instant;
 
 /// One request.
 pub struct Exchange {
@@ -88,7 +89,7 @@ pub struct Exchange {
     finished: bool,
     /// Of a workload that has a limit.
     permit: Option<ConcurrencyPermit>,
-    _active: ActiveRequest,
+    active: ActiveRequest,
 }
 
 /// Serves one request. Read this first: everything else is a room off this corridor.
@@ -98,19 +99,19 @@ pub fn serve<H: Into<Box<RequestHead>>>(
     connection: &Rc<Connection>,
     head: H,
     body: Body,
-) -> impl Future<Output = Answer> + use<H> {
+) -> impl Future<Output = Box<Answer>> + use<H> {
     let begun = begin::begin(connection, head.into(), body);
     async move {
         let (mut exchange, mut head, body) = match begun {
             Ok(begun) => begun,
-            Err(answer) => return *answer,
+            Err(answer) => return answer,
         };
         let result = panic::caught(exchange.forward(&mut head, body)).await;
         let web = exchange.web;
         let answer = exchange.answer(&head, result);
         head.recycle();
         match web {
-            Some(web) => Box::pin(web.answer(answer)).await,
+            Some(web) => Box::new(Box::pin(web.answer(*answer)).await),
             None => answer,
         }
     }
@@ -120,8 +121,17 @@ pub fn serve<H: Into<Box<RequestHead>>>(
 pub enum Outcome {
     /// The upstream's response.
     Upstream(Box<attempt::Response>),
-    /// Made here, with these details.
-    Local(ResponseHead, Body, Cow<'static, str>),
+    /// Made here.
+    Local(Box<Local>),
+}
+
+/// An answer that is made here, and the details of it.
+pub struct Local(ResponseHead, Body, Cow<'static, str>);
+
+impl Outcome {
+    fn local(head: ResponseHead, body: Body, details: impl Into<Cow<'static, str>>) -> Self {
+        Outcome::Local(Box::new(Local(head, body, details.into())))
+    }
 }
 
 impl Exchange {
@@ -136,11 +146,11 @@ impl Exchange {
             return Err(ProxyError::Misdirected);
         }
         if let Some((answer, details)) = hops::end(head) {
-            return Ok(Outcome::Local(answer, Body::Empty, details.into()));
+            return Ok(Outcome::local(answer, Body::Empty, details));
         }
         let plan = self.plan.clone();
         if let Verdict::Respond(answer, body, details) = plan.gate.admit(self, head, &mut body).await? {
-            return Ok(Outcome::Local(answer, body, details));
+            return Ok(Outcome::local(answer, body, details));
         }
         let route = plan.routes.select(&believed::Believed { head, token: self.token.as_deref() });
         if let Some(web) = self.web {
@@ -161,7 +171,7 @@ impl Exchange {
                         self.note(&error);
                         let (mut answer, body) = reply::error(&error, head);
                         self.amend(route, weighted, head, &mut answer);
-                        Ok(Outcome::Local(answer, body, error.details()))
+                        Ok(Outcome::local(answer, body, error.details()))
                     }
                 }
             }
@@ -195,7 +205,7 @@ impl Exchange {
         let verdict = rate_limit::admit(&plan.rate_limits, self, head, &route.route.name, cluster).await?;
         Ok(match verdict {
             Verdict::Continue => None,
-            Verdict::Respond(answer, body, details) => Some(Outcome::Local(answer, body, details)),
+            Verdict::Respond(answer, body, details) => Some(Outcome::local(answer, body, details)),
         })
     }
 
@@ -209,13 +219,13 @@ impl Exchange {
         body: Body,
     ) -> Result<Outcome, ProxyError> {
         match route.action.policy.admit(self, head).await? {
-            Verdict::Respond(head, body, details) => Ok(Outcome::Local(head, body, details)),
+            Verdict::Respond(head, body, details) => Ok(Outcome::local(head, body, details)),
             Verdict::Continue => {
                 if let Some(limiter) = &weighted.cluster.concurrency {
                     self.take_permit(&weighted.cluster, limiter, head)?;
                 }
                 let response = self.attempts(route, forward, weighted, head, body).await?;
-                Ok(Outcome::Upstream(Box::new(response)))
+                Ok(Outcome::Upstream(response))
             }
         }
     }
@@ -232,17 +242,22 @@ impl Exchange {
             let moment = Moment { record: &self.record, request: Some(request), response: Some(&head) };
             rules.evaluate(&moment).apply(&mut head.headers);
         }
-        Outcome::Local(head, body, "direct_response".into())
+        Outcome::local(head, body, "direct_response")
     }
 
     /// Turns the outcome into the answer; accounts when the last byte of it is gone.
-    fn answer(mut self: Box<Self>, request: &RequestHead, result: Result<Outcome, ProxyError>) -> Answer {
+    fn answer(
+        mut self: Box<Self>,
+        request: &RequestHead,
+        result: Result<Outcome, ProxyError>,
+    ) -> Box<Answer> {
         if let Some((_, wanted)) = &self.snapshot.access_log {
             wanted.capture_request(&request.headers, &mut self.record.captured);
         }
         match result {
-            Ok(Outcome::Upstream(response)) => self.answer_upstream(*response),
-            Ok(Outcome::Local(head, body, details)) => {
+            Ok(Outcome::Upstream(response)) => self.answer_upstream(response),
+            Ok(Outcome::Local(local)) => {
+                let Local(head, body, details) = *local;
                 self.record.details = details;
                 self.answer_local(head, body)
             }
@@ -257,7 +272,7 @@ impl Exchange {
         }
     }
 
-    fn answer_local(mut self: Box<Self>, mut head: ResponseHead, mut body: Body) -> Answer {
+    fn answer_local(mut self: Box<Self>, mut head: ResponseHead, mut body: Body) -> Box<Answer> {
         let bare = head.status.is_informational() || matches!(head.status.as_u16(), 204 | 304);
         if bare || self.record.method == Some(http::Method::HEAD) {
             body = Body::Empty; // RFC 9110 section 6.4.1
@@ -269,11 +284,11 @@ impl Exchange {
         self.finish_head(&mut head);
         self.record.bytes_sent = body.size_hint().exact().unwrap_or(0);
         self.record.grpc_status = reply::grpc_status(&head.headers);
-        self.finish();
-        Answer { head, body, upload: None, tunnel: None }
+        self.finish(Instant::now());
+        Box::new(Answer { head, body, upload: None, tunnel: None })
     }
 
-    fn answer_upstream(mut self: Box<Self>, mut response: attempt::Response) -> Answer {
+    fn answer_upstream(mut self: Box<Self>, mut response: Box<attempt::Response>) -> Box<Answer> {
         if self.record.details.is_empty() {
             self.record.details = "via_upstream".into();
         }
@@ -309,13 +324,14 @@ impl Exchange {
             Some(web) => web.decode(body),
             None => body,
         };
+        let began = self.record.began.into();
         if head.is_connect() || head.upgrade.is_some() {
             if body.is_end_stream() {
-                self.request_body.complete();
+                self.request_body.complete(began);
             }
             return body; // a tunnel's bytes are counted by the relay
         }
-        request_body::watch(body, self.record.grpc, &self.request_body, self.connection.limits())
+        request_body::watch(body, self.record.grpc, &self.request_body, self.connection.limits(), began)
     }
 
     /// Remembers what policies add to the response.

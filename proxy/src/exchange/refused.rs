@@ -1,6 +1,6 @@
 //! Requests whose heads cannot be served: answered, logged and counted like any other, with what is known of them.
 
-use super::{Exchange, Record, reply};
+use super::{Exchange, reply};
 use crate::{
     codec::{Answer, Authority},
     error::{ProxyError, Refusal},
@@ -23,23 +23,21 @@ pub struct Glimpse {
 }
 
 /// Answers a request whose head cannot be served.
-pub fn refuse_seen(connection: &Rc<Connection>, refusal: Refusal, seen: Glimpse) -> Answer {
+pub fn refuse_seen(connection: &Rc<Connection>, refusal: Refusal, seen: Glimpse) -> Box<Answer> {
     tracing::debug!(peer = %connection.peer(), %refusal, "request refused");
     connection.count_protocol_error();
     let error = ProxyError::Refused(refusal);
     let snapshot = connection.worker.snapshot();
-    let Some(plan) = connection.http_plan(&snapshot) else { return reply::plain(&error) };
-    let record = Record {
-        method: seen.method,
-        target: seen.target,
-        authority: seen.authority,
-        scheme: connection.scheme().as_str(),
-        protocol: seen.version,
-        ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
-    };
-    let mut exchange = Exchange::of(connection, snapshot, plan, record);
+    let Some(plan) = connection.http_plan(&snapshot) else { return Box::new(reply::plain(&error)) };
+    let mut exchange = Exchange::of(connection, snapshot, plan);
+    let record = &mut exchange.record;
+    record.method = seen.method;
+    record.target = seen.target;
+    record.authority = seen.authority;
+    record.scheme = connection.scheme().as_str();
+    record.protocol = seen.version;
     exchange.note(&error);
-    exchange.request_body.complete();
+    exchange.request_body.complete(exchange.record.began.into());
     let Answer { head, body, .. } = reply::plain(&error);
     exchange.answer_local(head, body)
 }

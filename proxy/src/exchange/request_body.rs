@@ -40,8 +40,8 @@ impl Progress {
     }
 
     /// A byte moved, either way.
-    pub fn touch(&self) {
-        self.moved_at.set(Some(Instant::now()));
+    pub fn touch(&self, now: Instant) {
+        self.moved_at.set(Some(now));
     }
 
     /// gRPC messages so far; 0 for anything else.
@@ -62,12 +62,12 @@ impl Progress {
     /// Counts what a tunnel carried from the client.
     pub fn count_tunnel(&self, received: u64) {
         self.received.set(received);
-        self.complete();
+        self.complete(Instant::now());
     }
 
     fn see(&self, data: &[u8], grpc: bool) {
         self.received.set(self.received.get() + data.len() as u64);
-        self.touch();
+        self.touch(Instant::now());
         if grpc {
             let mut messages = self.messages.get();
             messages.see(data);
@@ -76,9 +76,9 @@ impl Progress {
     }
 
     /// The last byte has come.
-    pub fn complete(&self) {
+    pub fn complete(&self, now: Instant) {
         if self.completed_at.get().is_none() {
-            self.completed_at.set(Some(Instant::now()));
+            self.completed_at.set(Some(now));
             self.completed.notify_waiters();
         }
     }
@@ -103,10 +103,10 @@ impl Progress {
     }
 }
 
-/// Watches a body.
-pub fn watch(body: Body, grpc: bool, progress: &Rc<Progress>, limits: &Limits) -> Body {
+/// Watches a body of a request that begins `now`.
+pub fn watch(body: Body, grpc: bool, progress: &Rc<Progress>, limits: &Limits, now: Instant) -> Body {
     if body.is_end_stream() {
-        progress.complete();
+        progress.complete(now);
         return body;
     }
     Body::Watched(Box::pin(Counted {
@@ -114,7 +114,7 @@ pub fn watch(body: Body, grpc: bool, progress: &Rc<Progress>, limits: &Limits) -
         progress: progress.clone(),
         grpc,
         idle: IdleTimer::new(limits.stream_idle_timeout).filter(|_| !grpc),
-        whole: limits.request_timeout.map(|limit| (Instant::now() + limit, None)),
+        whole: limits.request_timeout.map(|limit| (now + limit, None)),
     }))
 }
 
@@ -165,11 +165,11 @@ impl HttpBody for Counted {
                     this.progress.see(data, this.grpc);
                 }
                 if this.body.is_end_stream() {
-                    this.progress.complete();
+                    this.progress.complete(Instant::now());
                 }
             }
             Some(Err(error)) => this.progress.failed.set(Some(*error)),
-            None => this.progress.complete(),
+            None => this.progress.complete(Instant::now()),
         }
         Poll::Ready(frame)
     }

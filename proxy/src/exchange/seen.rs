@@ -2,10 +2,7 @@
 //!
 //! Source: how Envoy's router reports to outlier detection.
 
-use super::{
-    Exchange, reply,
-    send::{Failure, Sent},
-};
+use super::{Exchange, reply, send::Tried};
 use crate::{codec::ResponseHead, upstream::Cluster};
 use sidle_balance::{Endpoint, Outcome, RequestResult, Seen};
 use sidle_telemetry::grpc;
@@ -13,7 +10,7 @@ use std::time::Duration;
 
 impl Exchange {
     /// Notes what came of a try, in the endpoint's figures and for outlier detection; that it took too long is noted there already.
-    pub(super) fn report(&self, cluster: &Cluster, endpoint: &Endpoint, result: &Result<Sent, Failure>) {
+    pub(super) fn report(&self, cluster: &Cluster, endpoint: &Endpoint, result: &Tried) {
         let Some(seen) = self.seen(result) else { return };
         let well = matches!(result, Ok(sent) if !sent.head.status.is_server_error());
         endpoint.state.record(if well { RequestResult::Success } else { RequestResult::Error });
@@ -21,13 +18,7 @@ impl Exchange {
     }
 
     /// Notes how long an endpoint took for a try, if it had a part in it.
-    pub(super) fn report_time(
-        &self,
-        cluster: &Cluster,
-        endpoint: &Endpoint,
-        took: Duration,
-        result: &Result<Sent, Failure>,
-    ) {
+    pub(super) fn report_time(&self, cluster: &Cluster, endpoint: &Endpoint, took: Duration, result: &Tried) {
         if self.seen(result).is_some() {
             let status = result.as_ref().ok().map(|sent| status_of(&sent.head, self.record.grpc));
             cluster.report_time(endpoint, took, status);
@@ -35,7 +26,7 @@ impl Exchange {
     }
 
     /// What a try says of its endpoint; `None`: nothing, or it was the client's doing.
-    fn seen(&self, result: &Result<Sent, Failure>) -> Option<Seen> {
+    fn seen(&self, result: &Tried) -> Option<Seen> {
         let is_clients = result.is_err() && self.request_body.failed().is_some();
         if is_clients { None } else { of_try(result, self.record.grpc) }
     }
@@ -52,16 +43,18 @@ impl Exchange {
 }
 
 /// Of a try; `None`: the endpoint had no part in it.
-pub(super) fn of_try(result: &Result<Sent, Failure>, grpc: bool) -> Option<Seen> {
+pub(super) fn of_try(result: &Tried, grpc: bool) -> Option<Seen> {
     match result {
         Ok(sent) => Some(of_head(&sent.head, grpc)),
-        Err(failure) if failure.outcome == Outcome::Overflow => None,
-        // An injected fault is what its endpoint would have answered.
-        Err(Failure { outcome: Outcome::Response { status, grpc_status, .. }, .. }) => {
-            let status = grpc_status.filter(|_| grpc).map_or(status.as_u16(), grpc::http_status_of);
-            Some(Seen::Status(status))
-        }
-        Err(_) => Some(Seen::Failure),
+        Err(failure) => match failure.outcome {
+            Outcome::Overflow => None,
+            // An injected fault is what its endpoint would have answered.
+            Outcome::Response { status, grpc_status, .. } => {
+                let status = grpc_status.filter(|_| grpc).map_or(status.as_u16(), grpc::http_status_of);
+                Some(Seen::Status(status))
+            }
+            _ => Some(Seen::Failure),
+        },
     }
 }
 

@@ -24,6 +24,7 @@ use sidle_http2::{
 };
 use sidle_model::ir::UpstreamProtocol;
 use std::{future::poll_fn, rc::Rc, sync::Arc};
+use tokio::time::Instant;
 
 /// Interim responses of one request; a server needs one or two.
 const MAX_INTERIM: u32 = 8;
@@ -53,6 +54,9 @@ pub struct Sent {
     pub upgraded: Option<Box<Duplex>>,
 }
 
+/// What comes of a try. In boxes: it goes through many hands.
+pub type Tried = Result<Box<Sent>, Box<Failure>>;
+
 /// A connection that carries a response.
 pub enum Lease {
     /// Alone.
@@ -64,10 +68,10 @@ pub enum Lease {
 }
 
 impl Lease {
-    /// To be called when the response has been read to its end.
-    pub fn give_back(self) {
+    /// To be called when the response has been read to its end, which is `now`.
+    pub fn give_back(self, now: Instant) {
         if let Lease::Http1(lease) = self {
-            lease.give_back();
+            lease.give_back(now);
         }
     }
 
@@ -99,13 +103,13 @@ pub struct Failure {
 
 impl Failure {
     /// A try that found no connection.
-    pub fn unconnected(error: ProxyError) -> Self {
+    pub fn unconnected(error: ProxyError) -> Box<Self> {
         let outcome = match error {
             ProxyError::Overflow => Outcome::Overflow,
             ProxyError::ConnectionTermination(_) => Outcome::ResetBeforeRequest,
             _ => Outcome::ConnectFailure,
         };
-        Failure { error, outcome, reused: false }
+        Box::new(Failure { error, outcome, reused: false })
     }
 }
 
@@ -113,7 +117,7 @@ impl Failure {
 ///
 /// # Errors
 /// [`Failure`]; then the body may have been read in part.
-pub async fn send(to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Failure> {
+pub async fn send(to: To<'_>, head: &RequestHead, body: Body) -> Tried {
     let http2 = match to.cluster.connector.protocol {
         UpstreamProtocol::Http1 => false,
         UpstreamProtocol::Http2 => head.upgrade.is_none(),
@@ -146,7 +150,7 @@ pub async fn send(to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Fa
     }
 }
 
-async fn send_http1(lease: Http1Lease, to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Failure> {
+async fn send_http1(lease: Http1Lease, to: To<'_>, head: &RequestHead, body: Body) -> Tried {
     let reused = lease.reused;
     let (case, patience) = (to.connection.preserve_header_case(), to.connection.limits().stream_idle_timeout);
     let response = lease.client.send(head, body, case, patience).await;
@@ -159,14 +163,14 @@ async fn send_http1(lease: Http1Lease, to: To<'_>, head: &RequestHead, body: Bod
             SendError::Stalled => (ProxyError::ResponseTimeout, Outcome::Reset),
             SendError::Body(error) => (client_failure(error), Outcome::Reset),
         };
-        Failure { error, outcome, reused }
+        Box::new(Failure { error, outcome, reused })
     })?;
     let upgraded = upgraded.map(|upgraded| {
         let (stream, token) = *upgraded;
         announce_upgrade(&mut answered, head, token);
         Box::new(Duplex::Stream(stream))
     });
-    Ok(Sent { head: answered, body, lease: Lease::Http1(lease), upgraded })
+    Ok(Box::new(Sent { head: answered, body, lease: Lease::Http1(lease), upgraded }))
 }
 
 /// Puts back what makes a 101 one; to an HTTP/2 client it is a 200.
@@ -183,7 +187,7 @@ fn announce_upgrade(response: &mut ResponseHead, request: &RequestHead, token: O
     }
 }
 
-async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Failure> {
+async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Body) -> Tried {
     let reused = lease.reused;
     let failed = |error: StreamError, lease: &Http2Lease| {
         if matches!(error, StreamError::Closed | StreamError::Ended(_) | StreamError::Unprocessed) {
@@ -193,7 +197,7 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
         if outcome == Outcome::RefusedStream && lease.exceeds_limit() {
             error = ProxyError::ConnectionTermination(false); // sent before the limit was known
         }
-        Failure { error, outcome, reused }
+        Box::new(Failure { error, outcome, reused })
     };
     let tls = to.cluster.connector.is_https(to.endpoint);
     let authority = head.authority.as_ref().ok_or(Failure::unconnected(ProxyError::UpstreamProtocol))?;
@@ -209,13 +213,13 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
         lease.retire();
         tracing::debug!("pooled HTTP/2 connection had ended");
         let error = ProxyError::ConnectionTermination(false);
-        return Err(Failure { error, outcome: Outcome::ResetBeforeRequest, reused });
+        return Err(Box::new(Failure { error, outcome: Outcome::ResetBeforeRequest, reused }));
     };
     let patience = Some(to.connection.limits().stream_idle_timeout).filter(|limit| !limit.is_zero());
     let sending = if ends { None } else { SendingBody::start(sending, body, patience).await };
     let answered = final_response(&mut receiving, head).await.map_err(|error| match error {
         Some(error) => failed(error, &lease),
-        None => Failure { error: ProxyError::UpstreamProtocol, outcome: Outcome::Reset, reused },
+        None => Box::new(Failure { error: ProxyError::UpstreamProtocol, outcome: Outcome::Reset, reused }),
     })?;
     let ResponseFields { status, mut headers } = answered;
     hop_by_hop::strip(&mut headers);
@@ -225,7 +229,7 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
         Body::Http2(Http2Body::new(receiving).with_sending(sending))
     };
     let head = ResponseHead { status, headers, original_case: Default::default() };
-    Ok(Sent { head, body, lease: Lease::Http2(lease), upgraded: None })
+    Ok(Box::new(Sent { head, body, lease: Lease::Http2(lease), upgraded: None }))
 }
 
 /// Passes interim responses on until the final one comes.

@@ -4,7 +4,7 @@
 
 use super::{
     Exchange,
-    send::{self, Failure, Sent, To},
+    send::{self, Failure, To, Tried},
 };
 use crate::{
     codec::{Body, RequestHead},
@@ -43,7 +43,7 @@ impl UpstreamFault {
     ///
     /// # Errors
     /// As there, and an abort.
-    pub async fn send(self, to: To<'_>, head: &RequestHead, body: Body) -> Result<Sent, Failure> {
+    pub async fn send(self, to: To<'_>, head: &RequestHead, body: Body) -> Tried {
         if let Some(delay) = self.delay {
             Box::pin(tokio::time::sleep(delay)).await; // rare: its room would be every request's
         }
@@ -55,10 +55,11 @@ impl UpstreamFault {
 }
 
 /// What an upstream would have said that answers as an injected fault does.
-fn aborted(abort: FaultAbort) -> Failure {
+fn aborted(abort: FaultAbort) -> Box<Failure> {
     let (error, status, grpc_status) = match abort {
         FaultAbort::Http(status) => (ProxyError::FaultAbort(status), status, None),
         FaultAbort::Grpc(status) => (ProxyError::FaultGrpc(status), StatusCode::OK, Some(status)),
     };
-    Failure { error, outcome: Outcome::Response { status, grpc_status, ratelimited: false }, reused: false }
+    let outcome = Outcome::Response { status, grpc_status, ratelimited: false };
+    Box::new(Failure { error, outcome, reused: false })
 }

@@ -313,7 +313,7 @@ impl Connection {
         self.drain.has_begun()
             || self.worker.shared.overload.pressure() >= Pressure::Connections
             || self.until.is_some_and(|until| until <= Instant::now())
-            || (self.direction != Direction::Outbound && self.is_outdated(&self.worker.snapshot()))
+            || self.worker.see_snapshot(|snapshot| self.is_outdated(snapshot))
     }
 
     /// Waits until they are.
@@ -357,7 +357,7 @@ impl Connection {
         use std::sync::atomic::Ordering::Relaxed;
         self.active.set(self.active.get() + 1);
         self.worker.shared.activity.of(self.direction).fetch_add(1, Relaxed);
-        ActiveRequest(self.clone())
+        ActiveRequest { connection: self.clone(), ended: None }
     }
 
     /// Why a request that is dropped now ends, if not because its client went away.
@@ -408,13 +408,24 @@ impl Drop for Ending<'_> {
 }
 
 /// A request, or a TCP connection, that is under way.
-pub struct ActiveRequest(Rc<Connection>);
+pub struct ActiveRequest {
+    connection: Rc<Connection>,
+    ended: Option<Instant>,
+}
+
+impl ActiveRequest {
+    /// It ended at this time, which need not be asked for again.
+    pub fn end_at(&mut self, ended: Instant) {
+        self.ended = Some(ended);
+    }
+}
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
         use std::sync::atomic::Ordering::Relaxed;
-        self.0.active.set(self.0.active.get() - 1);
-        self.0.last_active.set(Instant::now());
-        self.0.worker.shared.activity.of(self.0.direction).fetch_sub(1, Relaxed);
+        let connection = &*self.connection;
+        connection.active.set(connection.active.get() - 1);
+        connection.last_active.set(self.ended.unwrap_or_else(Instant::now));
+        connection.worker.shared.activity.of(connection.direction).fetch_sub(1, Relaxed);
     }
 }

@@ -41,8 +41,8 @@ pub(super) struct Asked {
 
 impl Server {
     /// Writes an answer; `Ok`: another request may follow.
-    pub(super) async fn respond(&mut self, answer: Answer, asked: Asked) -> Result<(), End> {
-        let Answer { head, body, upload, tunnel } = answer;
+    pub(super) async fn respond(&mut self, answer: Box<Answer>, asked: Asked) -> Result<(), End> {
+        let Answer { head, body, upload, tunnel } = *answer;
         let framing = framing_of(&head, &body, &asked, tunnel.is_some());
         let unread = {
             let wire = self.wire.borrow(); // also after content that broke off: nothing else will come

@@ -30,15 +30,19 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
-    task::Poll,
+    task::{Context, Poll},
+    time::Duration,
 };
 use tokio::time::Instant;
+
+/// How long the room of a request is kept for the next one.
+const REST: Duration = Duration::from_secs(1);
 
 /// Serves one connection until it ends.
 pub async fn serve(stream: Stream, connection: Rc<Connection>) {
     let wire = Rc::new(RefCell::new(Wire::new(stream)));
     let interim = interim(&wire);
-    let mut server = Server { wire, connection, interim, timer: Timer::default() };
+    let mut server = Server { wire, connection, interim, timer: Timer::default(), resting_since: None };
     let ended = server.run().await;
     let stream = server.wire.borrow_mut().take_stream();
     drop(server);
@@ -70,6 +74,8 @@ pub(super) struct Server {
     pub(super) connection: Rc<Connection>,
     interim: Interim,
     pub(super) timer: Timer,
+    /// Since when the client has sent nothing, where that is longer than the wait.
+    resting_since: Option<Instant>,
 }
 
 /// A request that was read: its head, what its answer depends on, its content.
@@ -90,43 +96,74 @@ pub(super) enum End {
 impl Server {
     async fn run(&mut self) -> End {
         let connection = self.connection.clone();
-        let mut drained = pin!(connection.drained());
+        let mut drained = Drained { ends: pin!(connection.drained()), told: None };
         loop {
-            let waits_already = !self.wire.borrow().input.is_empty();
-            let found = self.next_head(drained.as_mut()).await;
-            if let Head::Whole(head) = &found
-                && waits_already
-            {
-                turn::take_pipelined(head.len()).await;
-            }
-            let step = match found {
+            let ended = match self.next(&mut drained, None).await {
                 // Boxed, so that a connection without a request does not keep the room for one.
-                Head::Whole(head) => Box::pin(self.request(head)).await,
-                Head::Refused(refusal) => {
-                    let bytes = self.wire.borrow_mut().input.split().freeze();
-                    Err(Box::pin(self.refuse(refusal, Glimpse::default(), &bytes)).await)
-                }
-                Head::Idle => Err(End::Idle),
-                Head::Gone => {
-                    self.wire.borrow_mut().take_leave();
-                    Err(End::Gone)
-                }
+                Ok(Some(head)) => Box::pin(self.requests(head, &mut drained)).await,
+                Ok(None) => Ok(()),
+                Err(end) => Err(end),
             };
-            if let Err(end) = step {
+            if let Err(end) = ended {
                 return end;
             }
         }
     }
 
+    /// Serves requests for as long as they follow one another, in the same room.
+    async fn requests(
+        &mut self,
+        first: bytes::Bytes,
+        drained: &mut Drained<'_, impl Future<Output = ()>>,
+    ) -> Result<(), End> {
+        let mut next = Some(first);
+        while let Some(head) = next {
+            self.request(head).await?;
+            next = self.next(drained, Some(REST)).await?;
+        }
+        Ok(())
+    }
+
+    /// The next request's head; `None` if it has not begun in the time for that.
+    async fn next(
+        &mut self,
+        drained: &mut Drained<'_, impl Future<Output = ()>>,
+        time: Option<Duration>,
+    ) -> Result<Option<bytes::Bytes>, End> {
+        let waits_already = !self.wire.borrow().input.is_empty();
+        let head = match self.next_head(drained, time).await {
+            Head::Whole(head) => head,
+            Head::Refused(refusal) => {
+                let bytes = self.wire.borrow_mut().input.split().freeze();
+                return Err(Box::pin(self.refuse(refusal, Glimpse::default(), &bytes)).await);
+            }
+            Head::Rests => return Ok(None),
+            Head::Idle => return Err(End::Idle),
+            Head::Gone => {
+                self.wire.borrow_mut().take_leave();
+                return Err(End::Gone);
+            }
+        };
+        if waits_already {
+            turn::take_pipelined(head.len()).await;
+        }
+        Ok(Some(head))
+    }
+
     /// Waits for the next request's head.
-    async fn next_head(&mut self, mut drained: Pin<&mut impl Future<Output = ()>>) -> Head {
+    async fn next_head(
+        &mut self,
+        drained: &mut Drained<'_, impl Future<Output = ()>>,
+        time: Option<Duration>,
+    ) -> Head {
         let limits = self.connection.limits();
         let max = limits.max_request_headers_bytes as usize;
         let (head_timeout, idle_timeout) = (limits.request_headers_timeout, limits.connection_idle_timeout);
         let mut scanner = parse::LineScanner::default();
-        let (wire, timer) = (&self.wire, &mut self.timer);
-        let waiting_since = Instant::now();
-        let mut silent = true;
+        let (wire, timer, connection) = (&self.wire, &mut self.timer, &self.connection);
+        let resting_since = &mut self.resting_since;
+        let waiting_since = resting_since.take().unwrap_or_else(Instant::now);
+        let (mut silent, mut waited) = (true, false);
         let mut begun: Option<Instant> = None;
         wire.borrow_mut().rest();
         poll_fn(|cx| {
@@ -151,9 +188,16 @@ impl Server {
                     Poll::Ready(Ok(read)) if read > 0 => continue,
                     Poll::Ready(_) => return Poll::Ready(Head::Gone),
                     Poll::Pending if silent => {
-                        let bounded = !idle_timeout.is_zero();
-                        let expired = bounded && timer.poll(waiting_since + idle_timeout, cx).is_ready();
-                        if expired || drained.as_mut().poll(cx).is_ready() {
+                        let idle = Some(idle_timeout).filter(|timeout| !timeout.is_zero());
+                        let rests = time.filter(|time| idle.is_none_or(|idle| *time < idle));
+                        let until = rests.or(idle).map(|time| waiting_since + time);
+                        let expired = until.is_some_and(|until| timer.poll(until, cx).is_ready());
+                        if expired && rests.is_some() {
+                            *resting_since = Some(waiting_since);
+                            return Poll::Ready(Head::Rests);
+                        }
+                        let woken = std::mem::replace(&mut waited, true);
+                        if expired || drained.poll(connection, woken, cx).is_ready() {
                             return Poll::Ready(Head::Idle);
                         }
                     }
@@ -225,7 +269,7 @@ impl Server {
     }
 
     /// The exchange's answer; `None`: the client went away, and the exchange with it.
-    async fn answer(&mut self, head: Box<RequestHead>, version: Version, body: Body) -> Option<Answer> {
+    async fn answer(&mut self, head: Box<RequestHead>, version: Version, body: Body) -> Option<Box<Answer>> {
         let mut probe = Probe::of(version);
         let mut answering = pin!(exchange::serve(&self.connection, head, body));
         let (wire, timer) = (&self.wire, &mut self.timer);
@@ -263,10 +307,32 @@ impl Server {
     }
 }
 
+/// The end of a connection that drains, for the waits between its requests. Those are many, and it comes once: it is asked when it may
+/// have woken the task, which it does even while nobody asks.
+struct Drained<'a, F> {
+    ends: Pin<&'a mut F>,
+    /// What the worker's connections had been told of when it was asked last.
+    told: Option<u64>,
+}
+
+impl<F: Future<Output = ()>> Drained<'_, F> {
+    /// Ready when the connection is to end. `woken`: not by the request before this wait.
+    fn poll(&mut self, connection: &Connection, woken: bool, cx: &mut Context<'_>) -> Poll<()> {
+        let told = Some(connection.worker.told());
+        if !woken && self.told == told && !connection.is_draining() {
+            return Poll::Pending;
+        }
+        self.told = told;
+        self.ends.as_mut().poll(cx)
+    }
+}
+
 /// What waiting for a head comes to.
 enum Head {
     Whole(bytes::Bytes),
     Refused(Refusal),
+    /// Nothing has come for a while.
+    Rests,
     /// Nothing came for too long, or the proxy drains.
     Idle,
     Gone,

@@ -162,7 +162,7 @@ async fn turn_away(wire: &mut Wire, flood: Http2Flood, connection: &Connection) 
 }
 
 /// Answers a request whose head cannot be served.
-fn refuse(connection: &Rc<Connection>, refusal: Refusal) -> Answer {
+fn refuse(connection: &Rc<Connection>, refusal: Refusal) -> Box<Answer> {
     let seen = Glimpse { version: Some(Version::HTTP_2), ..Glimpse::default() };
     exchange::refuse_seen(connection, refusal, seen)
 }

@@ -19,7 +19,7 @@ pub async fn serve(incoming: Incoming, connection: Rc<Connection>) {
     let Incoming { fields, too_large, mut sending, receiving } = incoming;
     let request = (!too_large).then_some((fields, receiving));
     let Some(answer) = answer(request, &mut sending, &connection).await else { return };
-    let Answer { head, body, upload, tunnel } = answer;
+    let Answer { head, body, upload, tunnel } = *answer;
     let ends = body.is_end_stream() && tunnel.is_none();
     if let Err(error) = sending.respond(head.status, &head.headers, ends) {
         return tracing::debug!(peer = %connection.peer(), %error, "response not sent");
@@ -49,7 +49,7 @@ async fn answer(
     request: Option<(RequestFields, Receiving)>,
     sending: &mut Sending,
     connection: &Rc<Connection>,
-) -> Option<Answer> {
+) -> Option<Box<Answer>> {
     let interim = sending.interim();
     let _fault; // outlives the exchange
     let mut answer = pin!(async {

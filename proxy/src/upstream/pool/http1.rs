@@ -30,11 +30,11 @@ pub struct Http1Lease {
 }
 
 impl Http1Lease {
-    /// To be called when the response has been read to its end.
-    pub fn give_back(self) {
+    /// To be called when the response has been read to its end, which is `now`.
+    pub fn give_back(self, now: Instant) {
         let Http1Lease { client, info, pool, .. } = self;
         if client.is_reusable() && pool.is_usable(&info) {
-            pool.http1.borrow_mut().push(Idle { client, info, since: Instant::now() });
+            pool.http1.borrow_mut().push(Idle { client, info, since: now });
             pool.freed.notify_waiters();
             pool.sweep_later();
         }

@@ -10,11 +10,13 @@ use std::borrow::Cow;
 /// Splits `host:port`. The port is `None` when there is none, when it is empty, and when it is not a number, in which case
 /// the colon and what follows belong to the host. A bare IPv6 address is all host.
 pub fn split_host_port(authority: &str) -> (&str, Option<u16>) {
-    let Some((host, port)) = authority.rsplit_once(':') else {
+    // By bytes: each request's host comes here, and a search for a character takes many times the steps.
+    let Some(colon) = authority.bytes().rposition(|byte| byte == b':') else {
         return (authority, None);
     };
+    let (host, port) = (&authority[..colon], &authority[colon + 1..]);
     let bracketed = host.starts_with('[') && host.ends_with(']');
-    if host.contains(':') && !bracketed {
+    if !bracketed && host.bytes().any(|byte| byte == b':') {
         return (authority, None);
     }
     if port.is_empty() {

@@ -15,6 +15,16 @@ impl Authority {
         is_authority(value.as_bytes()).then_some(Authority(value))
     }
 
+    /// Whether it is this, byte by byte.
+    pub fn is(&self, value: &HeaderValue) -> bool {
+        self.0.as_bytes() == value.as_bytes()
+    }
+
+    /// The same in memory of its own.
+    pub fn detached(&self) -> Self {
+        HeaderValue::from_bytes(self.0.as_bytes()).map_or_else(|_| self.clone(), Authority)
+    }
+
     /// From text that the configuration gives.
     pub fn from_config(text: &str) -> Option<Self> {
         HeaderValue::from_str(text).ok().and_then(Self::new)

@@ -116,12 +116,14 @@ impl RequestHead {
 /// Heads with so few names are looked through: that costs less than to work out where a name would be.
 const FEW: usize = 8;
 
+/// Whether there is a field of this name.
+pub fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
+    if headers.len() > FEW { headers.contains_key(name) } else { headers.keys().any(|other| other == name) }
+}
+
 /// The first value of a name that few heads have.
 pub fn find<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    if headers.len() > FEW {
-        return headers.get(name);
-    }
-    headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+    if headers.len() > FEW || has(headers, name) { headers.get(name) } else { None }
 }
 
 /// Whether `content-type` says gRPC.

@@ -23,9 +23,9 @@ pub fn is_framing(name: &HeaderName) -> bool {
 }
 
 /// Whether a field belongs to one connection whatever `connection` says.
-pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection"
             | "te"
             | "upgrade"
@@ -41,7 +41,7 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// Returns the `upgrade` token if `connection` asks for it.
 pub fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
     // Most heads have none of them: one look at the names costs less than a search for each.
-    if !headers.keys().any(is_hop_by_hop) {
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
         return None;
     }
     let mut upgrade = None;

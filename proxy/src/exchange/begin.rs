@@ -22,8 +22,9 @@ pub(super) fn begin(
         // A connection of TCP cannot bring a request.
         return Err(refuse_seen(connection, Refusal::BadTarget, Glimpse::default()));
     };
+    let typed = head::has(&head.headers, &http::header::CONTENT_TYPE);
     let client = outgoing::identify(&mut head, &plan, connection);
-    let mut exchange = Exchange::begin(connection, snapshot, plan, &head);
+    let mut exchange = Exchange::begin(connection, snapshot, plan, &head, typed);
     exchange.record.peer = client;
     let body = exchange.watch_request(body, &head);
     if let Some(name) = &exchange.plan.options.via {
@@ -38,8 +39,8 @@ impl Exchange {
         snapshot: Arc<Snapshot>,
         plan: Arc<HttpPlan>,
         head: &RequestHead,
+        typed: bool,
     ) -> Box<Self> {
-        let typed = head::find(&head.headers, &http::header::CONTENT_TYPE).is_some();
         let web = if typed { GrpcWeb::of(head) } else { None };
         let mut exchange = Exchange::of(connection, snapshot, plan);
         exchange.web = web;

@@ -292,7 +292,7 @@ impl Exchange {
         if self.record.details.is_empty() {
             self.record.details = "via_upstream".into();
         }
-        if head::find(&response.head.headers, &http::header::DATE).is_none() {
+        if !head::has(&response.head.headers, &http::header::DATE) {
             reply::date(&mut response.head.headers); // RFC 9110 section 6.6.1
         }
         self.finish_head(&mut response.head);

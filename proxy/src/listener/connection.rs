@@ -84,6 +84,8 @@ pub struct Connection {
     client_cert: OnceCell<Option<HeaderValue>>,
     /// The client's address, for headers.
     peer_text: OnceCell<Option<HeaderValue>>,
+    /// Whom its first request was for.
+    host: OnceCell<Authority>,
 }
 
 /// `None`: plain text. `Some(None)`: TLS, and nobody's.
@@ -165,6 +167,7 @@ impl Connection {
             fault: Cell::new(None),
             client_cert: OnceCell::new(),
             peer_text: OnceCell::new(),
+            host: OnceCell::new(),
             worker,
         }
     }
@@ -277,6 +280,19 @@ impl Connection {
         self.peer_text.get_or_init(|| address_text(self.downstream.peer?)).as_ref()
     }
 
+    /// [`Authority::new`]. Most requests of a connection are for the same host, which is then looked at once.
+    pub fn authority(&self, host: &HeaderValue) -> Option<Authority> {
+        match self.host.get() {
+            Some(known) if known.is(host) => Some(known.clone()),
+            Some(_) => Authority::new(host.clone()),
+            None => {
+                let authority = Authority::new(host.clone())?;
+                // A copy of its own: the other lies among all that was read with it.
+                Some(self.host.get_or_init(|| authority.detached()).clone())
+            }
+        }
+    }
+
     /// Where a redirected connection meant to go.
     pub fn original_destination(&self) -> Option<SocketAddr> {
         self.origin.local.filter(|_| self.origin.redirected)
@@ -310,10 +326,14 @@ impl Connection {
     /// Whether clients are to be sent elsewhere, or to come again: the listener ends, memory is short, the connection is old, or a new
     /// one would be taken otherwise.
     pub fn is_draining(&self) -> bool {
-        self.drain.has_begun()
+        self.is_over()
             || self.worker.shared.overload.pressure() >= Pressure::Connections
-            || self.until.is_some_and(|until| until <= Instant::now())
             || self.worker.see_snapshot(|snapshot| self.is_outdated(snapshot))
+    }
+
+    /// Whether they are to be, whatever the worker may tell them: the listener ends, or the connection is old.
+    pub fn is_over(&self) -> bool {
+        self.drain.has_begun() || self.until.is_some_and(|until| until <= Instant::now())
     }
 
     /// Waits until they are.

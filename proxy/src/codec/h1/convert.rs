@@ -36,7 +36,7 @@ pub fn request(
         keep_alive: keeps_alive(version, &headers, seen),
         expects_continue: has_content && version == Version::HTTP_11 && expects_continue(&headers)?,
     };
-    let authority = match authority(&uri, &headers) {
+    let authority = match authority(&uri, &headers, |host| connection.authority(host)) {
         Err(Refusal::NoHost) if version == Version::HTTP_10 => None,
         authority => Some(authority?),
     };
@@ -100,14 +100,18 @@ fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-fn authority(target: &Uri, headers: &HeaderMap) -> Result<Authority, Refusal> {
+fn authority(
+    target: &Uri,
+    headers: &HeaderMap,
+    read: impl FnOnce(&HeaderValue) -> Option<Authority>,
+) -> Result<Authority, Refusal> {
     let mut hosts = headers.get_all(header::HOST).into_iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(Refusal::BadHost);
     }
     // A field that is not a host is refused even where the target decides.
-    let host = host.map(|host| Authority::new(host.clone()).ok_or(Refusal::BadHost)).transpose()?;
+    let host = host.map(|host| read(host).ok_or(Refusal::BadHost)).transpose()?;
     match target.authority() {
         Some(authority) => {
             HeaderValue::from_str(authority.as_str()).ok().and_then(Authority::new).ok_or(Refusal::BadHost)
@@ -158,7 +162,8 @@ mod tests {
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_static(host));
         }
-        authority(&uri.parse().unwrap(), &headers).map(|authority| authority.as_str().to_owned())
+        let read = |host: &HeaderValue| Authority::new(host.clone());
+        authority(&uri.parse().unwrap(), &headers, read).map(|authority| authority.as_str().to_owned())
     }
 
     #[test]

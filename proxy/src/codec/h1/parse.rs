@@ -104,7 +104,9 @@ pub fn request(head: &Bytes, max_fields: usize, keep_case: bool) -> Result<Reque
     let (line, rest) = first_line(head).ok_or(MALFORMED)?;
     let (method, line) = cut(line, b' ').ok_or(MALFORMED)?;
     let (target, version) = cut(line, b' ').ok_or(MALFORMED)?;
-    let target = written_target(target).ok_or(MALFORMED)?;
+    if !is_target(target) {
+        return Err(MALFORMED);
+    }
     let version = self::version(version).ok_or(Refusal::BadRequest("unknown version"))?;
     let Fields { headers, seen, casing } =
         read_fields(head, rest, max_fields, keep_case).map_err(|wrong| match wrong {
@@ -121,26 +123,26 @@ fn method(written: &[u8]) -> Result<Method, Refusal> {
 }
 
 /// A target is text, and one word.
-fn written_target(bytes: &[u8]) -> Option<&str> {
+fn is_target(bytes: &[u8]) -> bool {
     // All of them are looked at, which takes fewer steps than to stop early.
     let bad = bytes.iter().fold(bytes.is_empty(), |bad, &byte| bad | (byte <= b' ') | (byte == 0x7f));
-    if bad { None } else { std::str::from_utf8(bytes).ok() }
+    !bad && (bytes.is_ascii() || std::str::from_utf8(bytes).is_ok())
 }
 
 /// A fragment has no place in a target (RFC 9112 section 3.2), and programs differ in where they cut it off.
-fn uri(head: &Bytes, text: &str) -> Result<Uri, Refusal> {
-    if text.bytes().fold(false, |found, byte| found | (byte == b'#')) {
+fn uri(head: &Bytes, target: &[u8]) -> Result<Uri, Refusal> {
+    if target.iter().fold(false, |found, &byte| found | (byte == b'#')) {
         return Err(Refusal::BadTarget);
     }
-    Uri::from_maybe_shared(head.slice_ref(text.as_bytes())).map_err(|_| Refusal::BadTarget)
+    Uri::from_maybe_shared(head.slice_ref(target)).map_err(|_| Refusal::BadTarget)
 }
 
 /// Parses a whole response head.
 pub fn response(head: &Bytes, max_fields: usize, keep_case: bool) -> Option<Response> {
     let (line, rest) = first_line(head)?;
-    let (version, line) = cut(line, b' ')?;
+    let (version, line) = line.split_at_checked("HTTP/1.1".len())?;
     let version = self::version(version)?;
-    let (code, reason) = line.split_at_checked(3)?;
+    let (code, reason) = line.strip_prefix(b" ")?.split_at_checked(3)?;
     let status = StatusCode::from_bytes(code).ok().filter(|status| status.as_u16() < 600)?;
     if !(reason.is_empty() || reason[0] == b' ' && reason.iter().all(is_text)) {
         return None;
@@ -222,7 +224,10 @@ fn read_fields(head: &Bytes, mut lines: &[u8], max: usize, keep_case: bool) -> R
 
 /// A value without the spaces and tabs around it.
 fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }
     value
@@ -368,7 +373,7 @@ mod tests {
                 let whole = parsed.parse(&head) == Ok(httparse::Status::Complete(head.len()));
                 let theirs = whole.then(|| {
                     let method = method(parsed.method?.as_bytes()).ok()?;
-                    let target = uri(&head, parsed.path?).ok()?;
+                    let target = uri(&head, parsed.path?.as_bytes()).ok()?;
                     by_httparse(format!("{method} {target} HTTP/1.{}", parsed.version?), parsed.headers)
                 });
                 (ours, theirs)

@@ -319,7 +319,7 @@ impl<F: Future<Output = ()>> Drained<'_, F> {
     /// Ready when the connection is to end. `woken`: not by the request before this wait.
     fn poll(&mut self, connection: &Connection, woken: bool, cx: &mut Context<'_>) -> Poll<()> {
         let told = Some(connection.worker.told());
-        if !woken && self.told == told && !connection.is_draining() {
+        if !woken && self.told == told && !connection.is_over() {
             return Poll::Pending;
         }
         self.told = told;

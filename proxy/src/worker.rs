@@ -17,8 +17,8 @@ use sidle_balance::{Endpoint, EndpointAddr, EndpointSet, EndpointSpec};
 use sidle_identity::{Peer, SpiffeId};
 use sidle_model::ir;
 use sidle_telemetry::{
-    ConnectionSecurityPolicy, Reporter, RequestLabels, RequestMetrics, RequestProtocol, TcpLabels,
-    TcpMetrics, Telemetry, WorkloadLabels,
+    ConnectionSecurityPolicy, Reporter, RequestLabels, RequestMetrics, RequestProtocol, RequestRecord,
+    TcpLabels, TcpMetrics, Telemetry, WorkloadLabels,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -293,19 +293,20 @@ impl Worker {
         Some(endpoint)
     }
 
-    /// The metrics of requests of `direction` to an endpoint of a cluster, or to none.
-    pub fn request_metrics(
+    /// Counts a request of `direction` to an endpoint of a cluster, or to none.
+    pub fn count_request(
         &self,
         snapshot: &Snapshot,
         direction: ir::Direction,
         destination: Option<(&Arc<Cluster>, Option<&Arc<Endpoint>>)>,
         grpc: bool,
         sides: Sides<'_>,
-    ) -> Arc<RequestMetrics> {
+        request: &RequestRecord,
+    ) {
         self.follow(snapshot);
         let key = key(direction, destination, grpc, sides);
         if let Some(metrics) = self.metrics.borrow().get(&key) {
-            return metrics.clone();
+            return metrics.record(request);
         }
         let (source, target, reporter) =
             ends(snapshot, direction, destination.and_then(|(_, endpoint)| endpoint), sides);
@@ -317,11 +318,11 @@ impl Worker {
             request_protocol: if grpc { RequestProtocol::Grpc } else { RequestProtocol::Http },
             connection_security_policy: security(direction, sides),
         });
-        self.metrics.borrow_mut().insert(key, metrics.clone());
-        metrics
+        metrics.record(request);
+        self.metrics.borrow_mut().insert(key, metrics);
     }
 
-    /// The metrics of TCP connections, as [`Self::request_metrics`].
+    /// The metrics of TCP connections, of `direction` to an endpoint of a cluster, or to none.
     pub fn tcp_metrics(
         &self,
         snapshot: &Snapshot,

@@ -38,7 +38,12 @@ impl Exchange {
         let worker = &self.connection.worker;
         let direction = self.connection.direction;
         let sides = Sides::of(direction, &record.downstream, record.upstream_identity.as_deref());
-        worker.request_metrics(&self.snapshot, direction, destination, record.grpc, sides).record(
+        worker.count_request(
+            &self.snapshot,
+            direction,
+            destination,
+            record.grpc,
+            sides,
             &RequestRecord {
                 response_code: record.status.map_or(0, |status| status.as_u16()),
                 grpc_status: record.grpc_status,

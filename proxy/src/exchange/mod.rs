@@ -42,7 +42,7 @@ mod via;
 use account::CUT;
 pub use ask::{Asker, Reply};
 pub use outgoing::address_text;
-pub use record::{Downstream, Moment, Record, Wanted};
+pub use record::{Downstream, Moment, Record, Rule, Wanted};
 pub use refused::{Glimpse, refuse_seen};
 pub use reply::{direct, grpc_status};
 pub use send::client_failure;
@@ -157,8 +157,7 @@ impl Exchange {
             web.translate(head); // routes see what the client sent, and policies what the upstream gets
         }
         let route = route.ok_or(ProxyError::NoRoute)?;
-        self.record.route_name = Some(route.route.name.clone());
-        self.record.origin = Some(route.route.origin.clone());
+        self.record.rule = Some(Rule::Route(route.route.clone()));
         match &route.action.action {
             ActionPlan::Forward(forward) => {
                 let weighted = self.choose(forward);

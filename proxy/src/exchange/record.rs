@@ -4,7 +4,7 @@ use crate::codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_balance::EndpointAddr;
 use sidle_identity::{Peer, SpiffeId};
-use sidle_model::ir::{AccessLog, AccessLogFormat, Format, HeaderField, Operator, Origin, Piece};
+use sidle_model::ir::{self, AccessLog, AccessLogFormat, Format, HeaderField, Operator, Origin, Piece};
 use sidle_telemetry::{
     ResponseFlags, TraceParent,
     log::{Address, AddressValue, DurationValue, LogContext, Message, NumberValue, TextValue},
@@ -39,10 +39,8 @@ pub struct Record {
     pub protocol: Option<Version>,
     /// Whether the metrics say gRPC.
     pub grpc: bool,
-    /// Name of the route.
-    pub route_name: Option<Arc<str>>,
     /// The rule that decided.
-    pub origin: Option<Origin>,
+    pub rule: Option<Rule>,
     /// Name of the cluster.
     pub cluster: Option<Arc<str>>,
     /// The endpoint.
@@ -87,6 +85,30 @@ pub struct Record {
     pub downstream: Rc<Downstream>,
 }
 
+/// A rule of the configuration.
+pub enum Rule {
+    /// For requests.
+    Route(Arc<ir::Route>),
+    /// For connections of bytes: its name, and where it stands.
+    Bytes(Arc<str>, Origin),
+}
+
+impl Rule {
+    fn name(&self) -> &str {
+        match self {
+            Rule::Route(route) => &route.name,
+            Rule::Bytes(name, _) => name,
+        }
+    }
+
+    fn origin(&self) -> &Origin {
+        match self {
+            Rule::Route(route) => &route.origin,
+            Rule::Bytes(_, origin) => origin,
+        }
+    }
+}
+
 impl Record {
     /// A record that begins now, of bytes until a request says otherwise.
     pub fn begin(version: Arc<str>, downstream: Rc<Downstream>) -> Self {
@@ -98,8 +120,7 @@ impl Record {
             scheme: "",
             protocol: None,
             grpc: false,
-            route_name: None,
-            origin: None,
+            rule: None,
             cluster: None,
             upstream: None,
             upstream_local: None,
@@ -316,7 +337,7 @@ impl LogContext for Moment<'_> {
             TextValue::UpstreamCluster => record.cluster.as_deref(),
             TextValue::RequestedServerName => record.downstream.server_name.as_deref(),
             TextValue::DownstreamTlsVersion => record.downstream.tls_version,
-            TextValue::RouteName => record.route_name.as_deref(),
+            TextValue::RouteName => record.rule.as_ref().map(Rule::name),
             TextValue::StreamId => {
                 self.request_header(&REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok())
             }
@@ -372,6 +393,6 @@ impl LogContext for Moment<'_> {
     }
 
     fn route_origin(&self) -> Option<&Origin> {
-        self.record.origin.as_ref()
+        self.record.rule.as_ref().map(Rule::origin)
     }
 }

@@ -1,7 +1,7 @@
 //! One TCP connection from its accept to its end: an exchange of bytes.
 
 use super::{
-    CUT, Moment, Record,
+    CUT, Moment, Record, Rule,
     body::relay_flags,
     destination::{self, Wish},
 };
@@ -52,8 +52,7 @@ impl TcpExchange {
         let snapshot = connection.worker.snapshot();
         TcpExchange {
             record: Record {
-                route_name: Some(plan.route_name.clone()),
-                origin: Some(plan.origin.clone()),
+                rule: Some(Rule::Bytes(plan.route_name.clone(), plan.origin.clone())),
                 ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
             },
             connection: connection.clone(),

@@ -34,8 +34,8 @@ pub(super) struct Reader {
     pub kind: &'static str,
     /// Whether the content stands in `spec`, or beside `metadata`.
     pub in_spec: bool,
-    /// Of the whole manifest.
-    pub shape: Shape,
+    /// Of the whole manifest; made when the first one of the kind is read, as most kinds are in no file.
+    pub shape: LazyLock<Shape>,
     pub add: Box<Add>,
 }
 
@@ -110,14 +110,7 @@ fn in_spec<T: DeserializeOwned + JsonSchema + Default + 'static>(
     kind: &'static str,
     list: List<T>,
 ) -> Reader {
-    let spec = Shape::of::<T>();
-    let open = spec.object().is_none_or(|object| object.open);
-    let mut required = vec!["metadata".to_owned()];
-    if !open {
-        required.push("spec".to_owned());
-    }
-    let fields = [("spec", spec), ("status", Shape::Any)];
-    let shape = envelope(fields.map(|(name, shape)| (name.to_owned(), shape)).into(), required, open);
+    let shape = LazyLock::new(shape_in_spec::<T> as fn() -> Shape);
     Reader { group, versions, kind, in_spec: true, shape, add: Box::new(move |c, m| add(c, m, kind, list)) }
 }
 
@@ -126,12 +119,27 @@ fn beside_metadata<T: DeserializeOwned + JsonSchema + Default + 'static>(
     kind: &'static str,
     list: List<T>,
 ) -> Reader {
+    let shape = LazyLock::new(shape_beside_metadata::<T> as fn() -> Shape);
+    Reader { group, versions, kind, in_spec: false, shape, add: Box::new(move |c, m| add(c, m, kind, list)) }
+}
+
+fn shape_in_spec<T: JsonSchema>() -> Shape {
+    let spec = Shape::of::<T>();
+    let open = spec.object().is_none_or(|object| object.open);
+    let mut required = vec!["metadata".to_owned()];
+    if !open {
+        required.push("spec".to_owned());
+    }
+    let fields = [("spec", spec), ("status", Shape::Any)];
+    envelope(fields.map(|(name, shape)| (name.to_owned(), shape)).into(), required, open)
+}
+
+fn shape_beside_metadata<T: JsonSchema>() -> Shape {
     let fields = match Shape::of::<T>() {
         Shape::Object(object) => object.fields,
         _ => BTreeMap::new(),
     };
-    let shape = envelope(fields, vec!["metadata".to_owned()], true);
-    Reader { group, versions, kind, in_spec: false, shape, add: Box::new(move |c, m| add(c, m, kind, list)) }
+    envelope(fields, vec!["metadata".to_owned()], true)
 }
 
 fn add<T: DeserializeOwned + Default>(

@@ -359,7 +359,8 @@ impl Core {
             taken: 0,
             send_window: Window::new(DEFAULT_WINDOW),
             waiting: VecDeque::new(),
-            requests: VecDeque::new(),
+            // One: most connections that idle never had two that waited, and the smallest that grows by itself has room for four.
+            requests: VecDeque::with_capacity(usize::from(role == Role::Server)),
             last_peer: 0,
             next_own: 1,
             drain: Drain::No,

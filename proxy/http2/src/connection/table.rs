@@ -24,7 +24,8 @@ pub struct Table {
 impl Default for Table {
     fn default() -> Self {
         Table {
-            places: Vec::new(),
+            // One: of most connections that idle no more was needed, and the smallest that grows by itself has room for four.
+            places: Vec::with_capacity(1),
             free: Vec::new(),
             numbers: HashMap::new(),
             active: 0,

@@ -13,13 +13,34 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use sidle_http2::connection::{Allowance, Config, Connection, Incoming, Sending};
-use std::{future::poll_fn, time::Duration};
+use std::{future::poll_fn, rc::Rc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     sync::mpsc,
     task::LocalSet,
 };
+
+fn of_connection<R>(_: impl FnOnce(Stream, Rc<crate::listener::Connection>) -> R) -> usize {
+    size_of::<R>()
+}
+
+fn of_stream<R>(_: impl FnOnce(Incoming, Rc<crate::listener::Connection>) -> R) -> usize {
+    size_of::<R>()
+}
+
+/// A connection that waits keeps the first two, besides what the engine keeps (`sidle_http2` has a test of its own); each open stream the
+/// third. Who makes them larger makes every connection or every stream dearer: box what is rare.
+#[test]
+fn connections_and_streams_take_little_room() {
+    let sizes = [
+        ("a connection's task", of_connection(super::serve), 800),
+        ("its wire", size_of::<Wire>(), 160),
+        ("a stream's task", of_stream(super::stream::serve), 5024),
+    ];
+    let large: Vec<_> = sizes.iter().filter(|(_, size, most)| size > most).collect();
+    assert!(large.is_empty(), "{large:?} of {sizes:?}");
+}
 
 type Client = h2::client::SendRequest<Bytes>;
 

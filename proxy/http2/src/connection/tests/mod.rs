@@ -22,6 +22,19 @@ use std::{
     task::{Context, Wake},
 };
 
+/// What a connection keeps while it waits, and an open stream besides. Who makes them larger makes every connection or every stream dearer.
+#[test]
+fn connections_and_streams_take_little_room() {
+    let sizes = [
+        ("a connection", size_of::<Core>(), 896),
+        ("a place for a stream", size_of::<stream::Stream>(), 208),
+        ("a request that waits", size_of::<heads::Waiting>(), 264),
+        ("the encoder's index", crate::hpack::Encoder::index_bytes(), 1280),
+    ];
+    let large: Vec<_> = sizes.iter().filter(|(_, size, most)| size > most).collect();
+    assert!(large.is_empty(), "{large:?} of {sizes:?}");
+}
+
 fn config() -> Config {
     Config {
         stream_window: 65_535,

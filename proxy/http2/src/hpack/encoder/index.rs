@@ -22,31 +22,34 @@ pub enum Sighting {
     First,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Slot {
     tag: u32,
     /// Which entry, counted from the first that there was; it may be gone.
     number: u32,
-    used: bool,
 }
+
+/// It leads to an entry that is still to come, which is as good as one that is gone.
+const UNUSED: Slot = Slot { tag: 0, number: u32::MAX };
 
 /// Tags, and where they lead.
 #[derive(Debug)]
 pub struct Index {
     sets: [[Slot; WAYS]; SETS],
-    seen: [[u32; SEEN]; SETS],
+    /// Half of each tag is enough: one that is taken for another is remembered one time too early.
+    seen: [[u16; SEEN]; SETS],
 }
 
 impl Index {
     pub fn new() -> Self {
-        Self { sets: [[Slot::default(); WAYS]; SETS], seen: [[0; SEEN]; SETS] }
+        Self { sets: [[UNUSED; WAYS]; SETS], seen: [[0; SEEN]; SETS] }
     }
 
     /// The numbers of the entries that may have this tag.
     #[inline]
     pub fn find(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let set = &self.sets[set(tag)];
-        let slot = set.iter().find(|slot| slot.tag == tag && slot.used && is_it(slot.number))?;
+        let slot = set.iter().find(|slot| slot.tag == tag && is_it(slot.number))?;
         Some(slot.number)
     }
 
@@ -55,23 +58,24 @@ impl Index {
     pub fn sees(&mut self, tag: u32) -> bool {
         // Not the bits that choose the set of entries: those of a set that is full would share few places.
         let seen = &mut self.seen[(tag >> 22) as usize % SETS];
-        let again = seen.contains(&tag);
+        let half = tag as u16;
+        let again = seen.contains(&half);
         if !again {
-            *seen = [tag, seen[0], seen[1], seen[2]];
+            *seen = [half, seen[0], seen[1], seen[2]];
         }
         again
     }
 
     /// Whether there is a place for a tag, if those whose entries are not `alive` are given up.
     pub fn has_room(&self, tag: u32, alive: impl Fn(u32) -> bool) -> bool {
-        self.sets[set(tag)].iter().any(|slot| !slot.used || !alive(slot.number))
+        self.sets[set(tag)].iter().any(|slot| !alive(slot.number))
     }
 
     /// Remembers where a tag leads, if there is a place for it.
     pub fn add(&mut self, tag: u32, number: u32, alive: impl Fn(u32) -> bool) {
         let set = &mut self.sets[set(tag)];
-        if let Some(slot) = set.iter_mut().find(|slot| !slot.used || !alive(slot.number)) {
-            *slot = Slot { tag, number, used: true };
+        if let Some(slot) = set.iter_mut().find(|slot| !alive(slot.number)) {
+            *slot = Slot { tag, number };
         }
     }
 }

@@ -69,6 +69,12 @@ impl Default for Encoder {
 }
 
 impl Encoder {
+    /// Bytes of its index, which it always has.
+    #[cfg(test)]
+    pub fn index_bytes() -> usize {
+        size_of::<index::Index>()
+    }
+
     /// For a connection whose peer has not sent SETTINGS yet.
     pub fn new(huffman: Huffman) -> Self {
         Self { table: Table::new(MOST_TABLE), huffman, told: DEFAULT_TABLE_SIZE, least: None }

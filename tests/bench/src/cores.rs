@@ -23,7 +23,7 @@ impl Cores {
         let allowed = sched_getaffinity(None)?;
         let mut usable = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
         let (Some(proxy), Some(load)) = (usable.next(), usable.next()) else { return Ok(None) };
-        move_to(load)?;
+        move_to(&[load])?;
         Ok(Some(Cores { proxy, load }))
     }
 
@@ -40,7 +40,7 @@ impl Cores {
             proxy.or_else(|| left(load)).and_then(|proxy| Some((proxy, load.or_else(|| left(Some(proxy)))?)));
         match cores {
             Some((proxy, load)) if proxy != load && allowed.is_set(proxy) && allowed.is_set(load) => {
-                move_to(load)?;
+                move_to(&[load])?;
                 Ok(Cores { proxy, load })
             }
             _ => Err(io::Error::other("two cores are needed, one for the proxy and one for everything else")),
@@ -57,21 +57,38 @@ impl Cores {
         self.load
     }
 
+    /// Does `spawn` where it may use both cores.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn on_both<T>(self, spawn: impl FnOnce() -> T) -> io::Result<T> {
+        move_to(&[self.proxy, self.load])?;
+        let child = spawn();
+        move_to(&[self.load])?;
+        Ok(child)
+    }
+
     /// Does `spawn` on the proxy's core: a child keeps the core that it was born on.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn on_proxy_core<T>(self, spawn: impl FnOnce() -> T) -> io::Result<T> {
-        move_to(self.proxy)?;
+        move_to(&[self.proxy])?;
         let child = spawn();
-        move_to(self.load)?;
+        move_to(&[self.load])?;
         Ok(child)
     }
 }
 
-fn move_to(core: usize) -> io::Result<()> {
+/// Moves this thread to these cores.
+///
+/// # Errors
+/// When the system refuses.
+pub fn move_to(cores: &[usize]) -> io::Result<()> {
     let mut only = CpuSet::new();
-    only.set(core);
+    for core in cores {
+        only.set(*core);
+    }
     Ok(sched_setaffinity(None, &only)?)
 }
 
@@ -141,6 +158,8 @@ mod tests {
                 .unwrap()
         };
         assert_eq!(allowed(cores.on_proxy_core(child).unwrap()), cores.proxy.to_string());
+        let both = allowed(cores.on_both(child).unwrap());
+        assert!(both.len() > 1 && both.contains(&cores.proxy.to_string()), "{both}");
         assert_eq!(allowed(child()), cores.load.to_string());
     }
 }

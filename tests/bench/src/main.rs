@@ -3,7 +3,7 @@
 //! In:  the name of a measurement and its sizes.   Out: a Markdown table, or why there is none.
 //! Invariants: a run with a wrong answer is void, and so is one that takes longer than it may; all traffic stays on loopback.
 //! Not here: measurements of one crate (`examples/` beside it), tests (`tests/integration`).
-//! Read: [`compare`], [`scale`], [`mtls`], [`ejection`], [`count`] and [`start`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where), [`usage`] (for how long).
+//! Read: [`compare`], [`scale`], [`mtls`], [`ejection`], [`count`], [`start`] and [`workers`], then [`load`] and [`upstream`] (the two ends), [`cores`] (who runs where), [`usage`] (for how long).
 
 mod compare;
 mod cores;
@@ -19,6 +19,7 @@ mod statistics;
 mod upstream;
 mod usage;
 mod void;
+mod workers;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Measurement {
     Count(count::CountArgs),
     /// How large the program is, how long it takes to be ready, what it holds when nothing happens, beside Envoy
     Start(start::StartArgs),
+    /// What a second worker brings, on two cores that the load uses, too
+    Workers(workers::WorkersArgs),
     /// The upstreams of `compare`
     #[command(hide = true)]
     Upstream,
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Measurement::Scale(args) => scale::run(&args).map(|report| (report.to_string(), true)),
         Measurement::Mtls(args) => mtls::run(&args).map(|report| (report.to_string(), true)),
         Measurement::Start(args) => start::run(&args).map(|report| (report.to_string(), true)),
+        Measurement::Workers(args) => workers::run(&args).map(|report| (report.to_string(), true)),
         Measurement::Ejection(args) => ejection::run(&args).map(|report| (report.to_string(), true)),
         Measurement::Compare(args) => compare::run(&args),
         Measurement::Count(args) => count::run(&args),

@@ -1,12 +1,13 @@
 //! `scale`: what a large configuration costs beside a small one.
 //!
-//! In:  sizes.   Out: for both, time to start, time from a file's change to its effect, memory, CPU for each request.
+//! In:  sizes.   Out: for both, time to start, time from a file's change to its effect and what requests notice of it, memory, CPU for each request.
 //! Invariants: both proxies stay up while requests are measured, and rounds of the two alternate, so that what else happens to
 //! the machine happens to both; the ratio is taken round by round.
 //! Read: [`run`] -> `measure` -> `subject.rs` (a proxy) -> `mesh.rs` (its configuration) -> `report.rs`.
 
 mod mesh;
 mod report;
+mod steady;
 mod subject;
 
 use crate::{
@@ -19,12 +20,15 @@ use clap::Args;
 use mesh::Mesh;
 use report::{Column, Cost, Figures, Report};
 use std::time::Duration;
-use subject::Subject;
+use steady::Steady;
+use subject::{Place, Subject};
 
 /// The small mesh.
 const SMALL: (usize, usize) = (1, 10);
 /// The whole measurement; more is a machine that is too busy.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(240);
+/// How long requests are watched after a change: what was replaced has to go, too.
+const AFTERMATH: Duration = Duration::from_millis(500);
 /// Pause before memory is read and before requests are measured.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -52,6 +56,15 @@ pub struct ScaleArgs {
     /// Requests of a round
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     requests: u32,
+    /// Pairs of times at a fixed rate, the first quiet, the second with one change after another
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=50))]
+    pairs: u32,
+    /// Requests a second of these times
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Seconds of each of these times
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
     /// Clients at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: u16,
@@ -96,8 +109,15 @@ async fn measure(args: &ScaleArgs) -> Result<Report, Void> {
     };
     let conditions = format!(
         "One worker; {pinned}; load average before: {busy:.2}. Median (smallest–largest) of {} starts, {} changes of one weight, \
-         {} rounds of {} requests on {} connections.",
-        args.starts, args.changes, args.rounds, args.requests, args.connections,
+         {} rounds of {} requests on {} connections; p99 at {} requests/s, {} times {} s.",
+        args.starts,
+        args.changes,
+        args.rounds,
+        args.requests,
+        args.connections,
+        args.rate,
+        args.pairs,
+        args.seconds,
     );
     let [first, second] = figures;
     Ok(Report { conditions, columns: [Column::new(&subjects[0], first), Column::new(&subjects[1], second)] })
@@ -108,20 +128,40 @@ async fn start_and_change(
     subject: &mut Subject,
     figures: &mut Figures,
 ) -> Result<(), Void> {
+    subject.start(Place::Both).await?;
+    figures.on_both = pairs(args, subject).await?;
     for _ in 0..args.starts {
-        figures.start.push(milliseconds(subject.start().await?));
+        figures.start.push(milliseconds(subject.start(Place::Alone).await?));
     }
     tokio::time::sleep(SETTLE).await;
     figures.resident_at_start = subject.resident_mib()?;
     for _ in 0..args.changes {
-        let change = subject.change().await?;
+        let change = subject.change(AFTERMATH).await?;
         figures.change.push(milliseconds(change.applied));
         figures.work.push(milliseconds(change.work));
         figures.slowest.push(milliseconds(change.slowest));
     }
     tokio::time::sleep(SETTLE).await;
     figures.resident_after_changes = subject.resident_mib()?;
+    figures.alone = pairs(args, subject).await?;
     Ok(())
+}
+
+/// The p99 of requests at a fixed rate, in milliseconds: when it is quiet, and while one change follows another.
+async fn pairs(args: &ScaleArgs, subject: &mut Subject) -> Result<Vec<[f64; 2]>, Void> {
+    let steady = Steady {
+        connections: args.connections.into(),
+        rate: args.rate,
+        lasts: Duration::from_secs(args.seconds),
+    };
+    let mut pairs = Vec::new();
+    for _ in 0..args.pairs {
+        tokio::time::sleep(SETTLE).await;
+        let quiet = subject.latency(steady, false).await?;
+        let reloads = subject.latency(steady, true).await?;
+        pairs.push([quiet, reloads].map(|latency| latency.p99 / 1e3));
+    }
+    Ok(pairs)
 }
 
 /// Rounds of both loads: small, large, small, large. The first of each only warms up.

@@ -15,6 +15,10 @@ pub struct Figures {
     pub work: Vec<f64>,
     /// Milliseconds of the slowest request during each change.
     pub slowest: Vec<f64>,
+    /// Milliseconds, the p99 of requests in a quiet time and in one full of changes; the proxy alone on its core.
+    pub alone: Vec<[f64; 2]>,
+    /// The same on two cores.
+    pub on_both: Vec<[f64; 2]>,
     /// MiB after the start.
     pub resident_at_start: f64,
     /// MiB after all changes.
@@ -75,6 +79,23 @@ impl fmt::Display for Report {
         row("file written to applied, ms", &|c| spread(&c.figures.change, 0), String::new())?;
         row("of which work, ms", &|c| spread(&c.figures.work, 1), String::new())?;
         row("slowest request meanwhile, ms", &|c| spread(&c.figures.slowest, 1), String::new())?;
+        type Pairs = fn(&Figures) -> &[[f64; 2]];
+        let places: [(&str, Pairs); 2] =
+            [("the proxy alone on a core", |f| &f.alone), ("all on two cores", |f| &f.on_both)];
+        for (place, pairs) in places {
+            for (at, when) in ["quiet", "changes all the time"].into_iter().enumerate() {
+                row(
+                    &format!("p99, {place}, {when}, ms"),
+                    &|c| spread(&pairs(&c.figures).iter().map(|pair| pair[at]).collect::<Vec<_>>(), 2),
+                    String::new(),
+                )?;
+            }
+            row(
+                &format!("p99, {place}, the second to the first"),
+                &|c| spread(&pairs(&c.figures).iter().map(|pair| pair[1] / pair[0]).collect::<Vec<_>>(), 2),
+                String::new(),
+            )?;
+        }
         row(
             "resident after the start, MiB",
             &|c| format!("{:.1}", c.figures.resident_at_start),

@@ -2,8 +2,12 @@
 //!
 //! Invariants: one worker; on a core of its own where there are two; a configuration with a warning is void.
 
-use super::mesh::{Mesh, Switch, file_name};
+use super::{
+    mesh::{Mesh, Switch, file_name},
+    steady::Steady,
+};
 use crate::{
+    compare::load::Latency,
     cores::Cores,
     load::{Connection, Load, Question},
     usage::CpuTime,
@@ -23,12 +27,19 @@ use tempfile::TempDir;
 
 /// How long a start or a change may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long requests are watched after a change: what was replaced has to go, too.
-const AFTERMATH: Duration = Duration::from_millis(500);
 /// How long after a swap its report may come.
 const REPORT: Duration = Duration::from_secs(2);
 /// Between two looks. What is looked at costs the proxy far less.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// Where a proxy runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On a core of its own.
+    Alone,
+    /// On both cores, one of which the load uses, too.
+    Both,
+}
 
 /// A proxy on a mesh.
 pub struct Subject {
@@ -83,12 +94,13 @@ impl Subject {
     ///
     /// # Errors
     /// When it ends, does not become ready, or warns of its configuration.
-    pub async fn start(&mut self) -> Result<Duration, Void> {
+    pub async fn start(&mut self, place: Place) -> Result<Duration, Void> {
         self.process = None;
         let mut command = command();
         command.arg("run").arg("-c").arg(self.folder.path());
         let begin = Instant::now();
         let process = match self.cores {
+            Some(cores) if place == Place::Both => cores.on_both(|| Process::start(command))?,
             Some(cores) => cores.on_proxy_core(|| Process::start(command))?,
             None => Process::start(command),
         };
@@ -111,11 +123,11 @@ impl Subject {
         Ok(took)
     }
 
-    /// Changes one weight in one file, and asks until a request is answered by it.
+    /// Changes one weight in one file, and asks until a request is answered by it, and `aftermath` longer.
     ///
     /// # Errors
     /// When the change is not applied, or a request fails meanwhile.
-    pub async fn change(&mut self) -> Result<Change, Void> {
+    pub async fn change(&mut self, aftermath: Duration) -> Result<Change, Void> {
         let question = self.mesh.switched();
         let mut client = Connection::open(self.ports.outbound).await?;
         if client.ask(&question).await? != self.switch {
@@ -130,7 +142,7 @@ impl Subject {
         fs::rename(&hidden, self.folder.path().join(file_name(0)))?;
         let mut slowest = Duration::ZERO;
         let mut applied = None;
-        while applied.is_none_or(|applied| begin.elapsed() < applied + AFTERMATH) {
+        while applied.is_none_or(|applied| begin.elapsed() < applied + aftermath) {
             let asked = Instant::now();
             let answer = client.ask(&question).await?;
             slowest = slowest.max(asked.elapsed());
@@ -159,6 +171,21 @@ impl Subject {
         let nanoseconds = CpuTime::of(self.process()?.id())?.since(&before);
         let requests = load.requests as f64;
         Ok((nanoseconds as f64 / 1e3 / requests, requests / took.as_secs_f64()))
+    }
+
+    /// How long requests take that come at a fixed rate, in a quiet time, or while one change follows another.
+    ///
+    /// # Errors
+    /// When an answer is wrong, or a change is not applied.
+    pub async fn latency(&mut self, steady: Steady, reloads: bool) -> Result<Latency, Void> {
+        let load = steady.start(self.ports.outbound, self.mesh.forwarded());
+        while !load.is_finished() {
+            match reloads {
+                true => drop(self.change(Duration::ZERO).await?),
+                false => tokio::time::sleep(LOOK).await,
+            }
+        }
+        load.join().map_err(|_| Void::because("the load ended by a panic"))?
     }
 
     /// Resident memory in MiB.

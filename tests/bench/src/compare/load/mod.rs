@@ -9,8 +9,8 @@ mod client;
 mod http1;
 mod http2;
 mod idle;
-mod pace;
-mod tally;
+pub mod pace;
+pub mod tally;
 
 use super::scenarios::{Clients, Work};
 use crate::{cores::CoreTime, usage::CpuTime, void::Void};

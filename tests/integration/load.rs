@@ -7,11 +7,13 @@
 static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 mod bodies;
+mod compare;
 mod concurrency;
 mod demo;
 mod drain;
 mod mtls_rotation;
 mod reload_under_load;
 mod reuse;
+mod room;
 mod takeover_under_load;
 mod tls;

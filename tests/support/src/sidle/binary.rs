@@ -15,7 +15,7 @@ pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match std::env::var_os("SIDLE_BIN") {
         Some(path) => PathBuf::from(path),
-        None => build(),
+        None => build("sidle"),
     })
 }
 
@@ -41,14 +41,18 @@ fn clean(mut command: Command) -> Command {
     command
 }
 
-fn build() -> PathBuf {
+/// A program of this checkout, built now in the profile of the tests; its package has its name.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn build(name: &str) -> PathBuf {
     let (profile, folder) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root())
-        .args(["build", "--quiet", "--package", "sidle", "--bin", "sidle", "--profile", profile])
+        .args(["build", "--quiet", "--package", name, "--bin", name, "--profile", profile])
         .status();
-    assert!(status.is_ok_and(|status| status.success()), "cannot build sidle");
+    assert!(status.is_ok_and(|status| status.success()), "cannot build {name}");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join(folder).join("sidle")
+    target.join(folder).join(name)
 }

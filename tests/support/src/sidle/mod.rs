@@ -8,7 +8,7 @@ mod admin;
 mod binary;
 
 pub use admin::{Answered, http_get, http_request};
-pub use binary::{command, command_with_limit, path};
+pub use binary::{build, command, command_with_limit, path};
 
 use crate::{metrics::Metrics, ports, process::Process, wait};
 use std::{

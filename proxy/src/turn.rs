@@ -23,7 +23,7 @@ pub const FRAME: u32 = 1;
 /// Bytes of a head that is read while the next one waits, for one unit.
 const HEAD_BYTES: usize = 1 << 10;
 /// Bytes that were read, for one unit.
-const BYTES: usize = 1 << 10;
+const BYTES: usize = 256;
 
 /// Takes `units` from this task's turn. If it is over, what the task does next waits for the next one.
 pub fn spend(units: u32, cx: &mut Context<'_>) {

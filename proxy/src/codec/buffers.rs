@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use std::cell::RefCell;
+use std::{cell::RefCell, thread::LocalKey};
 
 /// Buffers of each size that a thread keeps.
 const KEPT: usize = 16;
@@ -13,36 +13,13 @@ const KEPT: usize = 16;
 thread_local! {
     static HEADS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static BATCHES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    static INPUTS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static READ_HEADS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static READ_BATCHES: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
     static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Room for a head that was read, and a little content.
-const INPUT: usize = 4 << 10;
 /// Fields of a map that is kept: more than most heads have.
 const FIELDS: usize = 64;
-
-/// A buffer to read into. One whose bytes somebody still holds leaves them to him.
-pub fn take_input() -> BytesMut {
-    match INPUTS.with_borrow_mut(Vec::pop) {
-        Some(mut input) => {
-            input.reserve(INPUT);
-            input
-        }
-        None => BytesMut::with_capacity(INPUT),
-    }
-}
-
-/// Gives back a buffer of [`take_input`] that nothing is in.
-pub fn give_back_input(input: BytesMut) {
-    if input.is_empty() && input.capacity() <= INPUT {
-        INPUTS.with_borrow_mut(|kept| {
-            if kept.len() < KEPT {
-                kept.push(input);
-            }
-        });
-    }
-}
 
 /// An empty map with room for `fields`.
 pub fn take_map(fields: usize) -> HeaderMap {
@@ -68,7 +45,7 @@ pub fn give_back_map(mut map: HeaderMap) {
 pub enum Size {
     /// A head and a little content: 4 KiB.
     Head,
-    /// The frames of one turn: 32 KiB.
+    /// The frames of one turn, or as much content: 32 KiB.
     Batch,
 }
 
@@ -106,6 +83,35 @@ impl Size {
             Size::Batch => BATCHES.with_borrow_mut(keep),
         }
     }
+
+    /// An empty buffer to read into. One whose bytes somebody still holds leaves them to him.
+    pub fn take_input(self) -> BytesMut {
+        match self.inputs().with_borrow_mut(Vec::pop) {
+            Some(mut input) => {
+                input.reserve(self.bytes());
+                input
+            }
+            None => BytesMut::with_capacity(self.bytes()),
+        }
+    }
+
+    /// Gives back a buffer of [`Size::take_input`] that nothing is in.
+    pub fn give_back_input(self, input: BytesMut) {
+        if input.is_empty() && input.capacity() <= self.bytes() {
+            self.inputs().with_borrow_mut(|kept| {
+                if kept.len() < KEPT {
+                    kept.push(input);
+                }
+            });
+        }
+    }
+
+    fn inputs(self) -> &'static LocalKey<RefCell<Vec<BytesMut>>> {
+        match self {
+            Size::Head => &READ_HEADS,
+            Size::Batch => &READ_BATCHES,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -131,21 +137,21 @@ mod tests {
 
     #[test]
     fn a_buffer_that_was_read_into_is_used_again_once_nobody_holds_its_bytes() {
-        let mut input = take_input();
+        let mut input = Size::Head.take_input();
         input.extend_from_slice(b"head");
         let at = input.as_ptr();
         let head = input.split_to(4).freeze();
-        give_back_input(input);
-        let held = take_input();
-        assert!(held.as_ptr() != at && held.capacity() >= INPUT && &head[..] == b"head");
-        let mut input = take_input();
+        Size::Head.give_back_input(input);
+        let held = Size::Head.take_input();
+        assert!(held.as_ptr() != at && held.capacity() >= Size::Head.bytes() && &head[..] == b"head");
+        let mut input = Size::Head.take_input();
         input.extend_from_slice(b"head");
         let at = input.as_ptr();
         drop(input.split_to(4).freeze());
-        give_back_input(input);
-        assert_eq!(take_input().as_ptr(), at);
-        give_back_input(BytesMut::with_capacity(2 * INPUT));
-        INPUTS.with_borrow(|kept| assert!(kept.is_empty()));
+        Size::Head.give_back_input(input);
+        assert_eq!(Size::Head.take_input().as_ptr(), at);
+        Size::Head.give_back_input(BytesMut::with_capacity(2 * Size::Head.bytes()));
+        READ_HEADS.with_borrow(|kept| assert!(kept.is_empty()));
     }
 
     #[test]

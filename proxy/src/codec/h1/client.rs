@@ -74,7 +74,8 @@ pub enum SendError {
 impl Client {
     /// Over a connected stream. What the server has said on it so far, nobody asked for.
     pub fn new(stream: Stream) -> Self {
-        let client = Client { wire: Rc::new(RefCell::new(Wire::new(stream))), keep_alive: Cell::new(true) };
+        let client =
+            Client { wire: Rc::new(RefCell::new(Wire::to_server(stream))), keep_alive: Cell::new(true) };
         let _ = client.is_open(); // `send` sees what was heard
         client
     }

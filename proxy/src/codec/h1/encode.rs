@@ -75,6 +75,14 @@ impl Encoder {
         Encoder(framing)
     }
 
+    /// Bytes still to come, where that is known.
+    pub fn left(&self) -> Option<u64> {
+        match self.0 {
+            Framing::Length(left) => Some(left),
+            _ => None,
+        }
+    }
+
     /// Writes some content.
     ///
     /// # Errors

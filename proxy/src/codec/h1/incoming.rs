@@ -102,10 +102,12 @@ mod tests {
     use super::*;
     use crate::codec::{
         Body, Stream,
+        buffers::Size,
         h1::{decode::Decoder, framing::Framing, upload::Upload},
     };
+    use std::future::poll_fn;
     use std::{pin::Pin, task::Waker};
-    use tokio::net::UnixStream;
+    use tokio::{io::AsyncWriteExt as _, net::UnixStream};
 
     /// A request's content that never comes; counts who asks for it.
     struct Asked(Rc<RefCell<u32>>);
@@ -146,5 +148,37 @@ mod tests {
         let asked = begin_upload(&wire);
         assert!(first.poll(cx).is_pending());
         assert_eq!((*asked.borrow(), first.sent()), (0, 0));
+    }
+
+    async fn piece(body: &mut Incoming) -> Bytes {
+        let frame = poll_fn(|cx| body.poll_next(cx)).await.unwrap().unwrap();
+        frame.into_data().unwrap()
+    }
+
+    /// So a fast download has one buffer, and a connection that waits for content has none.
+    #[tokio::test]
+    async fn content_is_read_into_the_same_bytes_once_the_piece_before_is_gone() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let wire = Rc::new(RefCell::new(Wire::to_server(Stream::from(ours))));
+        let Body::Http1(mut body) = Wire::begin_message(&wire, Decoder::new(Framing::Length(1 << 20))) else {
+            panic!("an answer with content")
+        };
+        let piece_size = Size::Batch.bytes() / 2;
+        let mut send = async || theirs.write_all(&vec![b'x'; piece_size]).await.unwrap();
+        send().await;
+        let first = piece(&mut body).await;
+        send().await;
+        let second = piece(&mut body).await;
+        assert_eq!(
+            second.as_ptr() as usize,
+            first.as_ptr() as usize + piece_size,
+            "behind the one that is held"
+        );
+        let at = first.as_ptr();
+        drop((first, second));
+        send().await;
+        assert_eq!(piece(&mut body).await.as_ptr(), at);
+        assert!(body.poll_next(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(wire.borrow().input.capacity(), 0);
     }
 }

@@ -15,8 +15,9 @@ use tokio::io::AsyncWrite;
 
 /// Pieces below this size are copied.
 const SMALL: usize = 2 << 10;
-/// Nothing more is pushed while this much waits.
-const HIGH_WATER: usize = 64 << 10;
+/// Nothing more is pushed while this much waits. It is less than a read of content: what was read is written before more is, so that the
+/// next read has the same buffer, which the processor still holds.
+const HIGH_WATER: usize = 16 << 10;
 /// Pieces of one write.
 const GATHER: usize = 16;
 

@@ -113,7 +113,10 @@ impl Server {
         let written = presence::while_there(wire, |cx| {
             loop {
                 let mut pending = false;
-                while !upload.has_ended() && !pending && may_take(wire, beside, cx) {
+                while !upload.has_ended()
+                    && !pending
+                    && (upload.has_little_left() || may_take(wire, beside, cx))
+                {
                     match upload.poll_frame(cx) {
                         Poll::Pending => pending = true,
                         Poll::Ready(frame) => {

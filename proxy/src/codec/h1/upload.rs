@@ -13,6 +13,9 @@ use std::{
     task::{Context, Poll},
 };
 
+/// See [`Upload::has_little_left`].
+const LITTLE: u64 = 4 << 10;
+
 /// A body, and how it is framed.
 pub struct Upload {
     body: Body,
@@ -31,6 +34,11 @@ impl Upload {
     /// Whether all of it was written.
     pub fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether the rest is so short that it had better leave with what waits already: a packet of its own costs as much as a large one.
+    pub fn has_little_left(&self) -> bool {
+        self.encoder.left().is_some_and(|left| left <= LITTLE)
     }
 
     /// The body's next frame.

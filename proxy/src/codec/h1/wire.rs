@@ -11,7 +11,7 @@ use super::{
     output::Output,
     upload::Upload,
 };
-use crate::codec::{Body, BodyError, Stream, buffers};
+use crate::codec::{Body, BodyError, Stream, buffers::Size};
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use std::{
@@ -23,11 +23,12 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
-/// Heads are read into a buffer of the thread, so that a connection that waits has none.
+/// Requests' heads are read into a buffer of the thread, and kept in one of their size as long as the request.
 const SCRATCH: usize = 16 << 10;
-/// A body's reads grow from the first to the last.
-const FIRST_READ: usize = 8 << 10;
-const LAST_READ: usize = 64 << 10;
+/// What is left of a request's body below this is read as its head is.
+const SMALL_BODY: u64 = 2 << 10;
+/// A buffer whose bytes somebody still holds is read into while it has so much room.
+const MIN_READ: usize = 4 << 10;
 
 thread_local! {
     static SCRATCH_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
@@ -48,8 +49,10 @@ pub struct Wire {
     stream: Option<Stream>,
     /// Read, and not yet looked at.
     pub(super) input: BytesMut,
-    /// It was made larger than those that connections take turns with.
-    grown: bool,
+    /// Which of the thread's buffers that is, if it has one.
+    input_size: Option<Size>,
+    /// Heads are read together with what is behind them, where bodies are: those of answers, which nobody keeps while content goes by.
+    ahead: bool,
     /// To be written.
     pub(super) output: Output,
     /// Content of the message that is being read.
@@ -76,7 +79,6 @@ pub struct Wire {
     received: u64,
     /// Whoever waits for the message to be read whole, or abandoned.
     watcher: Option<Waker>,
-    next_read: usize,
 }
 
 /// Why an upload stopped.
@@ -94,7 +96,8 @@ impl Wire {
         Wire {
             stream: Some(stream),
             input: BytesMut::new(),
-            grown: false,
+            input_size: None,
+            ahead: false,
             output: Output::default(),
             decoder: Decoder::done(),
             message: 0,
@@ -108,8 +111,12 @@ impl Wire {
             ended: false,
             received: 0,
             watcher: None,
-            next_read: FIRST_READ,
         }
+    }
+
+    /// The same, to a server.
+    pub(super) fn to_server(stream: Stream) -> Self {
+        Wire { ahead: true, ..Wire::new(stream) }
     }
 
     /// Begins to read the content of a message.
@@ -118,7 +125,6 @@ impl Wire {
         this.message += 1;
         this.decoder = decoder;
         this.abandoned = false;
-        this.next_read = FIRST_READ;
         if this.decoder.is_done() {
             return Body::Empty;
         }
@@ -160,16 +166,53 @@ impl Wire {
 
     /// Reads what there is of a head; 0 is the end.
     pub(super) fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ahead { self.poll_read_large(cx) } else { self.poll_read_small(cx) }
+    }
+
+    /// Reads content; 0 is the end.
+    fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self.decoder.wanted() {
+            ..=SMALL_BODY if !self.ahead => self.poll_read_small(cx),
+            _ => self.poll_read_large(cx),
+        }
+    }
+
+    fn poll_read_small(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(stream) = self.stream.as_mut().filter(|_| !self.ended) else { return Poll::Ready(Ok(0)) };
         let read = SCRATCH_BUFFER.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
-            if self.input.capacity() == 0 {
-                self.input = buffers::take_input();
+            if self.input_size.is_none() {
+                self.input_size = Some(Size::Head);
+                self.input = Size::Head.take_input();
             }
             self.input.extend_from_slice(buffer.filled());
             Poll::Ready(io::Result::Ok(buffer.filled().len()))
         });
+        let read = ready!(read)?;
+        self.note_read(read);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Reads straight into what the content's pieces will be. Once the piece before is gone, into the same bytes.
+    fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.stream.is_none() || self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        if self.input_size != Some(Size::Batch) && self.input.is_empty() {
+            self.give_back_input();
+            self.input_size = Some(Size::Batch);
+            self.input = Size::Batch.take_input();
+        } else if !self.input.try_reclaim(Size::Batch.bytes())
+            && self.input.capacity() - self.input.len() < MIN_READ
+        {
+            self.input.reserve(Size::Batch.bytes());
+        }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(0)) };
+        let read = pin!(stream.read_buf(&mut self.input)).poll(cx);
+        if read.is_pending() {
+            self.give_back_input(); // what waits holds none
+        }
         let read = ready!(read)?;
         self.note_read(read);
         Poll::Ready(Ok(read))
@@ -180,22 +223,13 @@ impl Wire {
         self.received += read as u64;
     }
 
-    /// Reads content, straight into what the body will be; 0 is the end.
-    fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(stream) = self.stream.as_mut().filter(|_| !self.ended) else { return Poll::Ready(Ok(0)) };
-        if self.decoder.wanted() <= SMALL_BODY {
-            return self.poll_read_head(cx);
+    /// Lets go of the buffer if nothing is in it.
+    fn give_back_input(&mut self) {
+        if self.input.is_empty()
+            && let Some(size) = self.input_size.take()
+        {
+            size.give_back_input(std::mem::take(&mut self.input));
         }
-        let wanted = usize::try_from(self.decoder.wanted()).unwrap_or(usize::MAX);
-        let room = wanted.min(self.next_read);
-        self.input.reserve(room);
-        self.grown = true;
-        let read = ready!(pin!(stream.read_buf(&mut self.input)).poll(cx))?;
-        if read >= room {
-            self.next_read = (self.next_read * 2).min(LAST_READ);
-        }
-        self.note_read(read);
-        Poll::Ready(Ok(read))
     }
 
     /// Writes what waits. While the stream is lent, whoever has it looks at the output.
@@ -227,7 +261,7 @@ impl Wire {
         loop {
             let mut pending = false;
             while let Some(upload) = self.upload.as_mut().filter(|upload| !upload.has_ended())
-                && self.output.has_room()
+                && (self.output.has_room() || upload.has_little_left())
                 && !pending
             {
                 match upload.poll_frame(cx) {
@@ -347,14 +381,6 @@ impl Wire {
     /// Lets go of buffers, as the connection will wait.
     pub(super) fn rest(&mut self) {
         self.output.rest();
-        if self.input.is_empty() {
-            let input = std::mem::take(&mut self.input);
-            if !std::mem::take(&mut self.grown) {
-                buffers::give_back_input(input);
-            }
-        }
+        self.give_back_input();
     }
 }
-
-/// What is left of a body below this is read as a head is: through the thread's buffer.
-const SMALL_BODY: u64 = 2 << 10;

@@ -5,16 +5,14 @@
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use std::{cell::RefCell, thread::LocalKey};
+use std::cell::RefCell;
 
 /// Buffers of each size that a thread keeps.
 const KEPT: usize = 16;
 
 thread_local! {
-    static HEADS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    static BATCHES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    static READ_HEADS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-    static READ_BATCHES: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static OUTPUTS: RefCell<[Vec<Vec<u8>>; Size::ALL]> = const { RefCell::new([const { Vec::new() }; Size::ALL]) };
+    static INPUTS: RefCell<[Vec<BytesMut>; Size::ALL]> = const { RefCell::new([const { Vec::new() }; Size::ALL]) };
     static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -32,11 +30,7 @@ pub fn take_map(fields: usize) -> HeaderMap {
 pub fn give_back_map(mut map: HeaderMap) {
     if (1..=FIELDS).contains(&map.capacity()) {
         map.clear();
-        MAPS.with_borrow_mut(|kept| {
-            if kept.len() < KEPT {
-                kept.push(map);
-            }
-        });
+        MAPS.with_borrow_mut(|kept| keep(kept, map));
     }
 }
 
@@ -45,48 +39,41 @@ pub fn give_back_map(mut map: HeaderMap) {
 pub enum Size {
     /// A head and a little content: 4 KiB.
     Head,
-    /// The frames of one turn, or as much content: 32 KiB.
+    /// The frames of one turn: 32 KiB.
     Batch,
+    /// An answer of 64 KiB, and its head: 72 KiB.
+    Content,
 }
 
 impl Size {
+    const ALL: usize = 3;
+
     /// In bytes.
     pub const fn bytes(self) -> usize {
         match self {
             Size::Head => 4 << 10,
             Size::Batch => 32 << 10,
+            Size::Content => 72 << 10,
         }
     }
 
     /// An empty buffer.
     pub fn take(self) -> Vec<u8> {
-        let kept = match self {
-            Size::Head => HEADS.with_borrow_mut(Vec::pop),
-            Size::Batch => BATCHES.with_borrow_mut(Vec::pop),
-        };
+        let kept = OUTPUTS.with_borrow_mut(|outputs| outputs[self as usize].pop());
         kept.unwrap_or_else(|| Vec::with_capacity(self.bytes()))
     }
 
     /// Gives a buffer back. One that has another size by now is let go.
     pub fn give_back(self, mut buffer: Vec<u8>) {
-        if buffer.capacity() != self.bytes() {
-            return;
-        }
-        buffer.clear();
-        let keep = |kept: &mut Vec<Vec<u8>>| {
-            if kept.len() < KEPT {
-                kept.push(buffer);
-            }
-        };
-        match self {
-            Size::Head => HEADS.with_borrow_mut(keep),
-            Size::Batch => BATCHES.with_borrow_mut(keep),
+        if buffer.capacity() == self.bytes() {
+            buffer.clear();
+            OUTPUTS.with_borrow_mut(|outputs| keep(&mut outputs[self as usize], buffer));
         }
     }
 
     /// An empty buffer to read into. One whose bytes somebody still holds leaves them to him.
     pub fn take_input(self) -> BytesMut {
-        match self.inputs().with_borrow_mut(Vec::pop) {
+        match INPUTS.with_borrow_mut(|inputs| inputs[self as usize].pop()) {
             Some(mut input) => {
                 input.reserve(self.bytes());
                 input
@@ -98,19 +85,14 @@ impl Size {
     /// Gives back a buffer of [`Size::take_input`] that nothing is in.
     pub fn give_back_input(self, input: BytesMut) {
         if input.is_empty() && input.capacity() <= self.bytes() {
-            self.inputs().with_borrow_mut(|kept| {
-                if kept.len() < KEPT {
-                    kept.push(input);
-                }
-            });
+            INPUTS.with_borrow_mut(|inputs| keep(&mut inputs[self as usize], input));
         }
     }
+}
 
-    fn inputs(self) -> &'static LocalKey<RefCell<Vec<BytesMut>>> {
-        match self {
-            Size::Head => &READ_HEADS,
-            Size::Batch => &READ_BATCHES,
-        }
+fn keep<T>(kept: &mut Vec<T>, one: T) {
+    if kept.len() < KEPT {
+        kept.push(one);
     }
 }
 
@@ -132,7 +114,7 @@ mod tests {
         for _ in 0..=KEPT {
             Size::Batch.give_back(Vec::with_capacity(Size::Batch.bytes()));
         }
-        BATCHES.with_borrow(|kept| assert_eq!(kept.len(), KEPT));
+        OUTPUTS.with_borrow(|kept| assert_eq!(kept[Size::Batch as usize].len(), KEPT));
     }
 
     #[test]
@@ -151,7 +133,7 @@ mod tests {
         Size::Head.give_back_input(input);
         assert_eq!(Size::Head.take_input().as_ptr(), at);
         Size::Head.give_back_input(BytesMut::with_capacity(2 * Size::Head.bytes()));
-        READ_HEADS.with_borrow(|kept| assert!(kept.is_empty()));
+        INPUTS.with_borrow(|kept| assert!(kept[Size::Head as usize].is_empty()));
     }
 
     #[test]

@@ -163,7 +163,7 @@ mod tests {
         let Body::Http1(mut body) = Wire::begin_message(&wire, Decoder::new(Framing::Length(1 << 20))) else {
             panic!("an answer with content")
         };
-        let piece_size = Size::Batch.bytes() / 2;
+        let piece_size = Size::Content.bytes() / 4;
         let mut send = async || theirs.write_all(&vec![b'x'; piece_size]).await.unwrap();
         send().await;
         let first = piece(&mut body).await;

@@ -12,7 +12,7 @@ use super::{
     upload::Upload,
 };
 use crate::codec::{Body, BodyError, Stream, buffers::Size};
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use std::{
     cell::RefCell,
@@ -27,6 +27,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 const SCRATCH: usize = 16 << 10;
 /// What is left of a request's body below this is read as its head is.
 const SMALL_BODY: u64 = 2 << 10;
+/// Where much content is to come, it is read by so much: what is written before more is read stays in the processor's cache, and no other
+/// connection waits long.
+const PIECE: usize = 32 << 10;
 /// A buffer whose bytes somebody still holds is read into while it has so much room.
 const MIN_READ: usize = 4 << 10;
 
@@ -199,17 +202,19 @@ impl Wire {
         if self.stream.is_none() || self.ended {
             return Poll::Ready(Ok(0));
         }
-        if self.input_size != Some(Size::Batch) && self.input.is_empty() {
+        if self.input_size != Some(Size::Content) && self.input.is_empty() {
             self.give_back_input();
-            self.input_size = Some(Size::Batch);
-            self.input = Size::Batch.take_input();
-        } else if !self.input.try_reclaim(Size::Batch.bytes())
+            self.input_size = Some(Size::Content);
+            self.input = Size::Content.take_input();
+        } else if !self.input.try_reclaim(Size::Content.bytes())
             && self.input.capacity() - self.input.len() < MIN_READ
         {
-            self.input.reserve(Size::Batch.bytes());
+            self.input.reserve(Size::Content.bytes());
         }
+        let ends_soon = self.decoder.remaining().is_some_and(|left| left <= Size::Content.bytes() as u64);
+        let most = if ends_soon { Size::Content.bytes() } else { PIECE };
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(0)) };
-        let read = pin!(stream.read_buf(&mut self.input)).poll(cx);
+        let read = pin!(stream.read_buf(&mut (&mut self.input).limit(most))).poll(cx);
         if read.is_pending() {
             self.give_back_input(); // what waits holds none
         }

@@ -4,6 +4,7 @@
 //! Not here: binding sockets (`listener::bind`), deciding what to bind (`app`).
 
 use crate::{
+    codec::patience,
     config::Snapshot,
     exchange::Downstream,
     listener::{self, BoundSocket, Drain, Listening, Sources},
@@ -182,6 +183,7 @@ impl Worker {
 
     /// Serves until `commands` is closed, or one says so.
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
+        tokio::task::spawn_local(patience::keep());
         let mut served: HashMap<Arc<str>, Vec<Served>> = HashMap::new();
         while let Some(command) = commands.recv().await {
             match command {

@@ -15,6 +15,8 @@ pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod hop_by_hop;
+pub mod patience;
+mod socket;
 pub mod stream;
 mod target;
 pub mod timer;

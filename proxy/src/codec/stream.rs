@@ -3,13 +3,16 @@
 //! Invariant: bytes that were read to detect the protocol are read again first.
 //! Not here: handshakes (`listener`, `upstream::connector`).
 
+use super::socket::{Followed, Socket};
 use crate::turn;
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use std::{
+    cell::Cell,
     future::{Future, pending},
     io,
-    net::SocketAddr,
+    net::{self, SocketAddr},
+    os::fd::BorrowedFd,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -24,11 +27,13 @@ use tokio::{
 pub struct Stream {
     read_first: Bytes,
     transport: Transport,
+    /// Whether the end follows at once what is written.
+    ending: Cell<bool>,
 }
 
 #[derive(Debug)]
 enum Transport {
-    Tcp(TcpStream),
+    Tcp(Socket),
     Unix(UnixStream),
     ServerTls(Box<tokio_rustls::server::TlsStream<Stream>>),
     ClientTls(Box<tokio_rustls::client::TlsStream<Stream>>),
@@ -47,7 +52,29 @@ impl Stream {
     /// Has it end by RST, whoever drops it. What the kernel has not sent by then is lost.
     pub fn end_by_reset(&self) {
         if let Some(tcp) = self.tcp() {
-            let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO)); // of a socket that is closed already
+            let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO)); // of a socket that is closed already
+        }
+    }
+
+    /// What is written from now on may wait in the kernel for the end of the stream, to leave with it: [`AsyncWrite::poll_shutdown`]
+    /// follows at once.
+    pub fn is_about_to_end(&self) {
+        match &self.transport {
+            Transport::ServerTls(tls) => tls.get_ref().0.is_about_to_end(),
+            Transport::ClientTls(tls) => tls.get_ref().0.is_about_to_end(),
+            Transport::Tcp(_) | Transport::Unix(_) => self.ending.set(true),
+        }
+    }
+
+    /// Whether the runtime watches the socket at the bottom, and hears at once of what comes. It does as soon as something was waited for.
+    pub fn is_watched(&self) -> bool {
+        self.socket().is_none_or(Socket::is_watched)
+    }
+
+    /// Has the runtime watch it no more, until something is waited for.
+    pub fn unwatch(&mut self) {
+        if let Some(socket) = self.socket_mut() {
+            socket.unwatch();
         }
     }
 
@@ -68,12 +95,25 @@ impl Stream {
     }
 
     /// The TCP socket at the bottom.
-    pub fn tcp(&self) -> Option<&TcpStream> {
+    pub fn tcp(&self) -> Option<BorrowedFd<'_>> {
+        self.socket()?.descriptor()
+    }
+
+    fn socket(&self) -> Option<&Socket> {
         match &self.transport {
-            Transport::Tcp(tcp) => Some(tcp),
+            Transport::Tcp(socket) => Some(socket),
             Transport::Unix(_) => None,
-            Transport::ServerTls(tls) => tls.get_ref().0.tcp(),
-            Transport::ClientTls(tls) => tls.get_ref().0.tcp(),
+            Transport::ServerTls(tls) => tls.get_ref().0.socket(),
+            Transport::ClientTls(tls) => tls.get_ref().0.socket(),
+        }
+    }
+
+    fn socket_mut(&mut self) -> Option<&mut Socket> {
+        match &mut self.transport {
+            Transport::Tcp(socket) => Some(socket),
+            Transport::Unix(_) => None,
+            Transport::ServerTls(tls) => tls.get_mut().0.socket_mut(),
+            Transport::ClientTls(tls) => tls.get_mut().0.socket_mut(),
         }
     }
 
@@ -87,9 +127,10 @@ impl Stream {
     }
 
     /// Until the socket has failed, by RST for instance; of Unix sockets only reads and writes tell.
-    pub async fn reset(&self) {
-        match self.tcp() {
-            Some(tcp) => drop(tcp.ready(Interest::ERROR).await),
+    pub async fn reset(&mut self) {
+        match self.socket_mut().map(Socket::watched) {
+            Some(Ok(tcp)) => drop(tcp.ready(Interest::ERROR).await),
+            Some(Err(_)) => {}
             None => pending().await,
         }
     }
@@ -108,7 +149,7 @@ impl Stream {
 
     /// This side's address; `None` for Unix sockets.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.tcp().and_then(|tcp| tcp.local_addr().ok())
+        SockRef::from(&self.tcp()?).local_addr().ok()?.as_socket()
     }
 }
 
@@ -116,23 +157,25 @@ macro_rules! from_transport {
     ($($variant:ident($ty:ty) = $wrap:expr),* $(,)?) => {$(
         impl From<$ty> for Stream {
             fn from(transport: $ty) -> Self {
-                Stream { read_first: Bytes::new(), transport: Transport::$variant($wrap(transport)) }
+                let transport = Transport::$variant($wrap(transport));
+                Stream { read_first: Bytes::new(), transport, ending: Cell::new(false) }
             }
         }
     )*};
 }
 
 from_transport! {
-    Tcp(TcpStream) = std::convert::identity,
+    Tcp(TcpStream) = Socket::from,
+    Tcp(net::TcpStream) = Socket::alone,
     Unix(UnixStream) = std::convert::identity,
     ServerTls(tokio_rustls::server::TlsStream<Stream>) = Box::new,
     ClientTls(tokio_rustls::client::TlsStream<Stream>) = Box::new,
 }
 
 macro_rules! each_transport {
-    ($self:ident, $io:ident => $call:expr) => {
+    ($self:ident, $tcp:ident => $of_tcp:expr, $io:ident => $call:expr) => {
         match &mut $self.transport {
-            Transport::Tcp($io) => $call,
+            Transport::Tcp($tcp) => $of_tcp,
             Transport::Unix($io) => $call,
             Transport::ServerTls($io) => $call,
             Transport::ClientTls($io) => $call,
@@ -156,7 +199,8 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let read = each_transport!(self, io => Pin::new(io).poll_read(cx, buf));
+        let read =
+            each_transport!(self, tcp => tcp.poll_read(cx, buf), io => Pin::new(io).poll_read(cx, buf));
         if matches!(self.transport, Transport::Tcp(_) | Transport::Unix(_)) {
             turn::spend_bytes(buf.filled().len() - before, cx);
         }
@@ -165,21 +209,31 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        each_transport!(self, io => Pin::new(io).poll_write(cx, buf))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let followed = self.followed();
+        let this = self.get_mut();
+        each_transport!(this,
+            tcp => tcp.poll_write(cx, &[io::IoSlice::new(buf)], followed),
+            io => Pin::new(io).poll_write(cx, buf)
+        )
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each_transport!(self, io => Pin::new(io).poll_write_vectored(cx, bufs))
+        let followed = self.followed();
+        let this = self.get_mut();
+        each_transport!(this,
+            tcp => tcp.poll_write(cx, bufs, followed),
+            io => Pin::new(io).poll_write_vectored(cx, bufs)
+        )
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.transport {
-            Transport::Tcp(io) => io.is_write_vectored(),
+            Transport::Tcp(_) => true,
             Transport::Unix(io) => io.is_write_vectored(),
             Transport::ServerTls(io) => io.is_write_vectored(),
             Transport::ClientTls(io) => io.is_write_vectored(),
@@ -187,11 +241,17 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each_transport!(self, io => Pin::new(io).poll_flush(cx))
+        each_transport!(self, _tcp => Poll::Ready(Ok(())), io => Pin::new(io).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each_transport!(self, io => Pin::new(io).poll_shutdown(cx))
+        each_transport!(self, tcp => tcp.poll_shutdown(cx), io => Pin::new(io).poll_shutdown(cx))
+    }
+}
+
+impl Stream {
+    fn followed(&self) -> Followed {
+        if self.ending.get() { Followed::Soon } else { Followed::No }
     }
 }
 

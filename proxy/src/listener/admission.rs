@@ -84,7 +84,7 @@ const SCRAPS: usize = 16 << 10;
 pub(super) fn turn_away(stream: &mut Stream) {
     stream.take_leave();
     let Some(tcp) = stream.tcp() else { return };
-    let socket = socket2::SockRef::from(tcp);
+    let socket = socket2::SockRef::from(&tcp);
     // A client that is gone needs no telling.
     let _ = socket.shutdown(Shutdown::Write);
     let mut scraps = [0; 2048];

@@ -1,21 +1,17 @@
 //! Binding: one socket for each worker, sharing the port, so that the kernel spreads connections and no worker waits for
 //! another.
 
-use super::Origin;
-use crate::codec::Stream;
+use super::listening::{Listening, Port};
 use sidle_model::ir::ListenAddress;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::FileTypeExt,
-    },
+    os::{fd::OwnedFd, unix::fs::FileTypeExt},
     path::Path,
     sync::Arc,
 };
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 
 /// Connections that the kernel holds for a worker that is busy.
 const BACKLOG: i32 = 1024;
@@ -31,14 +27,6 @@ pub struct BoundSocket {
 enum Bound {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener),
-}
-
-/// A socket that accepts.
-pub enum Listening {
-    /// On this port.
-    Tcp(TcpListener, u16),
-    /// On a file.
-    Unix(UnixListener),
 }
 
 /// A socket that another process has bound, and that listens.
@@ -264,57 +252,17 @@ impl BoundSocket {
         Ok(match self.socket {
             Bound::Tcp(socket) => {
                 socket2::SockRef::from(&socket).listen(BACKLOG)?; // one that listens already goes on
-                let port = socket.local_addr()?.port();
-                Listening::Tcp(TcpListener::from_std(socket)?, port)
+                Listening::Tcp(Port::new(socket)?)
             }
             Bound::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
         })
     }
 }
 
-impl Listening {
-    /// The same socket once more, for another process.
-    ///
-    /// # Errors
-    /// There is no descriptor left.
-    pub fn share(&self) -> io::Result<OwnedFd> {
-        match self {
-            Listening::Tcp(socket, _) => socket.as_fd().try_clone_to_owned(),
-            Listening::Unix(socket) => socket.as_fd().try_clone_to_owned(),
-        }
-    }
-
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Origin)> {
-        match self {
-            Listening::Tcp(socket, port) => {
-                let (stream, peer) = socket.accept().await?;
-                stream.set_nodelay(true)?;
-                let local = stream.local_addr()?;
-                let destination = original_destination(&stream, local);
-                // By TPROXY nothing is rewritten: the socket has the address that was meant.
-                let redirected = destination != local || local.port() != *port;
-                let origin =
-                    Origin { peer: Some(peer), direct: Some(peer), local: Some(destination), redirected };
-                Ok((stream.into(), origin))
-            }
-            Listening::Unix(socket) => {
-                let (stream, _) = socket.accept().await?;
-                Ok((stream.into(), Origin { peer: None, direct: None, local: None, redirected: false }))
-            }
-        }
-    }
-}
-
-/// Where the client meant to connect, before a REDIRECT rule; the local address when there was none.
-fn original_destination(stream: &tokio::net::TcpStream, local: SocketAddr) -> SocketAddr {
-    let socket = socket2::SockRef::from(stream);
-    let found = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
-    found.ok().and_then(|address| address.as_socket()).unwrap_or(local)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd as _;
 
     fn of(workers: usize) -> Wanted {
         Wanted { workers, ..Wanted::default() }

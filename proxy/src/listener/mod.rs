@@ -5,7 +5,7 @@
 //! treatment until it ends, but each request on it follows the configuration in force, and is refused where that would not take such a
 //! connection any more.
 //! Not here: HTTP (`codec`), routes.
-//! Read: `bind` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `proxy_protocol` (whose is it?) -> `inspect` (what is
+//! Read: `bind` -> `listening` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `proxy_protocol` (whose is it?) -> `inspect` (what is
 //! it?) -> `handshake` -> `connection` -> `opaque` (bytes).
 
 mod admission;
@@ -14,13 +14,15 @@ mod connection;
 mod drain;
 mod handshake;
 mod inspect;
+mod listening;
 mod opaque;
 pub mod proxy_protocol;
 mod sources;
 
-pub use bind::{BoundSocket, Inherited, Listening, Wanted, adopt, bind};
+pub use bind::{BoundSocket, Inherited, Wanted, adopt, bind};
 pub use connection::{ActiveRequest, Connection, Fault, Origin};
 pub use drain::Drain;
+pub use listening::Listening;
 pub use sources::Sources;
 
 use crate::{

@@ -5,7 +5,7 @@
 //! (RFC 9112 section 9.6).
 
 use super::wire;
-use crate::codec::Stream;
+use crate::codec::{Stream, patience};
 use socket2::SockRef;
 use std::{future::poll_fn, io, time::Duration};
 use tokio::io::AsyncWriteExt as _;
@@ -17,11 +17,13 @@ const BYTES: usize = 4 << 20;
 
 /// Closes; `answered`: after an answer, which the client is given time to read.
 pub(super) async fn close(mut stream: Stream, answered: bool) {
-    let close = async {
-        stream.shutdown().await?;
-        if answered { read_over(&mut stream).await } else { Ok(()) }
-    };
-    let _ = tokio::time::timeout(TIME, close).await; // either way it is gone now, if the client takes nothing, too
+    let shut = tokio::time::timeout(TIME, stream.shutdown()).await; // it is gone, too, if the client takes nothing
+    if answered && matches!(shut, Ok(Ok(()))) {
+        // Almost every client closes at once, and one look at the socket finds it so.
+        stream.unwatch();
+        patience::pause(patience::For::Close).await;
+        let _ = tokio::time::timeout(TIME, read_over(&mut stream)).await; // either way it is gone now
+    }
 }
 
 /// Until the client closes, too; for ever if it sends too much.
@@ -49,7 +51,7 @@ pub(super) fn end_by_fin(stream: &Stream) {
 
 fn set_linger(stream: &Stream, time: Option<Duration>) {
     if let Some(tcp) = stream.tcp() {
-        let _ = SockRef::from(tcp).set_linger(time); // of a socket that is closed already
+        let _ = SockRef::from(&tcp).set_linger(time); // of a socket that is closed already
     }
 }
 

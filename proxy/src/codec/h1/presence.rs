@@ -9,13 +9,17 @@
 //! Not here: RST while a request's content waits for an upstream that does not take it; the stream's idle timeout ends that.
 
 use super::{encode, wire::Wire};
-use crate::codec::timer::Timer;
+use crate::codec::{
+    Stream,
+    patience::{self, Pause},
+    timer::Timer,
+};
 use http::{StatusCode, Version};
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     cell::RefCell,
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -47,10 +51,13 @@ enum Waited<T> {
 }
 
 /// Polls `work` until it is ready; `None`: the client went away first. It may be polled at any time.
+///
+/// The socket of a connection that has just come is not watched yet. It will be when the work takes longer than most.
 pub(super) async fn while_there<T>(
     wire: &Rc<RefCell<Wire>>,
     mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
+    let mut patience = patience::pause(patience::For::Answer);
     loop {
         let done = poll_fn(|cx| {
             if let Poll::Ready(done) = work(cx) {
@@ -60,7 +67,7 @@ pub(super) async fn while_there<T>(
             if !wire.output.is_empty() {
                 return Poll::Pending; // the write tells of RST
             }
-            poll_sign(&mut wire, cx).map(|sign| match sign {
+            poll_sign(&mut wire, &mut patience, cx).map(|sign| match sign {
                 Sign::Gone => Some(Waited::Gone),
                 Sign::Silent => None,
             })
@@ -78,7 +85,7 @@ pub(super) async fn while_there<T>(
     }
 }
 
-fn poll_sign(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Sign> {
+fn poll_sign(wire: &mut Wire, patience: &mut Pause, cx: &mut Context<'_>) -> Poll<Sign> {
     if wire.closed {
         return Poll::Ready(Sign::Gone);
     }
@@ -92,6 +99,9 @@ fn poll_sign(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Sign> {
     if !wire.input.is_empty() || wire.has_ended() {
         return Poll::Ready(Sign::Silent);
     }
+    if !wire.stream().is_none_or(Stream::is_watched) {
+        ready!(Pin::new(patience).poll(cx));
+    }
     let read = ready!(wire.poll_read_head(cx));
     Poll::Ready(if read.is_ok() { Sign::Silent } else { Sign::Gone })
 }
@@ -101,13 +111,13 @@ async fn while_not_reset<T>(
     wire: &Rc<RefCell<Wire>>,
     mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Waited<T> {
-    let Some(stream) = wire.borrow_mut().lend() else { return Waited::Gone };
+    let Some(mut stream) = wire.borrow_mut().lend() else { return Waited::Gone };
     if !std::mem::replace(&mut wire.borrow_mut().asked_by_kernel, true)
         && let Some(tcp) = stream.tcp()
     {
         // A FIN behind bytes that are not read is not seen, and one that was seen does not tell whether the client is there.
         let asking = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
-        let _ = SockRef::from(tcp).set_tcp_keepalive(&asking); // of a socket that has failed: it is asked next
+        let _ = SockRef::from(&tcp).set_tcp_keepalive(&asking); // of a socket that has failed: it is asked next
     }
     let waited = {
         let mut reset = pin!(stream.reset());

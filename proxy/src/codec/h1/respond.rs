@@ -15,7 +15,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    codec::{Answer, Body, ResponseHead, buffers, timer::Stall},
+    codec::{Answer, Body, ResponseHead, Stream, buffers, timer::Stall},
     listener::Fault,
 };
 use http::{Method, StatusCode, Version};
@@ -61,7 +61,8 @@ impl Server {
         if framing == Some(Framing::UntilClose) {
             self.wire.borrow().stream().into_iter().for_each(linger::end_by_reset);
         }
-        self.write_body(Upload::new(body, framing), upload.as_ref()).await?;
+        let ends = !keep_alive && tunnel.is_none();
+        self.write_body(Upload::new(body, framing), upload.as_ref(), ends).await?;
         if framing == Some(Framing::UntilClose) {
             self.wire.borrow().stream().into_iter().for_each(linger::end_by_fin);
         }
@@ -105,8 +106,13 @@ impl Server {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Writes what waits, and the body. `beside` is what goes the other way meanwhile.
-    async fn write_body(&mut self, mut upload: Upload, beside: Option<&Uploading>) -> Result<(), End> {
+    /// Writes what waits, and the body. `beside` is what goes the other way meanwhile; `ends`: the connection ends behind it.
+    async fn write_body(
+        &mut self,
+        mut upload: Upload,
+        beside: Option<&Uploading>,
+        ends: bool,
+    ) -> Result<(), End> {
         let (wire, timer, connection) = (&self.wire, &mut self.timer, &self.connection);
         let mut stall = Stall::new(connection.limits().stream_idle_timeout);
         let mut silence = Stall::new(presence::SILENCE);
@@ -131,6 +137,9 @@ impl Server {
                     }
                 }
                 let mut wire = wire.borrow_mut();
+                if ends && upload.has_ended() {
+                    wire.stream().into_iter().for_each(Stream::is_about_to_end);
+                }
                 match wire.poll_flush(cx) {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
                     Poll::Ready(Ok(())) if upload.has_ended() => return Poll::Ready(Ok(())),

@@ -8,6 +8,7 @@
 use crate::turn;
 use rustix::net::SendFlags;
 use std::{
+    cell::Cell,
     io::{self, IoSlice, Read},
     net,
     os::fd::{AsFd, BorrowedFd},
@@ -28,7 +29,7 @@ enum State {
     /// Not watched. `drained`: the last read found less than it had room for.
     Alone {
         socket: net::TcpStream,
-        drained: bool,
+        drained: Cell<bool>,
     },
     Watched(TcpStream),
     /// It could not be watched.
@@ -51,7 +52,7 @@ impl From<TcpStream> for Socket {
 impl Socket {
     /// A socket that is non-blocking already, and that nothing is waited for yet.
     pub fn alone(socket: net::TcpStream) -> Self {
-        Socket(State::Alone { socket, drained: false })
+        Socket(State::Alone { socket, drained: Cell::new(false) })
     }
 
     /// Whether the runtime watches it.
@@ -62,13 +63,20 @@ impl Socket {
     /// Has the runtime watch it no more, until it has to.
     pub fn unwatch(&mut self) {
         self.0 = match std::mem::replace(&mut self.0, State::Lost) {
-            State::Alone { socket, .. } => State::Alone { socket, drained: false },
+            State::Alone { socket, .. } => State::Alone { socket, drained: Cell::new(false) },
             State::Watched(tcp) => match tcp.into_std() {
-                Ok(socket) => State::Alone { socket, drained: false },
+                Ok(socket) => State::Alone { socket, drained: Cell::new(false) },
                 Err(_) => State::Lost, // closed by that
             },
             State::Lost => State::Lost,
         };
+    }
+
+    /// Has the next read look at it even if the last one found its end. One that is watched is looked at when something has come.
+    pub fn look_again(&self) {
+        if let State::Alone { drained, .. } = &self.0 {
+            drained.set(false);
+        }
     }
 
     /// The socket, watched.
@@ -95,14 +103,14 @@ impl Socket {
 
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let State::Alone { socket, drained } = &mut self.0
-            && !*drained
+            && !drained.get()
         {
             ready!(turn::poll_take(&mut 1, cx));
             let room = buf.initialize_unfilled();
             let most = room.len();
             if let Some(read) = at_once(|| socket.read(room)) {
                 let read = read?;
-                *drained = read < most;
+                drained.set(read < most);
                 buf.advance(read);
                 return Poll::Ready(Ok(()));
             }

@@ -71,6 +71,11 @@ impl Stream {
         self.socket().is_none_or(Socket::is_watched)
     }
 
+    /// Has the next read look at a socket that is not watched, also if the last one left nothing.
+    pub fn look_again(&self) {
+        self.socket().into_iter().for_each(Socket::look_again);
+    }
+
     /// Has the runtime watch it no more, until something is waited for.
     pub fn unwatch(&mut self) {
         if let Some(socket) = self.socket_mut() {

@@ -21,7 +21,7 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -82,6 +82,20 @@ pub(super) async fn while_there<T>(
             Waited::Output => {}
             Waited::Gone => return None,
         }
+    }
+}
+
+/// Has a look at a client that was not listened to, before his answer is begun: whether he sent FIN.
+pub(super) fn look(wire: &RefCell<Wire>) {
+    let mut wire = wire.borrow_mut();
+    if wire.decoder.is_done()
+        && wire.input.is_empty()
+        && let Some(stream) = wire.stream()
+        && !stream.is_watched()
+    {
+        stream.look_again();
+        // Whatever comes of it is known to the wire, and whoever reads next has himself woken.
+        let _ = wire.poll_read_head(&mut Context::from_waker(Waker::noop()));
     }
 }
 
@@ -195,5 +209,21 @@ mod tests {
         let waiting = while_there::<()>(&wire, |_| Poll::Pending);
         let (gone, ()) = tokio::join!(timeout(Duration::from_secs(10), waiting), leave);
         assert_eq!(gone, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_fin_that_nobody_waited_for_is_found_by_a_look() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let wire = Rc::new(RefCell::new(Wire::new(Stream::from(ours))));
+        client.write_all(b"request").await.unwrap();
+        poll_fn(|cx| wire.borrow_mut().poll_read_head(cx)).await.unwrap();
+        wire.borrow_mut().input.clear();
+        client.shutdown().await.unwrap();
+        assert!(!wire.borrow().has_ended());
+        look(&wire);
+        assert!(wire.borrow().has_ended());
     }
 }

@@ -44,6 +44,9 @@ impl Server {
     pub(super) async fn respond(&mut self, answer: Box<Answer>, asked: Asked) -> Result<(), End> {
         let Answer { head, body, upload, tunnel } = *answer;
         let framing = framing_of(&head, &body, &asked, tunnel.is_some());
+        if asked.keep_alive {
+            presence::look(&self.wire);
+        }
         let unread = {
             let wire = self.wire.borrow(); // also after content that broke off: nothing else will come
             let skippable = wire.decoder.remaining().is_some_and(|left| left <= SKIP);

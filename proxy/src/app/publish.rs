@@ -26,7 +26,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::{sync::mpsc, task::LocalSet};
+use tokio::{runtime, sync::mpsc};
 
 /// Makes configurations run.
 pub struct Publisher {
@@ -297,12 +297,20 @@ fn spawn_worker(
     number: usize,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedReceiver<Command>,
-) -> io::Result<thread::JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+) -> io::Result<()> {
+    // A runtime of local tasks belongs to the thread that makes it.
+    let (made, making) = std::sync::mpsc::sync_channel(1);
     thread::Builder::new().name(format!("sidle-worker-{number}")).spawn(move || {
-        let local = LocalSet::new();
-        local.block_on(&runtime, Worker::new(shared).run(commands));
-    })
+        let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        match runtime {
+            Ok(runtime) => {
+                let _ = made.send(Ok(())); // whoever started it waits
+                runtime.block_on(Worker::new(shared).run(commands));
+            }
+            Err(error) => drop(made.send(Err(error))),
+        }
+    })?;
+    making.recv().map_err(io::Error::other)?
 }
 
 fn address_of_dns(settings: &Settings) -> Option<SocketAddr> {

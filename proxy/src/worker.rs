@@ -7,7 +7,7 @@ use crate::{
     codec::patience,
     config::Snapshot,
     exchange::Downstream,
-    listener::{self, BoundSocket, Drain, Listening, Sources},
+    listener::{self, BoundSocket, Crew, Drain, Listening, Sources},
     overload::Overload,
     reserve::Reserve,
     upstream::{Cluster, dns::Dns, pool::Pools},
@@ -109,6 +109,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Connections to endpoints.
     pub pools: Pools,
+    /// Tasks for connections of clients.
+    pub crew: Crew,
     /// Wakes connections that wait for nothing else when memory has become short.
     pub shed: Notify,
     /// Wakes them when another configuration is in force.
@@ -166,6 +168,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>) -> Rc<Self> {
         Rc::new(Worker {
             pools: Pools::new(),
+            crew: Crew::default(),
             shed: Notify::new(),
             changed: Notify::new(),
             snapshot: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),

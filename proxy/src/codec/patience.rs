@@ -173,6 +173,18 @@ impl Future for Pause {
     }
 }
 
+/// Ends the pauses of all that wait for this; whether anybody did.
+pub fn end(what: For) -> bool {
+    LINES.with(|lines| {
+        let mut line = lines.line(what).borrow_mut();
+        let any = line.waiting > 0;
+        while line.waiting > 0 {
+            line.call_first();
+        }
+        any
+    })
+}
+
 /// Keeps the lines of this thread, for as long as it is polled.
 pub async fn keep() {
     struct Kept;
@@ -201,10 +213,7 @@ pub async fn keep() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::{
-        task::LocalSet,
-        time::{Instant, advance},
-    };
+    use tokio::{task::LocalSet, time::Instant};
 
     async fn kept<T>(work: impl Future<Output = T>) -> T {
         let local = LocalSet::new();
@@ -258,7 +267,7 @@ mod tests {
             assert_eq!(over.iter().filter(|over| **over).count(), 1);
             assert!(over[0] && poll(&mut pauses[0]), "and it stays so");
             assert_eq!(begun.elapsed(), Duration::ZERO);
-            advance(PERIOD * 3).await;
+            assert!(end(For::Close) && pauses.iter_mut().chain(&mut more).all(poll) && !end(For::Close));
         })
         .await;
     }

@@ -4,7 +4,11 @@
 //! Invariants: who is kept out learns it at once, by an orderly end and not by a reset, for as long as he does not go on sending.
 
 use super::sources::Source;
-use crate::{codec::Stream, overload::Pressure, worker::Worker};
+use crate::{
+    codec::{Stream, patience},
+    overload::Pressure,
+    worker::Worker,
+};
 use sidle_model::ir::Direction;
 use sidle_telemetry::{Doorkeeper, ListenerMetrics};
 use std::{
@@ -62,6 +66,16 @@ impl Drop for Open {
         }
         self.metrics.connection_closed();
     }
+}
+
+/// Lets somebody in. If he is one too many, those go first who only wait for their clients to close.
+pub(super) async fn admit<T>(admit: impl Fn() -> Result<T, Doorkeeper>) -> Result<T, Doorkeeper> {
+    let admitted = admit();
+    if admitted.is_ok() || !patience::end(patience::For::Close) {
+        return admitted;
+    }
+    tokio::task::yield_now().await;
+    admit()
 }
 
 /// One more connection of an address, unless it is one too many.

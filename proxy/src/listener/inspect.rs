@@ -16,11 +16,19 @@ use sidle_identity::{Peer, SpiffeId};
 use sidle_model::ir::{ApplicationProtocol, Limits, Transport};
 use sidle_routing::{ConnectionView, Inspection};
 use sidle_telemetry::ListenerMetrics;
-use std::{sync::Arc, time::Duration};
-use tokio::io::AsyncReadExt;
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
 
 /// The most that is read before a connection is known: a ClientHello of several records.
 const MAX_PEEK: usize = 64 << 10;
+/// How much of it is read at once: most ClientHellos.
+const PIECE: usize = 2 << 10;
 
 /// What was seen of a connection.
 #[derive(Debug, Default)]
@@ -229,27 +237,31 @@ async fn detect_all(stream: &mut Stream) -> Option<Detection> {
 /// Bytes that were read ahead; put back when dropped.
 struct Unread<'a> {
     stream: &'a mut Stream,
-    bytes: BytesMut,
+    bytes: Vec<u8>,
 }
 
 impl<'a> Unread<'a> {
     fn new(stream: &'a mut Stream) -> Self {
-        Unread { stream, bytes: BytesMut::new() }
+        Unread { stream, bytes: Vec::new() }
     }
 
     /// Reads some more; `false`: there is no more. `None`: the connection broke.
     async fn read(&mut self) -> Option<bool> {
-        if self.bytes.capacity() == self.bytes.len() {
-            self.bytes.reserve(2048);
-        }
-        self.stream.read_buf(&mut self.bytes).await.ok().map(|read| read > 0)
+        poll_fn(|cx| {
+            let mut piece = [0; PIECE]; // here, so that a client that says nothing takes no room
+            let mut piece = ReadBuf::new(&mut piece);
+            let read = ready!(Pin::new(&mut *self.stream).poll_read(cx, &mut piece));
+            self.bytes.extend_from_slice(piece.filled());
+            Poll::Ready(read.ok().map(|()| !piece.filled().is_empty()))
+        })
+        .await
     }
 }
 
 impl Drop for Unread<'_> {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
-            self.stream.unread(self.bytes.split().freeze());
+            self.stream.unread(std::mem::take(&mut self.bytes).into());
         }
     }
 }

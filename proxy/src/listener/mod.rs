@@ -5,12 +5,13 @@
 //! treatment until it ends, but each request on it follows the configuration in force, and is refused where that would not take such a
 //! connection any more.
 //! Not here: HTTP (`codec`), routes.
-//! Read: `bind` -> `listening` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `proxy_protocol` (whose is it?) -> `inspect` (what is
-//! it?) -> `handshake` -> `connection` -> `opaque` (bytes).
+//! Read: `bind` -> `listening` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `crew` (who serves it?) -> `proxy_protocol` (whose
+//! is it?) -> `inspect` (what is it?) -> `handshake` -> `connection` -> `opaque` (bytes).
 
 mod admission;
 mod bind;
 mod connection;
+mod crew;
 mod drain;
 mod handshake;
 mod inspect;
@@ -21,6 +22,7 @@ mod sources;
 
 pub use bind::{BoundSocket, Inherited, Wanted, adopt, bind};
 pub use connection::{ActiveRequest, Connection, Fault, Origin};
+pub use crew::Crew;
 pub use drain::Drain;
 pub use listening::Listening;
 pub use sources::Sources;
@@ -32,12 +34,20 @@ use crate::{
     turn,
     worker::Worker,
 };
-use admission::Open;
+use admission::{Open, admit};
+use crew::Arrived;
 use inspect::Proxied;
 use sidle_model::ir::{Certificates, Direction};
 use sidle_telemetry::Doorkeeper;
 use sources::Source;
-use std::{future::poll_fn, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// How long accepting pauses when descriptors or memory run out.
@@ -49,29 +59,30 @@ const COMPLAIN: Duration = Duration::from_secs(10);
 pub async fn accept(worker: Rc<Worker>, name: Arc<str>, listening: Rc<Listening>, drain: Rc<Drain>) {
     let metrics = worker.shared.telemetry.listener_metrics(&name);
     let mut complained = None;
+    let mut stopped = pin!(drain.stopped());
     loop {
         let accepted = tokio::select! {
             biased;
             accepted = listening.accept() => accepted,
-            () = drain.stopped() => return,
+            () = &mut stopped => return,
         };
         match accepted {
-            Ok((mut stream, origin)) => match Open::begin(&worker, &name, &metrics, origin.peer) {
-                Ok(open) => {
-                    let (worker, name, drain) = (worker.clone(), name.clone(), drain.clone());
-                    tokio::task::spawn_local(async move {
-                        connection(worker, name, drain, &open, stream, origin).await;
-                    });
-                    let mut cost = turn::CONNECTION;
-                    poll_fn(|cx| turn::poll_take(&mut cost, cx)).await;
+            Ok((mut stream, origin)) => {
+                match admit(|| Open::begin(&worker, &name, &metrics, origin.peer)).await {
+                    Ok(open) => {
+                        let (listener, drain) = (name.clone(), drain.clone());
+                        crew::serve(&worker, Arrived { listener, drain, open, stream, origin });
+                        let mut cost = turn::CONNECTION;
+                        poll_fn(|cx| turn::poll_take(&mut cost, cx)).await;
+                    }
+                    Err(limit) => {
+                        metrics.connection_refused(limit);
+                        admission::turn_away(&mut stream);
+                        drop(stream);
+                        worker.shared.reserve.fill();
+                    }
                 }
-                Err(limit) => {
-                    metrics.connection_refused(limit);
-                    admission::turn_away(&mut stream);
-                    drop(stream);
-                    worker.shared.reserve.fill();
-                }
-            },
+            }
             Err(error) if is_momentary(&error) => {}
             Err(error) => {
                 if complained.is_none_or(|at: Instant| at.elapsed() >= COMPLAIN) {
@@ -96,7 +107,7 @@ fn is_momentary(error: &io::Error) -> bool {
 async fn unless_drained<T>(
     worker: &Worker,
     drain: &Drain,
-    inspecting: impl Future<Output = Option<T>>,
+    inspecting: Pin<&mut impl Future<Output = Option<T>>>,
 ) -> Option<T> {
     let silent = async {
         if worker.shared.overload.pressure() == Pressure::None {
@@ -108,6 +119,7 @@ async fn unless_drained<T>(
         tokio::time::sleep(connection::IDLE_BEFORE_CLOSE).await;
     };
     tokio::select! {
+        biased; // mostly there is something to find
         found = inspecting => found,
         () = silent => None,
     }
@@ -130,7 +142,7 @@ async fn introduced(
         }
     }
     let Some(client) = origin.peer else { return Some(None) };
-    match admission::source(worker, client.ip()) {
+    match admit(|| admission::source(worker, client.ip())).await {
         Ok(source) => Some(Some(source)),
         Err(limit) => {
             open.metrics.connection_refused(limit);
@@ -140,17 +152,11 @@ async fn introduced(
     }
 }
 
-async fn connection(
-    worker: Rc<Worker>,
-    listener: Arc<str>,
-    drain: Rc<Drain>,
-    open: &Open,
-    stream: Stream,
-    origin: Origin,
-) {
+async fn connection(worker: &Rc<Worker>, arrived: Arrived) {
+    let Arrived { listener, drain, open, stream, origin } = arrived;
     // Boxed, so that what it takes to find out what is spoken is not kept while it is.
     let Some(Spoken { service, stream, connection, _source }) =
-        Box::pin(opened(worker, listener, drain, open, stream, origin)).await
+        Box::pin(opened(worker, listener, drain, &open, stream, origin)).await
     else {
         return;
     };
@@ -179,7 +185,7 @@ enum Service {
 
 /// Introduces the client, terminates TLS and finds out what is spoken; `None`: the connection is over.
 async fn opened(
-    worker: Rc<Worker>,
+    worker: &Rc<Worker>,
     listener: Arc<str>,
     drain: Rc<Drain>,
     open: &Open,
@@ -192,13 +198,13 @@ async fn opened(
     let mut source = None;
     if plan.config.proxy_protocol {
         let timeout = limits.request_headers_timeout;
-        let introducing = introduced(&worker, open, &mut stream, &mut origin, timeout);
-        source = unless_drained(&worker, &drain, introducing).await?;
+        let introducing = Box::pin(introduced(worker, open, &mut stream, &mut origin, timeout));
+        source = unless_drained(worker, &drain, pin!(introducing)).await?;
     }
-    let inspected =
-        unless_drained(&worker, &drain, inspect::inspect(&mut stream, plan, &origin, limits, &open.metrics))
-            .await;
-    let (chain, mut seen) = inspected?;
+    let (chain, mut seen) = {
+        let inspecting = pin!(inspect::inspect(&mut stream, plan, &origin, limits, &open.metrics));
+        unless_drained(worker, &drain, inspecting).await?
+    };
     if let Some((tls, config)) = &chain.tls {
         let config = match config.current() {
             Ok(config) => config,
@@ -210,7 +216,7 @@ async fn opened(
         };
         let of_mesh =
             plan.config.direction == Direction::Inbound && tls.certificates == Certificates::Workload;
-        let handshake = handshake::accept(stream, config, of_mesh);
+        let handshake = Box::pin(handshake::accept(stream, config, of_mesh)); // large, and not everybody's
         match tokio::time::timeout(limits.tls_handshake_timeout, handshake).await {
             Ok(Ok(tls)) => stream = tls.into(),
             Ok(Err(error)) => {
@@ -234,8 +240,11 @@ async fn opened(
             let http2 = match seen.http2 {
                 Some(known) => known,
                 None => {
-                    let preface = inspect::preface(&mut stream, idle, head);
-                    match unless_drained(&worker, &drain, preface).await {
+                    let preface = {
+                        let looking = pin!(inspect::preface(&mut stream, idle, head));
+                        unless_drained(worker, &drain, looking).await
+                    };
+                    match preface {
                         Some(http2) => http2,
                         None => {
                             stream.take_leave();

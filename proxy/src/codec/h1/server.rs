@@ -44,7 +44,12 @@ pub async fn serve(stream: Stream, connection: Rc<Connection>) {
     let interim = interim(&wire);
     let mut server = Server { wire, connection, interim, timer: Timer::default(), resting_since: None };
     let ended = server.run().await;
-    let stream = server.wire.borrow_mut().take_stream();
+    let stream = {
+        let mut wire = server.wire.borrow_mut();
+        let stream = wire.take_stream();
+        wire.rest(); // its buffers are the next one's
+        stream
+    };
     drop(server);
     let Some(stream) = stream else { return };
     match ended {

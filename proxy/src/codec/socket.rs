@@ -60,6 +60,11 @@ impl Socket {
         matches!(self.0, State::Watched(_))
     }
 
+    /// Whether nothing has come, as far as the runtime knows.
+    pub fn is_quiet(&self) -> bool {
+        matches!(&self.0, State::Watched(tcp) if tcp.try_read(&mut []).is_err_and(would_block))
+    }
+
     /// Has the runtime watch it no more, until it has to.
     pub fn unwatch(&mut self) {
         self.0 = match std::mem::replace(&mut self.0, State::Lost) {
@@ -156,6 +161,11 @@ impl Socket {
             State::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
+}
+
+/// Whether it says that there is nothing for now.
+pub fn would_block(error: io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// What comes of a call that does not wait; `None`: it would have to.

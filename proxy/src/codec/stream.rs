@@ -3,7 +3,7 @@
 //! Invariant: bytes that were read to detect the protocol are read again first.
 //! Not here: handshakes (`listener`, `upstream::connector`).
 
-use super::socket::{Followed, Socket};
+use super::socket::{Followed, Socket, would_block};
 use crate::turn;
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
@@ -142,12 +142,10 @@ impl Stream {
 
     /// Whether nothing has come, as far as is known without a read. `false` also where only a read can tell.
     pub fn is_quiet(&self) -> bool {
-        let nothing =
-            |read: io::Result<usize>| read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         self.read_first.is_empty()
             && match &self.transport {
-                Transport::Tcp(tcp) => nothing(tcp.try_read(&mut [])),
-                Transport::Unix(unix) => nothing(unix.try_read(&mut [])),
+                Transport::Tcp(socket) => socket.is_quiet(),
+                Transport::Unix(unix) => unix.try_read(&mut []).is_err_and(would_block),
                 Transport::ServerTls(_) | Transport::ClientTls(_) => false,
             }
     }

@@ -7,7 +7,7 @@ use super::{
     inspect::{First, Seen},
 };
 use crate::{
-    codec::Scheme,
+    codec::{Authority, Scheme},
     config::{Chain, Filter, HttpPlan, ListenerPlan, Snapshot},
     exchange::{Downstream, address_text, client_cert},
     overload::Pressure,

@@ -34,9 +34,9 @@ fn of_stream<R>(_: impl FnOnce(Incoming, Rc<crate::listener::Connection>) -> R) 
 #[test]
 fn connections_and_streams_take_little_room() {
     let sizes = [
-        ("a connection's task", of_connection(super::serve), 800),
-        ("its wire", size_of::<Wire>(), 160),
-        ("a stream's task", of_stream(super::stream::serve), 5024),
+        ("a connection's task", of_connection(super::serve), 816),
+        ("its wire", size_of::<Wire>(), 168),
+        ("a stream's task", of_stream(super::stream::serve), 4672),
     ];
     let large: Vec<_> = sizes.iter().filter(|(_, size, most)| size > most).collect();
     assert!(large.is_empty(), "{large:?} of {sizes:?}");

@@ -55,6 +55,11 @@ pub fn poll_take(units: &mut u32, cx: &mut Context<'_>) -> Poll<()> {
     Poll::Ready(())
 }
 
+/// Does what belongs to work that this turn has paid for, such as writing what was read, even if the turn is over by that.
+pub fn paid<T>(cx: &mut Context<'_>, work: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    pin!(coop::unconstrained(poll_fn(work))).poll(cx)
+}
+
 /// Ends this turn.
 pub fn end<T>(cx: &mut Context<'_>) -> Poll<T> {
     let _ = pin!(yield_now()).poll(cx);

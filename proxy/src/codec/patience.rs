@@ -190,7 +190,10 @@ pub async fn keep() {
     struct Kept;
     impl Drop for Kept {
         fn drop(&mut self) {
-            let _ = LINES.try_with(|lines| lines.kept.set(false));
+            let _ = LINES.try_with(|lines| {
+                lines.kept.set(false);
+                lines.looking.set(false);
+            });
         }
     }
     let _kept = Kept;

@@ -244,7 +244,7 @@ impl Direction {
         self.moved += data.len() as u64;
         self.unflushed = true;
         while !data.is_empty() {
-            match Pin::new(&mut *to).poll_write(cx, data) {
+            match turn::paid(cx, |cx| Pin::new(&mut *to).poll_write(cx, data)) {
                 Poll::Ready(Ok(n)) if n > 0 => data = &data[n..],
                 Poll::Ready(_) => return Poll::Ready(Err(Side::To)),
                 Poll::Pending => {

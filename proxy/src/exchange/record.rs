@@ -235,7 +235,8 @@ impl Wanted {
     /// Keeps what is wanted of a response.
     pub fn capture_response(&self, headers: &http::HeaderMap, into: &mut Option<Box<Captured>>) {
         if !self.response.is_empty() {
-            into.get_or_insert_default().response = pick(&self.response, headers).collect();
+            into.get_or_insert_default().response =
+                pick(&self.response, headers).map(|(name, value)| (name, detached(value))).collect();
         }
     }
 
@@ -258,6 +259,11 @@ fn pick<'a>(
     headers: &'a http::HeaderMap,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + 'a {
     names.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone())))
+}
+
+/// The same bytes by themselves: a value of an answer's lies among all that was read with it.
+fn detached(value: HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or(value)
 }
 
 fn find<'a>(captured: &'a [(HeaderName, HeaderValue)], name: &HeaderName) -> Option<&'a [u8]> {

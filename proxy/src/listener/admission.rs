@@ -68,14 +68,15 @@ impl Drop for Open {
     }
 }
 
-/// Lets somebody in. If he is one too many, those go first who only wait for their clients to close.
+/// Lets somebody in. If he is one too many of all, those go first who only wait for their clients to close.
 pub(super) async fn admit<T>(admit: impl Fn() -> Result<T, Doorkeeper>) -> Result<T, Doorkeeper> {
-    let admitted = admit();
-    if admitted.is_ok() || !patience::end(patience::For::Close) {
-        return admitted;
+    match admit() {
+        Err(Doorkeeper::Connections | Doorkeeper::Descriptors) if patience::end(patience::For::Close) => {
+            tokio::task::yield_now().await;
+            admit()
+        }
+        admitted => admitted,
     }
-    tokio::task::yield_now().await;
-    admit()
 }
 
 /// One more connection of an address, unless it is one too many.

@@ -27,6 +27,8 @@ use std::{
 };
 use tokio::time::Instant;
 
+/// A name with its port; what is longer is not remembered.
+const LONGEST_HOST: usize = 255 + 6;
 /// Where a connection came from, and where it meant to go.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
@@ -212,12 +214,12 @@ impl Connection {
     pub fn authority(&self, host: &HeaderValue) -> Option<Authority> {
         match self.host.get() {
             Some(known) if known.is(host) => Some(known.clone()),
-            Some(_) => Authority::new(host.clone()),
-            None => {
+            None if host.len() <= LONGEST_HOST => {
                 let authority = Authority::new(host.clone())?;
                 // A copy of its own: the other lies among all that was read with it.
                 Some(self.host.get_or_init(|| authority.detached()).clone())
             }
+            _ => Authority::new(host.clone()),
         }
     }
 

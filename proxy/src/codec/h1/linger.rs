@@ -8,7 +8,10 @@ use super::wire;
 use crate::codec::{Stream, patience};
 use socket2::SockRef;
 use std::{future::poll_fn, io, time::Duration};
-use tokio::io::AsyncWriteExt as _;
+use tokio::{
+    io::AsyncWriteExt as _,
+    time::{Instant, timeout_at},
+};
 
 /// How long a client may still send.
 const TIME: Duration = Duration::from_secs(1);
@@ -17,12 +20,13 @@ const BYTES: usize = 4 << 20;
 
 /// Closes; `answered`: after an answer, which the client is given time to read.
 pub(super) async fn close(mut stream: Stream, answered: bool) {
-    let shut = tokio::time::timeout(TIME, stream.shutdown()).await; // it is gone, too, if the client takes nothing
+    let until = Instant::now() + TIME;
+    let shut = timeout_at(until, stream.shutdown()).await; // it is gone, too, if the client takes nothing
     if answered && matches!(shut, Ok(Ok(()))) {
         // Almost every client closes at once, and one look at the socket finds it so.
         stream.unwatch();
         patience::pause(patience::For::Close).await;
-        let _ = tokio::time::timeout(TIME, read_over(&mut stream)).await; // either way it is gone now
+        let _ = timeout_at(until, read_over(&mut stream)).await; // either way it is gone now
     }
 }
 

@@ -33,7 +33,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{task::coop, time::Instant};
 
 /// How long the room of a request is kept for the next one.
 const REST: Duration = Duration::from_secs(1);
@@ -103,6 +103,7 @@ impl Server {
         let connection = self.connection.clone();
         let mut drained = Drained { ends: pin!(connection.drained()), told: None };
         loop {
+            drained.told = None; // who rests has asked, and will be woken
             let ended = match self.next(&mut drained, None).await {
                 // Boxed, so that a connection without a request does not keep the room for one.
                 Ok(Some(head)) => Box::pin(self.requests(head, &mut drained)).await,
@@ -175,7 +176,9 @@ impl Server {
             let mut wire = wire.borrow_mut();
             loop {
                 silent &= wire.input.is_empty(); // empty lines begin a head, too, if only for the clock
-                skip_empty_lines(&mut wire);
+                if skip_empty_lines(&mut wire) {
+                    scanner = parse::LineScanner::default();
+                }
                 match scanner.end(&wire.input) {
                     Ok(Some(end)) if end <= max => {
                         return Poll::Ready(Head::Whole(wire.input.split_to(end).freeze()));
@@ -327,7 +330,10 @@ impl<F: Future<Output = ()>> Drained<'_, F> {
         if !woken && self.told == told && !connection.is_over() {
             return Poll::Pending;
         }
-        self.told = told;
+        // Whoever asks when his turn is over is not heard, and comes again.
+        if coop::has_budget_remaining() {
+            self.told = told;
+        }
         self.ends.as_mut().poll(cx)
     }
 }
@@ -344,10 +350,13 @@ enum Head {
 }
 
 /// Empty lines before a request are no request (RFC 9112 section 2.2).
-fn skip_empty_lines(wire: &mut Wire) {
+fn skip_empty_lines(wire: &mut Wire) -> bool {
+    let mut any = false;
     while wire.input.starts_with(b"\r\n") {
         bytes::Buf::advance(&mut wire.input, 2);
+        any = true;
     }
+    any
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use super::{
     output::Output,
     upload::Upload,
 };
-use crate::codec::{Body, BodyError, Stream, buffers::Size};
+use crate::{
+    codec::{Body, BodyError, Stream, buffers::Size},
+    turn,
+};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use std::{
@@ -30,8 +33,6 @@ const SMALL_BODY: u64 = 2 << 10;
 /// Where much content is to come, it is read by so much: what is written before more is read stays in the processor's cache, and no other
 /// connection waits long.
 const PIECE: usize = 32 << 10;
-/// A buffer whose bytes somebody still holds is read into while it has so much room.
-const MIN_READ: usize = 4 << 10;
 
 thread_local! {
     static SCRATCH_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
@@ -206,10 +207,8 @@ impl Wire {
             self.give_back_input();
             self.input_size = Some(Size::Content);
             self.input = Size::Content.take_input();
-        } else if !self.input.try_reclaim(Size::Content.bytes())
-            && self.input.capacity() - self.input.len() < MIN_READ
-        {
-            self.input.reserve(Size::Content.bytes());
+        } else {
+            Size::Content.make_room(&mut self.input);
         }
         let ends_soon = self.decoder.remaining().is_some_and(|left| left <= Size::Content.bytes() as u64);
         let most = if ends_soon { Size::Content.bytes() } else { PIECE };
@@ -240,7 +239,8 @@ impl Wire {
     /// Writes what waits. While the stream is lent, whoever has it looks at the output.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
-            Some(stream) => self.output.poll_flush(stream, cx),
+            // What was read leaves in the turn that paid for it, and its buffer is free for the next.
+            Some(stream) => turn::paid(cx, |cx| self.output.poll_flush(stream, cx)),
             None if self.output.is_empty() => Poll::Ready(Ok(())),
             None => Poll::Pending,
         }

@@ -19,6 +19,9 @@ use std::{
     time::Duration,
 };
 
+/// What waits for a window and is shorter than this is copied.
+const SMALL: usize = 2 << 10;
+
 /// A body on its way to a stream.
 pub struct Pump {
     sending: Sending,
@@ -49,7 +52,13 @@ impl Pump {
     pub fn poll(&mut self, beside: Option<&Uploading>, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         loop {
             if !self.left.is_empty() {
-                let room = ready!(self.poll_room(beside, cx))?;
+                let Poll::Ready(room) = self.poll_room(beside, cx) else {
+                    if self.left.len() < SMALL {
+                        self.left = Bytes::copy_from_slice(&self.left); // what it was read into is much larger
+                    }
+                    return Poll::Pending;
+                };
+                let room = room?;
                 let chunk = if room < self.left.len() {
                     self.left.split_to(room)
                 } else {

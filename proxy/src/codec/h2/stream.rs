@@ -24,6 +24,7 @@ pub async fn serve(incoming: Incoming, connection: Rc<Connection>) {
     if let Err(error) = sending.respond(head.status, &head.headers, ends) {
         return tracing::debug!(peer = %connection.peer(), %error, "response not sent");
     }
+    drop(head); // what it was read into is free again
     let patience = patience_of_streams(connection.limits());
     match tunnel {
         Some(tunnel) => {

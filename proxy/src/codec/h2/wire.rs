@@ -19,10 +19,7 @@ use std::{
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    task::coop,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// Bytes of one read.
 const READ: usize = 64 << 10;
@@ -155,7 +152,7 @@ impl Wire {
         if !self.unflushed && !self.connection.has_output() {
             return Poll::Ready(Ok(()));
         }
-        pin!(coop::unconstrained(poll_fn(|cx| self.poll_write(cx)))).poll(cx)
+        turn::paid(cx, |cx| self.poll_write(cx))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

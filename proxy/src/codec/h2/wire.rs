@@ -12,9 +12,9 @@ use sidle_http2::{
 };
 use std::{
     cell::RefCell,
-    future::{Future, poll_fn},
+    future::poll_fn,
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::LazyLock,
     task::{Context, Poll, ready},
     time::{Duration, Instant},

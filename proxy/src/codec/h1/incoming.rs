@@ -171,7 +171,7 @@ mod tests {
             first.iter().all(|&byte| byte == b'a') && second.iter().all(|&byte| byte == b'b'),
             "both are held"
         );
-        let at = second.as_ptr();
+        let at = first.as_ptr();
         drop((first, second));
         send(b'c').await;
         assert_eq!(piece(&mut body).await.as_ptr(), at);

@@ -260,3 +260,44 @@ fn a_client_that_pauses_is_served_on_and_its_idle_time_counts_from_its_last_answ
     let waited = since.elapsed();
     assert!(waited >= Duration::from_millis(1500) && waited < Duration::from_millis(2400), "{waited:?}");
 }
+
+/// Its bytes come as the network likes.
+#[test]
+fn an_empty_line_before_a_request_may_come_in_two_pieces() {
+    let server = TcpServer::start(|mut stream, _| {
+        while read_request(&mut stream).is_some() {
+            stream.write_all(OK).unwrap();
+        }
+    });
+    let sidle =
+        Sidle::builder().file("test.yaml", &service("echo", HOST, "HTTP", &[("v1", server.port())])).start();
+    let mut client = Raw::connect(&sidle);
+    for _ in 0..2 {
+        for piece in ["\r", "\n", "\r", "\n\r\n"] {
+            client.send(piece);
+            std::thread::sleep(Duration::from_millis(50)); // a packet of its own
+        }
+        client.send(&get("/", "")).read(|text| text.ends_with("\r\n\r\nok"));
+    }
+}
+
+/// Also once its requests' room was given up.
+#[test]
+fn a_connection_at_rest_hears_of_a_drain() {
+    let server = TcpServer::start(|mut stream, _| {
+        while read_request(&mut stream).is_some() {
+            stream.write_all(OK).unwrap();
+        }
+    });
+    let mut sidle = Sidle::builder()
+        .file("test.yaml", &service("echo", HOST, "HTTP", &[("v1", server.port())]))
+        .settings("  drain: { minimum: 1s, deadline: 15s }\n")
+        .start();
+    let mut client = Raw::connect(&sidle);
+    client.send(&get("/", "")).read(|text| text.ends_with("\r\n\r\nok"));
+    std::thread::sleep(Duration::from_millis(1300));
+    let since = Instant::now();
+    sidle.signal("TERM");
+    assert_eq!(client.rest(), "");
+    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+}

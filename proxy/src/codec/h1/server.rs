@@ -36,7 +36,7 @@ use std::{
 use tokio::{task::coop, time::Instant};
 
 /// How long the room of a request is kept for the next one.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_millis(100);
 
 /// Serves one connection until it ends.
 pub async fn serve(stream: Stream, connection: Rc<Connection>) {

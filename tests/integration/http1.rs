@@ -289,7 +289,7 @@ fn a_connection_at_rest_hears_of_a_drain() {
             stream.write_all(OK).unwrap();
         }
     });
-    let mut sidle = Sidle::builder()
+    let sidle = Sidle::builder()
         .file("test.yaml", &service("echo", HOST, "HTTP", &[("v1", server.port())]))
         .settings("  drain: { minimum: 1s, deadline: 15s }\n")
         .start();

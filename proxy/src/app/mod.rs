@@ -42,7 +42,10 @@ use std::{
 };
 use takeover::{Door, Taken, TakeoverError, give, renew, take};
 pub use takeover::{Options as TakeoverOptions, renew::detach};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
 
 /// What the command line decides.
 #[derive(Debug)]
@@ -126,6 +129,7 @@ async fn live(
 
     // The signals are ours before anything can be asked to stop.
     let (signals, renewals) = (shutdown::Signals::listen()?, renew::signals()?);
+    let hangup = signal(SignalKind::hangup())?;
     let name_server = NameServer::new().unwrap_or_else(|error| {
         tracing::warn!(%error, "/etc/resolv.conf cannot be read: names outside the mesh will not be answered");
         NameServer::alone()
@@ -184,7 +188,7 @@ async fn live(
     tokio::spawn(renew::on_signal(renewals, state.clone(), renewal));
     tokio::spawn(service_manager::tell_when_ready(state.clone()));
     tokio::spawn(service_manager::watchdog(state.clone()));
-    let reloading = tokio::spawn(reloader.run(source, reload_requests));
+    let reloading = tokio::spawn(reloader.run(source, hangup, reload_requests));
     let retire = || {
         reloading.abort();
         stop.send_replace(true);

@@ -21,8 +21,6 @@ const LAST_ACCOUNTS: Duration = Duration::from_secs(1);
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Only so that it does not kill: reloading listens for itself, later.
-    _hangup: Signal,
 }
 
 impl Signals {
@@ -34,7 +32,6 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            _hangup: signal(SignalKind::hangup())?,
         })
     }
 

@@ -24,7 +24,10 @@ use std::{
     sync::Arc,
     time::{Instant, SystemTime},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    signal::unix::Signal,
+    sync::{mpsc, oneshot},
+};
 
 /// What takes a new configuration and makes it run.
 pub trait Publish: Send {
@@ -122,21 +125,18 @@ impl<P: Publish> Reloader<P> {
         self.running.as_ref()
     }
 
-    /// Attempts again at every change, signal and request, for ever; ends when `requests` is closed.
-    pub async fn run(mut self, source: FileSource, mut requests: mpsc::Receiver<ReloadRequest>) {
-        let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
-            .inspect_err(|error| tracing::warn!(%error, "SIGHUP does not reload"))
-            .ok();
+    /// Attempts again at every change, SIGHUP and request, for ever; ends when `requests` is closed. `hangup` has been listened for since
+    /// before anybody could know of the process, so that no signal is lost.
+    pub async fn run(
+        mut self,
+        source: FileSource,
+        mut hangup: Signal,
+        mut requests: mpsc::Receiver<ReloadRequest>,
+    ) {
         loop {
-            let signal = async {
-                match &mut hangup {
-                    Some(hangup) => hangup.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = source.changed() => { self.attempt(Cause::Files).await; }
-                _ = signal => { self.attempt(Cause::Signal).await; }
+                _ = hangup.recv() => { self.attempt(Cause::Signal).await; }
                 request = requests.recv() => {
                     let Some(reply) = request else { return };
                     let status = self.attempt(Cause::Request).await;

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::{fs, sync::Mutex, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
 
 const GOOD: &str = "\
 apiVersion: networking.istio.io/v1
@@ -158,7 +159,8 @@ async fn the_loop_follows_files_and_requests() {
     setup.attempt(Cause::Start).await;
     let status = setup.reloader.status();
     let (requests, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(setup.reloader.run(source, receiver));
+    let hangup = signal(SignalKind::hangup()).unwrap();
+    let running = tokio::spawn(setup.reloader.run(source, hangup, receiver));
     fs::write(setup.dir.path().join("a.yaml"), GOOD.replace("http: 1 ", "http: 2 ")).unwrap();
     let applied = async {
         while status.load().version.as_ref().unwrap().generation < 2 {

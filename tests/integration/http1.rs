@@ -238,8 +238,8 @@ fn what_cannot_be_one_request_is_refused() {
     assert_eq!(stage.v1.requests(), 0);
 }
 
-#[test]
-fn a_client_that_pauses_is_served_on_and_its_idle_time_counts_from_its_last_answer() {
+/// A proxy with these settings before a server that answers every request alike.
+fn before_ok(settings: &str) -> (Sidle, TcpServer) {
     let server = TcpServer::start(|mut stream, _| {
         while read_request(&mut stream).is_some() {
             stream.write_all(OK).unwrap();
@@ -247,8 +247,14 @@ fn a_client_that_pauses_is_served_on_and_its_idle_time_counts_from_its_last_answ
     });
     let sidle = Sidle::builder()
         .file("test.yaml", &service("echo", HOST, "HTTP", &[("v1", server.port())]))
-        .settings("  limits: { connectionIdleTimeout: 1600ms }\n")
+        .settings(settings)
         .start();
+    (sidle, server)
+}
+
+#[test]
+fn a_client_that_pauses_is_served_on_and_its_idle_time_counts_from_its_last_answer() {
+    let (sidle, _server) = before_ok("  limits: { connectionIdleTimeout: 1600ms }\n");
     let mut client = Raw::connect(&sidle);
     for _ in 0..2 {
         client.send(&get("/", "")).read(|text| text.ends_with("\r\n\r\nok"));
@@ -264,13 +270,7 @@ fn a_client_that_pauses_is_served_on_and_its_idle_time_counts_from_its_last_answ
 /// Its bytes come as the network likes.
 #[test]
 fn an_empty_line_before_a_request_may_come_in_two_pieces() {
-    let server = TcpServer::start(|mut stream, _| {
-        while read_request(&mut stream).is_some() {
-            stream.write_all(OK).unwrap();
-        }
-    });
-    let sidle =
-        Sidle::builder().file("test.yaml", &service("echo", HOST, "HTTP", &[("v1", server.port())])).start();
+    let (sidle, _server) = before_ok("");
     let mut client = Raw::connect(&sidle);
     for _ in 0..2 {
         for piece in ["\r", "\n", "\r", "\n\r\n"] {
@@ -284,15 +284,7 @@ fn an_empty_line_before_a_request_may_come_in_two_pieces() {
 /// Also once its requests' room was given up.
 #[test]
 fn a_connection_at_rest_hears_of_a_drain() {
-    let server = TcpServer::start(|mut stream, _| {
-        while read_request(&mut stream).is_some() {
-            stream.write_all(OK).unwrap();
-        }
-    });
-    let sidle = Sidle::builder()
-        .file("test.yaml", &service("echo", HOST, "HTTP", &[("v1", server.port())]))
-        .settings("  drain: { minimum: 1s, deadline: 15s }\n")
-        .start();
+    let (sidle, _server) = before_ok("  drain: { minimum: 1s, deadline: 15s }\n");
     let mut client = Raw::connect(&sidle);
     client.send(&get("/", "")).read(|text| text.ends_with("\r\n\r\nok"));
     std::thread::sleep(Duration::from_millis(1300));

@@ -3,6 +3,7 @@
 //! In:  [`pause`].   Out: its end, after one to two periods, or sooner where too many wait.
 //! Invariants: a thread has one timer, however many wait, and none while nobody does. On a thread whose line nobody keeps ([`keep`])
 //! nobody waits.
+//! Not here: waits whose length matters (`timer`).
 
 use std::{
     cell::{Cell, RefCell},

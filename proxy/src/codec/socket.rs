@@ -3,7 +3,9 @@
 //! Most of the time of a connection that brings one request and goes would be spent on having it watched: the request is there when it
 //! is accepted, and the answer fits into the socket.
 //!
+//! In:  an accepted or connected socket.   Out: bytes read, written.
 //! Invariant: whoever is told that nothing is ready will be woken.
+//! Not here: TLS, bytes that are read again (`stream`).
 
 use crate::turn;
 use rustix::net::SendFlags;

@@ -1,7 +1,9 @@
 //! Tasks that serve connections, one after the other: to make one and to take it apart costs as much as all else that a short connection
 //! brings with it.
 //!
+//! In:  a connection that was let in ([`serve`]).   Out: nothing; it is served to its end.
 //! Invariants: whoever idles holds nothing of a connection, and has no work yet; few idle.
+//! Not here: who is let in (`admission`), what serving is (`mod.rs`).
 
 use super::{Drain, Origin, admission::Open};
 use crate::{codec::Stream, worker::Worker};

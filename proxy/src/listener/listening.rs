@@ -3,6 +3,7 @@
 //! In:  a bound socket.   Out: connections and where each came from and meant to go.
 //! Invariants: the system is asked of a connection only what its listener does not tell; nobody waits for a connection's bytes here, so
 //! that the runtime does not watch it yet.
+//! Not here: how sockets are bound and handed on (`bind`), who is let in (`admission`).
 
 use super::Origin;
 use crate::codec::Stream;

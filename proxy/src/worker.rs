@@ -32,7 +32,10 @@ use std::{
     },
     time::Instant,
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::JoinSet,
+};
 
 /// What all workers share.
 pub struct Shared {
@@ -93,6 +96,8 @@ pub enum Command {
     Close(Arc<str>),
     /// Stop accepting on the listener of this name, too.
     Drain(Arc<str>),
+    /// Say so once nobody is accepted any more: all listeners were told to drain.
+    Stopped(oneshot::Sender<()>),
     /// Cut what is still under way.
     End,
     /// Memory has become shorter: let idle connections go.
@@ -188,11 +193,13 @@ impl Worker {
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         tokio::task::spawn_local(patience::keep());
         let mut served: HashMap<Arc<str>, Vec<Served>> = HashMap::new();
+        let mut accepting = JoinSet::new();
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Serve(socket) => {
                     let name = socket.name().clone();
-                    if let Some(socket) = self.serve(socket) {
+                    while accepting.try_join_next().is_some() {} // those that have stopped
+                    if let Some(socket) = self.serve(socket, &mut accepting) {
                         served.entry(name).or_default().push(socket);
                     }
                 }
@@ -201,6 +208,13 @@ impl Worker {
                 }
                 Command::Drain(name) => {
                     served.remove(&name).into_iter().flatten().for_each(|(drain, _)| drain.stop())
+                }
+                Command::Stopped(reply) => {
+                    let stopping = std::mem::take(&mut accepting);
+                    tokio::task::spawn_local(async {
+                        stopping.join_all().await;
+                        let _ = reply.send(());
+                    });
                 }
                 Command::Share(reply) => {
                     let sockets = served.values().flatten().filter_map(|(_, socket)| socket.upgrade());
@@ -218,7 +232,7 @@ impl Worker {
     }
 
     /// Begins to accept on a socket.
-    fn serve(self: &Rc<Self>, socket: BoundSocket) -> Option<Served> {
+    fn serve(self: &Rc<Self>, socket: BoundSocket, accepting: &mut JoinSet<()>) -> Option<Served> {
         let name = socket.name().clone();
         let listening = match socket.listen() {
             Ok(listening) => Rc::new(listening),
@@ -228,7 +242,7 @@ impl Worker {
             }
         };
         let served = (Rc::new(Drain::default()), Rc::downgrade(&listening));
-        tokio::task::spawn_local(listener::accept(self.clone(), name, listening, served.0.clone()));
+        accepting.spawn_local(listener::accept(self.clone(), name, listening, served.0.clone()));
         Some(served)
     }
 

@@ -25,7 +25,6 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
     panic::AssertUnwindSafe,
-    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -108,7 +107,7 @@ impl Server {
         let spares = Arc::new(Semaphore::new(SPARE));
         let (stopping, stopped) = watch::channel(());
         let mut connections = JoinSet::new();
-        let mut stop = pin!(stop);
+        let mut stop = Box::pin(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
@@ -121,7 +120,7 @@ impl Server {
                 }
             }
         }
-        drop((self.listener, stopping));
+        drop((self.listener, stopping, stop)); // whoever said so may wait for that
         // What is left is aborted with the set.
         let _ =
             tokio::time::timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} })

@@ -189,12 +189,14 @@ async fn live(
     tokio::spawn(service_manager::tell_when_ready(state.clone()));
     tokio::spawn(service_manager::watchdog(state.clone()));
     let reloading = tokio::spawn(reloader.run(source, hangup, reload_requests));
-    let retire = || {
+    drop(stopped);
+    let retire = async || {
         reloading.abort();
         stop.send_replace(true);
+        stop.closed().await;
     };
-    let code = shutdown::until_the_end(&state, signals, &command, &retire).await?;
-    retire();
+    let code = shutdown::until_the_end(&state, signals, &command, retire).await?;
+    stop.send_replace(true);
     if let Some(path) = door.filter(|_| state.successor.borrow().is_none()) {
         let _ = std::fs::remove_file(path); // one that is left behind is replaced
     }

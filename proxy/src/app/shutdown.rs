@@ -14,6 +14,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// How often the draining process looks whether it may end.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long it may take until nobody is accepted any more.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
 /// How long workers may take to account for what was cut.
 const LAST_ACCOUNTS: Duration = Duration::from_secs(1);
 
@@ -45,7 +48,7 @@ impl Signals {
 
 /// Starts the application, if there is a command, and waits for it to end, for a signal, for admin's quit, or for another process
 /// to have taken over; then drains. A second signal ends at once. `retire` ends what a process does that has been taken over
-/// from and only drains.
+/// from and only drains; when it is done, the process' own servers accept nobody.
 ///
 /// # Errors
 /// The application cannot be started.
@@ -53,7 +56,7 @@ pub async fn until_the_end(
     state: &AppState,
     mut signals: Signals,
     command: &[OsString],
-    retire: impl FnOnce(),
+    retire: impl AsyncFnOnce(),
 ) -> io::Result<ExitCode> {
     let mut application = if command.is_empty() { None } else { Some(Application::start(command)?) };
     // After its start: the application's limits are its own affair.
@@ -65,7 +68,6 @@ pub async fn until_the_end(
         ended = ended(&mut application) => code = Some(ended),
         successor = successor(state) => {
             tracing::info!(process = successor, "another process has taken over");
-            retire();
             succeeded = true;
         }
     }
@@ -76,7 +78,11 @@ pub async fn until_the_end(
         // Whoever comes, comes to the other process; what is left may last.
         settings.minimum = Duration::ZERO;
         settings.deadline = settings.takeover_deadline;
-        state.begin_succession();
+        let handed_over = async { tokio::join!(retire(), state.begin_succession()) };
+        if tokio::time::timeout(HAND_OVER, handed_over).await.is_err() {
+            tracing::warn!("some sockets are still accepted on");
+        }
+        state.succeeded.send_replace(true);
     } else {
         state.manager.stopping(settings.deadline);
         state.begin_draining();

@@ -10,7 +10,7 @@ use crate::{
     reserve::Reserve,
     worker::{Activity, Command, Shared},
 };
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use sidle_identity::{Svid, Workload};
 use sidle_model::ir::{self, Direction, ListenAddress};
 use sidle_telemetry::Telemetry;
@@ -65,6 +65,8 @@ pub struct AppState {
     servers: Mutex<Vec<(&'static str, OwnedFd)>>,
     /// The process that has taken over.
     pub(super) successor: watch::Sender<Option<i32>>,
+    /// Whether that is all who accepts now.
+    pub(super) succeeded: watch::Sender<bool>,
 }
 
 impl AppState {
@@ -91,6 +93,7 @@ impl AppState {
             held: Mutex::default(),
             servers: Mutex::default(),
             successor: watch::Sender::default(),
+            succeeded: watch::Sender::default(),
         })
     }
 
@@ -186,12 +189,19 @@ impl AppState {
         self.draining.load(SeqCst)
     }
 
-    /// Another process serves: nobody is accepted any more, and clients are sent there.
-    pub(super) fn begin_succession(&self) {
+    /// Another process serves: clients are sent there, and once this returns, nobody is accepted any more.
+    pub(super) async fn begin_succession(&self) {
         self.draining.store(true, SeqCst);
         self.telemetry.set_draining(true);
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.tell_listeners(|_| true, Command::Drain);
+        let stopped = self.workers().iter().map(|worker| {
+            let (reply, stopped) = oneshot::channel();
+            // A worker that has gone accepts nobody.
+            let _ = worker.send(Command::Stopped(reply));
+            stopped
+        });
+        join_all(stopped).await;
     }
 
     /// Ends what takes connections from others: readiness off, clients told to go elsewhere.

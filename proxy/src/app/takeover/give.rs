@@ -80,7 +80,13 @@ async fn visit(
     match converse(&mut channel, door, &state).await {
         Ok(()) => {
             state.manager.succeeded(process.and_then(|pid| u32::try_from(pid).ok())).await;
+            let was_ending = state.is_ending();
             state.successor.send_replace(Some(process.unwrap_or_default()));
+            // One that was told to end meanwhile goes on accepting until it has.
+            if !was_ending {
+                let mut succeeded = state.succeeded.subscribe();
+                let _ = tokio::time::timeout(WORD_WITHIN, succeeded.wait_for(|succeeded| *succeeded)).await;
+            }
             // It serves, whether it hears this or not.
             let _ = channel.say(&Word::Done, &[]).await;
         }

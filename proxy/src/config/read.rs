@@ -1,8 +1,8 @@
 //! What the files say now: read, checked and lowered on a thread of its own.
 //!
 //! In:  the text that was seen last, and what runs.   Out: [`Read`].
-//! Invariants: one thread for the life of the process, which keeps what it parsed of files that do not change, and whose
-//! allocations stay together; what is equal to what runs is the same object. A panic is an answer, and forgets what was kept.
+//! Invariants: one thread for the life of the process, which keeps what it parsed of files that do not change, whose
+//! allocations stay together, and which gives way to workers; what is equal to what runs is the same object. A panic is an answer, and forgets what was kept.
 //! Not here: what to do about it (`reload`).
 
 use super::{
@@ -23,6 +23,9 @@ use std::{
     thread,
 };
 use tokio::sync::oneshot;
+
+/// Of the thread: who has requests to serve goes first where cores are few, and a tenth of a busy one is left for a change.
+const NICENESS: i32 = 10;
 
 /// What is asked of the thread.
 #[derive(Debug)]
@@ -91,6 +94,8 @@ struct Work {
 
 impl Work {
     fn run(mut self) {
+        // In Linux this is about the calling thread. Without it requests wait a little longer, no more.
+        let _ = rustix::process::setpriority_process(None, NICENESS);
         while let Ok((ask, reply)) = self.asked.recv() {
             let answer = catch_unwind(AssertUnwindSafe(|| self.read(&ask))).map_err(|_| {
                 self.loader = Loader::default();

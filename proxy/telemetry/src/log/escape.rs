@@ -23,6 +23,13 @@ impl<'a> Escaped<'a> {
         Escaped { out, style, left: length.unwrap_or(usize::MAX) }
     }
 
+    /// For what needs no escape: digits and the like.
+    pub(super) fn push_plain(&mut self, bytes: &[u8]) {
+        let bytes = cut(bytes, self.left);
+        self.left -= bytes.len();
+        self.out.extend_from_slice(bytes);
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let bytes = cut(bytes, self.left);
         self.left -= bytes.len();
@@ -57,6 +64,10 @@ fn hex(byte: u8) -> [u8; 2] {
 }
 
 fn text(bytes: &[u8], out: &mut Vec<u8>) {
+    // All of it is looked at, which takes fewer steps than to stop early.
+    if !bytes.iter().fold(false, |found, byte| found | byte.is_ascii_control()) {
+        return out.extend_from_slice(bytes);
+    }
     for run in bytes.split_inclusive(u8::is_ascii_control) {
         match run.split_last() {
             Some((last, before)) if last.is_ascii_control() => {

@@ -1,9 +1,10 @@
-//! Times of the log, in UTC, without an allocation.
+//! Times of the log, in UTC.
 //!
 //! In:  a time and a strftime format.   Out: text.
 //! Invariant: a specifier that is not known stays as it is written. Source: strftime(3); Envoy's `%3f`, `%6f`, `%9f`.
 
 use std::{
+    cell::RefCell,
     fmt::{Result, Write},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -86,7 +87,22 @@ fn month_of(year: u64, day_of_year: u64) -> (u64, u64) {
 
 /// `2026-11-22T17:21:12.345Z`.
 pub(super) fn write_default(time: SystemTime, out: &mut impl Write) -> Result {
-    write(time, "%Y-%m-%dT%H:%M:%S.%3fZ", out)
+    thread_local! {
+        /// A second and its text: most lines are of the one that the line before was of.
+        static SECOND: RefCell<(Option<u64>, String)> = const { RefCell::new((None, String::new())) };
+    }
+    let epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != Some(epoch.as_secs()) {
+            text.clear();
+            write(time, "%Y-%m-%dT%H:%M:%S.", text)?;
+            *second = Some(epoch.as_secs());
+        }
+        out.write_str(text)
+    })?;
+    // Behind a 1, so that there are three digits.
+    out.write_str(&itoa::Buffer::new().format(1000 + epoch.subsec_millis())[1..])?;
+    out.write_str("Z")
 }
 
 /// As `format` says.
@@ -185,6 +201,13 @@ mod tests {
         let mut text = String::new();
         write_default(UNIX_EPOCH + Duration::new(1_795_368_072, 345_678_901), &mut text).unwrap();
         assert_eq!(text, "2026-11-22T17:21:12.345Z");
+        for (seconds, nanos) in
+            [(0, 0), (0, 7_999_999), (1_795_368_072, 20_000_000), (1_795_368_072, 999_999_999)]
+        {
+            text.clear();
+            write_default(UNIX_EPOCH + Duration::new(seconds, nanos), &mut text).unwrap();
+            assert_eq!(text, shown(seconds, nanos, "%Y-%m-%dT%H:%M:%S.%3fZ"));
+        }
         assert_eq!(shown(0, 0, "%F %T %a %b %j"), "1970-01-01 00:00:00 Thu Jan 001");
         assert_eq!(shown(951_782_400, 0, "%F %j %a"), "2000-02-29 060 Tue");
         assert_eq!(shown(4_107_542_400, 0, "%F"), "2100-03-01", "2100 is no leap year");

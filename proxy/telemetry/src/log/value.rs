@@ -9,7 +9,7 @@ use crate::{ResponseFlags, grpc::grpc_status_name};
 use sidle_model::ir::{HeaderField, Operator, Origin};
 use std::{
     fmt::Write,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::OnceLock,
     time::SystemTime,
@@ -91,7 +91,19 @@ impl<'a> Value<'a> {
                 out.push(bytes);
                 Ok(())
             }
-            Value::Number(number) => out.write_str(itoa::Buffer::new().format(*number)),
+            Value::Number(number) => {
+                out.push_plain(itoa::Buffer::new().format(*number).as_bytes());
+                Ok(())
+            }
+            Value::Socket(SocketAddr::V4(address)) => {
+                let text = Dotted::of(*address.ip()).put(b":").number(address.port());
+                out.push_plain(text.bytes());
+                Ok(())
+            }
+            Value::Ip(IpAddr::V4(address)) => {
+                out.push_plain(Dotted::of(*address).bytes());
+                Ok(())
+            }
             Value::Socket(address) => write!(out, "{address}"),
             Value::Ip(address) => write!(out, "{address}"),
             Value::Path(path) => write!(out, "{}", path.display()),
@@ -101,6 +113,34 @@ impl<'a> Value<'a> {
             Value::Origin(origin) => write!(out, "{origin}"),
         };
         true
+    }
+}
+
+/// An IPv4 address and perhaps a port, as `Display` writes them, in a tenth of the steps: a line has five of them.
+struct Dotted {
+    text: [u8; 21],
+    length: usize,
+}
+
+impl Dotted {
+    fn of(address: Ipv4Addr) -> Self {
+        let [a, b, c, d] = address.octets();
+        let none = Dotted { text: [0; 21], length: 0 };
+        none.number(a).put(b".").number(b).put(b".").number(c).put(b".").number(d)
+    }
+
+    fn number(self, number: impl Into<u16>) -> Self {
+        self.put(itoa::Buffer::new().format(number.into()).as_bytes())
+    }
+
+    fn put(mut self, text: &[u8]) -> Self {
+        self.text[self.length..][..text.len()].copy_from_slice(text);
+        self.length += text.len();
+        self
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.text[..self.length]
     }
 }
 

@@ -30,6 +30,19 @@ impl Timer {
     }
 }
 
+/// Deadlines of [`together`] are apart by this.
+const STEP: Duration = Duration::from_millis(50);
+
+/// When something happens that need not be exact: a little after `deadline`, at the same moment as for all others of this thread. Each
+/// moment wakes it up, which costs more than what is done then.
+pub fn together(deadline: Instant) -> Instant {
+    thread_local! {
+        static BEGAN: Instant = Instant::now();
+    }
+    let since = deadline.saturating_duration_since(BEGAN.with(|began| *began));
+    deadline + STEP - Duration::from_nanos(u64::from(since.subsec_nanos() % STEP.subsec_nanos()))
+}
+
 /// Runs while nothing moves: the clock of a peer that takes no more.
 #[derive(Debug)]
 pub struct Stall {
@@ -79,6 +92,21 @@ mod tests {
             poll_fn(|cx| Poll::Ready(stall.poll(4, &mut timer, cx))).await.is_pending(),
             "zero: for ever"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_need_not_be_exact_happens_at_once() {
+        let began = Instant::now();
+        let _ = together(began);
+        let mut moments: Vec<Instant> = Vec::new();
+        for millis in (0..1000).step_by(7) {
+            let deadline = began + Duration::from_millis(millis);
+            let later = together(deadline);
+            assert!(later > deadline && later <= deadline + STEP, "{millis}");
+            moments.push(later);
+        }
+        moments.dedup();
+        assert_eq!(moments.len(), 20);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! HTTP/1.1 on both sides: an engine of our own.
 //!
 //! In:  a [`Stream`](super::Stream).   Out: [`RequestHead`](super::RequestHead)s and bodies, and their answers as bytes.
-//! Invariants: a message ends in one place or it is refused; an idle connection holds no buffer, and after a tenth of a second no room for a
+//! Invariants: a message ends in one place or it is refused; an idle connection holds no buffer, and soon after a tenth of a second no room for a
 //! request; a request costs no task, no channel and no timer.
 //! Why not hyper's: its server can pass on no interim answer, takes `chunked, chunked` and a length beside a coding, and
 //! answers unreadable heads past every log.

@@ -18,7 +18,10 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    codec::{Answer, Body, Duplex, Interim, RequestHead, ResponseHead, Stream, Tunnel, timer::Timer},
+    codec::{
+        Answer, Body, Duplex, Interim, RequestHead, ResponseHead, Stream, Tunnel,
+        timer::{self, Timer},
+    },
     error::Refusal,
     exchange::{self, Glimpse},
     listener::Connection,
@@ -35,7 +38,7 @@ use std::{
 };
 use tokio::{task::coop, time::Instant};
 
-/// How long the room of a request is kept for the next one.
+/// How long the room of a request is kept for the next one, or a little longer.
 const REST: Duration = Duration::from_millis(100);
 
 /// Serves one connection until it ends.
@@ -198,7 +201,10 @@ impl Server {
                     Poll::Pending if silent => {
                         let idle = Some(idle_timeout).filter(|timeout| !timeout.is_zero());
                         let rests = time.filter(|time| idle.is_none_or(|idle| *time < idle));
-                        let until = rests.or(idle).map(|time| waiting_since + time);
+                        let until = match rests {
+                            Some(time) => Some(timer::together(waiting_since + time)),
+                            None => idle.map(|time| waiting_since + time),
+                        };
                         let expired = until.is_some_and(|until| timer.poll(until, cx).is_ready());
                         if expired && rests.is_some() {
                             *resting_since = Some(waiting_since);

@@ -11,7 +11,8 @@ use std::{
 /// Which crates of the house each crate may depend on.
 const DIRECTION: &[(&str, &[&str])] = &[
     ("sidle-jwt", &[]),
-    ("sidle-http2", &[]),
+    ("sidle-fields", &[]),
+    ("sidle-http2", &["sidle-fields"]),
     ("sidle-model", &["sidle-jwt"]),
     ("sidle-routing", &["sidle-model"]),
     ("sidle-authz", &["sidle-model", "sidle-routing"]),
@@ -23,6 +24,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
         "sidle",
         &[
             "sidle-jwt",
+            "sidle-fields",
             "sidle-http2",
             "sidle-model",
             "sidle-routing",
@@ -40,6 +42,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
         &[
             "sidle",
             "sidle-balance",
+            "sidle-fields",
             "sidle-http2",
             "sidle-jwt",
             "sidle-model",
@@ -53,6 +56,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "sidle-authz",
     "sidle-jwt",
+    "sidle-fields",
     "sidle-http2",
     "sidle-model",
     "sidle-routing",

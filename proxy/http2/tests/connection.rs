@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use sidle_fields::Fields;
 use sidle_http2::{
     Code,
     connection::{
@@ -146,23 +147,23 @@ async fn h2_take(stream: &mut h2::RecvStream) -> Result<(Vec<u8>, Option<HeaderM
     Ok((all, stream.trailers().await?))
 }
 
-fn number_of(headers: &HeaderMap) -> usize {
-    headers["x-number"].to_str().unwrap().parse().unwrap()
+fn number_of(field: Option<&HeaderValue>) -> usize {
+    field.unwrap().to_str().unwrap().parse().unwrap()
 }
 
 /// Answers with what was sent; each eleventh is reset, and each thirteenth let go of.
 async fn serve(incoming: Incoming) {
     let Incoming { fields, mut sending, mut receiving, .. } = incoming;
-    let number = number_of(&fields.headers);
+    let number = number_of(fields.headers.get("x-number"));
     match (number % 11, number % 13) {
         (10, _) => return sending.reset(Code::REFUSED_STREAM),
         (_, 12) => return,
         _ => {}
     }
     let Ok((content, trailers)) = take(&mut receiving).await else { return };
-    sending.interim().send(StatusCode::EARLY_HINTS, &HeaderMap::new());
+    sending.interim().send(StatusCode::EARLY_HINTS, &Fields::new());
     let ends = content.is_empty() && trailers.is_none();
-    if sending.respond(StatusCode::OK, &HeaderMap::new(), ends).is_ok() && !ends {
+    if sending.respond(StatusCode::OK, &Fields::new(), ends).is_ok() && !ends {
         let _ = send(&mut sending, content.into(), trailers).await;
     }
 }
@@ -234,7 +235,7 @@ fn h2_asks() {
 /// An echo that resets each eleventh.
 async fn h2_serve(request: Request<h2::RecvStream>, mut respond: h2::server::SendResponse<Bytes>) {
     let (head, mut body) = request.into_parts();
-    if number_of(&head.headers) % 11 == 10 {
+    if number_of(head.headers.get("x-number")) % 11 == 10 {
         return respond.send_reset(h2::Reason::REFUSED_STREAM);
     }
     let Ok((content, trailers)) = h2_take(&mut body).await else { return };
@@ -275,7 +276,7 @@ fn h2_answers() {
                 slots.add_permits(19);
             }
             let slot = slots.clone().acquire_owned().await.unwrap();
-            let headers = HeaderMap::from_iter([("x-number".parse().unwrap(), HeaderValue::from(number))]);
+            let headers = Fields::from_iter([("x-number".parse().unwrap(), HeaderValue::from(number))]);
             let request = connection::Request {
                 method: &Method::POST,
                 scheme: "http",

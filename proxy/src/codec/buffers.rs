@@ -1,10 +1,10 @@
-//! Buffers and header maps that the connections of a thread take turns with: one that has nothing to read or write holds none, and a
+//! Buffers, and room for fields, that the connections of a thread take turns with: one that has nothing to read or write holds none, and a
 //! busy thread allocates none.
 //!
 //! Invariants: what is taken is empty and has the capacity of its size; few are kept, and none that is large.
 
 use bytes::BytesMut;
-use http::HeaderMap;
+use sidle_fields::Fields;
 use std::cell::RefCell;
 
 /// Buffers of each size that a thread keeps.
@@ -13,24 +13,24 @@ const KEPT: usize = 16;
 thread_local! {
     static OUTPUTS: RefCell<[Vec<Vec<u8>>; Size::ALL]> = const { RefCell::new([const { Vec::new() }; Size::ALL]) };
     static INPUTS: RefCell<[Vec<BytesMut>; Size::ALL]> = const { RefCell::new([const { Vec::new() }; Size::ALL]) };
-    static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+    static FIELDS: RefCell<Vec<Fields>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Fields of a map that is kept: more than most heads have.
-const FIELDS: usize = 64;
+/// The most room for fields that is kept: more than most heads need.
+const ROOM: usize = 64;
 
-/// An empty map with room for `fields`.
-pub fn take_map(fields: usize) -> HeaderMap {
-    let mut map = MAPS.with_borrow_mut(Vec::pop).unwrap_or_default();
-    map.reserve(fields);
-    map
+/// No fields, with room for so many.
+pub fn take_fields(room: usize) -> Fields {
+    let mut fields = FIELDS.with_borrow_mut(Vec::pop).unwrap_or_default();
+    fields.reserve(room);
+    fields
 }
 
-/// Gives a map back; what is in it goes.
-pub fn give_back_map(mut map: HeaderMap) {
-    if (1..=FIELDS).contains(&map.capacity()) {
-        map.clear();
-        MAPS.with_borrow_mut(|kept| keep(kept, map));
+/// Gives the room of fields back; what is in it goes.
+pub fn give_back_fields(mut fields: Fields) {
+    if (1..=ROOM).contains(&fields.capacity()) {
+        fields.clear();
+        FIELDS.with_borrow_mut(|kept| keep(kept, fields));
     }
 }
 
@@ -145,17 +145,17 @@ mod tests {
     }
 
     #[test]
-    fn a_map_is_given_back_empty_unless_it_is_large() {
+    fn room_is_given_back_empty_unless_it_is_large() {
         let name = http::header::HOST;
-        let mut map = take_map(4);
-        map.append(name.clone(), http::HeaderValue::from_static("a"));
-        map.append(name.clone(), http::HeaderValue::from_static("b"));
-        give_back_map(map);
-        MAPS.with_borrow(|kept| assert_eq!(kept.len(), 1));
-        let map = take_map(4);
-        assert!(map.is_empty() && map.get(name).is_none());
-        give_back_map(HeaderMap::with_capacity(4 * FIELDS));
-        give_back_map(HeaderMap::new());
-        MAPS.with_borrow(|kept| assert!(kept.is_empty()));
+        let mut fields = take_fields(4);
+        fields.append(name.clone(), http::HeaderValue::from_static("a"));
+        fields.append(name.clone(), http::HeaderValue::from_static("b"));
+        give_back_fields(fields);
+        FIELDS.with_borrow(|kept| assert_eq!(kept.len(), 1));
+        let fields = take_fields(4);
+        assert!(fields.is_empty() && fields.get(name).is_none());
+        give_back_fields(Fields::with_capacity(4 * ROOM));
+        give_back_fields(Fields::new());
+        FIELDS.with_borrow(|kept| assert!(kept.is_empty()));
     }
 }

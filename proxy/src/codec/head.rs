@@ -4,7 +4,8 @@
 //! header order and is rewritten by the codec that sends. Hop-by-hop fields are gone.
 
 use super::{Authority, buffers, h1::Casing, hop_by_hop};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
+use sidle_fields::Fields;
 use sidle_routing::RequestView;
 use std::rc::Rc;
 
@@ -52,7 +53,7 @@ pub struct RequestHead {
     /// What the client spoke.
     pub version: Version,
     /// In order; names lower-case.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// The protocol that the client wants to switch to: an HTTP/1 `upgrade` token, or HTTP/2 `:protocol`.
     pub upgrade: Option<HeaderValue>,
     /// Header names as the client wrote them, where HTTP/1 keeps case.
@@ -89,7 +90,7 @@ impl std::fmt::Debug for Interim {
 impl RequestHead {
     /// The request is over: its map serves another.
     pub fn recycle(&mut self) {
-        buffers::give_back_map(std::mem::take(&mut self.headers));
+        buffers::give_back_fields(std::mem::take(&mut self.headers));
     }
 
     /// Whether this is gRPC (`content-type: application/grpc`, with any suffix but gRPC-Web's).
@@ -113,21 +114,8 @@ impl RequestHead {
     }
 }
 
-/// Heads with so few names are looked through: that costs less than to work out where a name would be.
-const FEW: usize = 8;
-
-/// Whether there is a field of this name.
-pub fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
-    if headers.len() > FEW { headers.contains_key(name) } else { headers.keys().any(|other| other == name) }
-}
-
-/// The first value of a name that few heads have.
-pub fn find<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    if headers.len() > FEW || has(headers, name) { headers.get(name) } else { None }
-}
-
 /// Whether `content-type` says gRPC.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
+pub fn is_grpc(headers: &Fields) -> bool {
     headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
         value
             .as_bytes()
@@ -164,7 +152,7 @@ impl RequestView for RequestHead {
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
         // Rules of Istio's users look for `upgrade: websocket`, which is not among the fields any more.
         let upgrade = self.upgrade.as_ref().filter(|_| *name == http::header::UPGRADE);
-        self.headers.get_all(name).into_iter().chain(upgrade).map(HeaderValue::as_bytes)
+        self.headers.get_all(name).chain(upgrade).map(HeaderValue::as_bytes)
     }
 }
 
@@ -174,7 +162,7 @@ pub struct ResponseHead {
     /// 100 to 599.
     pub status: StatusCode,
     /// In order; names lower-case.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// As in [`RequestHead::original_case`].
     pub original_case: Casing,
 }
@@ -182,7 +170,7 @@ pub struct ResponseHead {
 impl ResponseHead {
     /// A head with no headers.
     pub fn new(status: StatusCode) -> Self {
-        ResponseHead { status, headers: HeaderMap::new(), original_case: Casing::default() }
+        ResponseHead { status, headers: Fields::new(), original_case: Casing::default() }
     }
 }
 
@@ -201,7 +189,7 @@ mod tests {
             authority: None,
             target: PathAndQuery::from_static("/"),
             version: Version::HTTP_2,
-            headers: HeaderMap::new(),
+            headers: Fields::new(),
             upgrade: None,
             original_case: Casing::default(),
             interim: Some(Interim::By(Rc::new(move |head| seen.borrow_mut().push(head.status.as_u16())))),

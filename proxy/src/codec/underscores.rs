@@ -4,24 +4,22 @@
 //! Source: Envoy's `headers_with_underscores_action`.
 
 use crate::error::Refusal;
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
+use sidle_fields::Fields;
 use sidle_model::ir::UnderscoresAction;
 
 /// Does what the configuration says to headers with `_` in their names.
 ///
 /// # Errors
 /// When there is one and they are to be refused.
-pub fn apply(headers: &mut HeaderMap, action: UnderscoresAction) -> Result<(), Refusal> {
+pub fn apply(headers: &mut Fields, action: UnderscoresAction) -> Result<(), Refusal> {
     if action == UnderscoresAction::Allow || !headers.keys().any(has_underscore) {
         return Ok(());
     }
     if action == UnderscoresAction::Reject {
         return Err(Refusal::Underscore);
     }
-    let found: Vec<HeaderName> = headers.keys().filter(|name| has_underscore(name)).cloned().collect();
-    for name in found {
-        headers.remove(name);
-    }
+    headers.retain(|name, _| !has_underscore(name));
     Ok(())
 }
 
@@ -34,7 +32,7 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn headers(names: &[&'static str]) -> HeaderMap {
+    fn headers(names: &[&'static str]) -> Fields {
         names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("x"))).collect()
     }
 

@@ -355,7 +355,7 @@ pub(super) fn outcome_of(result: &Tried) -> Outcome {
         grpc |= *name == GRPC_STATUS;
         ratelimited |= *name == RATE_LIMITED;
     }
-    let grpc_status = grpc.then(|| reply::grpc_status(&sent.head.headers)).flatten();
+    let grpc_status = grpc.then(|| reply::grpc_status(sent.head.headers.get(&GRPC_STATUS))).flatten();
     Outcome::Response { status: sent.head.status, grpc_status, ratelimited }
 }
 
@@ -384,7 +384,7 @@ struct Facts<'a>(&'a Exchange, &'a RequestHead);
 
 impl HashFacts for Facts<'_> {
     fn header_values(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.1.headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
+        self.1.headers.get_all(name).map(HeaderValue::as_bytes)
     }
 
     fn query(&self) -> Option<&str> {

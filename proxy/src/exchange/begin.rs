@@ -4,7 +4,7 @@
 
 use super::{Exchange, Glimpse, Record, grpc_web::GrpcWeb, outgoing, refuse_seen, request_body, via};
 use crate::{
-    codec::{Answer, Body, RequestHead, head},
+    codec::{Answer, Body, RequestHead},
     config::{HttpPlan, Snapshot},
     error::Refusal,
     listener::Connection,
@@ -22,7 +22,7 @@ pub(super) fn begin(
         // A connection of TCP cannot bring a request.
         return Err(refuse_seen(connection, Refusal::BadTarget, Glimpse::default()));
     };
-    let typed = head::has(&head.headers, &http::header::CONTENT_TYPE);
+    let typed = head.headers.contains_key(http::header::CONTENT_TYPE);
     let client = outgoing::identify(&mut head, &plan, connection);
     let mut exchange = Exchange::begin(connection, snapshot, plan, &head, typed);
     exchange.record.peer = client;

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 /// The answer for an upstream's response; accounting moves into its body.
 pub fn answer(mut exchange: Box<Exchange>, response: Box<Response>) -> Box<Answer> {
     let Response { head, body, lease, upgraded, client, timeout, hold } = *response;
-    exchange.record.grpc_status = reply::grpc_status(&head.headers);
+    exchange.record.grpc_status = reply::grpc_status(head.headers.get(&reply::GRPC_STATUS));
     exchange.compared.iter_mut().for_each(|side| side.begin(head.status));
     if let Some((upstream, idle_timeout)) = upgraded {
         exchange.drop_permit(); // a tunnel may be open for days, and be idle
@@ -193,7 +193,7 @@ impl Exchange {
     }
 
     fn see_trailers(&mut self, trailers: &HeaderMap) {
-        if let Some(status) = reply::grpc_status(trailers) {
+        if let Some(status) = reply::grpc_status(trailers.get(&reply::GRPC_STATUS)) {
             self.record.grpc_status = Some(status);
         }
         if let Some((_, wanted)) = &self.snapshot.access_log {

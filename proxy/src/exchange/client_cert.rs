@@ -8,7 +8,8 @@
 
 use crate::codec::twins;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+use sidle_fields::Fields;
 use sidle_identity::{Peer, SpiffeId};
 use sidle_model::ir::ForwardClientCert;
 use std::fmt::Write;
@@ -18,7 +19,7 @@ pub const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-
 
 /// Puts the header right. `own` tells the client's certificate; it is asked only where it is needed.
 pub fn apply<'a>(
-    headers: &mut HeaderMap,
+    headers: &mut Fields,
     action: ForwardClientCert,
     is_known: bool,
     own: impl FnOnce() -> Option<&'a HeaderValue>,
@@ -30,7 +31,7 @@ pub fn apply<'a>(
         ForwardClientCert::AlwaysForwardOnly => {}
         ForwardClientCert::ForwardOnly if is_known => {}
         ForwardClientCert::SanitizeSet if is_known => match own() {
-            Some(element) => _ = headers.insert(CLIENT_CERT, element.clone()),
+            Some(element) => headers.insert(CLIENT_CERT, element.clone()),
             None => _ = headers.remove(CLIENT_CERT),
         },
         ForwardClientCert::AppendForward if is_known => append(headers, own()),
@@ -39,11 +40,11 @@ pub fn apply<'a>(
 }
 
 /// One header, the nearest proxy's client last.
-fn append(headers: &mut HeaderMap, own: Option<&HeaderValue>) {
-    let sent = headers.get_all(CLIENT_CERT).into_iter().chain(own);
+fn append(headers: &mut Fields, own: Option<&HeaderValue>) {
+    let sent = headers.get_all(CLIENT_CERT).chain(own);
     let all = sent.map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b","[..]);
     match HeaderValue::from_bytes(&all) {
-        Ok(value) if !all.is_empty() => _ = headers.insert(CLIENT_CERT, value),
+        Ok(value) if !all.is_empty() => headers.insert(CLIENT_CERT, value),
         _ => _ = headers.remove(CLIENT_CERT),
     }
 }
@@ -157,11 +158,11 @@ mod tests {
     fn what_clients_send_goes_or_stays_as_asked() {
         let own = HeaderValue::from_static("Hash=1");
         let outcome = |action, is_known: bool| {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             headers.append(CLIENT_CERT, HeaderValue::from_static("Hash=x"));
             headers.append(CLIENT_CERT, HeaderValue::from_static("Hash=y"));
             apply(&mut headers, action, is_known, || Some(&own));
-            let all: Vec<_> = headers.get_all(CLIENT_CERT).iter().map(|v| v.to_str().unwrap()).collect();
+            let all: Vec<_> = headers.get_all(CLIENT_CERT).map(|v| v.to_str().unwrap()).collect();
             all.join(" | ")
         };
         use ForwardClientCert::*;

@@ -44,12 +44,12 @@ pub use ask::{Asker, Reply};
 pub use outgoing::address_text;
 pub use record::{Downstream, Moment, Record, Rule, Wanted};
 pub use refused::{Glimpse, refuse_seen};
-pub use reply::{direct, grpc_status};
+pub use reply::{GRPC_STATUS, direct, grpc_status};
 pub use send::client_failure;
 pub use tcp::TcpExchange;
 
 use crate::{
-    codec::{Answer, Body, RequestHead, ResponseHead, head, tunnel::Meter},
+    codec::{Answer, Body, RequestHead, ResponseHead, tunnel::Meter},
     config::{ActionPlan, ForwardPlan, HttpPlan, RoutePlan, Snapshot, WeightedPlan},
     error::ProxyError,
     listener::{ActiveRequest, Connection},
@@ -282,7 +282,7 @@ impl Exchange {
         reply::date(&mut head.headers);
         self.finish_head(&mut head);
         self.record.bytes_sent = body.size_hint().exact().unwrap_or(0);
-        self.record.grpc_status = reply::grpc_status(&head.headers);
+        self.record.grpc_status = reply::grpc_status(head.headers.get(&GRPC_STATUS));
         self.finish(Instant::now());
         Box::new(Answer { head, body, upload: None, tunnel: None })
     }
@@ -291,7 +291,7 @@ impl Exchange {
         if self.record.details.is_empty() {
             self.record.details = "via_upstream".into();
         }
-        if !head::has(&response.head.headers, &http::header::DATE) {
+        if !response.head.headers.contains_key(http::header::DATE) {
             reply::date(&mut response.head.headers); // RFC 9110 section 6.6.1
         }
         self.finish_head(&mut response.head);

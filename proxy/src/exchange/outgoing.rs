@@ -8,7 +8,8 @@ use crate::{
     config::{ForwardPlan, HttpPlan, RoutePlan, WeightedPlan},
     listener::Connection,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, uri::PathAndQuery};
+use sidle_fields::Fields;
 use sidle_routing::CompiledRoute;
 use smallvec::SmallVec;
 use std::{fmt::Write, net::SocketAddr, time::Duration};
@@ -38,14 +39,14 @@ pub fn identify(head: &mut RequestHead, plan: &HttpPlan, connection: &Connection
     if plan.edge {
         client = from_outside(head, &sent, plan.options.trusted_hops as usize, connection);
     } else if !sent.proto {
-        head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(head.scheme.as_str()));
+        head.headers.append(FORWARDED_PROTO, HeaderValue::from_static(head.scheme.as_str()));
     }
     if !sent.request_id {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
         if let Ok(mut id) = HeaderValue::from_str(text) {
             id.set_sensitive(true); // no HTTP/2 connection should remember what never comes again
-            head.headers.insert(REQUEST_ID, id);
+            head.headers.append(REQUEST_ID, id);
         }
     }
     client
@@ -65,7 +66,7 @@ struct Sent {
 }
 
 impl Sent {
-    fn by(headers: &HeaderMap) -> Self {
+    fn by(headers: &Fields) -> Self {
         let mut sent = Sent::default();
         for name in headers.keys() {
             let text = name.as_str();
@@ -90,11 +91,7 @@ fn from_outside(
     connection: &Connection,
 ) -> Option<SocketAddr> {
     if sent.internal {
-        let internal = |name: &&HeaderName| name.as_str().starts_with(INTERNAL_PREFIX);
-        let forged: Vec<HeaderName> = head.headers.keys().filter(internal).cloned().collect();
-        for name in forged {
-            head.headers.remove(name);
-        }
+        head.headers.retain(|name, _| !name.as_str().starts_with(INTERNAL_PREFIX));
     }
     if !(sent.proto && believes_scheme(head, trusted_hops)) {
         head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(connection.scheme().as_str()));
@@ -106,7 +103,7 @@ fn from_outside(
         None => connection.peer_text().cloned(),
     };
     if let Some(address) = address {
-        head.headers.insert(EXTERNAL_ADDRESS, address);
+        head.headers.append(EXTERNAL_ADDRESS, address); // what the client sent of this name went above
     }
     append_peer(&mut head.headers, sent, connection);
     Some(client.unwrap_or(peer))
@@ -118,10 +115,10 @@ pub fn address_text(address: SocketAddr) -> Option<HeaderValue> {
 }
 
 /// Adds the client to the addresses that its proxies wrote; one field holds them all.
-fn append_peer(headers: &mut HeaderMap, sent: &Sent, connection: &Connection) {
+fn append_peer(headers: &mut Fields, sent: &Sent, connection: &Connection) {
     let Some(peer) = connection.peer_text() else { return };
     if !sent.forwarded_for {
-        headers.insert(FORWARDED_FOR, peer.clone());
+        headers.append(FORWARDED_FOR, peer.clone());
         return;
     }
     let mut chain = String::new();
@@ -151,10 +148,9 @@ fn believes_scheme(head: &mut RequestHead, trusted_hops: usize) -> bool {
 
 /// The address that the farthest of so many believed proxies was connected from: each wrote one at the right end. `None`: none is
 /// believed, or they did not write.
-pub fn forwarded_for(headers: &HeaderMap, trusted_hops: usize) -> Option<SocketAddr> {
+pub fn forwarded_for(headers: &Fields, trusted_hops: usize) -> Option<SocketAddr> {
     let nth = trusted_hops.checked_sub(1)?;
-    let values = headers.get_all(&FORWARDED_FOR).into_iter();
-    let values: SmallVec<[&[u8]; 4]> = values.map(HeaderValue::as_bytes).collect();
+    let values: SmallVec<[&[u8]; 4]> = headers.get_all(FORWARDED_FOR).map(HeaderValue::as_bytes).collect();
     let mut addresses = values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b','));
     let text = std::str::from_utf8(addresses.nth(nth)?).ok()?;
     text.trim().parse().ok().map(|ip| SocketAddr::new(ip, 0))
@@ -240,7 +236,7 @@ mod tests {
             scheme: Scheme::Http,
             authority: None,
             version: http::Version::HTTP_2,
-            headers: HeaderMap::new(),
+            headers: Fields::new(),
             upgrade: None,
             original_case: Default::default(),
             interim: None,

@@ -3,6 +3,7 @@
 use crate::codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_balance::EndpointAddr;
+use sidle_fields::Fields;
 use sidle_identity::{Peer, SpiffeId};
 use sidle_model::ir::{self, AccessLog, AccessLogFormat, Format, HeaderField, Operator, Origin, Piece};
 use sidle_telemetry::{
@@ -226,24 +227,25 @@ impl Wanted {
     }
 
     /// Keeps what is wanted of a request.
-    pub fn capture_request(&self, headers: &http::HeaderMap, into: &mut Option<Box<Captured>>) {
+    pub fn capture_request(&self, headers: &Fields, into: &mut Option<Box<Captured>>) {
         if !self.request.is_empty() {
-            into.get_or_insert_default().request = pick(&self.request, headers).collect();
+            into.get_or_insert_default().request = pick(&self.request, |name| headers.get(name)).collect();
         }
     }
 
     /// Keeps what is wanted of a response.
-    pub fn capture_response(&self, headers: &http::HeaderMap, into: &mut Option<Box<Captured>>) {
+    pub fn capture_response(&self, headers: &Fields, into: &mut Option<Box<Captured>>) {
         if !self.response.is_empty() {
-            into.get_or_insert_default().response =
-                pick(&self.response, headers).map(|(name, value)| (name, detached(value))).collect();
+            into.get_or_insert_default().response = pick(&self.response, |name| headers.get(name))
+                .map(|(name, value)| (name, detached(value)))
+                .collect();
         }
     }
 
     /// Keeps what is wanted of trailers.
     pub fn capture_trailers(&self, headers: &http::HeaderMap, into: &mut Option<Box<Captured>>) {
         if !self.trailers.is_empty() {
-            into.get_or_insert_default().trailers = pick(&self.trailers, headers).collect();
+            into.get_or_insert_default().trailers = pick(&self.trailers, |name| headers.get(name)).collect();
         }
     }
 }
@@ -256,9 +258,9 @@ fn keep(list: &mut Vec<HeaderName>, name: &HeaderName) {
 
 fn pick<'a>(
     names: &'a [HeaderName],
-    headers: &'a http::HeaderMap,
-) -> impl Iterator<Item = (HeaderName, HeaderValue)> + 'a {
-    names.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone())))
+    value: impl Fn(&HeaderName) -> Option<&'a HeaderValue>,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    names.iter().filter_map(move |name| Some((name.clone(), value(name)?.clone())))
 }
 
 /// The same bytes by themselves: a value of an answer's lies among all that was read with it.

@@ -43,7 +43,8 @@ pub(super) fn is_idempotent(head: &RequestHead) -> bool {
 mod tests {
     use super::*;
     use crate::codec::Scheme;
-    use http::{HeaderMap, HeaderValue, Version, uri::PathAndQuery};
+    use http::{HeaderValue, Version, uri::PathAndQuery};
+    use sidle_fields::Fields;
 
     fn head(method: Method) -> RequestHead {
         RequestHead {
@@ -52,7 +53,7 @@ mod tests {
             scheme: Scheme::Http,
             authority: None,
             version: Version::HTTP_11,
-            headers: HeaderMap::new(),
+            headers: Fields::new(),
             upgrade: None,
             original_case: Default::default(),
             interim: None,

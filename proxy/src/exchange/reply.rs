@@ -1,12 +1,13 @@
 //! Answers made here: errors, redirects, fixed content.
 
 use crate::{
-    codec::{Answer, Body, RequestHead, ResponseHead, grpc::percent, head},
+    codec::{Answer, Body, RequestHead, ResponseHead, grpc::percent},
     error::ProxyError,
     policy::jwt,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use sidle_fields::Fields;
 use std::{cell::RefCell, time::SystemTime};
 
 /// `grpc-status`.
@@ -105,13 +106,13 @@ fn content(status: StatusCode, body: Bytes) -> (ResponseHead, Body) {
     (head, body.into())
 }
 
-/// `grpc-status` of headers or trailers.
-pub fn grpc_status(headers: &HeaderMap) -> Option<u8> {
-    std::str::from_utf8(head::find(headers, &GRPC_STATUS)?.as_bytes()).ok()?.parse().ok()
+/// What `grpc-status` says, in headers or trailers.
+pub fn grpc_status(said: Option<&HeaderValue>) -> Option<u8> {
+    std::str::from_utf8(said?.as_bytes()).ok()?.parse().ok()
 }
 
 /// Adds the date, made once a second for each thread.
-pub fn date(headers: &mut HeaderMap) {
+pub fn date(headers: &mut Fields) {
     thread_local! {
         static DATE: RefCell<(u64, HeaderValue)> = const { RefCell::new((0, HeaderValue::from_static(""))) };
     }

@@ -65,7 +65,7 @@ pub(super) fn of_head(head: &ResponseHead, grpc: bool) -> Seen {
 
 /// The status of an answer, or the one that its status of gRPC stands for.
 fn status_of(head: &ResponseHead, grpc: bool) -> u16 {
-    let status = grpc.then(|| reply::grpc_status(&head.headers)).flatten();
+    let status = grpc.then(|| reply::grpc_status(head.headers.get(&reply::GRPC_STATUS))).flatten();
     status.map_or(head.status.as_u16(), grpc::http_status_of)
 }
 

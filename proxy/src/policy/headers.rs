@@ -1,7 +1,8 @@
 //! Header operations: remove, then set, then add.
 
 use crate::{codec::hop_by_hop, exchange::Moment};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+use sidle_fields::Fields;
 use sidle_model::ir::{HeaderFormat, HeaderOperations, Piece};
 use sidle_telemetry::log::write_header_value;
 
@@ -52,7 +53,7 @@ impl HeaderRules {
 
 impl Changes<'_> {
     /// Makes the changes. An operator without a value sets nothing, as in Envoy.
-    pub fn apply(self, headers: &mut HeaderMap) {
+    pub fn apply(self, headers: &mut Fields) {
         for name in &self.rules.remove {
             headers.remove(name);
         }

@@ -1,7 +1,8 @@
 //! What an HTTP/2 connection comes to does not depend on how its bytes come, and whoever serves it meets no surprise.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
+use sidle_fields::Fields;
 use sidle_http2::{
     Code,
     connection::{Allowance, Buffers, Config, Connection, HIGH_WATER, Host, Incoming, Request},
@@ -55,7 +56,7 @@ fn heard(bytes: &[u8], step: usize) -> (Vec<u8>, String) {
 fn serve(bytes: &[u8], step: usize, server: bool) {
     let connection = if server { Connection::server(config()) } else { Connection::client(config()) };
     let cx = &mut Context::from_waker(Waker::noop());
-    let (opener, headers) = (connection.opener(), HeaderMap::new());
+    let (opener, headers) = (connection.opener(), Fields::new());
     let mut held = Vec::new();
     for (round, piece) in bytes.chunks(step).enumerate() {
         if !server {

@@ -9,7 +9,8 @@ use crate::{
     frame::{MOST_31_BITS, window::Window},
     hpack::Pseudo,
 };
-use http::{HeaderMap, Method};
+use http::Method;
+use sidle_fields::Fields;
 use std::{cell::RefCell, rc::Rc};
 
 /// A request to be sent.
@@ -24,7 +25,7 @@ pub struct Request<'a> {
     /// `:path`
     pub path: &'a str,
     /// The other fields. `host`, and those about the connection, are left out.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
 }
 
 /// Opens streams on a connection. Once it is gone, the connection ends with its last stream.

@@ -4,7 +4,8 @@
 
 use crate::hpack::{Field, Pseudo};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use sidle_fields::Fields;
 
 /// Room for the fields that a head usually has, and those that a proxy adds.
 const USUAL: usize = 20;
@@ -23,7 +24,7 @@ pub struct RequestFields {
     /// `:protocol`: only with CONNECT.
     pub protocol: Option<Bytes>,
     /// The others, in their order.
-    pub headers: HeaderMap,
+    pub headers: Fields,
 }
 
 /// A response's head, or an interim one.
@@ -32,7 +33,7 @@ pub struct ResponseFields {
     /// 100 to 999, and never 101.
     pub status: StatusCode,
     /// The others, in their order.
-    pub headers: HeaderMap,
+    pub headers: Fields,
 }
 
 /// Gathers what a block has.
@@ -44,20 +45,20 @@ pub struct Gathered {
     path: Option<Bytes>,
     protocol: Option<Bytes>,
     status: Option<Bytes>,
-    pub headers: HeaderMap,
+    pub headers: Fields,
 }
 
 impl Gathered {
     /// For a head.
     pub fn head() -> Self {
-        Gathered { headers: HeaderMap::with_capacity(USUAL), ..Gathered::default() }
+        Gathered { headers: Fields::with_capacity(USUAL), ..Gathered::default() }
     }
 
     /// Takes a field.
     pub fn add(&mut self, field: Field) {
         match field {
             Field::Regular(name, value) => {
-                let _ = self.headers.try_append(name, value); // as many as the list may have fit
+                self.headers.append(name, value);
             }
             Field::Pseudo(pseudo, value) => {
                 let place = match pseudo {
@@ -118,8 +119,8 @@ impl Gathered {
 }
 
 /// What content-length says: `Err` if it says nothing that can be.
-pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ()> {
-    let mut values = headers.get_all(header::CONTENT_LENGTH).into_iter();
+pub fn content_length(headers: &Fields) -> Result<Option<u64>, ()> {
+    let mut values = headers.get_all(header::CONTENT_LENGTH);
     let Some(first) = values.next() else { return Ok(None) };
     let length = number(first).ok_or(())?;
     match values.all(|other| number(other) == Some(length)) {
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn lengths_are_digits_and_agree() {
         let of = |values: &[&'static str]| {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             for value in values {
                 headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(value));
             }

@@ -8,6 +8,7 @@ use super::{
 use crate::code::Code;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use sidle_fields::Fields;
 use std::{
     cell::RefCell,
     rc::{Rc, Weak},
@@ -30,12 +31,7 @@ impl Sending {
     ///
     /// # Errors
     /// The stream has ended.
-    pub fn respond(
-        &mut self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        ends: bool,
-    ) -> Result<(), StreamError> {
+    pub fn respond(&mut self, status: StatusCode, headers: &Fields, ends: bool) -> Result<(), StreamError> {
         self.core.borrow_mut().respond(self.key, status, headers, ends)
     }
 
@@ -179,7 +175,7 @@ pub struct InterimSender {
 
 impl InterimSender {
     /// Sends one; if the stream has ended, nothing.
-    pub fn send(&self, status: StatusCode, headers: &HeaderMap) {
+    pub fn send(&self, status: StatusCode, headers: &Fields) {
         if let Some(core) = self.core.upgrade() {
             let core = &mut *core.borrow_mut();
             if core.table.of(self.key, self.id).is_some() {
@@ -194,7 +190,7 @@ impl Core {
         &mut self,
         key: u32,
         status: StatusCode,
-        headers: &HeaderMap,
+        headers: &Fields,
         ends: bool,
     ) -> Result<(), StreamError> {
         let stream = self.table.at(key);

@@ -78,7 +78,7 @@ impl Core {
                 if verdict != Verdict::Whole {
                     return Err(malformed(id));
                 }
-                self.table.at(key).trailers = Some(Box::new(gathered.headers));
+                self.table.at(key).trailers = Some(Box::new(gathered.headers.into()));
                 self.message_ends(key)
             }
         }

@@ -21,8 +21,9 @@ use crate::codec::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
+use sidle_fields::Fields;
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
@@ -255,7 +256,7 @@ struct Has {
 }
 
 impl Has {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &Fields) -> Self {
         let mut has = Has::default();
         for name in headers.keys() {
             has.host |= *name == header::HOST;
@@ -339,7 +340,7 @@ mod tests {
             authority: None,
             target: PathAndQuery::from_static("/"),
             version: Version::HTTP_11,
-            headers: HeaderMap::new(),
+            headers: Fields::new(),
             upgrade: None,
             original_case: Default::default(),
             interim: None,

@@ -6,7 +6,8 @@ use crate::{
     error::Refusal,
     listener::Connection,
 };
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Uri, Version, header, uri::PathAndQuery};
+use sidle_fields::Fields;
 use sidle_model::ir::PathNormalization;
 
 /// What a request asks of its connection.
@@ -77,12 +78,12 @@ pub fn request(
 }
 
 /// Whether a connection lives on after a message with this version and these fields (RFC 9112 section 9.3).
-pub fn keeps_alive(version: Version, headers: &HeaderMap, seen: Seen) -> bool {
+pub fn keeps_alive(version: Version, headers: &Fields, seen: Seen) -> bool {
     if !seen.has(Seen::CONNECTION) {
         return version == Version::HTTP_11;
     }
     let has = |wanted: &[u8]| {
-        headers.get_all(header::CONNECTION).into_iter().any(|value| {
+        headers.get_all(header::CONNECTION).any(|value| {
             value
                 .as_bytes()
                 .split(|&byte| byte == b',')
@@ -92,7 +93,7 @@ pub fn keeps_alive(version: Version, headers: &HeaderMap, seen: Seen) -> bool {
     !has(b"close") && (version == Version::HTTP_11 || has(b"keep-alive"))
 }
 
-fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
+fn expects_continue(headers: &Fields) -> Result<bool, Refusal> {
     match headers.get(header::EXPECT) {
         None => Ok(false),
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
@@ -102,10 +103,10 @@ fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
 
 fn authority(
     target: &Uri,
-    headers: &HeaderMap,
+    headers: &Fields,
     read: impl FnOnce(&HeaderValue) -> Option<Authority>,
 ) -> Result<Authority, Refusal> {
-    let mut hosts = headers.get_all(header::HOST).into_iter();
+    let mut hosts = headers.get_all(header::HOST);
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(Refusal::BadHost);
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     fn host(uri: &str, hosts: &[&'static str]) -> Result<String, Refusal> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_static(host));
         }

@@ -7,6 +7,7 @@
 use super::{Casing, framing::Framing, output::Output};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use sidle_fields::Fields;
 use std::io::Write as _;
 
 /// Writes the status line.
@@ -27,7 +28,7 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// Writes all fields but those that frame the message; `host` in place of the value of that field.
-pub fn fields(out: &mut Vec<u8>, headers: &HeaderMap, casing: &Casing, host: Option<&str>) {
+pub fn fields(out: &mut Vec<u8>, headers: &Fields, casing: &Casing, host: Option<&str>) {
     let mut write = |name: &HeaderName, written: &[u8], value: &HeaderValue| match host {
         Some(host) if *name == header::HOST => field(out, written, host.as_bytes()),
         _ => field(out, written, value.as_bytes()),
@@ -38,10 +39,9 @@ pub fn fields(out: &mut Vec<u8>, headers: &HeaderMap, casing: &Casing, host: Opt
         });
         return;
     }
-    for name in headers.keys().filter(|name| !frames(name)) {
-        for (index, value) in headers.get_all(name).into_iter().enumerate() {
-            write(name, casing.of(name, index), value);
-        }
+    for (place, (name, value)) in headers.iter().enumerate().filter(|(_, (name, _))| !frames(name)) {
+        let index = headers.keys().take(place).filter(|before| *before == name).count();
+        write(name, casing.of(name, index), value);
     }
 }
 
@@ -126,7 +126,7 @@ impl Encoder {
 }
 
 /// The announced length of a body that goes out with these headers.
-pub fn announced(headers: &HeaderMap) -> Option<u64> {
+pub fn announced(headers: &Fields) -> Option<u64> {
     let value: &HeaderValue = headers.get(header::CONTENT_LENGTH)?;
     value.to_str().ok()?.parse().ok()
 }
@@ -165,17 +165,17 @@ mod tests {
 
     #[test]
     fn fields_keep_their_order_and_spelling() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for (name, value) in [("b", "1"), ("content-length", "9"), ("a", "2"), ("b", "3")] {
-            headers.append(name, HeaderValue::from_static(value));
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let mut out = Vec::new();
         fields(&mut out, &headers, &Casing::default(), None);
-        assert_eq!(out, b"b: 1\r\nb: 3\r\na: 2\r\n");
+        assert_eq!(out, b"b: 1\r\na: 2\r\nb: 3\r\n");
         let mut casing = Casing::default();
         casing.keep(&HeaderName::from_static("b"), Bytes::from_static(b"B"));
         out.clear();
         fields(&mut out, &headers, &casing, None);
-        assert_eq!(out, b"B: 1\r\nb: 3\r\na: 2\r\n");
+        assert_eq!(out, b"B: 1\r\na: 2\r\nb: 3\r\n");
     }
 }

@@ -7,7 +7,8 @@
 
 use super::names::Seen;
 use crate::error::Refusal;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
+use sidle_fields::Fields;
 
 /// The longest length that is believed: others count in signed numbers.
 pub const MAX_LENGTH: u64 = i64::MAX as u64;
@@ -27,7 +28,7 @@ pub enum Framing {
 ///
 /// # Errors
 /// 501 for a coding that is not spoken here; 400 for anything that is not one length or plainly `chunked`.
-pub fn of_request(version: Version, headers: &HeaderMap) -> Result<Framing, Refusal> {
+pub fn of_request(version: Version, headers: &Fields) -> Result<Framing, Refusal> {
     let length =
         content_length(headers).map_err(|Ambiguous| Refusal::BadRequest("invalid content-length"))?;
     if !headers.contains_key(header::TRANSFER_ENCODING) {
@@ -52,7 +53,7 @@ pub fn of_response(
     method: &Method,
     status: StatusCode,
     version: Version,
-    headers: &HeaderMap,
+    headers: &Fields,
     seen: Seen,
 ) -> Result<Framing, Ambiguous> {
     let length = if seen.has(Seen::LENGTH) { content_length(headers)? } else { None };
@@ -83,7 +84,7 @@ pub struct Ambiguous;
 ///
 /// # Errors
 /// Anything but digits, and values that differ.
-pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Ambiguous> {
+pub fn content_length(headers: &Fields) -> Result<Option<u64>, Ambiguous> {
     let mut length = None;
     for field in headers.get_all(header::CONTENT_LENGTH) {
         for value in field.as_bytes().split(|&byte| byte == b',') {
@@ -114,7 +115,7 @@ enum Coding {
     Broken,
 }
 
-fn coding(headers: &HeaderMap) -> Coding {
+fn coding(headers: &Fields) -> Coding {
     let mut codings: smallvec::SmallVec<[&[u8]; 4]> = smallvec::SmallVec::new();
     for field in headers.get_all(header::TRANSFER_ENCODING) {
         codings.extend(field.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii));
@@ -143,7 +144,7 @@ mod tests {
     use super::{super::names::read, *};
     use http::{HeaderName, HeaderValue};
 
-    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+    fn headers(fields: &[(&'static str, &str)]) -> Fields {
         let field = |(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         };

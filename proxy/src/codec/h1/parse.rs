@@ -15,6 +15,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use sidle_fields::Fields;
 
 /// Fields that most heads have no more of: there is room for so many at once.
 const FEW: usize = 6;
@@ -73,7 +74,7 @@ pub struct Request {
     /// 1.0 or 1.1.
     pub version: Version,
     /// All of them.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// Which matter.
     pub seen: Seen,
     /// Empty unless it was to be kept.
@@ -88,7 +89,7 @@ pub struct Response {
     /// 1.0 or 1.1.
     pub version: Version,
     /// All of them.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// Which matter.
     pub seen: Seen,
     /// Empty unless it was to be kept.
@@ -108,7 +109,7 @@ pub fn request(head: &Bytes, max_fields: usize, keep_case: bool) -> Result<Reque
         return Err(MALFORMED);
     }
     let version = self::version(version).ok_or(Refusal::BadRequest("unknown version"))?;
-    let Fields { headers, seen, casing } =
+    let Section { headers, seen, casing } =
         read_fields(head, rest, max_fields, keep_case).map_err(|wrong| match wrong {
             Wrong::Malformed => MALFORMED,
             Wrong::TooMany => Refusal::TooManyHeaders,
@@ -147,13 +148,13 @@ pub fn response(head: &Bytes, max_fields: usize, keep_case: bool) -> Option<Resp
     if !(reason.is_empty() || reason[0] == b' ' && reason.iter().all(is_text)) {
         return None;
     }
-    let Fields { headers, seen, casing } = read_fields(head, rest, max_fields, keep_case).ok()?;
+    let Section { headers, seen, casing } = read_fields(head, rest, max_fields, keep_case).ok()?;
     Some(Response { status, version, headers, seen, casing })
 }
 
 /// Parses fields, up to and with their empty line: trailers.
 pub fn fields(section: &Bytes, max_fields: usize) -> Option<HeaderMap> {
-    read_fields(section, section, max_fields, false).ok().map(|fields| fields.headers)
+    read_fields(section, section, max_fields, false).ok().map(|fields| fields.headers.into())
 }
 
 /// The first line, and what is behind it.
@@ -181,8 +182,8 @@ fn version(written: &[u8]) -> Option<Version> {
     }
 }
 
-struct Fields {
-    headers: HeaderMap,
+struct Section {
+    headers: Fields,
     seen: Seen,
     casing: Casing,
 }
@@ -194,8 +195,8 @@ enum Wrong {
 }
 
 /// Reads `lines`, the rest of `head` behind its first line, in one go: what may be in a name and a value is for `http` to say.
-fn read_fields(head: &Bytes, mut lines: &[u8], max: usize, keep_case: bool) -> Result<Fields, Wrong> {
-    let mut headers = buffers::take_map(FEW + ADDED_FIELDS);
+fn read_fields(head: &Bytes, mut lines: &[u8], max: usize, keep_case: bool) -> Result<Section, Wrong> {
+    let mut headers = buffers::take_fields(FEW + ADDED_FIELDS);
     let (mut seen, mut casing) = (Seen::default(), Casing::default());
     let mut count = 0;
     while !lines.starts_with(b"\r\n") {
@@ -213,13 +214,13 @@ fn read_fields(head: &Bytes, mut lines: &[u8], max: usize, keep_case: bool) -> R
             casing.keep(&name, head.slice_ref(written));
         }
         seen.note(note);
-        headers.try_append(name, value).map_err(|_| Wrong::Malformed)?;
+        headers.append(name, value);
         lines = rest;
     }
     if lines.len() > 2 {
         return Err(Wrong::Malformed); // there is more than a head
     }
-    Ok(Fields { headers, seen, casing })
+    Ok(Section { headers, seen, casing })
 }
 
 /// A value without the spaces and tabs around it.
@@ -250,7 +251,7 @@ mod tests {
             (Method::GET, "/a?b".into(), Version::HTTP_11)
         );
         assert_eq!(head.headers["host"], "x");
-        let values: Vec<_> = head.headers.get_all("x-a").iter().collect();
+        let values: Vec<_> = head.headers.get_all("x-a").collect();
         assert_eq!(values, ["1", "2"]);
         let name = HeaderName::from_static("x-a");
         assert_eq!((head.casing.of(&name, 0), head.casing.of(&name, 1)), (&b"X-A"[..], &b"X-a"[..]));
@@ -328,13 +329,13 @@ mod tests {
 
     type Read = Option<(String, Vec<(String, Vec<u8>)>)>;
 
-    fn by_us(start: String, headers: &HeaderMap) -> Read {
+    fn by_us(start: String, headers: &Fields) -> Read {
         let fields = headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
         Some((start, fields.collect()))
     }
 
     fn by_httparse(start: String, fields: &[httparse::Header<'_>]) -> Read {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for field in fields {
             let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
             headers.append(name, HeaderValue::from_bytes(field.value).ok()?);

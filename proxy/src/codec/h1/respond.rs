@@ -60,7 +60,7 @@ impl Server {
             && framing != Some(Framing::UntilClose)
             && !self.connection.is_draining();
         self.write_head(&head, framing, &asked, keep_alive, tunnel.is_some());
-        buffers::give_back_map(head.headers);
+        buffers::give_back_fields(head.headers);
         drop(head.original_case); // what the head was read into is free again
         if framing == Some(Framing::UntilClose) {
             self.wire.borrow().stream().into_iter().for_each(linger::end_by_reset);

@@ -9,7 +9,8 @@ use crate::{
     listener::Connection,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Version, header, uri::PathAndQuery};
+use sidle_fields::Fields;
 use sidle_http2::connection::{Receiving, RequestFields};
 
 /// Our head and body from the engine's.
@@ -83,11 +84,11 @@ fn upgrade(protocol: Bytes) -> Result<HeaderValue, Refusal> {
 }
 
 /// `:authority`, or else the one `host`.
-fn authority(authority: Option<Bytes>, headers: &HeaderMap) -> Result<Authority, Refusal> {
+fn authority(authority: Option<Bytes>, headers: &Fields) -> Result<Authority, Refusal> {
     let value = match authority {
         Some(authority) => HeaderValue::from_maybe_shared(authority).map_err(|_| Refusal::BadHost)?,
         None => {
-            let mut hosts = headers.get_all(header::HOST).into_iter();
+            let mut hosts = headers.get_all(header::HOST);
             let host = hosts.next().cloned().ok_or(Refusal::NoHost)?;
             if hosts.next().is_some() {
                 return Err(Refusal::BadHost);
@@ -99,14 +100,12 @@ fn authority(authority: Option<Bytes>, headers: &HeaderMap) -> Result<Authority,
 }
 
 /// Cookie crumbs become one field (RFC 9113 section 8.2.3).
-fn join_cookies(headers: &mut http::HeaderMap) {
-    let mut crumbs = headers.get_all(header::COOKIE).into_iter();
-    let (Some(first), Some(_)) = (crumbs.next(), crumbs.next()) else { return };
-    let mut joined = first.as_bytes().to_vec();
-    for crumb in headers.get_all(header::COOKIE).into_iter().skip(1) {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(crumb.as_bytes());
+fn join_cookies(headers: &mut Fields) {
+    if headers.get_all(header::COOKIE).nth(1).is_none() {
+        return;
     }
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).map(HeaderValue::as_bytes).collect();
+    let joined = crumbs.join(&b"; "[..]);
     if let Ok(value) = HeaderValue::from_bytes(&joined) {
         headers.insert(header::COOKIE, value);
     }
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     fn host(authority: Option<&'static str>, hosts: &[&'static str]) -> Result<String, Refusal> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_static(host));
         }
@@ -144,11 +143,11 @@ mod tests {
 
     #[test]
     fn crumbs_are_joined_in_order() {
-        let mut headers = http::HeaderMap::new();
+        let mut headers = Fields::new();
         for crumb in ["a=1", "b=2; c=3", "d=4"] {
             headers.append(header::COOKIE, HeaderValue::from_static(crumb));
         }
         join_cookies(&mut headers);
-        assert_eq!(headers.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3; d=4"]);
+        assert_eq!(headers.get_all(header::COOKIE).collect::<Vec<_>>(), ["a=1; b=2; c=3; d=4"]);
     }
 }

@@ -12,6 +12,7 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
+use sidle_fields::Fields;
 use sidle_http2::connection::{Allowance, Config, Connection, Incoming, Sending};
 use std::{future::poll_fn, rc::Rc, time::Duration};
 use tokio::{
@@ -74,7 +75,7 @@ async fn pair(window: u32) -> (Client, mpsc::UnboundedReceiver<Incoming>) {
 
 /// Answers a request, and sends `body`.
 async fn send(mut sending: Sending, body: Body, patience: Option<Duration>) -> Result<(), BodyError> {
-    sending.respond(StatusCode::OK, &HeaderMap::new(), false).unwrap();
+    sending.respond(StatusCode::OK, &Fields::new(), false).unwrap();
     let mut pump = Pump::new(sending, body, patience);
     poll_fn(|cx| pump.poll(None, cx)).await
 }
@@ -195,7 +196,7 @@ async fn data_without_a_window_does_not_wait_for_ever() {
             let (response, _client) =
                 client.send_request(request(http::Method::CONNECT, "a:80"), false).unwrap();
             let Incoming { mut sending, receiving, .. } = requests.recv().await.unwrap();
-            sending.respond(StatusCode::OK, &HeaderMap::new(), false).unwrap();
+            sending.respond(StatusCode::OK, &Fields::new(), false).unwrap();
             let mut tunnel = StreamDuplex::new(sending, Http2Body::new(receiving), Some(patience));
             let error = tunnel.write_all(&[0; 4 << 10]).await.unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
@@ -212,7 +213,7 @@ async fn tunnel()
     let incoming = requests.recv().await.unwrap();
     let (upstream, upstream_side) = UnixStream::pair().unwrap();
     let mut back = incoming.sending;
-    back.respond(StatusCode::OK, &HeaderMap::new(), false).unwrap();
+    back.respond(StatusCode::OK, &Fields::new(), false).unwrap();
     let (tell, told) = tokio::sync::oneshot::channel();
     let finish = |relayed: crate::codec::tunnel::Relayed| tell.send(relayed.end).unwrap();
     let tunnel = Tunnel::new(Duplex::Stream(upstream_side.into()), None, Default::default(), finish);

@@ -13,8 +13,9 @@ mod encode;
 
 use super::reply::{GRPC_MESSAGE, GRPC_STATUS};
 use crate::codec::{Answer, Body, RequestHead, ResponseHead, grpc::percent, head};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body::Body as _;
+use sidle_fields::Fields;
 use std::{future::poll_fn, pin::Pin};
 
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -80,7 +81,9 @@ impl GrpcWeb {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(name));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.remove(header::CONTENT_LENGTH);
-        headers.entry(GRPC_ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        if !headers.contains_key(GRPC_ACCEPT_ENCODING) {
+            headers.append(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
     }
 
     /// The request's body as gRPC's.
@@ -114,7 +117,7 @@ fn is_grpc_answer(answer: &ResponseHead, ends: bool) -> bool {
     answer.status == StatusCode::OK && (head::is_grpc(&answer.headers) || is_grpc_web(&answer.headers))
 }
 
-fn is_grpc_web(headers: &HeaderMap) -> bool {
+fn is_grpc_web(headers: &Fields) -> bool {
     headers.get(header::CONTENT_TYPE).and_then(MediaType::parse).is_some()
 }
 

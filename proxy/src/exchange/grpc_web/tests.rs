@@ -61,7 +61,7 @@ fn answer(status: u16, fields: &[(&'static str, &str)], body: Body) -> Answer {
 }
 
 fn with_status(data: &'static [u8]) -> Body {
-    let mut trailers = HeaderMap::new();
+    let mut trailers = http::HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let frames = [Frame::data(Bytes::from_static(data)), Frame::trailers(trailers)].map(Ok::<_, BodyError>);
     Body::Watched(Box::pin(StreamBody::new(futures_util::stream::iter(frames))))

@@ -3,7 +3,8 @@
 #[cfg(feature = "grpc-clients")]
 use super::messages::{Header, HeaderOption};
 use crate::codec::hop_by_hop;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
+use sidle_fields::Fields;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Change {
     }
 
     /// Makes it.
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    pub fn apply(&self, headers: &mut Fields) {
         let there = headers.contains_key(&self.name);
         match &self.how {
             How::Set(value) => {
@@ -145,12 +146,12 @@ mod tests {
     }
 
     fn applied(change: Option<Change>, before: &[&'static str]) -> Option<Vec<String>> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for value in before {
-            headers.append("x", HeaderValue::from_static(value));
+            headers.append(HeaderName::from_static("x"), HeaderValue::from_static(value));
         }
         change?.apply(&mut headers);
-        Some(headers.get_all("x").iter().map(|value| value.to_str().unwrap().to_owned()).collect())
+        Some(headers.get_all("x").map(|value| value.to_str().unwrap().to_owned()).collect())
     }
 
     #[test]

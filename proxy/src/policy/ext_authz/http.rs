@@ -8,7 +8,8 @@ use crate::{
     policy::service::reply,
 };
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, StatusCode, header, uri::PathAndQuery};
+use sidle_fields::Fields;
 use sidle_model::ir::{ExtAuthzHttp, HeaderNameMatch};
 use tokio::time::{Instant, timeout_at};
 
@@ -42,7 +43,7 @@ pub(super) async fn ask(
 
 /// `partial`: whether the body that is shown is not all of it; `None`: none is shown.
 fn question(by: &ExtAuthzHttp, head: &RequestHead, partial: Option<bool>) -> Option<RequestHead> {
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     for (name, value) in &head.headers {
         if *name == header::AUTHORIZATION || is_one_of(&by.request_headers, name) {
             headers.append(name, value.clone());
@@ -78,7 +79,7 @@ fn opinion(by: &ExtAuthzHttp, head: &ResponseHead, body: Bytes) -> Opinion {
         headers.filter_map(|(name, value)| Change::add(name.clone(), value.clone())).collect::<Vec<_>>()
     };
     if head.status == StatusCode::OK {
-        let removed = head.headers.get_all(HEADERS_TO_REMOVE).iter().filter_map(|list| list.to_str().ok());
+        let removed = head.headers.get_all(HEADERS_TO_REMOVE).filter_map(|list| list.to_str().ok());
         let removed = removed.flat_map(|list| list.split(',')).filter_map(|name| Change::remove(name.trim()));
         let set = change::replacing(chosen(&|name| is_one_of(&by.upstream_on_allow, name)));
         return Opinion {

@@ -1,8 +1,9 @@
 //! Where a token stands in a request: found, taken off, hidden from the log.
 
 use crate::codec::RequestHead;
-use http::{HeaderMap, HeaderName, HeaderValue, header, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, header, uri::PathAndQuery};
 use percent_encoding::percent_decode_str;
+use sidle_fields::Fields;
 use sidle_jwt::Refusal;
 use sidle_model::ir::TokenPlace;
 use std::borrow::Cow;
@@ -101,8 +102,8 @@ fn with_query<'t>(
     PathAndQuery::try_from(text).ok()
 }
 
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let lines = headers.get_all(header::COOKIE).into_iter().map(HeaderValue::as_bytes);
+fn cookies(headers: &Fields) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(header::COOKIE).map(HeaderValue::as_bytes);
     lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii)
 }
 
@@ -112,7 +113,7 @@ fn cookie<'c>(pair: &'c [u8], name: &str) -> Option<&'c [u8]> {
     Some(value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value))
 }
 
-fn take_cookie(name: &str, headers: &mut HeaderMap) {
+fn take_cookie(name: &str, headers: &mut Fields) {
     let kept: Vec<&[u8]> =
         cookies(headers).filter(|pair| !pair.is_empty() && cookie(pair, name).is_none()).collect();
     let kept = HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|_| !kept.is_empty());
@@ -123,7 +124,7 @@ fn take_cookie(name: &str, headers: &mut HeaderMap) {
 }
 
 /// A header that a claim goes to.
-pub fn set(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
+pub fn set(headers: &mut Fields, name: &HeaderName, value: &str) {
     // A value that cannot stand in a header is told nobody.
     if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
         headers.insert(name.clone(), value);

@@ -57,7 +57,7 @@ impl Buckets {
             }
             RateLimitKey::Address => self.hasher.hash_one(exchange.record.peer.map(|peer| line(peer.ip()))),
             RateLimitKey::Header(name) => {
-                let mut values = head.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+                let mut values = head.headers.get_all(name).map(HeaderValue::as_bytes);
                 match (values.next(), values.next()) {
                     (first, None) => self.hasher.hash_one(first),
                     (first, second) => self

@@ -4,12 +4,13 @@ use super::{Silence, reply};
 use crate::{
     codec::{Authority, RequestHead, Scheme},
     error::ProxyError,
-    exchange::{self, Asker},
+    exchange::{self, Asker, GRPC_STATUS},
     upstream::Cluster,
 };
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
 use prost::Message;
+use sidle_fields::Fields;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
@@ -39,7 +40,7 @@ impl Call<'_> {
     ) -> Result<A, Silence> {
         let question = self.question().ok_or(Silence::Unclear)?;
         let reply = reply(asker, self.cluster, &question, &framed(message), self.deadline).await?;
-        let early = exchange::grpc_status(&reply.head.headers);
+        let early = exchange::grpc_status(reply.head.headers.get(&GRPC_STATUS));
         if reply.head.status != StatusCode::OK {
             return Err(Silence::Failed(ProxyError::UpstreamProtocol));
         }
@@ -51,7 +52,7 @@ impl Call<'_> {
             Ok(None) => return Err(Silence::Failed(ProxyError::UpstreamProtocol)),
             Err(_) => return Err(Silence::Failed(ProxyError::ResponseTimeout)),
         };
-        match exchange::grpc_status(&trailers).or(early) {
+        match exchange::grpc_status(trailers.get(&GRPC_STATUS)).or(early) {
             Some(0) => unframed(&body).ok_or(Silence::Unclear),
             Some(_) => Err(Silence::Failed(ProxyError::UpstreamProtocol)),
             None => Err(Silence::Unclear),
@@ -59,7 +60,7 @@ impl Call<'_> {
     }
 
     fn question(&self) -> Option<RequestHead> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         Some(RequestHead {

@@ -45,7 +45,7 @@ fn use_streams(engine: &Connection, streams: &mut Vec<(Sending, Receiving)>, wha
     let Some((sending, receiving)) = streams.get_mut(usize::from(what) % count.max(1)) else { return };
     match what % 7 {
         0 => {
-            let _ = sending.respond(http::StatusCode::OK, &HeaderMap::new(), what > 100);
+            let _ = sending.respond(http::StatusCode::OK, &Fields::new(), what > 100);
         }
         1 => {
             if let Some(Ok(room)) = now(|cx| sending.poll_room(cx)) {
@@ -80,7 +80,7 @@ fn fed(engine: Connection, bytes: &[u8], cuts: &[u16], deeds: &[u8]) {
     let mut streams = Vec::new();
     if engine.0.borrow().role == Role::Client {
         for _ in 0..3 {
-            let opened = engine.opener_for_tests().open(request(&Method::POST, &HeaderMap::new()), false);
+            let opened = engine.opener_for_tests().open(request(&Method::POST, &Fields::new()), false);
             streams.push(opened.unwrap());
         }
     }

@@ -27,7 +27,7 @@ fn a_client_is_drained() {
     assert!(raw.engine.accept().is_none());
     raw.put(Kind::Data, END_STREAM, 1, b"x");
     assert!(!raw.engine.is_done());
-    incoming.sending.respond(StatusCode::OK, &HeaderMap::new(), true).unwrap();
+    incoming.sending.respond(StatusCode::OK, &Fields::new(), true).unwrap();
     assert!(raw.engine.is_done());
     raw.engine.end(Code::NO_ERROR);
     let last = raw.out().pop().unwrap();
@@ -125,7 +125,7 @@ fn handles_after_the_end() {
     raw.engine.lost();
     assert_eq!(now(|cx| incoming.sending.poll_ended(cx)), Some(StreamError::Closed));
     assert_eq!(now(|cx| incoming.sending.poll_room(cx)), Some(Err(StreamError::Closed)));
-    let sent = incoming.sending.respond(StatusCode::OK, &HeaderMap::new(), true);
+    let sent = incoming.sending.respond(StatusCode::OK, &Fields::new(), true);
     assert_eq!(sent, Err(StreamError::Closed));
     incoming.sending.reset(Code::CANCEL);
     let data = now(|cx| incoming.receiving.poll_data(cx)).unwrap().unwrap();

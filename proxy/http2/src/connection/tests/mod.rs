@@ -14,6 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use sidle_fields::Fields;
 use std::{
     sync::{
         Arc,
@@ -203,7 +204,7 @@ impl Raw {
     }
 
     fn open(&self, method: &Method, ends: bool) -> (Sending, Receiving) {
-        self.engine.opener_for_tests().open(request(method, &HeaderMap::new()), ends).unwrap()
+        self.engine.opener_for_tests().open(request(method, &Fields::new()), ends).unwrap()
     }
 
     fn send_window(&self) -> usize {
@@ -236,7 +237,7 @@ fn put_fields(block: &mut Block<'_>, fields: &[(&'static str, &'static str)]) {
     }
 }
 
-fn request<'a>(method: &'a Method, headers: &'a HeaderMap) -> Request<'a> {
+fn request<'a>(method: &'a Method, headers: &'a Fields) -> Request<'a> {
     Request { method, scheme: "http", authority: "a", path: "/", headers }
 }
 

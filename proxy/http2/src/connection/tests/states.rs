@@ -37,7 +37,7 @@ fn server_in(state: &str) -> (Raw, Option<Incoming>) {
     let mut incoming = raw.engine.accept().unwrap();
     match state {
         "open" | "half-closed" => {}
-        "closed" => incoming.sending.respond(StatusCode::OK, &HeaderMap::new(), true).unwrap(),
+        "closed" => incoming.sending.respond(StatusCode::OK, &Fields::new(), true).unwrap(),
         "reset by it" => raw.put(Kind::RstStream, NO, 1, &[0, 0, 0, 8]),
         "reset by us" => incoming.sending.reset(Code::CANCEL),
         other => panic!("{other}"),
@@ -184,7 +184,7 @@ fn more_streams_than_announced_are_refused() {
     raw.greet(&Settings { max_concurrent_streams: Some(1), ..Settings::default() });
     let first = raw.open(&Method::GET, true);
     let opener = raw.engine.opener_for_tests();
-    let fields = HeaderMap::new();
+    let fields = Fields::new();
     let refused = opener.open(request(&Method::GET, &fields), true);
     assert_eq!(refused.unwrap_err(), StreamError::Unprocessed);
     drop(first);
@@ -247,7 +247,7 @@ fn what_is_let_go_of_is_reset() {
         raw.ask(1, if ends { END_STREAM } else { NO }, &[]);
         let mut incoming = raw.engine.accept().unwrap();
         if answered {
-            incoming.sending.respond(StatusCode::OK, &HeaderMap::new(), true).unwrap();
+            incoming.sending.respond(StatusCode::OK, &Fields::new(), true).unwrap();
         }
         drop(incoming);
         assert_eq!(raw.told(), code.map_or(Told::Nothing, |code| Told::Reset(1, code)), "{ends} {answered}");

@@ -290,9 +290,9 @@ async fn serve(incoming: Incoming, plan: Plan) {
         Fate::Whole | Fate::Deaf => usize::MAX,
     };
     for _ in 0..plan.interim {
-        sending.interim().send(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        sending.interim().send(StatusCode::EARLY_HINTS, &Fields::new());
     }
-    if sending.respond(StatusCode::OK, &HeaderMap::new(), false).is_err() {
+    if sending.respond(StatusCode::OK, &Fields::new(), false).is_err() {
         return;
     }
     let sent = send(&mut sending, plan.down, plan.piece, plan.trailers, stops);
@@ -359,8 +359,8 @@ proptest! {
         let whole = Rc::new(Cell::new(0));
         let opener = world.client().opener();
         for (number, plan) in plans.iter().enumerate() {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-plan", number.into());
+            let mut headers = Fields::new();
+            headers.insert(HeaderName::from_static("x-plan"), number.into());
             let (sending, receiving) = opener.open(request(&Method::POST, &headers), false).unwrap();
             world.spawn(Box::pin(ask(sending, receiving, *plan, whole.clone())));
         }

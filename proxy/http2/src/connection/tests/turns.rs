@@ -19,7 +19,7 @@ fn shares(client: Config, step: usize) -> Vec<usize> {
         let Incoming { mut sending, receiving, .. } = incoming;
         Box::pin(async move {
             let _kept = receiving;
-            sending.respond(StatusCode::OK, &HeaderMap::new(), false).unwrap();
+            sending.respond(StatusCode::OK, &Fields::new(), false).unwrap();
             loop {
                 let room = poll_fn(|cx| sending.poll_room(cx)).await.unwrap();
                 sending.data(vec![0; room].into(), false).unwrap();
@@ -29,7 +29,7 @@ fn shares(client: Config, step: usize) -> Vec<usize> {
     });
     let opener = world.client().opener();
     for _ in 0..STREAMS {
-        let (sending, mut receiving) = opener.open(request(&Method::GET, &HeaderMap::new()), true).unwrap();
+        let (sending, mut receiving) = opener.open(request(&Method::GET, &Fields::new()), true).unwrap();
         world.spawn(Box::pin(async move {
             let _sending = sending;
             while let Some(Ok(_)) = poll_fn(|cx| receiving.poll_data(cx)).await {}

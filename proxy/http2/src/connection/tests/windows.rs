@@ -85,7 +85,7 @@ fn a_window_that_settings_made_less_than_nothing() {
     let mut raw = Raw::client(config());
     raw.ask(1, END_STREAM, &[]);
     let mut sending = raw.engine.accept().unwrap().sending;
-    sending.respond(StatusCode::OK, &HeaderMap::new(), false).unwrap();
+    sending.respond(StatusCode::OK, &Fields::new(), false).unwrap();
     sending.data(Bytes::from_static(&[0; 1_000]), false).unwrap();
     raw.greet(&Settings { initial_window_size: Some(100), ..Settings::default() });
     let bell = Bell::rung();
@@ -159,7 +159,7 @@ fn output_full_of_data_keeps_nobody_from_reading() {
     raw.ask(1, NO, &[]);
     raw.window(1, 1 << 30);
     let mut incoming = raw.engine.accept().unwrap();
-    incoming.sending.respond(http::StatusCode::OK, &HeaderMap::new(), false).unwrap();
+    incoming.sending.respond(http::StatusCode::OK, &Fields::new(), false).unwrap();
     while let Some(Ok(room)) = now(|cx| incoming.sending.poll_room(cx)) {
         incoming.sending.data(Bytes::from(vec![0; room]), false).unwrap();
     }

@@ -88,9 +88,9 @@ impl std::fmt::Debug for Interim {
 }
 
 impl RequestHead {
-    /// The request is over: its map serves another.
+    /// The request is over: the room of its fields serves another.
     pub fn recycle(&mut self) {
-        buffers::give_back_fields(std::mem::take(&mut self.headers));
+        recycle(std::mem::take(&mut self.headers));
     }
 
     /// Whether this is gRPC (`content-type: application/grpc`, with any suffix but gRPC-Web's).
@@ -112,6 +112,11 @@ impl RequestHead {
             interim.send(response);
         }
     }
+}
+
+/// Gives back the room of fields that nobody needs any more.
+pub fn recycle(fields: Fields) {
+    buffers::give_back_fields(fields);
 }
 
 /// Whether `content-type` says gRPC.

@@ -108,7 +108,7 @@ pub fn serve<H: Into<Box<RequestHead>>>(
         };
         let result = panic::caught(exchange.forward(&mut head, body)).await;
         let web = exchange.web;
-        let answer = exchange.answer(&head, result);
+        let answer = exchange.answer(&mut head, result);
         head.recycle();
         match web {
             Some(web) => Box::new(Box::pin(web.answer(*answer)).await),
@@ -247,17 +247,18 @@ impl Exchange {
     /// Turns the outcome into the answer; accounts when the last byte of it is gone.
     fn answer(
         mut self: Box<Self>,
-        request: &RequestHead,
+        request: &mut RequestHead,
         result: Result<Outcome, ProxyError>,
     ) -> Box<Answer> {
-        if let Some((_, wanted)) = &self.snapshot.access_log {
-            wanted.capture_request(&request.headers, &mut self.record.captured);
-        }
         match result {
-            Ok(Outcome::Upstream(response)) => self.answer_upstream(response),
+            Ok(Outcome::Upstream(response)) => {
+                self.keep(request);
+                self.answer_upstream(response)
+            }
             Ok(Outcome::Local(local)) => {
                 let Local(head, body, details) = *local;
                 self.record.details = details;
+                self.keep(request);
                 self.answer_local(head, body)
             }
             Err(error) => {
@@ -266,8 +267,16 @@ impl Exchange {
                 if self.plan.options.authorization_header {
                     reply::name_rule(&error, &mut head);
                 }
+                self.keep(request);
                 self.answer_local(head, body)
             }
+        }
+    }
+
+    /// Keeps the request's fields if the access log wants some; nobody else needs them any more.
+    fn keep(&mut self, request: &mut RequestHead) {
+        if let Some((_, wanted)) = &self.snapshot.access_log {
+            wanted.capture_request(&mut request.headers, &mut self.record.captured);
         }
     }
 

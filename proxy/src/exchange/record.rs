@@ -1,6 +1,6 @@
 //! What is known of an exchange, for its log line, its metrics and header values with operators.
 
-use crate::codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter};
+use crate::codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter, head};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_balance::EndpointAddr;
 use sidle_fields::Fields;
@@ -177,9 +177,16 @@ pub struct Downstream {
 /// Values that outlive the heads they were in.
 #[derive(Default)]
 pub struct Captured {
-    request: SmallVec<[(HeaderName, HeaderValue); 4]>,
+    /// All of them: they are not needed any more where they were.
+    request: Fields,
     response: SmallVec<[(HeaderName, HeaderValue); 2]>,
     trailers: SmallVec<[(HeaderName, HeaderValue); 1]>,
+}
+
+impl Drop for Captured {
+    fn drop(&mut self) {
+        head::recycle(std::mem::take(&mut self.request));
+    }
 }
 
 /// Which headers an access log wants.
@@ -226,10 +233,10 @@ impl Wanted {
         }
     }
 
-    /// Keeps what is wanted of a request.
-    pub fn capture_request(&self, headers: &Fields, into: &mut Option<Box<Captured>>) {
+    /// Takes the fields of a request if some are wanted.
+    pub fn capture_request(&self, headers: &mut Fields, into: &mut Option<Box<Captured>>) {
         if !self.request.is_empty() {
-            into.get_or_insert_default().request = pick(&self.request, |name| headers.get(name)).collect();
+            into.get_or_insert_default().request = std::mem::take(headers);
         }
     }
 
@@ -286,7 +293,7 @@ impl Moment<'_> {
     fn request_header(&self, name: &HeaderName) -> Option<&[u8]> {
         match self.request {
             Some(head) => head.headers.get(name).map(HeaderValue::as_bytes),
-            None => find(&self.record.captured.as_ref()?.request, name),
+            None => self.record.captured.as_ref()?.request.get(name).map(HeaderValue::as_bytes),
         }
     }
 }

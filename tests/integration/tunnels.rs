@@ -1,6 +1,9 @@
 //! CONNECT, raw TCP, TLS passthrough by SNI.
 
-use crate::stage::{HOST, Stage};
+use crate::{
+    raw::Raw,
+    stage::{HOST, Stage},
+};
 use sidle_test_support::{
     client::Client,
     echo::Echo,
@@ -10,7 +13,7 @@ use sidle_test_support::{
     tls::Authority,
 };
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
@@ -82,6 +85,23 @@ fn a_silent_tunnel_ends_when_its_destination_says_so() {
     }
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     assert!(began.elapsed() >= Duration::from_millis(1250), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_side_that_breaks_off_breaks_off_the_other() {
+    let upstream = TcpServer::start(|mut stream, _| {
+        let _ = stream.read_exact(&mut [0; 5]);
+        let _ = stream.write_all(b"half");
+        let _ = stream.read_exact(&mut [0]); // until the client has that
+        Raw(stream, String::new()).reset();
+    });
+    let sidle = Sidle::run(&service_on("ledger", "ledger.test", 9000, "TCP", &[("v1", upstream.port())]));
+    let (mut stream, _) = connect(sidle.outbound(), "ledger.test:9000");
+    stream.write_all(b"hello").unwrap();
+    stream.read_exact(&mut [0; 4]).unwrap();
+    stream.write_all(b"x").unwrap();
+    let end = stream.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(end, Err(ErrorKind::ConnectionReset), "an end would say that nothing is missing");
 }
 
 #[tokio::test]

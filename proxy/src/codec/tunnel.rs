@@ -1,7 +1,7 @@
 //! Bytes both ways: raw TCP, CONNECT, WebSocket and other upgrades.
 //!
-//! Invariants: each direction ends by itself (half close); an idle tunnel holds no buffer; what one side sends waits for
-//! the other to take it.
+//! Invariants: each direction ends by itself (half close); where one side is broken off, so is the other, which could not tell otherwise
+//! that something is missing; an idle tunnel holds no buffer; what one side sends waits for the other to take it.
 
 use super::{Stream, h2::duplex::StreamDuplex};
 use crate::turn;
@@ -26,6 +26,15 @@ pub enum Duplex {
     Stream(Stream),
     /// A stream of an HTTP/2 connection.
     Http2(StreamDuplex),
+}
+
+impl Duplex {
+    /// Has it end by RST, whoever drops it. A stream of HTTP/2 that is dropped before its end does anyway.
+    pub fn end_by_reset(&self) {
+        if let Duplex::Stream(stream) = self {
+            stream.end_by_reset();
+        }
+    }
 }
 
 impl AsyncRead for Duplex {
@@ -162,6 +171,11 @@ pub async fn relay(
         Poll::Ready(Some(RelayEnd::Idle))
     })
     .await;
+    match end {
+        Some(RelayEnd::Client) => upstream.end_by_reset(),
+        Some(RelayEnd::Upstream) => client.end_by_reset(),
+        Some(RelayEnd::Idle) | None => {}
+    }
     Relayed { received: up.carried, sent: down.carried, end }
 }
 

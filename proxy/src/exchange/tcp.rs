@@ -94,11 +94,8 @@ impl TcpExchange {
             }
         };
         if relayed.is_none() {
-            for end in [&client, &upstream] {
-                if let Duplex::Stream(stream) = end {
-                    stream.end_by_reset();
-                }
-            }
+            client.end_by_reset();
+            upstream.end_by_reset();
         }
         self.finish(relayed.ok_or(ProxyError::FaultReset));
     }

@@ -14,7 +14,7 @@ use crate::{
     error::Refusal,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, uri::PathAndQuery};
 use sidle_fields::Fields;
 
 /// Fields that most heads have no more of: there is room for so many at once.
@@ -114,7 +114,8 @@ pub fn request(head: &Bytes, max_fields: usize, keep_case: bool) -> Result<Reque
             Wrong::Malformed => MALFORMED,
             Wrong::TooMany => Refusal::TooManyHeaders,
         })?;
-    let (method, target) = (self::method(method)?, uri(head, target)?);
+    let method = self::method(method)?;
+    let target = uri(head, target, &method)?;
     Ok(Request { method, target, version, headers, seen, casing })
 }
 
@@ -130,12 +131,20 @@ fn is_target(bytes: &[u8]) -> bool {
     !bad && (bytes.is_ascii() || std::str::from_utf8(bytes).is_ok())
 }
 
-/// A fragment has no place in a target (RFC 9112 section 3.2), and programs differ in where they cut it off.
-fn uri(head: &Bytes, target: &[u8]) -> Result<Uri, Refusal> {
+/// A fragment has no place in a target (RFC 9112 section 3.2), and programs differ in where they cut it off. `OPTIONS http://a` is about
+/// the whole server (section 3.2.4).
+fn uri(head: &Bytes, target: &[u8], method: &Method) -> Result<Uri, Refusal> {
     if target.iter().fold(false, |found, &byte| found | (byte == b'#')) {
         return Err(Refusal::BadTarget);
     }
-    Uri::from_maybe_shared(head.slice_ref(target)).map_err(|_| Refusal::BadTarget)
+    let uri = Uri::from_maybe_shared(head.slice_ref(target)).map_err(|_| Refusal::BadTarget)?;
+    let has_path = uri.path() != "/" || uri.query().is_some() || target.ends_with(b"/");
+    if *method != Method::OPTIONS || uri.scheme().is_none() || has_path {
+        return Ok(uri);
+    }
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("*"));
+    Uri::from_parts(parts).map_err(|_| Refusal::BadTarget)
 }
 
 /// Parses a whole response head.
@@ -258,6 +267,21 @@ mod tests {
     }
 
     #[test]
+    fn options_of_a_server_and_of_its_root_are_two() {
+        for (line, target) in [
+            ("OPTIONS http://a", "*"),
+            ("OPTIONS http://a:80", "*"),
+            ("OPTIONS http://a/", "/"),
+            ("OPTIONS http://a?b", "?b"),
+            ("OPTIONS /", "/"),
+            ("GET http://a", "/"),
+        ] {
+            let head = parse(&format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+            assert_eq!(head.target.path_and_query().unwrap(), target, "{line}");
+        }
+    }
+
+    #[test]
     fn what_is_not_a_head_is_refused() {
         for bad in [
             "GET / HTTP/1.1\r\nA : b\r\n\r\n",
@@ -374,7 +398,7 @@ mod tests {
                 let whole = parsed.parse(&head) == Ok(httparse::Status::Complete(head.len()));
                 let theirs = whole.then(|| {
                     let method = method(parsed.method?.as_bytes()).ok()?;
-                    let target = uri(&head, parsed.path?.as_bytes()).ok()?;
+                    let target = uri(&head, parsed.path?.as_bytes(), &method).ok()?;
                     by_httparse(format!("{method} {target} HTTP/1.{}", parsed.version?), parsed.headers)
                 });
                 (ours, theirs)

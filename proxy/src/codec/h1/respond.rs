@@ -119,7 +119,6 @@ impl Server {
     ) -> Result<(), End> {
         let (wire, timer, connection) = (&self.wire, &mut self.timer, &self.connection);
         let mut stall = Stall::new(connection.limits().stream_idle_timeout);
-        let mut silence = Stall::new(presence::SILENCE);
         let written = presence::while_there(wire, |cx| {
             loop {
                 let mut pending = false;
@@ -147,11 +146,7 @@ impl Server {
                 match wire.poll_flush(cx) {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
                     Poll::Ready(Ok(())) if upload.has_ended() => return Poll::Ready(Ok(())),
-                    Poll::Ready(Ok(())) if pending => {
-                        // Nothing can be written that would tell whether a client that sent FIN is there.
-                        let silent = wire.has_ended() && silence.poll(wire.moved(), timer, cx).is_ready();
-                        return if silent { Poll::Ready(Err(End::Gone)) } else { Poll::Pending };
-                    }
+                    Poll::Ready(Ok(())) if pending => return Poll::Pending,
                     Poll::Ready(Ok(())) => {}
                     Poll::Pending => {
                         if stall.poll(wire.moved(), timer, cx).is_ready() {

@@ -6,7 +6,7 @@
 //! Why not hyper's: its server can pass on no interim answer, takes `chunked, chunked` and a length beside a coding, and
 //! answers unreadable heads past every log.
 //! Read: `framing` (where messages end) -> `decode`, `encode`, `parse` (bytes; pure) -> `wire` (a connection) -> `server`
-//! (-> `respond`, `presence`, `linger`), `client`. `convert` has what heads mean.
+//! (-> `respond`, `presence`, `resting`, `linger`), `client`. `convert` has what heads mean.
 
 mod casing;
 pub mod client;
@@ -21,6 +21,7 @@ mod output;
 pub mod parse;
 mod presence;
 mod respond;
+mod resting;
 mod server;
 mod upload;
 mod wire;

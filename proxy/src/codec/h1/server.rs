@@ -15,6 +15,7 @@ use super::{
     parse,
     presence::{self, Probe},
     respond::Asked,
+    resting::Resting,
     wire::Wire,
 };
 use crate::{
@@ -128,6 +129,7 @@ impl Server {
         let mut next = Some(first);
         while let Some(head) = next {
             self.request(head).await?;
+            let Some(_resting) = Resting::begin() else { break };
             next = self.next(drained, Some(REST)).await?;
         }
         Ok(())

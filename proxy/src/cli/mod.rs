@@ -40,12 +40,22 @@ Flags beat environment variables, which beat files (`kind: Proxy`), which beat d
 /// A sidecar proxy that runs Istio manifests from plain files.
 #[derive(Debug, Parser)]
 #[command(name = "sidle", version, after_help = EXIT_CODES, max_term_width = 110)]
-pub struct Cli {
+pub struct Line<C: Subcommand> {
     /// No escape sequences, also not on a terminal [env: NO_COLOR]
     #[arg(long, global = true)]
     no_color: bool,
     #[command(subcommand)]
-    command: Command,
+    command: C,
+}
+
+/// The whole command line.
+type Cli = Line<Command>;
+
+/// `run` alone: a proxy does not keep in memory what describes the other commands.
+#[derive(Debug, Subcommand)]
+enum Proxy {
+    /// Run the proxy
+    Run(run::RunArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,9 +111,14 @@ pub enum CliError {
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let terminal = Terminal::of_stdout(cli.no_color);
-    match cli.command.run(terminal) {
+    let done = if std::env::args_os().nth(1).is_some_and(|command| command == "run") {
+        let Proxy::Run(args) = Line::parse().command;
+        run::run(args)
+    } else {
+        let cli = Cli::parse();
+        cli.command.run(Terminal::of_stdout(cli.no_color))
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
@@ -178,6 +193,15 @@ mod tests {
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
+    }
+
+    #[test]
+    fn run_is_the_same_alone() {
+        let help = |mut command: clap::Command| {
+            command.build();
+            command.find_subcommand_mut("run").unwrap().render_long_help().to_string()
+        };
+        assert_eq!(help(Line::<Proxy>::command()), help(Cli::command()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The composition root: what runs on which thread, and in which order it starts and ends.
 //!
-//! Workers, one thread each, carry traffic. The control runtime, on the main thread's behalf, does the rest: files, DNS,
+//! Workers, one thread each, carry traffic. The control runtime, on the main thread, does the rest: files, DNS,
 //! admin, signals, the application. Only this room knows all others.
 //! Read: [`run`] -> `publish` (a configuration takes effect) -> `state` (what admin sees) -> `service_manager` (what systemd hears)
 //! -> `shutdown` (the end) -> `takeover` (another process goes on).
@@ -85,8 +85,6 @@ pub enum AppError {
     Resolver(String),
 }
 
-/// Threads of the control runtime.
-const CONTROL_THREADS: usize = 1;
 /// How often it is looked whether the process may take over.
 const LOOK: Duration = Duration::from_millis(20);
 /// Reloads that may be asked for at once.
@@ -100,11 +98,8 @@ pub fn run(options: RunOptions) -> Result<ExitCode, AppError> {
     let log = log::start();
     let activated = activation::sockets();
     descriptors::raise_limit();
-    let control = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .thread_name("sidle-control")
-        .enable_all()
-        .build()?;
+    let control =
+        tokio::runtime::Builder::new_current_thread().thread_name("sidle-control").enable_all().build()?;
     let code = control.block_on(live(options, log, activated));
     control.shutdown_background();
     code

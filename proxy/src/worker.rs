@@ -3,9 +3,15 @@
 //! Invariants: nothing on a request's way takes a lock or wakes another thread; what workers share is atomic or swapped.
 //! Not here: binding sockets (`listener::bind`), deciding what to bind (`app`).
 
+mod activity;
+mod held;
+
+pub use activity::{Activity, UnderWay};
+pub use held::{Held, Holds};
+
 use crate::{
     codec::patience,
-    config::Snapshot,
+    config::{HttpPlan, Snapshot},
     exchange::Downstream,
     listener::{self, BoundSocket, Crew, Drain, Listening, Sources},
     overload::Overload,
@@ -26,10 +32,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     rc::{Rc, Weak},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::Instant,
 };
 use tokio::{
@@ -55,35 +58,6 @@ pub struct Shared {
     pub overload: Overload,
     /// Descriptors that are not for connections.
     pub reserve: Arc<Reserve>,
-}
-
-/// What is under way in the whole process.
-#[derive(Debug, Default)]
-pub struct Activity {
-    /// Requests and TCP connections from the mesh and from outside (inbound, gateway).
-    pub inbound: AtomicUsize,
-    /// Requests and TCP connections of the application.
-    pub outbound: AtomicUsize,
-    /// Open connections from the mesh and from outside, idle ones too.
-    pub inbound_connections: AtomicUsize,
-    /// Open downstream connections.
-    pub connections: AtomicUsize,
-    next_connection: AtomicU64,
-}
-
-impl Activity {
-    /// The counter of a direction.
-    pub fn of(&self, direction: ir::Direction) -> &AtomicUsize {
-        match direction {
-            ir::Direction::Outbound => &self.outbound,
-            ir::Direction::Inbound | ir::Direction::Gateway => &self.inbound,
-        }
-    }
-
-    /// A number that no other connection has.
-    pub fn connection_id(&self) -> u64 {
-        self.next_connection.fetch_add(1, Relaxed) + 1
-    }
 }
 
 /// What a worker is told.
@@ -120,7 +94,13 @@ pub struct Worker {
     pub shed: Notify,
     /// Wakes them when another configuration is in force.
     pub changed: Notify,
-    snapshot: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    /// What it has under way.
+    pub under_way: Arc<UnderWay>,
+    snapshot: RefCell<(Followed, Held<Snapshot>)>,
+    /// Holds on what is of that snapshot.
+    plans: Holds<HttpPlan>,
+    clusters: Holds<Cluster>,
+    endpoints: Holds<Endpoint>,
     random: RefCell<fastrand::Rng>,
     metrics: RefCell<HashMap<MetricsKey, Arc<RequestMetrics>>>,
     tcp_metrics: RefCell<HashMap<MetricsKey, Arc<TcpMetrics>>>,
@@ -133,6 +113,9 @@ pub struct Worker {
     /// Endpoints that clients named, for as long as they are used.
     named: RefCell<HashMap<(u64, EndpointAddr), Arc<Endpoint>>>,
 }
+
+/// The configuration in force, looked at without a lock or a count.
+type Followed = arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
 
 /// Addresses of a cluster and a workload that the snapshot of `metrics_generation` keeps alive; whether gRPC; whether the other
 /// side showed a certificate, and who it proved to be.
@@ -171,12 +154,17 @@ const MAX_NAMED: usize = 1024;
 impl Worker {
     /// A worker without sockets.
     pub fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let snapshot = Held::new(shared.snapshot.load_full());
         Rc::new(Worker {
             pools: Pools::new(),
             crew: Crew::default(),
             shed: Notify::new(),
             changed: Notify::new(),
-            snapshot: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
+            under_way: shared.activity.enlist(),
+            snapshot: RefCell::new((arc_swap::Cache::new(shared.snapshot.clone()), snapshot)),
+            plans: Holds::default(),
+            clusters: Holds::default(),
+            endpoints: Holds::default(),
             random: RefCell::new(fastrand::Rng::new()),
             metrics: RefCell::new(HashMap::new()),
             tcp_metrics: RefCell::new(HashMap::new()),
@@ -252,13 +240,42 @@ impl Worker {
     }
 
     /// The configuration in force.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.borrow_mut().load().clone()
+    pub fn snapshot(&self) -> Held<Snapshot> {
+        let (cache, held) = &mut *self.snapshot.borrow_mut();
+        let current = cache.load();
+        if !Arc::ptr_eq(current, held.shared()) {
+            // Before the old one: whoever lets go of it last takes it apart, and that is not to be a worker.
+            self.plans.clear();
+            self.clusters.clear();
+            self.endpoints.clear();
+            *held = Held::new(current.clone());
+        }
+        held.clone()
+    }
+
+    /// A hold on a plan of `snapshot`.
+    pub fn hold_plan(&self, snapshot: &Snapshot, plan: &Arc<HttpPlan>) -> Held<HttpPlan> {
+        if self.is_current(snapshot) { self.plans.of(plan) } else { Held::new(plan.clone()) }
+    }
+
+    /// A hold on a cluster of `snapshot`.
+    pub fn hold_cluster(&self, snapshot: &Snapshot, cluster: &Arc<Cluster>) -> Held<Cluster> {
+        if self.is_current(snapshot) { self.clusters.of(cluster) } else { Held::new(cluster.clone()) }
+    }
+
+    /// A hold on an endpoint.
+    pub fn hold_endpoint(&self, endpoint: &Arc<Endpoint>) -> Held<Endpoint> {
+        self.endpoints.of(endpoint)
+    }
+
+    /// Whether it is the one that the last request began with: nothing is remembered of another.
+    fn is_current(&self, snapshot: &Snapshot) -> bool {
+        std::ptr::eq(Arc::as_ptr(self.snapshot.borrow().1.shared()), snapshot)
     }
 
     /// Looks at the configuration in force, as it is now.
     pub fn see_snapshot<T>(&self, see: impl FnOnce(&Snapshot) -> T) -> T {
-        see(self.snapshot.borrow_mut().load())
+        see(self.snapshot.borrow_mut().0.load())
     }
 
     /// A uniform random number.

@@ -35,7 +35,7 @@ pub use redirect::Redirect;
 pub use request::RequestView;
 pub use rewrite::PathRewriter;
 pub use string_match::StringMatcher;
-pub use table::{Compiled, CompiledRoute, RouteTable};
+pub use table::{Compiled, CompiledRoute, Place, RouteTable};
 pub use weighted::WeightedIndex;
 
 #[cfg(test)]

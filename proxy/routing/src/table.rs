@@ -10,7 +10,7 @@
 use crate::{RequestView, host, host_map::HostMap, matcher::RouteMatcher, path_index::PathIndex};
 use foldhash::fast::FixedState;
 use sidle_model::ir;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Index, sync::Arc};
 
 /// Virtual hosts and their routes, compiled. `A` is what the engine compiled for each route.
 #[derive(Debug)]
@@ -28,6 +28,13 @@ pub struct CompiledRoute<A> {
     /// What it was compiled from.
     pub route: Arc<ir::Route>,
     pub(crate) matcher: RouteMatcher,
+}
+
+/// Where a route stands in its table: for whoever keeps the table and wants to find the route again.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    host: u32,
+    route: u32,
 }
 
 /// Which host, and which of its domains.
@@ -145,8 +152,14 @@ impl<A> RouteTable<A> {
 
     /// The route of a request; `None`: no route (`NR`).
     pub fn select<'t>(&'t self, request: &impl RequestView) -> Option<&'t CompiledRoute<A>> {
-        let domain = self.domains.find(&self.lookup_key(request))?;
-        self.host(*domain).select(request)
+        self.find(request).map(|place| &self[place])
+    }
+
+    /// Where the route of a request stands.
+    pub fn find(&self, request: &impl RequestView) -> Option<Place> {
+        let host = self.domains.find(&self.lookup_key(request))?.host;
+        let route = self.hosts[host as usize].find(request)?;
+        Some(Place { host, route })
     }
 
     /// Every route, host by host in the order of the configuration.
@@ -174,20 +187,26 @@ impl<A> RouteTable<A> {
     }
 }
 
+impl<A> Index<Place> for RouteTable<A> {
+    type Output = CompiledRoute<A>;
+
+    fn index(&self, place: Place) -> &CompiledRoute<A> {
+        &self.hosts[place.host as usize].routes[place.route as usize]
+    }
+}
+
 impl<A> Host<A> {
-    /// The first route that matches.
-    pub(crate) fn select(&self, request: &impl RequestView) -> Option<&CompiledRoute<A>> {
-        let matches = |route: &&CompiledRoute<A>| route.matcher.mismatch(request).is_none();
-        let at = |at: u32| &*self.routes[at as usize];
-        let Some(index) = &self.index else {
-            return self.routes.iter().map(|route| &**route).find(matches);
-        };
+    /// The number of the first route that matches.
+    fn find(&self, request: &impl RequestView) -> Option<u32> {
+        let matches = |at: &u32| self.routes[*at as usize].matcher.mismatch(request).is_none();
+        let all = || (0..self.routes.len() as u32).find(matches);
+        let Some(index) = &self.index else { return all() };
         if request.is_connect() {
-            return index.connect().iter().copied().map(at).find(matches);
+            return index.connect().iter().copied().find(matches);
         }
         match index.candidates(request.path()) {
-            Some(candidates) => candidates.map(at).find(matches),
-            None => self.routes.iter().map(|route| &**route).find(matches),
+            Some(mut candidates) => candidates.find(matches),
+            None => all(),
         }
     }
 }

@@ -148,9 +148,7 @@ fn is_quiet(state: &AppState, all: bool) -> bool {
 
 /// Whether no request and no TCP connection is under way.
 fn is_idle(state: &AppState) -> bool {
-    state
-        .activity()
-        .is_none_or(|activity| activity.inbound.load(Relaxed) == 0 && activity.outbound.load(Relaxed) == 0)
+    state.activity().is_none_or(Activity::is_idle)
 }
 
 /// SIGUSR1 opens log files anew, as in Envoy and nginx: what logrotate sends.

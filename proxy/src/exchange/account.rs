@@ -4,7 +4,10 @@
 //! Not here: what is known of it (`record`).
 
 use super::{Exchange, Moment, compare};
-use crate::{listener::Fault, worker::Sides};
+use crate::{
+    listener::Fault,
+    worker::{Held, Sides},
+};
 use sidle_telemetry::{RequestRecord, ResponseFlags, grpc};
 use tokio::time::Instant;
 
@@ -34,12 +37,14 @@ impl Exchange {
             record.grpc_status = record.status.map(|status| grpc::status_of_answer(status.as_u16()));
         }
         record.request_complete = self.request_body.completed_at().map(Into::into);
-        let destination = self.destination.as_ref().map(|(cluster, endpoint)| (cluster, endpoint.as_ref()));
+        let destination = self.destination.as_ref();
+        let destination =
+            destination.map(|(cluster, endpoint)| (cluster.shared(), endpoint.as_ref().map(Held::shared)));
         let worker = &self.connection.worker;
         let direction = self.connection.direction;
         let sides = Sides::of(direction, &record.downstream, record.upstream_identity.as_deref());
         worker.count_request(
-            &self.snapshot,
+            &record.snapshot,
             direction,
             destination,
             record.grpc,
@@ -55,7 +60,7 @@ impl Exchange {
                 response_messages: record.response_messages.count(),
             },
         );
-        if let Some((log, _)) = &self.snapshot.access_log {
+        if let Some((log, _)) = &record.snapshot.access_log {
             log.write(&Moment { record, request: None, response: None });
         }
     }

@@ -17,11 +17,12 @@ use crate::{
     error::ProxyError,
     listener::Connection,
     upstream::Cluster,
+    worker::Held,
 };
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
-use sidle_balance::{ActiveRequest, Outcome, Permit, RequestResult, Seen};
+use sidle_balance::{ActiveRequest, Endpoint, Outcome, Permit, RequestResult, Seen};
 use sidle_telemetry::Overflow;
 use std::{future::poll_fn, pin::Pin, sync::Arc};
 use tokio::time::Instant;
@@ -36,7 +37,7 @@ pub struct Reply {
     body: Body,
     lease: send::Lease,
     _counted: CountedRequest,
-    _active: ActiveRequest,
+    _active: ActiveRequest<Held<Endpoint>>,
     _permit: Permit,
 }
 
@@ -50,14 +51,14 @@ pub struct Asker<'a> {
 impl Exchange {
     /// Asks on behalf of this request.
     pub fn asker(&self) -> Asker<'_> {
-        Asker { connection: &self.connection, snapshot: &self.snapshot }
+        Asker { connection: &self.connection, snapshot: &self.record.snapshot }
     }
 }
 
 impl TcpExchange {
     /// Asks on behalf of this connection.
     pub fn asker(&self) -> Asker<'_> {
-        Asker { connection: &self.connection, snapshot: &self.snapshot }
+        Asker { connection: &self.connection, snapshot: &self.record.snapshot }
     }
 }
 
@@ -78,11 +79,12 @@ impl Asker<'_> {
             cluster.metrics.overflowed(Overflow::Requests);
             return Err(ProxyError::Overflow);
         };
-        let counted = CountedRequest::begin(cluster);
+        let held = self.connection.worker.hold_cluster(self.snapshot, cluster);
+        let counted = CountedRequest::begin(held);
         let active = ActiveRequest::start(endpoint.clone());
         let mut fresh = false;
         let sent = loop {
-            let to = send::To { connection: self.connection, cluster, endpoint: &endpoint, fresh };
+            let to = send::To { connection: self.connection, cluster, endpoint: endpoint.shared(), fresh };
             let failure = match send::send(to, head, Body::from(body.clone())).await {
                 Ok(sent) => break sent,
                 Err(failure) => failure,

@@ -14,19 +14,20 @@ use super::{
     replay::Replay,
     reply::{self, GRPC_STATUS},
     send::{self, Lease, Sent, Tried},
-    tcp::Held,
+    tcp::CountedConnection,
 };
 use crate::{
     codec::{Body, Duplex, RequestHead, ResponseHead, grpc},
     config::{ForwardPlan, RoutePlan, WeightedPlan},
     error::ProxyError,
     upstream::Cluster,
+    worker::Held,
 };
 use http::{HeaderName, HeaderValue, header};
 use sidle_balance::{ActiveRequest, BackOff, Endpoint, HashFacts, Outcome, Permit, should_retry};
 use sidle_model::ir::RetryPolicy;
 use sidle_routing::CompiledRoute;
-use sidle_telemetry::{ClusterMetrics, Overflow, ResponseFlags};
+use sidle_telemetry::{Overflow, ResponseFlags};
 use smallvec::SmallVec;
 use std::{
     net::IpAddr,
@@ -66,25 +67,25 @@ pub struct Response {
 pub struct Hold {
     pub(super) _counted: Option<CountedRequest>,
     pub(super) _request: Option<Permit>,
-    pub(super) _active: Option<ActiveRequest>,
+    pub(super) _active: Option<ActiveRequest<Held<Endpoint>>>,
     pub(super) _retry: Option<Permit>,
     /// Of a tunnel.
-    pub(super) _connection: Option<Held>,
+    pub(super) _connection: Option<CountedConnection>,
 }
 
 /// A request in the cluster's figures.
-pub(super) struct CountedRequest(Arc<ClusterMetrics>);
+pub(super) struct CountedRequest(Held<Cluster>);
 
 impl CountedRequest {
-    pub(super) fn begin(cluster: &Cluster) -> Self {
+    pub(super) fn begin(cluster: Held<Cluster>) -> Self {
         cluster.metrics.request_started();
-        CountedRequest(cluster.metrics.clone())
+        CountedRequest(cluster)
     }
 }
 
 impl Drop for CountedRequest {
     fn drop(&mut self) {
-        self.0.request_ended();
+        self.0.metrics.request_ended();
     }
 }
 
@@ -92,9 +93,18 @@ impl Exchange {
     /// Chooses the cluster of a request by weight, and notes it.
     pub(super) fn choose<'f>(&mut self, forward: &'f ForwardPlan) -> &'f WeightedPlan {
         let weighted = &forward.clusters[forward.index.pick(self.random())];
-        self.record.cluster = Some(weighted.cluster.config.name.clone());
-        self.destination = Some((weighted.cluster.clone(), None));
+        let cluster = self.hold(&weighted.cluster);
+        self.record.cluster = Some(cluster.clone());
+        self.destination = Some((cluster, None));
         weighted
+    }
+
+    /// This worker's hold on a cluster.
+    pub(super) fn hold(&self, cluster: &Arc<Cluster>) -> Held<Cluster> {
+        match &self.destination {
+            Some((held, _)) if Arc::ptr_eq(held.shared(), cluster) => held.clone(),
+            _ => self.connection.worker.hold_cluster(&self.record.snapshot, cluster),
+        }
     }
 
     /// Forwards the request.
@@ -119,11 +129,11 @@ impl Exchange {
             cluster.metrics.overflowed(Overflow::Requests);
             return Err(ProxyError::Overflow);
         };
-        let counted = CountedRequest::begin(cluster);
+        let counted = CountedRequest::begin(self.hold(cluster));
         let upgrade = head.upgrade.is_some();
         let (body, client) =
             if upgrade { (Body::Empty, body) } else { (self.mirror(forward, head, body), Body::Empty) };
-        let replay = Replay::new(body, self.snapshot.ir.settings.limits.replay_buffer_bytes as usize);
+        let replay = Replay::new(body, self.record.snapshot.ir.settings.limits.replay_buffer_bytes as usize);
         let progress = self.request_body.clone();
         let done = {
             // Pinned here, so that there is room for it once, whether or not there is a timeout.
@@ -250,10 +260,10 @@ impl Exchange {
                     cluster.metrics.retried();
                     drop((result, active));
                     if policy.is_some_and(|policy| policy.remote_localities) {
-                        leave.extend(beside.iter().chain([&endpoint]).cloned());
+                        leave.extend(beside.iter().chain([&endpoint]).map(|held| held.shared().clone()));
                     }
                     if policy.is_some_and(|policy| policy.avoid_previous_hosts) {
-                        tried.extend(beside.into_iter().chain([endpoint]));
+                        tried.extend(beside.iter().chain([&endpoint]).map(|held| held.shared().clone()));
                     }
                     Box::pin(tokio::time::sleep(back_off.next(self.random()))).await;
                     continue;
@@ -272,7 +282,7 @@ impl Exchange {
     async fn once(
         &mut self,
         cluster: &Arc<Cluster>,
-        endpoint: &Arc<Endpoint>,
+        endpoint: &Held<Endpoint>,
         policy: Option<&RetryPolicy>,
         head: &RequestHead,
         body: Body,
@@ -280,7 +290,7 @@ impl Exchange {
     ) -> (Tried, Outcome) {
         self.begin_try(cluster, endpoint);
         let (began, connection) = (Instant::now(), self.connection.clone());
-        let to = send::To { connection: &connection, cluster, endpoint, fresh };
+        let to = send::To { connection: &connection, cluster, endpoint: endpoint.shared(), fresh };
         let fault = self.upstream_fault(cluster);
         let sending = pin!(fault.send(to, head, body));
         let limit = policy.and_then(|policy| policy.per_try_timeout);
@@ -289,12 +299,9 @@ impl Exchange {
     }
 
     /// Notes where a try goes.
-    pub(super) fn begin_try(&mut self, cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>) {
+    pub(super) fn begin_try(&mut self, cluster: &Arc<Cluster>, endpoint: &Held<Endpoint>) {
         self.record.upstream = Some(endpoint.address.clone());
-        match &mut self.destination {
-            Some((of, at)) if Arc::ptr_eq(of, cluster) => *at = Some(endpoint.clone()),
-            destination => *destination = Some((cluster.clone(), Some(endpoint.clone()))),
-        }
+        self.destination = Some((self.hold(cluster), Some(endpoint.clone())));
         self.awaiting = true;
     }
 
@@ -362,7 +369,7 @@ pub(super) fn outcome_of(result: &Tried) -> Outcome {
 /// A try that will be answered with.
 struct Done {
     sent: Box<Sent>,
-    active: ActiveRequest,
+    active: ActiveRequest<Held<Endpoint>>,
     retry: Option<Permit>,
 }
 

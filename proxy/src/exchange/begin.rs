@@ -8,8 +8,9 @@ use crate::{
     config::{HttpPlan, Snapshot},
     error::Refusal,
     listener::Connection,
+    worker::Held,
 };
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 /// What is known before anything is waited for.
 pub(super) fn begin(
@@ -36,8 +37,8 @@ pub(super) fn begin(
 impl Exchange {
     fn begin(
         connection: &Rc<Connection>,
-        snapshot: Arc<Snapshot>,
-        plan: Arc<HttpPlan>,
+        snapshot: Held<Snapshot>,
+        plan: Held<HttpPlan>,
         head: &RequestHead,
         typed: bool,
     ) -> Box<Self> {
@@ -54,13 +55,16 @@ impl Exchange {
         exchange
     }
 
-    pub(super) fn of(connection: &Rc<Connection>, snapshot: Arc<Snapshot>, plan: Arc<HttpPlan>) -> Box<Self> {
+    pub(super) fn of(
+        connection: &Rc<Connection>,
+        snapshot: Held<Snapshot>,
+        plan: Held<HttpPlan>,
+    ) -> Box<Self> {
         // Made where it stays, and filled in there: a record is too large to be moved about.
         Box::new(Exchange {
-            record: Record::begin(snapshot.version.clone(), connection.downstream.clone()),
+            record: Record::begin(snapshot, connection.downstream.clone()),
             token: None,
             connection: connection.clone(),
-            snapshot,
             plan,
             web: None,
             added_headers: Vec::new(),

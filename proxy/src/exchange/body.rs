@@ -196,7 +196,7 @@ impl Exchange {
         if let Some(status) = reply::grpc_status(trailers.get(&reply::GRPC_STATUS)) {
             self.record.grpc_status = Some(status);
         }
-        if let Some((_, wanted)) = &self.snapshot.access_log {
+        if let Some((_, wanted)) = &self.record.snapshot.access_log {
             wanted.capture_trailers(trailers, &mut self.record.captured);
         }
     }

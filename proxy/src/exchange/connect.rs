@@ -26,13 +26,14 @@ impl Exchange {
         client: Body,
     ) -> Result<Box<Response>, ProxyError> {
         let cluster = &weighted.cluster;
-        let counted = CountedRequest::begin(cluster);
+        let held = self.hold(cluster);
+        let counted = CountedRequest::begin(held.clone());
         self.record.attempts = 1;
         let endpoint = self.pick(cluster, &Wish::of(head, None, &[])).await?;
         self.record.upstream = Some(endpoint.address.clone());
-        self.destination = Some((cluster.clone(), Some(endpoint.clone())));
+        self.destination = Some((held, Some(endpoint.clone())));
         let host = head.authority.as_ref().map(Authority::as_str);
-        let (stream, held) = tcp::open(cluster, &endpoint, host, self.connection.via()).await?;
+        let (stream, connection) = tcp::open(cluster, endpoint.shared(), host, self.connection.via()).await?;
         self.record.upstream_local = stream.local_addr();
         let mut response = Box::new(Response {
             head: ResponseHead::new(StatusCode::OK),
@@ -46,7 +47,7 @@ impl Exchange {
                 _request: None,
                 _active: Some(ActiveRequest::start(endpoint)),
                 _retry: None,
-                _connection: Some(held),
+                _connection: Some(connection),
             },
         });
         self.amend(route, weighted, head, &mut response.head);

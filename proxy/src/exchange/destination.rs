@@ -7,6 +7,7 @@ use crate::{
     error::ProxyError,
     listener::Connection,
     upstream::Cluster,
+    worker::Held,
 };
 use sidle_balance::{Endpoint, EndpointAddr, PickContext};
 use sidle_model::ir;
@@ -36,8 +37,12 @@ impl<'a> Wish<'a> {
 }
 
 impl Exchange {
-    pub(super) async fn pick(&self, cluster: &Cluster, wish: &Wish<'_>) -> Result<Arc<Endpoint>, ProxyError> {
-        pick(&self.connection, &self.snapshot, cluster, wish).await
+    pub(super) async fn pick(
+        &self,
+        cluster: &Cluster,
+        wish: &Wish<'_>,
+    ) -> Result<Held<Endpoint>, ProxyError> {
+        pick(&self.connection, &self.record.snapshot, cluster, wish).await
     }
 }
 
@@ -50,7 +55,7 @@ pub async fn pick(
     snapshot: &Snapshot,
     cluster: &Cluster,
     wish: &Wish<'_>,
-) -> Result<Arc<Endpoint>, ProxyError> {
+) -> Result<Held<Endpoint>, ProxyError> {
     match &cluster.config.discovery {
         ir::Discovery::Static(_) => balance(connection, cluster, wish).ok_or(ProxyError::NoHealthyUpstream),
         ir::Discovery::StrictDns(_) | ir::Discovery::LogicalDns(_) => {
@@ -66,22 +71,31 @@ pub async fn pick(
                 Some(address) => address,
                 None => named(connection, snapshot, wish).await?,
             };
-            connection.worker.named_endpoint(cluster, address.into()).ok_or(ProxyError::NoHealthyUpstream)
+            named_endpoint(connection, cluster, address)
         }
         ir::Discovery::DynamicForwardProxy => {
             let address = named(connection, snapshot, wish).await?;
-            connection.worker.named_endpoint(cluster, address.into()).ok_or(ProxyError::NoHealthyUpstream)
+            named_endpoint(connection, cluster, address)
         }
         ir::Discovery::None if *cluster.config.name == *ir::BLACK_HOLE_CLUSTER => Err(ProxyError::BlackHole),
         ir::Discovery::None => Err(ProxyError::NoCluster),
     }
 }
 
-fn balance(connection: &Connection, cluster: &Cluster, wish: &Wish<'_>) -> Option<Arc<Endpoint>> {
+fn balance(connection: &Connection, cluster: &Cluster, wish: &Wish<'_>) -> Option<Held<Endpoint>> {
     let mut random = || connection.worker.random();
     let Wish { hash, tried, leave, .. } = *wish;
     let mut context = PickContext { hash, random: &mut random, now: &Instant::now, tried, leave };
-    cluster.endpoints.load().pick(&mut context).cloned()
+    cluster.endpoints.load().pick(&mut context).map(|endpoint| connection.worker.hold_endpoint(endpoint))
+}
+
+fn named_endpoint(
+    connection: &Connection,
+    cluster: &Cluster,
+    address: SocketAddr,
+) -> Result<Held<Endpoint>, ProxyError> {
+    let endpoint = connection.worker.named_endpoint(cluster, address.into());
+    endpoint.map(Held::new).ok_or(ProxyError::NoHealthyUpstream)
 }
 
 /// The address that the authority names; never one of our own listeners.

@@ -14,7 +14,7 @@ use super::{
     replay::Replay,
     send::{self, Failure, Tried},
 };
-use crate::{codec::RequestHead, error::ProxyError, upstream::Cluster};
+use crate::{codec::RequestHead, error::ProxyError, upstream::Cluster, worker::Held};
 use sidle_balance::{ActiveRequest, Endpoint, Hedge, Outcome, Permit, RequestResult, should_retry};
 use sidle_model::ir::RetryPolicy;
 use std::{
@@ -40,12 +40,12 @@ pub(super) struct Twice<'a> {
 
 /// A try, and what it holds.
 pub(super) struct Try {
-    pub endpoint: Arc<Endpoint>,
-    pub active: ActiveRequest,
+    pub endpoint: Held<Endpoint>,
+    pub active: ActiveRequest<Held<Endpoint>>,
     /// Of the retry budget, if it is the second.
     pub permit: Option<Permit>,
     /// That of the other one, which did not decide.
-    pub beside: Option<Arc<Endpoint>>,
+    pub beside: Option<Held<Endpoint>>,
 }
 
 impl Exchange {
@@ -61,7 +61,7 @@ impl Exchange {
         self.begin_try(cluster, &first.endpoint);
         let (began, connection) = (Instant::now(), self.connection.clone());
         let place = first.endpoint.clone();
-        let to = send::To { connection: &connection, cluster, endpoint: &place, fresh };
+        let to = send::To { connection: &connection, cluster, endpoint: place.shared(), fresh };
         let fault = self.upstream_fault(cluster);
         let mut one = pin!(fault.send(to, head, body));
         let limit = policy.and_then(|policy| policy.per_try_timeout);
@@ -83,10 +83,10 @@ impl Exchange {
         let second_began = Instant::now();
         let body = twice.replay.reader().unwrap_or(crate::codec::Body::Empty);
         let other = second.endpoint.clone();
-        let to = send::To { connection: &connection, cluster, endpoint: &other, fresh: false };
+        let to = send::To { connection: &connection, cluster, endpoint: other.shared(), fresh: false };
         let fault = self.upstream_fault(cluster);
         let two = pin!(fault.send(to, &again, body));
-        let (places, begun) = ([&place, &other], [began, second_began]);
+        let (places, begun): ([&Endpoint; 2], _) = ([&place, &other], [began, second_began]);
         let race = Race { exchange: self, cluster, policy, head, places, begun };
         // A first try that was given up for the second is waited for as long as that one.
         let (which, answer, is_given_up) = race.run(limit, one, two).await;
@@ -106,12 +106,12 @@ impl Exchange {
     }
 
     /// A second endpoint, and the head for it; `None`: there is no other, no permit, or the request has not come whole.
-    async fn second(&mut self, twice: &Twice<'_>, first: &Arc<Endpoint>) -> Option<(Try, RequestHead)> {
+    async fn second(&mut self, twice: &Twice<'_>, first: &Held<Endpoint>) -> Option<(Try, RequestHead)> {
         if !twice.replay.is_settled() {
             return None;
         }
         let mut tried = twice.tried.to_vec();
-        tried.push(first.clone());
+        tried.push(first.shared().clone());
         let wish = Wish { leave: twice.leave, ..Wish::of(twice.head, twice.hash, &tried) };
         let endpoint = self.pick(twice.cluster, &wish).await.ok()?;
         if Arc::ptr_eq(&endpoint.state, &first.state) {
@@ -150,7 +150,7 @@ struct Race<'a> {
     cluster: &'a Cluster,
     policy: Option<&'a RetryPolicy>,
     head: &'a RequestHead,
-    places: [&'a Arc<Endpoint>; 2],
+    places: [&'a Endpoint; 2],
     begun: [Instant; 2],
 }
 

@@ -10,10 +10,11 @@ use super::{
 };
 use crate::{
     codec::{Body, RequestHead},
-    config::ForwardPlan,
+    config::{ForwardPlan, Snapshot},
     error::ProxyError,
     listener::Connection,
     upstream::Cluster,
+    worker::Held,
 };
 use http_body::Body as _;
 use std::{future::poll_fn, pin::Pin, rc::Rc, sync::Arc, time::Duration};
@@ -45,7 +46,7 @@ impl Exchange {
                 self.compared.push(own);
                 of_copy
             });
-            let (connection, snapshot) = (self.connection.clone(), self.snapshot.clone());
+            let (connection, snapshot) = (self.connection.clone(), self.record.snapshot.clone());
             let sending = mirror(connection, snapshot, cluster.clone(), head.clone(), copied, side);
             let patience = forward.timeout.unwrap_or(PATIENCE);
             tokio::task::spawn_local(async move {
@@ -60,7 +61,7 @@ impl Exchange {
 
 async fn mirror(
     connection: Rc<Connection>,
-    snapshot: Arc<crate::config::Snapshot>,
+    snapshot: Held<Snapshot>,
     cluster: Arc<Cluster>,
     mut head: RequestHead,
     body: Body,
@@ -72,7 +73,12 @@ async fn mirror(
         let endpoint = super::destination::pick(&connection, &snapshot, &cluster, &wish).await?;
         let limits = &cluster.config.limits;
         let _permit = cluster.usage.try_acquire_request(limits).ok_or(ProxyError::Overflow)?;
-        let to = send::To { connection: &connection, cluster: &cluster, endpoint: &endpoint, fresh: false };
+        let to = send::To {
+            connection: &connection,
+            cluster: &cluster,
+            endpoint: endpoint.shared(),
+            fresh: false,
+        };
         let sent = send::send(to, &head, body).await;
         if let Some(seen) = seen::of_try(&sent, head.is_grpc()) {
             cluster.report(&endpoint, seen);

@@ -50,12 +50,13 @@ pub use tcp::TcpExchange;
 
 use crate::{
     codec::{Answer, Body, RequestHead, ResponseHead, tunnel::Meter},
-    config::{ActionPlan, ForwardPlan, HttpPlan, RoutePlan, Snapshot, WeightedPlan},
+    config::{ActionPlan, ForwardPlan, HttpPlan, RoutePlan, WeightedPlan},
     error::ProxyError,
     listener::{ActiveRequest, Connection},
     overload::Pressure,
     policy::{Verdict, authorization::Known, ext_authz, rate_limit},
     upstream::Cluster,
+    worker::Held,
 };
 use grpc_web::GrpcWeb;
 use http::{HeaderName, HeaderValue};
@@ -74,12 +75,11 @@ pub struct Exchange {
     /// The token that it brought, if it is believed.
     pub token: Option<Rc<VerifiedToken>>,
     connection: Rc<Connection>,
-    snapshot: Arc<Snapshot>,
-    plan: Arc<HttpPlan>,
+    plan: Held<HttpPlan>,
     web: Option<GrpcWeb>,
     added_headers: cors::Headers,
     response_changes: Vec<ext_authz::Change>,
-    destination: Option<(Arc<Cluster>, Option<Arc<Endpoint>>)>,
+    destination: Option<(Held<Cluster>, Option<Held<Endpoint>>)>,
     /// Its answer, beside those to copies of it that are compared with it.
     compared: Vec<compare::Side>,
     /// Whether the destination has a try that it did not answer.
@@ -139,10 +139,10 @@ impl Exchange {
         if self.connection.worker.shared.overload.pressure() >= Pressure::Requests {
             return Err(ProxyError::Overload);
         }
-        if self.connection.is_outdated(&self.snapshot) {
+        if self.connection.is_outdated(&self.record.snapshot) {
             return Err(ProxyError::Outdated);
         }
-        if self.connection.is_misdirected(&self.snapshot, head) {
+        if self.connection.is_misdirected(&self.record.snapshot, head) {
             return Err(ProxyError::Misdirected);
         }
         if let Some((answer, details)) = hops::end(head) {
@@ -152,12 +152,13 @@ impl Exchange {
         if let Verdict::Respond(answer, body, details) = plan.gate.admit(self, head, &mut body).await? {
             return Ok(Outcome::local(answer, body, details));
         }
-        let route = plan.routes.select(&believed::Believed { head, token: self.token.as_deref() });
+        let place = plan.routes.find(&believed::Believed { head, token: self.token.as_deref() });
         if let Some(web) = self.web {
             web.translate(head); // routes see what the client sent, and policies what the upstream gets
         }
-        let route = route.ok_or(ProxyError::NoRoute)?;
-        self.record.rule = Some(Rule::Route(route.route.clone()));
+        let place = place.ok_or(ProxyError::NoRoute)?;
+        self.record.rule = Some(Rule::Route(plan.clone(), place));
+        let route = &plan.routes[place];
         match &route.action.action {
             ActionPlan::Forward(forward) => {
                 let weighted = self.choose(forward);
@@ -275,7 +276,7 @@ impl Exchange {
 
     /// Keeps the request's fields if the access log wants some; nobody else needs them any more.
     fn keep(&mut self, request: &mut RequestHead) {
-        if let Some((_, wanted)) = &self.snapshot.access_log {
+        if let Some((_, wanted)) = &self.record.snapshot.access_log {
             wanted.capture_request(&mut request.headers, &mut self.record.captured);
         }
     }
@@ -322,7 +323,7 @@ impl Exchange {
             head.headers.insert(http::header::SERVER, server.clone());
         }
         self.record.status = Some(head.status);
-        if let Some((_, wanted)) = &self.snapshot.access_log {
+        if let Some((_, wanted)) = &self.record.snapshot.access_log {
             wanted.capture_response(&head.headers, &mut self.record.captured);
         }
     }

@@ -1,11 +1,17 @@
 //! What is known of an exchange, for its log line, its metrics and header values with operators.
 
-use crate::codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter, head};
+use crate::{
+    codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter, head},
+    config::{HttpPlan, Snapshot},
+    upstream::Cluster,
+    worker::Held,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_balance::EndpointAddr;
 use sidle_fields::Fields;
 use sidle_identity::{Peer, SpiffeId};
-use sidle_model::ir::{self, AccessLog, AccessLogFormat, Format, HeaderField, Operator, Origin, Piece};
+use sidle_model::ir::{AccessLog, AccessLogFormat, Format, HeaderField, Operator, Origin, Piece};
+use sidle_routing::Place;
 use sidle_telemetry::{
     ResponseFlags, TraceParent,
     log::{Address, AddressValue, DurationValue, LogContext, Message, NumberValue, TextValue},
@@ -42,8 +48,8 @@ pub struct Record {
     pub grpc: bool,
     /// The rule that decided.
     pub rule: Option<Rule>,
-    /// Name of the cluster.
-    pub cluster: Option<Arc<str>>,
+    /// The cluster.
+    pub cluster: Option<Held<Cluster>>,
     /// The endpoint.
     pub upstream: Option<EndpointAddr>,
     /// Our end of the upstream connection.
@@ -78,8 +84,8 @@ pub struct Record {
     pub ended: Option<Instant>,
     /// Headers that the access log wants, if there is one that wants any.
     pub captured: Option<Box<Captured>>,
-    /// Configuration version.
-    pub version: Arc<str>,
+    /// The configuration that it follows.
+    pub snapshot: Held<Snapshot>,
     /// The client, as far as those in front are believed.
     pub peer: Option<SocketAddr>,
     /// The downstream connection.
@@ -88,8 +94,8 @@ pub struct Record {
 
 /// A rule of the configuration.
 pub enum Rule {
-    /// For requests.
-    Route(Arc<ir::Route>),
+    /// For requests: whose it is, and where it stands.
+    Route(Held<HttpPlan>, Place),
     /// For connections of bytes: its name, and where it stands.
     Bytes(Arc<str>, Origin),
 }
@@ -97,14 +103,14 @@ pub enum Rule {
 impl Rule {
     fn name(&self) -> &str {
         match self {
-            Rule::Route(route) => &route.name,
+            Rule::Route(plan, place) => &plan.routes[*place].route.name,
             Rule::Bytes(name, _) => name,
         }
     }
 
     fn origin(&self) -> &Origin {
         match self {
-            Rule::Route(route) => &route.origin,
+            Rule::Route(plan, place) => &plan.routes[*place].route.origin,
             Rule::Bytes(_, origin) => origin,
         }
     }
@@ -112,7 +118,7 @@ impl Rule {
 
 impl Record {
     /// A record that begins now, of bytes until a request says otherwise.
-    pub fn begin(version: Arc<str>, downstream: Rc<Downstream>) -> Self {
+    pub fn begin(snapshot: Held<Snapshot>, downstream: Rc<Downstream>) -> Self {
         Record {
             began: Instant::now(),
             method: None,
@@ -140,7 +146,7 @@ impl Record {
             response_began: None,
             ended: None,
             captured: None,
-            version,
+            snapshot,
             peer: downstream.peer,
             downstream,
         }
@@ -349,7 +355,7 @@ impl LogContext for Moment<'_> {
             }
             TextValue::UpstreamPeerSubject => record.upstream_identity.as_ref().map(|peer| &*peer.subject),
             TextValue::UpstreamTransportFailureReason => record.transport_failure.as_deref(),
-            TextValue::UpstreamCluster => record.cluster.as_deref(),
+            TextValue::UpstreamCluster => record.cluster.as_ref().map(|cluster| &*cluster.config.name),
             TextValue::RequestedServerName => record.downstream.server_name.as_deref(),
             TextValue::DownstreamTlsVersion => record.downstream.tls_version,
             TextValue::RouteName => record.rule.as_ref().map(Rule::name),
@@ -359,7 +365,7 @@ impl LogContext for Moment<'_> {
             TextValue::TraceId => {
                 self.request_header(&TRACEPARENT).and_then(TraceParent::parse).map(|trace| trace.trace_id)
             }
-            TextValue::ConfigVersion => Some(&*record.version),
+            TextValue::ConfigVersion => Some(&*record.snapshot.version),
         }
         .filter(|text| !text.is_empty())
     }

@@ -10,7 +10,7 @@ use crate::{
         Duplex, Stream,
         tunnel::{self, Meter, Relayed},
     },
-    config::{Snapshot, TcpPlan},
+    config::TcpPlan,
     error::ProxyError,
     listener::{ActiveRequest, Connection},
     upstream::{Cluster, Target, Via},
@@ -38,9 +38,8 @@ pub struct TcpExchange {
     /// What is known of it.
     pub record: Record,
     pub(super) connection: Rc<Connection>,
-    pub(super) snapshot: Arc<Snapshot>,
     metrics: Option<Arc<TcpMetrics>>,
-    held: Option<Held>,
+    held: Option<CountedConnection>,
     meter: Rc<Meter>,
     finished: bool,
     _active: ActiveRequest,
@@ -53,10 +52,9 @@ impl TcpExchange {
         TcpExchange {
             record: Record {
                 rule: Some(Rule::Bytes(plan.route_name.clone(), plan.origin.clone())),
-                ..Record::begin(snapshot.version.clone(), connection.downstream.clone())
+                ..Record::begin(snapshot, connection.downstream.clone())
             },
             connection: connection.clone(),
-            snapshot,
             metrics: None,
             held: None,
             meter: Rc::default(),
@@ -138,7 +136,7 @@ impl TcpExchange {
         if self.metrics.is_none() {
             let direction = self.connection.direction;
             let sides = Sides::of(direction, &self.record.downstream, None);
-            let metrics = self.connection.worker.tcp_metrics(&self.snapshot, direction, None, sides);
+            let metrics = self.connection.worker.tcp_metrics(&self.record.snapshot, direction, None, sides);
             metrics.opened();
             self.metrics = Some(metrics);
         }
@@ -146,7 +144,7 @@ impl TcpExchange {
         if let Some(metrics) = &self.metrics {
             metrics.closed(self.record.flags);
         }
-        if let Some((log, _)) = &self.snapshot.access_log {
+        if let Some((log, _)) = &self.record.snapshot.access_log {
             log.write(&Moment { record: &self.record, request: None, response: None });
         }
     }
@@ -182,7 +180,8 @@ impl Drop for TcpExchange {
 /// # Errors
 /// The last failure.
 pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Result<Stream, ProxyError> {
-    exchange.record.cluster = Some(cluster.config.name.clone());
+    let worker = &exchange.connection.worker;
+    exchange.record.cluster = Some(worker.hold_cluster(&exchange.record.snapshot, cluster));
     let mut tried: SmallVec<[Arc<Endpoint>; MAX_CONNECTS]> = SmallVec::new();
     let server_name = exchange.connection.downstream.server_name.clone();
     loop {
@@ -194,18 +193,24 @@ pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Resu
             tried: &tried,
             leave: &[],
         };
-        let endpoint = destination::pick(&exchange.connection, &exchange.snapshot, cluster, &wish).await?;
+        let picked =
+            destination::pick(&exchange.connection, &exchange.record.snapshot, cluster, &wish).await?;
+        let endpoint = picked.shared();
         exchange.record.attempts += 1;
         exchange.record.upstream = Some(endpoint.address.clone());
-        match open(cluster, &endpoint, server_name.as_deref(), exchange.connection.via()).await {
+        match open(cluster, endpoint, server_name.as_deref(), exchange.connection.via()).await {
             Ok((stream, held)) => {
-                let destination = Some((cluster, Some(&endpoint)));
+                let destination = Some((cluster, Some(endpoint)));
                 let direction = exchange.connection.direction;
-                exchange.record.upstream_identity = cluster.connector.identity(&endpoint, &stream);
+                exchange.record.upstream_identity = cluster.connector.identity(endpoint, &stream);
                 let record = &exchange.record;
                 let sides = Sides::of(direction, &record.downstream, record.upstream_identity.as_deref());
-                let metrics =
-                    exchange.connection.worker.tcp_metrics(&exchange.snapshot, direction, destination, sides);
+                let metrics = exchange.connection.worker.tcp_metrics(
+                    &exchange.record.snapshot,
+                    direction,
+                    destination,
+                    sides,
+                );
                 metrics.opened();
                 exchange.metrics = Some(metrics);
                 exchange.record.upstream_local = stream.local_addr();
@@ -214,7 +219,7 @@ pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Resu
             }
             Err(ProxyError::Overflow) => return Err(ProxyError::Overflow),
             Err(error) => {
-                tried.push(endpoint);
+                tried.push(endpoint.clone());
                 if tried.len() == MAX_CONNECTS || tried.len() >= cluster.endpoints.load().endpoints().len() {
                     return Err(error);
                 }
@@ -224,13 +229,13 @@ pub async fn connect(exchange: &mut TcpExchange, cluster: &Arc<Cluster>) -> Resu
 }
 
 /// A connection for bytes in its cluster's figures and limits, for as long as it stands.
-pub struct Held {
+pub struct CountedConnection {
     metrics: Arc<ClusterMetrics>,
     _active: ActiveConnection,
     _permit: Permit,
 }
 
-impl Drop for Held {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.metrics.connection_closed();
     }
@@ -245,7 +250,7 @@ pub async fn open(
     endpoint: &Arc<Endpoint>,
     host: Option<&str>,
     via: Option<Via>,
-) -> Result<(Stream, Held), ProxyError> {
+) -> Result<(Stream, CountedConnection), ProxyError> {
     let Some(permit) = cluster.usage.try_acquire_connection(&cluster.config.limits) else {
         cluster.metrics.overflowed(Overflow::Connections);
         return Err(ProxyError::Overflow);
@@ -257,7 +262,10 @@ pub async fn open(
         Ok(stream) => {
             cluster.metrics.connection_opened();
             cluster.report(endpoint, Seen::Connected);
-            Ok((stream, Held { metrics: cluster.metrics.clone(), _active: active, _permit: permit }))
+            Ok((
+                stream,
+                CountedConnection { metrics: cluster.metrics.clone(), _active: active, _permit: permit },
+            ))
         }
         Err(error) => {
             endpoint.state.record_connect_failure();

@@ -12,7 +12,7 @@ use crate::{
     exchange::{Downstream, address_text, client_cert},
     overload::Pressure,
     upstream::Via,
-    worker::Worker,
+    worker::{Held, Worker},
 };
 use http::HeaderValue;
 use sidle_model::ir::{ApplicationProtocol, Direction, HttpOptions, Limits};
@@ -76,7 +76,7 @@ pub struct Connection {
     preserve_header_case: bool,
     options: HttpOptions,
     /// The plan of the last request's snapshot.
-    plan: RefCell<(u64, Option<Arc<HttpPlan>>)>,
+    plan: RefCell<(u64, Option<Held<HttpPlan>>)>,
     active: Cell<usize>,
     last_active: Cell<Instant>,
     /// When its client is to come again, on another connection.
@@ -156,7 +156,7 @@ impl Connection {
             limits: snapshot.ir.settings.limits.clone(),
             preserve_header_case: http.as_ref().is_some_and(|plan| plan.preserve_header_case),
             options: http.as_ref().map_or_else(HttpOptions::default, |plan| plan.options.clone()),
-            plan: RefCell::new((snapshot.generation, http)),
+            plan: RefCell::new((snapshot.generation, http.map(|plan| worker.hold_plan(snapshot, &plan)))),
             active: Cell::new(0),
             last_active: Cell::new(Instant::now()),
             fault: Cell::new(None),
@@ -169,14 +169,14 @@ impl Connection {
 
     /// The plan for a request that arrives now. A listener or chain that has left the configuration serves its last plan
     /// until its connections have ended.
-    pub fn http_plan(&self, snapshot: &Snapshot) -> Option<Arc<HttpPlan>> {
+    pub fn http_plan(&self, snapshot: &Snapshot) -> Option<Held<HttpPlan>> {
         let mut plan = self.plan.borrow_mut();
         if plan.0 != snapshot.generation {
             plan.0 = snapshot.generation;
             let listener = snapshot.listeners.get(&self.listener);
             let chain = listener.and_then(|l| l.chains.chains().find(|chain| chain.name == self.chain));
             if let Some(Filter::Http(http)) = chain.map(|chain| &chain.filter) {
-                plan.1 = Some(http.clone());
+                plan.1 = Some(self.worker.hold_plan(snapshot, http));
             }
         }
         plan.1.clone()
@@ -304,9 +304,8 @@ impl Connection {
 
     /// Counts a request for as long as the guard lives.
     pub fn begin_request(self: &Rc<Self>) -> ActiveRequest {
-        use std::sync::atomic::Ordering::Relaxed;
         self.active.set(self.active.get() + 1);
-        self.worker.shared.activity.of(self.direction).fetch_add(1, Relaxed);
+        self.worker.under_way.begin();
         ActiveRequest { connection: self.clone(), ended: None }
     }
 
@@ -372,10 +371,9 @@ impl ActiveRequest {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        use std::sync::atomic::Ordering::Relaxed;
         let connection = &*self.connection;
         connection.active.set(connection.active.get() - 1);
         connection.last_active.set(self.ended.unwrap_or_else(Instant::now));
-        connection.worker.shared.activity.of(connection.direction).fetch_sub(1, Relaxed);
+        connection.worker.under_way.end();
     }
 }

@@ -2,17 +2,19 @@
 //!
 //! Invariants: nothing on a request's way takes a lock or wakes another thread; what workers share is atomic or swapped.
 //! Not here: binding sockets (`listener::bind`), deciding what to bind (`app`).
+//! Read: [`Worker::run`] (what it is told) -> `held` (what it shares with others) -> `activity` (what it has under way) -> `metrics`.
 
 mod activity;
 mod held;
+mod metrics;
 
 pub use activity::{Activity, UnderWay};
 pub use held::{Held, Holds};
+pub use metrics::Sides;
 
 use crate::{
     codec::patience,
     config::{HttpPlan, Snapshot},
-    exchange::Downstream,
     listener::{self, BoundSocket, Crew, Drain, Listening, Sources},
     overload::Overload,
     reserve::Reserve,
@@ -20,13 +22,10 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use foldhash::{HashMap, HashMapExt};
+use metrics::MetricsKey;
 use sidle_balance::{Endpoint, EndpointAddr, EndpointSet, EndpointSpec};
-use sidle_identity::{Peer, SpiffeId};
 use sidle_model::ir;
-use sidle_telemetry::{
-    ConnectionSecurityPolicy, Reporter, RequestLabels, RequestMetrics, RequestProtocol, RequestRecord,
-    TcpLabels, TcpMetrics, Telemetry, WorkloadLabels,
-};
+use sidle_telemetry::{RequestMetrics, TcpMetrics, Telemetry};
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -117,36 +116,8 @@ pub struct Worker {
 /// The configuration in force, looked at without a lock or a count.
 type Followed = arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
 
-/// Addresses of a cluster and a workload that the snapshot of `metrics_generation` keeps alive; whether gRPC; whether the other
-/// side showed a certificate, and who it proved to be.
-type MetricsKey = (usize, usize, bool, bool, Option<SpiffeId>);
-
 /// A socket that is accepted on, while it is, and what ends that.
 type Served = (Rc<Drain>, Weak<Listening>);
-
-/// Handles of metrics that a worker keeps at hand: clients with identities of their own are many.
-const MAX_METRICS: usize = 4096;
-
-/// Who the two sides of a hop said and proved to be.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Sides<'a> {
-    /// We.
-    pub own: Option<&'a SpiffeId>,
-    /// The other side, if it showed a certificate.
-    pub other: Option<&'a Peer>,
-}
-
-impl<'a> Sides<'a> {
-    /// Towards the client for what comes in, towards the endpoint for what goes out.
-    pub fn of(direction: ir::Direction, downstream: &'a Downstream, upstream: Option<&'a Peer>) -> Self {
-        match direction {
-            ir::Direction::Inbound => {
-                Sides { own: downstream.own.as_ref(), other: downstream.identity.as_deref() }
-            }
-            ir::Direction::Outbound | ir::Direction::Gateway => Sides { own: None, other: upstream },
-        }
-    }
-}
 
 /// Destinations that clients named and a worker remembers.
 const MAX_NAMED: usize = 1024;
@@ -327,127 +298,5 @@ impl Worker {
         let endpoint = set.endpoints().first()?.clone();
         named.insert(key, endpoint.clone());
         Some(endpoint)
-    }
-
-    /// Counts a request of `direction` to an endpoint of a cluster, or to none.
-    pub fn count_request(
-        &self,
-        snapshot: &Snapshot,
-        direction: ir::Direction,
-        destination: Option<(&Arc<Cluster>, Option<&Arc<Endpoint>>)>,
-        grpc: bool,
-        sides: Sides<'_>,
-        request: &RequestRecord,
-    ) {
-        self.follow(snapshot);
-        let key = key(direction, destination, grpc, sides);
-        if let Some(metrics) = self.metrics.borrow().get(&key) {
-            return metrics.record(request);
-        }
-        let (source, target, reporter) =
-            ends(snapshot, direction, destination.and_then(|(_, endpoint)| endpoint), sides);
-        let metrics = self.shared.telemetry.request_metrics(&RequestLabels {
-            reporter,
-            source,
-            destination: target,
-            service: service(destination),
-            request_protocol: if grpc { RequestProtocol::Grpc } else { RequestProtocol::Http },
-            connection_security_policy: security(direction, sides),
-        });
-        metrics.record(request);
-        self.metrics.borrow_mut().insert(key, metrics);
-    }
-
-    /// The metrics of TCP connections, of `direction` to an endpoint of a cluster, or to none.
-    pub fn tcp_metrics(
-        &self,
-        snapshot: &Snapshot,
-        direction: ir::Direction,
-        destination: Option<(&Arc<Cluster>, Option<&Arc<Endpoint>>)>,
-        sides: Sides<'_>,
-    ) -> Arc<TcpMetrics> {
-        self.follow(snapshot);
-        let key = key(direction, destination, false, sides);
-        if let Some(metrics) = self.tcp_metrics.borrow().get(&key) {
-            return metrics.clone();
-        }
-        let (source, target, reporter) =
-            ends(snapshot, direction, destination.and_then(|(_, endpoint)| endpoint), sides);
-        let metrics = self.shared.telemetry.tcp_metrics(&TcpLabels {
-            reporter,
-            source,
-            destination: target,
-            service: service(destination),
-            connection_security_policy: security(direction, sides),
-        });
-        self.tcp_metrics.borrow_mut().insert(key, metrics.clone());
-        metrics
-    }
-
-    /// Forgets handles of another snapshot: their addresses may come to mean something else.
-    fn follow(&self, snapshot: &Snapshot) {
-        let is_new = self.metrics_generation.replace(snapshot.generation) != snapshot.generation;
-        if is_new || self.metrics.borrow().len() + self.tcp_metrics.borrow().len() >= MAX_METRICS {
-            self.metrics.borrow_mut().clear();
-            self.tcp_metrics.borrow_mut().clear();
-        }
-    }
-}
-
-fn key(
-    direction: ir::Direction,
-    destination: Option<(&Arc<Cluster>, Option<&Arc<Endpoint>>)>,
-    grpc: bool,
-    sides: Sides<'_>,
-) -> MetricsKey {
-    let cluster = destination.map_or(direction as usize, |(cluster, _)| Arc::as_ptr(cluster) as usize);
-    let workload =
-        destination.and_then(|(_, e)| e).map_or(0, |endpoint| Arc::as_ptr(&endpoint.workload) as usize);
-    let id = sides.other.and_then(|peer| peer.spiffe_id.clone());
-    (cluster, workload, grpc, sides.other.is_some(), id)
-}
-
-fn service(destination: Option<(&Arc<Cluster>, Option<&Arc<Endpoint>>)>) -> ir::ServiceIdentity {
-    destination.map(|(cluster, _)| cluster.config.service.clone()).unwrap_or_default()
-}
-
-fn ends(
-    snapshot: &Snapshot,
-    direction: ir::Direction,
-    endpoint: Option<&Arc<Endpoint>>,
-    sides: Sides<'_>,
-) -> (Arc<WorkloadLabels>, Arc<WorkloadLabels>, Reporter) {
-    let id = sides.other.and_then(|peer| peer.spiffe_id.as_ref());
-    let seen_as = |labels: WorkloadLabels, id: Option<&SpiffeId>| {
-        Arc::new(labels.with_principal(id.map_or("", SpiffeId::as_str)))
-    };
-    match direction {
-        ir::Direction::Outbound | ir::Direction::Gateway => {
-            let target =
-                endpoint.map_or_else(WorkloadLabels::unknown, |e| WorkloadLabels::of_workload(&e.workload));
-            // Who is believed for a SPIFFE id asked for ours.
-            let own = id.and_then(|_| snapshot.workload.current());
-            let source = match &own {
-                Some(own) => seen_as((*snapshot.node).clone(), Some(&own.id)),
-                None => snapshot.node.clone(),
-            };
-            (source, seen_as(target, id), Reporter::Source)
-        }
-        ir::Direction::Inbound => {
-            let target = match sides.own {
-                Some(own) => seen_as((*snapshot.node).clone(), Some(own)),
-                None => snapshot.node.clone(),
-            };
-            (seen_as(WorkloadLabels::unknown(), id), target, Reporter::Destination)
-        }
-    }
-}
-
-fn security(direction: ir::Direction, sides: Sides<'_>) -> ConnectionSecurityPolicy {
-    match direction {
-        // The client's side cannot know what the server's proxy made of the connection.
-        ir::Direction::Outbound | ir::Direction::Gateway => ConnectionSecurityPolicy::Unknown,
-        ir::Direction::Inbound if sides.other.is_some() => ConnectionSecurityPolicy::MutualTls,
-        ir::Direction::Inbound => ConnectionSecurityPolicy::None,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the proxy has a core that nobody else here uses.
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use std::{fs, io};
 
 /// A core for the proxy and one for everything else.
@@ -90,6 +90,30 @@ pub fn move_to(cores: &[usize]) -> io::Result<()> {
         only.set(*core);
     }
     Ok(sched_setaffinity(None, &only)?)
+}
+
+/// Moves each thread of process `id` whose name begins with `name` to one of these cores, in the order in which they began.
+///
+/// # Errors
+/// When there are not as many, or the system refuses.
+pub fn spread(id: u32, name: &str, cores: &[usize]) -> io::Result<()> {
+    let mut threads = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+        let thread = thread?;
+        if fs::read_to_string(thread.path().join("comm"))?.starts_with(name) {
+            threads.extend(thread.file_name().to_str().and_then(|number| number.parse::<i32>().ok()));
+        }
+    }
+    threads.sort_unstable();
+    if threads.len() != cores.len() {
+        return Err(io::Error::other(format!("{} threads are called {name}…", threads.len())));
+    }
+    for (thread, core) in threads.into_iter().zip(cores) {
+        let mut only = CpuSet::new();
+        only.set(*core);
+        sched_setaffinity(Pid::from_raw(thread), &only)?;
+    }
+    Ok(())
 }
 
 /// How long a core has been used so far, by anybody, and by others than this machine.

@@ -3,7 +3,9 @@
 //! Invariants: nothing is retried; the first wrong answer ends the run and makes it void.
 
 use crate::{http1, void::Void};
+use rustix::net::sockopt::socket_incoming_cpu;
 use std::{
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -81,6 +83,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
+/// Connections that a client opens to find one that is served on its core.
+const MAX_CONNECTS: usize = 100;
+
 /// How much to ask.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
@@ -90,6 +95,8 @@ pub struct Load {
     pub requests: usize,
     /// How long it may take.
     pub patience: Duration,
+    /// The core that answers are to come from; `None`: from anywhere.
+    pub core: Option<usize>,
 }
 
 impl Load {
@@ -102,7 +109,7 @@ impl Load {
         let mut clients = JoinSet::new();
         let begin = Instant::now();
         for _ in 0..self.connections {
-            clients.spawn(client(target, questions.clone(), next.clone(), self.requests));
+            clients.spawn(client(target, questions.clone(), next.clone(), *self));
         }
         let all = async {
             while let Some(ended) = clients.join_next().await {
@@ -115,16 +122,29 @@ impl Load {
     }
 }
 
+/// Opens connections until one is served where it is to be; that it is, its first answer tells.
+async fn connect(target: SocketAddr, question: &Question, core: Option<usize>) -> Result<Connection, Void> {
+    for _ in 0..MAX_CONNECTS {
+        let mut connection = Connection::open(target).await?;
+        let Some(core) = core else { return Ok(connection) };
+        connection.ask(question).await?;
+        if socket_incoming_cpu(&connection.stream).map_err(io::Error::from)? as usize == core {
+            return Ok(connection);
+        }
+    }
+    Err(Void::because("none of many connections was served on its own core"))
+}
+
 async fn client(
     target: SocketAddr,
     questions: Arc<[Question]>,
     next: Arc<AtomicUsize>,
-    requests: usize,
+    load: Load,
 ) -> Result<(), Void> {
-    let mut connection = Connection::open(target).await?;
+    let mut connection = connect(target, &questions[0], load.core).await?;
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
-        if number >= requests {
+        if number >= load.requests {
             return Ok(());
         }
         connection.ask(&questions[number % questions.len()]).await?;
@@ -136,7 +156,7 @@ mod tests {
     use super::*;
     use crate::upstream::{Upstream, address, body};
 
-    const LOAD: Load = Load { connections: 3, requests: 100, patience: Duration::from_secs(20) };
+    const LOAD: Load = Load { connections: 3, requests: 100, patience: Duration::from_secs(20), core: None };
 
     async fn load_of(answers: Vec<Vec<u8>>) -> Result<Duration, Void> {
         let upstream = Upstream::start(2).await.unwrap();
@@ -161,5 +181,17 @@ mod tests {
         let load = Load { patience: Duration::from_millis(50), ..LOAD };
         let questions = Arc::from([Question::get("host", "/", Vec::new())]);
         assert!(load.run(silent.local_addr().unwrap(), &questions).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn clients_keep_to_connections_that_are_served_on_their_core() {
+        let Some(cores) = crate::cores::Cores::claim().unwrap() else { return };
+        let upstream = Upstream::start(1).await.unwrap();
+        let target = SocketAddr::from((address(0), upstream.port));
+        let questions = Arc::from([Question::get("host", "/path", vec![body("v1", "/path")])]);
+        // All of this test runs on one core.
+        Load { core: Some(cores.load()), ..LOAD }.run(target, &questions).await.unwrap();
+        let void = Load { core: Some(cores.proxy()), ..LOAD }.run(target, &questions).await.unwrap_err();
+        assert!(void.to_string().contains("own core"), "{void}");
     }
 }

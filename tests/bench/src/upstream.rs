@@ -4,6 +4,7 @@
 //! client can tell that the proxy chose and rewrote as it should.
 
 use crate::http1;
+use rustix::net::sockopt::set_socket_incoming_cpu;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -11,11 +12,12 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 
 const BODY: usize = 1024;
+const BACKLOG: u32 = 1024;
 
 /// Versions of the service; endpoints have them in turn.
 pub const VERSIONS: [&str; 2] = ["v1", "v2"];
@@ -43,6 +45,18 @@ impl Upstream {
     }
 }
 
+/// A socket of endpoint 0 on a port that has others on other cores: it gets what is sent on `core`, if all of them are made so (Linux 6.2).
+///
+/// # Errors
+/// When the port is taken.
+pub fn listen_on(core: usize, port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseport(true)?;
+    set_socket_incoming_cpu(&socket, core as u32)?;
+    socket.bind(SocketAddr::from((address(0), port)))?;
+    socket.listen(BACKLOG)
+}
+
 /// The address of endpoint `at`, the first is 0.
 pub fn address(at: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, at + 1)
@@ -55,7 +69,8 @@ pub fn body(version: &str, target: &str) -> Vec<u8> {
     body
 }
 
-async fn serve(listener: TcpListener, version: &'static str) {
+/// Answers as an endpoint of `version`.
+pub async fn serve(listener: TcpListener, version: &'static str) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         connections.spawn(converse(stream, Arc::from(version)));

@@ -170,6 +170,7 @@ async fn requests(args: &ScaleArgs, subjects: &[Subject; 2], figures: &mut [Figu
         connections: args.connections.into(),
         requests: args.requests as usize,
         patience: Duration::from_secs(30),
+        core: None,
     };
     for kind in 0..2 {
         let questions = subjects.each_ref().map(|subject| match kind {

@@ -3,21 +3,22 @@
 //! In:  how much to ask.   Out: requests a second and processor time of a request, of one worker on one core and of two on two.
 //! Invariants: each core has the same to do, whether one is used or both: a worker, half of the clients, an upstream. So throughput grows by
 //! what the proxy's workers make of a second core, and by what the machine does: two proxies of one worker each, which
-//! share nothing, show that.
+//! share nothing, show that. Both are measured where clients, worker and upstream of a request are on one core, and where it may go from
+//! core to core, which the machine charges for, whoever it is that does it.
 
 mod report;
 
 use crate::{
-    cores::{Cores, load_average, move_to},
+    cores::{Cores, load_average, move_to, spread},
     load::{Load, Question},
-    upstream::{self, Upstream, VERSIONS},
+    upstream::{self, VERSIONS},
     usage::CpuTime,
     void::Void,
 };
 use clap::Args;
 use report::{Cost, Report};
 use sidle_test_support::{
-    manifest,
+    manifest, ports,
     process::Process,
     sidle::{Ports, command, http_get},
 };
@@ -44,12 +45,15 @@ pub struct WorkersArgs {
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
     /// Requests of a round, on each core
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    #[arg(long, default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     requests: u32,
     /// Clients, on each core
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: u16,
 }
+
+/// What names of the proxy's workers begin with.
+const WORKER: &str = "sidle-worker";
 
 /// A proxy.
 struct Proxy {
@@ -58,9 +62,11 @@ struct Proxy {
     _folder: TempDir,
 }
 
-/// Proxies that are measured together; each has a client's end on each core of `cores`.
+/// Proxies that are measured together; each has clients on each of its cores.
 struct Subject {
     proxies: Vec<(Proxy, Vec<usize>)>,
+    /// Clients are served on their own core, or on any.
+    apart: bool,
 }
 
 /// Measures.
@@ -76,21 +82,27 @@ pub fn run(args: &WorkersArgs) -> Result<Report, Void> {
     let busy = load_average()?;
     let cores = Cores::choose(None, None)?;
     let cores = [cores.proxy(), cores.load()];
-    let upstreams = [upstream(cores[0])?, upstream(cores[1])?];
-    let alone = |at: usize| {
-        Proxy::start(1, &cores[at..=at], &upstreams[at..=at]).map(|proxy| (proxy, vec![cores[at]]))
-    };
+    let port = [ports::free().port()];
+    cores.into_iter().try_for_each(|core| upstream(core, port[0]))?;
+    let mixed = [ports::free().port(), ports::free().port()];
+    cores.into_iter().zip(mixed).try_for_each(|(core, port)| upstream(core, port))?;
+    let alone = |at: usize, upstreams: &[u16]| Proxy::start(1, &cores[at..=at], upstreams);
+    let both = Proxy::start(2, &cores, &port)?;
+    spread(both.process.id(), WORKER, &cores)?;
+    let apart = |proxies| Subject { proxies, apart: true };
+    let anywhere = |proxies| Subject { proxies, apart: false };
+    let all = || cores.to_vec();
     let subjects = [
-        Subject { proxies: vec![alone(0)?] },
-        Subject { proxies: vec![alone(0)?, alone(1)?] },
-        Subject { proxies: vec![(Proxy::start(2, &cores, &upstreams)?, cores.to_vec())] },
+        apart(vec![(alone(0, &port)?, vec![cores[0]])]),
+        apart(vec![(alone(0, &port)?, vec![cores[0]]), (alone(1, &port)?, vec![cores[1]])]),
+        apart(vec![(both, all())]),
+        anywhere(vec![(alone(0, &mixed)?, all()), (alone(1, &mixed)?, all())]),
+        anywhere(vec![(Proxy::start(2, &cores, &mixed)?, all())]),
     ];
-    let load =
-        Load { connections: args.connections.into(), requests: args.requests as usize, patience: PATIENCE };
-    let mut costs = [const { Vec::new() }; 3];
+    let mut costs = [const { Vec::new() }; 5];
     for round in 0..=args.rounds {
         for (subject, costs) in subjects.iter().zip(&mut costs) {
-            let cost = subject.round(load)?;
+            let cost = subject.round(args)?;
             if round > 0 {
                 costs.push(cost);
             }
@@ -104,26 +116,26 @@ pub fn run(args: &WorkersArgs) -> Result<Report, Void> {
     Ok(Report { conditions, costs })
 }
 
-/// An upstream on a core, to the end of the process; its port.
-fn upstream(core: usize) -> Result<u16, Void> {
-    let (port, ports) = mpsc::channel();
+/// An upstream on a core, to the end of the process.
+fn upstream(core: usize, port: u16) -> Result<(), Void> {
+    let (started, starting) = mpsc::channel();
     thread::spawn(move || {
-        let started = || -> Result<_, Void> {
+        let start = || -> Result<_, Void> {
             move_to(&[core])?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let upstream = runtime.block_on(Upstream::start(1))?;
-            Ok((runtime, upstream))
+            let listener = runtime.block_on(async { upstream::listen_on(core, port) })?;
+            Ok((runtime, listener))
         };
-        match started() {
-            Ok((runtime, upstream)) => {
+        match start() {
+            Ok((runtime, listener)) => {
                 // Who asked waits for it.
-                let _ = port.send(Ok(upstream.port));
-                runtime.block_on(std::future::pending::<()>());
+                let _ = started.send(Ok(()));
+                runtime.block_on(upstream::serve(listener, VERSIONS[0]));
             }
-            Err(void) => drop(port.send(Err(void))),
+            Err(void) => drop(started.send(Err(void))),
         }
     });
-    ports.recv().unwrap_or_else(|_| Err(Void::because("no upstream")))
+    starting.recv().unwrap_or_else(|_| Err(Void::because("no upstream")))
 }
 
 impl Proxy {
@@ -160,22 +172,34 @@ impl Subject {
     }
 
     /// The load of each core at once.
-    fn round(&self, load: Load) -> Result<Cost, Void> {
-        let before = self.time()?;
-        let begin = Instant::now();
-        let clients: Vec<_> = self
+    fn round(&self, args: &WorkersArgs) -> Result<Cost, Void> {
+        let ends: Vec<_> = self
             .proxies
             .iter()
             .flat_map(|(proxy, cores)| cores.iter().map(|core| (proxy.target, *core)))
-            .map(|(target, core)| thread::spawn(move || ask(load, target, core)))
             .collect();
-        let requests = (clients.len() * load.requests) as f64;
-        for client in clients {
+        let before = self.time()?;
+        let begin = Instant::now();
+        let ask = |(target, core): (SocketAddr, usize)| {
+            // Those of a core divide themselves among the proxies that they ask.
+            let asked = ends.iter().filter(|(_, other)| *other == core).count();
+            let load = Load {
+                connections: usize::from(args.connections).div_ceil(asked),
+                requests: args.requests as usize / asked,
+                patience: PATIENCE,
+                core: self.apart.then_some(core),
+            };
+            (load.requests, thread::spawn(move || ask(load, target, core)))
+        };
+        let clients: Vec<_> = ends.iter().copied().map(ask).collect();
+        let mut requests = 0;
+        for (asked, client) in clients {
             client.join().map_err(|_| Void::because("a client ended by a panic"))??;
+            requests += asked;
         }
         let took = begin.elapsed().as_secs_f64();
         let nanoseconds = self.time()?.since(&before) as f64;
-        Ok(Cost { microseconds: nanoseconds / 1e3 / requests, rate: requests / took })
+        Ok(Cost { microseconds: nanoseconds / 1e3 / requests as f64, rate: requests as f64 / took })
     }
 }
 

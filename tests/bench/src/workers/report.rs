@@ -1,4 +1,4 @@
-//! One worker, two proxies, two workers, side by side, as Markdown.
+//! One worker, two proxies, two workers, side by side, as Markdown: where nothing crosses from core to core, and where it may.
 
 use crate::statistics::Spread;
 use std::fmt;
@@ -16,15 +16,18 @@ pub struct Cost {
 pub struct Report {
     /// One line.
     pub conditions: String,
-    /// Of one worker, of two proxies, of two workers; round by round.
-    pub costs: [Vec<Cost>; 3],
+    /// Of one worker, of two proxies, of two workers where all stay on their core; of two proxies, of two workers elsewhere. Round by round.
+    pub costs: [Vec<Cost>; 5],
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.conditions)?;
-        writeln!(f, "| | one worker, one core | two proxies, a core each | two workers, two cores |")?;
-        writeln!(f, "|---|---|---|---|")?;
+        writeln!(
+            f,
+            "| | one worker | two proxies | two workers | two proxies, across cores | two workers, across cores |"
+        )?;
+        writeln!(f, "|---|---|---|---|---|---|")?;
         let mut row = |name: &str, decimals, figure: fn(Cost, Cost) -> f64| {
             let cells = self.costs.each_ref().map(|costs| {
                 let figures = costs.iter().zip(&self.costs[0]).map(|(cost, one)| figure(*cost, *one));

@@ -79,10 +79,10 @@ async fn a_limit_of_no_time_is_none() {
         .settings(limits)
         .start();
     for mut client in [Client::http1(sidle.outbound()).await, Client::http2(sidle.outbound()).await] {
-        for _ in 0..2 {
-            let post = request("POST", HOST, "/?echo").body(zeros(1 << 20)).unwrap();
-            let answer = client.exchange(post).await;
-            assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 1 << 20));
-        }
+        assert_eq!(client.get(HOST, "/").await.status.as_u16(), 200);
+        // The last of its connection: the answer begins before the request has ended.
+        let post = request("POST", HOST, "/?echo").body(zeros(1 << 20)).unwrap();
+        let answer = client.exchange(post).await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 1 << 20));
     }
 }

@@ -211,8 +211,7 @@ async fn in_time<T>(limit: Duration, future: impl Future<Output = T>) -> Option<
 /// was lost on its way comes again after a second.
 async fn detect_patiently(stream: &mut Stream, idle: Duration, limits: &Limits) -> Option<Option<Detection>> {
     let mut peek = Unread::new(stream);
-    let began = tokio::time::timeout(idle, peek.read()).await;
-    began.ok()?.filter(|more| *more)?;
+    in_time(idle, peek.read()).await.flatten().filter(|more| *more)?;
     drop(peek);
     detect_within(stream, limits.tls_handshake_timeout).await
 }

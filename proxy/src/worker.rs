@@ -96,7 +96,7 @@ pub struct Worker {
     /// What it has under way.
     pub under_way: Arc<UnderWay>,
     snapshot: RefCell<(Followed, Held<Snapshot>)>,
-    /// Holds on what is of that snapshot.
+    /// Holds on what is of that snapshot, and on endpoints that have come since.
     plans: Holds<HttpPlan>,
     clusters: Holds<Cluster>,
     endpoints: Holds<Endpoint>,
@@ -169,9 +169,9 @@ impl Worker {
                     served.remove(&name).into_iter().flatten().for_each(|(drain, _)| drain.stop())
                 }
                 Command::Stopped(reply) => {
-                    let stopping = std::mem::take(&mut accepting);
-                    tokio::task::spawn_local(async {
-                        stopping.join_all().await;
+                    let mut stopping = std::mem::take(&mut accepting);
+                    tokio::task::spawn_local(async move {
+                        while stopping.join_next().await.is_some() {}
                         let _ = reply.send(());
                     });
                 }

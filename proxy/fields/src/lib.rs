@@ -3,11 +3,11 @@
 //! In:  names and values, one after the other.   Out: the same, by name or one after the other.
 //! Invariants: what is added stands last; what is replaced stands where it stood; nothing else changes its place.
 //! Why not `http`'s map: heads are short, are read once, changed in a few places and written once. There, a place by hash for each
-//! name costs more than looking through them, and takes the order among names away. Methods are called as they are there. Trailers
-//! are `http`'s maps, since bodies are; each becomes the other.
+//! name costs more than looking through them, and takes the order among names away. Methods are called as they are there, but
+//! [`Fields::keys`] gives a name as often as it stands here, and equality minds the order. Trailers are `http`'s maps, since bodies are.
 //! Whoever changes many names at once does so by [`Fields::retain`]: the others look through all fields for each name.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::MaxSizeReached};
 use std::ops::Index;
 
 /// Names with their values. A name may stand in several places.
@@ -174,15 +174,16 @@ impl FromIterator<(HeaderName, HeaderValue)> for Fields {
     }
 }
 
-impl From<Fields> for HeaderMap {
-    fn from(fields: Fields) -> Self {
-        fields.0.into_iter().collect()
-    }
-}
+impl TryFrom<Fields> for HeaderMap {
+    type Error = MaxSizeReached;
 
-impl From<HeaderMap> for Fields {
-    fn from(map: HeaderMap) -> Self {
-        map.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    /// A map has room for 24,576 names.
+    fn try_from(fields: Fields) -> Result<Self, MaxSizeReached> {
+        let mut map = HeaderMap::try_with_capacity(fields.len())?;
+        for (name, value) in fields.0 {
+            map.try_append(name, value)?;
+        }
+        Ok(map)
     }
 }
 
@@ -245,7 +246,7 @@ mod tests {
                     prop_assert_eq!((fields.get(name), fields.contains_key(name)), (map.get(name), map.contains_key(name)));
                 }
             }
-            prop_assert_eq!(HeaderMap::from(fields), map);
+            prop_assert_eq!(HeaderMap::try_from(fields).unwrap(), map);
         }
     }
 }

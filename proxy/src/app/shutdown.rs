@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// How often the draining process looks whether it may end.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How long it may take until nobody is accepted any more.
+/// How long it may take until nobody is accepted any more, and then until the other process knows.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// How long workers may take to account for what was cut.
@@ -63,13 +63,14 @@ pub async fn until_the_end(
     core_files::forbid();
     let (mut code, mut succeeded) = (None, false);
     tokio::select! {
-        () = signals.either() => {}
-        () = state.quit.notified() => {}
-        ended = ended(&mut application) => code = Some(ended),
+        biased; // who has taken over waits to hear that it is alone
         successor = successor(state) => {
             tracing::info!(process = successor, "another process has taken over");
             succeeded = true;
         }
+        () = signals.either() => {}
+        () = state.quit.notified() => {}
+        ended = ended(&mut application) => code = Some(ended),
     }
     tracing::info!("draining");
     let began = Instant::now();
@@ -83,6 +84,8 @@ pub async fn until_the_end(
             tracing::warn!("some sockets are still accepted on");
         }
         state.succeeded.send_replace(true);
+        // It takes our end for a failure before it has heard so, whatever signal has come meanwhile.
+        let _ = tokio::time::timeout(HAND_OVER, state.handed_over.notified()).await;
     } else {
         state.manager.stopping(settings.deadline);
         state.begin_draining();

@@ -67,6 +67,8 @@ pub struct AppState {
     pub(super) successor: watch::Sender<Option<i32>>,
     /// Whether that is all who accepts now.
     pub(super) succeeded: watch::Sender<bool>,
+    /// It has been told so.
+    pub(super) handed_over: Notify,
 }
 
 impl AppState {
@@ -94,6 +96,7 @@ impl AppState {
             servers: Mutex::default(),
             successor: watch::Sender::default(),
             succeeded: watch::Sender::default(),
+            handed_over: Notify::new(),
         })
     }
 

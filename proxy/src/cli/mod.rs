@@ -202,6 +202,10 @@ mod tests {
             command.find_subcommand_mut("run").unwrap().render_long_help().to_string()
         };
         assert_eq!(help(Line::<Proxy>::command()), help(Cli::command()));
+        let line = ["sidle", "run", "-c", "a", "--workers", "2", "--no-color", "--", "app", "run"];
+        let Proxy::Run(alone) = Line::parse_from(line).command;
+        let Command::Run(among) = Cli::parse_from(line).command else { panic!("another command") };
+        assert_eq!(format!("{alone:?}"), format!("{among:?}"));
     }
 
     #[test]

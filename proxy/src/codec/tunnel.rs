@@ -1,7 +1,7 @@
 //! Bytes both ways: raw TCP, CONNECT, WebSocket and other upgrades.
 //!
-//! Invariants: each direction ends by itself (half close); where one side is broken off, so is the other, which could not tell otherwise
-//! that something is missing; an idle tunnel holds no buffer; what one side sends waits for the other to take it.
+//! Invariants: each direction ends by itself (half close); RST of one side is RST to the other, which could not tell otherwise that
+//! something is missing, unless it has the end already; an idle tunnel holds no buffer; what one side sends waits for the other to take it.
 
 use super::{Stream, h2::duplex::StreamDuplex};
 use crate::turn;
@@ -156,10 +156,18 @@ pub async fn relay(
         meter.sent.store(down.carried, Relaxed);
         match (to_upstream, to_client) {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(None),
-            (Poll::Ready(Err(Side::From)), _) | (_, Poll::Ready(Err(Side::To))) => {
+            (Poll::Ready(Err(Failed { side: Side::From, reset })), _)
+            | (_, Poll::Ready(Err(Failed { side: Side::To, reset }))) => {
+                if reset && !up.done {
+                    upstream.end_by_reset();
+                }
                 return Poll::Ready(Some(RelayEnd::Client));
             }
-            (Poll::Ready(Err(Side::To)), _) | (_, Poll::Ready(Err(Side::From))) => {
+            (Poll::Ready(Err(Failed { side: Side::To, reset })), _)
+            | (_, Poll::Ready(Err(Failed { side: Side::From, reset }))) => {
+                if reset && !down.done {
+                    client.end_by_reset();
+                }
                 return Poll::Ready(Some(RelayEnd::Upstream));
             }
             _ => {}
@@ -171,12 +179,15 @@ pub async fn relay(
         Poll::Ready(Some(RelayEnd::Idle))
     })
     .await;
-    match end {
-        Some(RelayEnd::Client) => upstream.end_by_reset(),
-        Some(RelayEnd::Upstream) => client.end_by_reset(),
-        Some(RelayEnd::Idle) | None => {}
-    }
     Relayed { received: up.carried, sent: down.carried, end }
+}
+
+/// How a direction failed.
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    side: Side,
+    /// By RST. A TLS session that ends without `close_notify` has failed too, yet most of those that do so have sent all.
+    reset: bool,
 }
 
 /// Which end of a direction failed.
@@ -184,6 +195,19 @@ pub async fn relay(
 enum Side {
     From,
     To,
+}
+
+impl Failed {
+    fn from(error: &io::Error) -> Self {
+        Failed { side: Side::From, reset: error.kind() == io::ErrorKind::ConnectionReset }
+    }
+
+    /// To a side that takes nothing any more.
+    fn to(error: Option<&io::Error>) -> Self {
+        use io::ErrorKind::*;
+        let reset = error.is_some_and(|error| matches!(error.kind(), ConnectionReset | BrokenPipe));
+        Failed { side: Side::To, reset }
+    }
 }
 
 /// One direction of a relay.
@@ -212,7 +236,7 @@ thread_local! {
 const TURNS: usize = 16;
 
 impl Direction {
-    fn poll(&mut self, from: &mut Duplex, to: &mut Duplex, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
+    fn poll(&mut self, from: &mut Duplex, to: &mut Duplex, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
         if self.done {
             return Poll::Ready(Ok(()));
         }
@@ -228,7 +252,7 @@ impl Direction {
             }
             match BUFFER.with_borrow_mut(|buffer| self.carry(buffer, from, to, cx)) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(side)) => return Poll::Ready(Err(side)),
+                Poll::Ready(Err(failed)) => return Poll::Ready(Err(failed)),
                 Poll::Pending => return self.flush(to, cx),
             }
         }
@@ -242,11 +266,11 @@ impl Direction {
         from: &mut Duplex,
         to: &mut Duplex,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Side>> {
+    ) -> Poll<Result<(), Failed>> {
         let mut read = ReadBuf::new(buffer);
         match Pin::new(from).poll_read(cx, &mut read) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(Side::From)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::from(&error))),
             Poll::Ready(Ok(())) => {}
         }
         let mut data = read.filled();
@@ -260,7 +284,7 @@ impl Direction {
         while !data.is_empty() {
             match turn::paid(cx, |cx| Pin::new(&mut *to).poll_write(cx, data)) {
                 Poll::Ready(Ok(n)) if n > 0 => data = &data[n..],
-                Poll::Ready(_) => return Poll::Ready(Err(Side::To)),
+                Poll::Ready(failed) => return Poll::Ready(Err(Failed::to(failed.as_ref().err()))),
                 Poll::Pending => {
                     self.left.extend_from_slice(data);
                     break;
@@ -270,14 +294,14 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    fn write_left(&mut self, to: &mut Duplex, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
+    fn write_left(&mut self, to: &mut Duplex, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
         while self.left_from < self.left.len() {
             match Pin::new(&mut *to).poll_write(cx, &self.left[self.left_from..]) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.left_from += n;
                     self.moved += n as u64;
                 }
-                Poll::Ready(_) => return Poll::Ready(Err(Side::To)),
+                Poll::Ready(failed) => return Poll::Ready(Err(Failed::to(failed.as_ref().err()))),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -287,11 +311,11 @@ impl Direction {
     }
 
     /// Nothing more to read now: what was written must not wait in a TLS buffer.
-    fn flush(&mut self, to: &mut Duplex, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
+    fn flush(&mut self, to: &mut Duplex, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
         if self.unflushed {
             match Pin::new(to).poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Side::To)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::to(Some(&error)))),
                 Poll::Pending => {}
             }
         }
@@ -307,7 +331,7 @@ impl Direction {
         }
     }
 
-    fn finish(&mut self, to: &mut Duplex, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
+    fn finish(&mut self, to: &mut Duplex, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
         match Pin::new(to).poll_shutdown(cx) {
             Poll::Pending => Poll::Pending,
             // A peer that is gone already needs no more telling.

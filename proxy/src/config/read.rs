@@ -82,6 +82,14 @@ impl Reading {
     }
 }
 
+/// Lets others go first from now on: before the first configuration nobody has requests to serve. Without it these wait a little longer,
+/// no more.
+fn give_way() {
+    // In Linux both are about the calling thread.
+    let own = rustix::process::getpriority_process(None).unwrap_or(0);
+    let _ = rustix::process::setpriority_process(None, own.max(NICENESS));
+}
+
 /// The thread, from inside.
 #[derive(Debug)]
 struct Work {
@@ -94,8 +102,7 @@ struct Work {
 
 impl Work {
     fn run(mut self) {
-        // In Linux this is about the calling thread. Without it requests wait a little longer, no more.
-        let _ = rustix::process::setpriority_process(None, NICENESS);
+        let mut is_first = true;
         while let Ok((ask, reply)) = self.asked.recv() {
             let answer = catch_unwind(AssertUnwindSafe(|| self.read(&ask))).map_err(|_| {
                 self.loader = Loader::default();
@@ -105,6 +112,9 @@ impl Work {
             drop(ask);
             // The asker may be ending.
             let _ = reply.send(answer);
+            if std::mem::take(&mut is_first) {
+                give_way();
+            }
         }
     }
 

@@ -32,6 +32,10 @@ pub fn answer(mut exchange: Box<Exchange>, response: Box<Response>) -> Box<Answe
     exchange.compared.iter_mut().for_each(|side| side.begin(head.status));
     if let Some((upstream, idle_timeout)) = upgraded {
         exchange.drop_permit(); // a tunnel may be open for days, and be idle
+        let record = &mut exchange.record;
+        if let (Some((_, wanted)), Some(captured)) = (&record.snapshot.access_log, &mut record.captured) {
+            wanted.keep_little(captured);
+        }
         let meter = Rc::<Meter>::default();
         exchange.tunnel = Some(meter.clone());
         let tunnel = Tunnel::new(upstream, idle_timeout, meter, move |relayed| {

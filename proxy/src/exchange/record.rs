@@ -246,6 +246,13 @@ impl Wanted {
         }
     }
 
+    /// Keeps only what is wanted of a request's fields: of an exchange that may last for days.
+    pub fn keep_little(&self, captured: &mut Captured) {
+        let few = pick(&self.request, |name| captured.request.get(name));
+        let few = few.map(|(name, value)| (name, detached(value))).collect();
+        head::recycle(std::mem::replace(&mut captured.request, few));
+    }
+
     /// Keeps what is wanted of a response.
     pub fn capture_response(&self, headers: &Fields, into: &mut Option<Box<Captured>>) {
         if !self.response.is_empty() {

@@ -40,7 +40,7 @@ impl<T> Deref for Held<T> {
     }
 }
 
-/// Things that a worker remembers its hold on. More of them are in use by few.
+/// Things that a worker remembers its hold on. Of more, each request has a hold of its own.
 const MOST: usize = 4096;
 
 /// A worker's holds on things of one kind.
@@ -60,10 +60,11 @@ impl<T> Holds<T> {
         if let Some(held) = holds.get(&Arc::as_ptr(shared)) {
             return held.clone();
         }
-        if holds.len() >= MOST {
-            holds.clear();
+        let held = Held::new(shared.clone());
+        if holds.len() < MOST {
+            holds.insert(Arc::as_ptr(shared), held.clone());
         }
-        holds.entry(Arc::as_ptr(shared)).or_insert_with(|| Held::new(shared.clone())).clone()
+        held
     }
 
     /// Lets go of what no request keeps.
@@ -92,6 +93,6 @@ mod tests {
     fn what_is_remembered_has_a_bound() {
         let (things, holds): (Vec<_>, _) = ((0..=MOST).map(Arc::new).collect(), Holds::default());
         assert!(things.iter().all(|thing| *holds.of(thing) == **thing));
-        assert_eq!(things.iter().filter(|thing| Arc::strong_count(thing) == 2).count(), 1);
+        assert_eq!(things.iter().filter(|thing| Arc::strong_count(thing) == 2).count(), MOST);
     }
 }

@@ -78,7 +78,8 @@ impl Core {
                 if verdict != Verdict::Whole {
                     return Err(malformed(id));
                 }
-                self.table.at(key).trailers = Some(Box::new(gathered.headers.into()));
+                let trailers = http::HeaderMap::try_from(gathered.headers).map_err(|_| malformed(id))?;
+                self.table.at(key).trailers = Some(Box::new(trailers));
                 self.message_ends(key)
             }
         }

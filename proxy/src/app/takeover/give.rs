@@ -89,6 +89,7 @@ async fn visit(
             }
             // It serves, whether it hears this or not.
             let _ = channel.say(&Word::Done, &[]).await;
+            state.handed_over.notify_one();
         }
         Err(error) => {
             state.telemetry().taken_over(Takeover::Failed);

@@ -48,7 +48,7 @@ pub enum Word {
     },
     /// The new process serves.
     Ready,
-    /// The old one has heard it, and accepts nobody any more.
+    /// The old one has heard it, and accepts nobody any more; or it is ending anyway.
     Done,
 }
 

@@ -39,9 +39,9 @@ pub fn fields(out: &mut Vec<u8>, headers: &Fields, casing: &Casing, host: Option
         });
         return;
     }
-    for (place, (name, value)) in headers.iter().enumerate().filter(|(_, (name, _))| !frames(name)) {
-        let index = headers.keys().take(place).filter(|before| *before == name).count();
-        write(name, casing.of(name, index), value);
+    let mut spellings = casing.spellings();
+    for (name, value) in headers.iter().filter(|(name, _)| !frames(name)) {
+        write(name, spellings.next(name), value);
     }
 }
 

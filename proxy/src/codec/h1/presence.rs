@@ -29,6 +29,8 @@ use tokio::time::Instant;
 
 /// How long an answer may take before a client that sent FIN is asked whether it is still there.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How long the content of an answer may pause for a client on a Unix socket that sends no more: there the kernel asks nobody.
+pub(super) const SILENCE: Duration = Duration::from_secs(3);
 /// The kernel asks a client that nothing is read from after so long, and then as often; a socket whose process ended lives on for 60 s in
 /// Linux, and answers for it.
 const KEEPALIVE: Duration = Duration::from_secs(30);

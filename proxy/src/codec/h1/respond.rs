@@ -119,6 +119,7 @@ impl Server {
     ) -> Result<(), End> {
         let (wire, timer, connection) = (&self.wire, &mut self.timer, &self.connection);
         let mut stall = Stall::new(connection.limits().stream_idle_timeout);
+        let mut silence = Stall::new(presence::SILENCE);
         let written = presence::while_there(wire, |cx| {
             loop {
                 let mut pending = false;
@@ -146,7 +147,11 @@ impl Server {
                 match wire.poll_flush(cx) {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
                     Poll::Ready(Ok(())) if upload.has_ended() => return Poll::Ready(Ok(())),
-                    Poll::Ready(Ok(())) if pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) if pending => {
+                        let unknown = wire.has_ended() && wire.stream().is_some_and(|s| s.tcp().is_none());
+                        let silent = unknown && silence.poll(wire.moved(), timer, cx).is_ready();
+                        return if silent { Poll::Ready(Err(End::Gone)) } else { Poll::Pending };
+                    }
                     Poll::Ready(Ok(())) => {}
                     Poll::Pending => {
                         if stall.poll(wire.moved(), timer, cx).is_ready() {

@@ -1,7 +1,7 @@
 use super::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
+    net::{TcpListener, TcpStream, UnixStream},
     task::{JoinHandle, LocalSet},
     time::timeout,
 };
@@ -205,4 +205,44 @@ async fn a_tunnel_reports_once_what_it_carried() {
             assert_eq!(told.await.unwrap(), Relayed { received: 3, sent: 0, end: None });
         })
         .await;
+}
+
+/// A pair of TCP sockets.
+async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (here, there) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+    (here.unwrap(), there.unwrap().0)
+}
+
+#[tokio::test]
+async fn a_reset_is_passed_on_unless_the_other_side_has_the_end_already() {
+    for ends_first in [false, true] {
+        let (mut client, client_side) = tcp_pair().await;
+        let (mut upstream, upstream_side) = tcp_pair().await;
+        let relay = async move {
+            let (mut client, mut upstream) =
+                (Duplex::Stream(client_side.into()), Duplex::Stream(upstream_side.into()));
+            relay(&mut client, &mut upstream, None, &Meter::default()).await
+        };
+        let sides = async move {
+            upstream.write_all(b"answer").await.unwrap();
+            let mut answer = [0; 6];
+            client.read_exact(&mut answer).await.unwrap();
+            if ends_first {
+                upstream.shutdown().await.unwrap();
+                assert_eq!(client.read(&mut answer).await.unwrap(), 0);
+            }
+            upstream.set_zero_linger().unwrap();
+            drop(upstream);
+            if ends_first {
+                client.write_all(b"late").await.unwrap(); // nothing else finds it out
+            }
+            client
+        };
+        let both = async { tokio::join!(relay, sides) };
+        let (relayed, mut client) = timeout(Duration::from_secs(10), both).await.unwrap();
+        assert_eq!(relayed.end, Some(RelayEnd::Upstream));
+        let end = client.read(&mut [0]).await.map_err(|error| error.kind());
+        assert_eq!(end, if ends_first { Ok(0) } else { Err(io::ErrorKind::ConnectionReset) });
+    }
 }

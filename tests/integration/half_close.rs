@@ -69,21 +69,6 @@ fn all_that_was_sent_whole_is_answered_in_order() {
     }
 }
 
-/// Time is what this is about: nothing tells in the middle of an answer whether its client is there.
-#[test]
-fn an_answer_that_pauses_is_not_cut() {
-    let server = TcpServer::start(move |mut stream, _| {
-        if read_request(&mut stream).is_some() {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nfirst");
-            std::thread::sleep(Duration::from_secs(4));
-            let _ = stream.write_all(b"end");
-        }
-    });
-    let sidle = in_front_of(&server, "");
-    let answer = Raw::connect(&sidle).send(&get("/", "")).finish().rest();
-    assert!(answer.ends_with("\r\n\r\nfirstend"), "{answer}");
-}
-
 #[test]
 fn an_answer_that_is_quick_comes_alone() {
     let sidle = Stage::new().route("    - directResponse: { status: 200, body: { string: hello } }\n");

@@ -2,8 +2,7 @@
 //!
 //! A client that closed its sending side after whole requests said that there will be no more of them, and gets its answers
 //! (RFC 9112 section 9.6). One that closed its socket sent the same FIN; its kernel answers the next byte with RST. So RST, or
-//! a write that fails, is what tells that a client is gone; where nothing is written for a while before an answer, [`Probe`] writes
-//! something. In the middle of one nothing may be written: there the kernel asks.
+//! a write that fails, is what tells that a client is gone; where nothing is written for a while, [`Probe`] writes something.
 //!
 //! Invariants: after a FIN nothing is read; the next request is read ahead only once the one before it was read whole, and
 //! one read at the most; RST is heard also while nothing is read, once nobody wants the rest of the request.
@@ -29,7 +28,8 @@ use tokio::time::Instant;
 
 /// How long an answer may take before a client that sent FIN is asked whether it is still there.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How long the content of an answer may pause for a client on a Unix socket that sends no more: there the kernel asks nobody.
+/// How long the content of an answer may pause for a client that sent FIN. Most of those that did so meanwhile have gone: they waited for
+/// no longer, and ask again. The kernel would take more than a minute to find out, and their first request would go on for as long.
 pub(super) const SILENCE: Duration = Duration::from_secs(3);
 /// The kernel asks a client that nothing is read from after so long, and then as often; a socket whose process ended lives on for 60 s in
 /// Linux, and answers for it.

@@ -148,8 +148,8 @@ impl Server {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
                     Poll::Ready(Ok(())) if upload.has_ended() => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(())) if pending => {
-                        let unknown = wire.has_ended() && wire.stream().is_some_and(|s| s.tcp().is_none());
-                        let silent = unknown && silence.poll(wire.moved(), timer, cx).is_ready();
+                        // Nothing can be written that would tell whether a client that sent FIN is there.
+                        let silent = wire.has_ended() && silence.poll(wire.moved(), timer, cx).is_ready();
                         return if silent { Poll::Ready(Err(End::Gone)) } else { Poll::Pending };
                     }
                     Poll::Ready(Ok(())) => {}

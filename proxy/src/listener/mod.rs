@@ -155,16 +155,26 @@ async fn introduced(
 async fn connection(worker: &Rc<Worker>, arrived: Arrived) {
     let Arrived { listener, drain, open, stream, origin } = arrived;
     // Boxed, so that what it takes to find out what is spoken is not kept while it is.
-    let Some(Spoken { service, stream, connection, _source }) =
+    let Some(Spoken { service, stream, connection, source }) =
         Box::pin(opened(worker, listener, drain, &open, stream, origin)).await
     else {
         return;
     };
+    let counted = (open, source);
     match service {
-        Service::Tcp(tcp) => Box::pin(opaque::serve(stream, connection, tcp)).await,
         Service::Http1 => codec::h1::serve(stream, connection).await,
-        Service::Http2 => Box::pin(codec::h2::serve(stream, connection)).await,
+        // They last: in tasks of their size, without room for HTTP/1.
+        Service::Http2 => apart(codec::h2::serve(stream, connection), counted),
+        Service::Tcp(tcp) => apart(opaque::serve(stream, connection, tcp), counted),
     }
+}
+
+/// Serves a connection in a task of its own, and counts it as long.
+fn apart(serving: impl Future<Output = ()> + 'static, counted: (Open, Option<Source>)) {
+    tokio::task::spawn_local(async move {
+        serving.await;
+        drop(counted);
+    });
 }
 
 /// A connection of which all is known that must be to serve it.
@@ -173,7 +183,7 @@ struct Spoken {
     stream: Stream,
     connection: Rc<Connection>,
     /// Counts the client for as long as it is served.
-    _source: Option<Source>,
+    source: Option<Source>,
 }
 
 /// What is spoken on it.
@@ -257,5 +267,5 @@ async fn opened(
         }
     };
     let connection = Connection::new(worker.clone(), &snapshot, drain, &chain, plan, origin, seen);
-    Some(Spoken { service, stream, connection: Rc::new(connection), _source: source })
+    Some(Spoken { service, stream, connection: Rc::new(connection), source })
 }

@@ -266,10 +266,10 @@ pub struct Drain {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
     /// Request head in bytes.
-    #[schemars(range(min = 1024))]
+    #[schemars(range(min = 1024, max = 8388608))]
     pub max_request_headers_bytes: Option<u32>,
     /// Header fields.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 10000))]
     pub max_request_headers_count: Option<u32>,
     /// From the first byte of a head to its last.
     pub request_headers_timeout: Option<Duration>,

@@ -190,6 +190,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
         "  limits: {streamIdleTimeout: 1us, connectionIdleTimeout: 1us, requestTimeout: 1us}\n  protocolDetectionTimeout: 1us",
         &["5:31 e0209", "5:59 e0209", "5:80 e0209", "6:29 e0209"],
     ),
+    (
+        "Proxy",
+        "  limits: {maxRequestHeadersBytes: 8388609, maxRequestHeadersCount: 10001}",
+        &["5:36 e0105", "5:69 e0105"],
+    ),
+    ("Proxy", "  limits: {maxRequestHeadersBytes: 8388608, maxRequestHeadersCount: 10000}", &[]),
     ("HealthPolicy", "  successRate: {}", &["5:3 e0104"]),
     ("HealthPolicy", "  host: nobody.io", &["5:3 w0212", "5:9 w0305"]),
     (

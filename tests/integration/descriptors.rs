@@ -57,3 +57,13 @@ async fn connections_beyond_the_limit_leave_room_for_the_rest() {
 async fn when_descriptors_run_out_accepting_pauses_and_admin_has_its_own() {
     flood("  limits: { maxConnections: 100000 }\n", "descriptors").await;
 }
+
+/// It does not grow, which takes a worker some 10 ms, when connections come.
+#[test]
+fn the_table_of_open_files_is_large_from_the_beginning() {
+    let stage = Stage::new();
+    let sidle = Sidle::builder().file("test.yaml", &stage.manifests()).start();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sidle.id())).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+    assert!(size.trim().parse::<u32>().unwrap() >= 16 << 10, "{size}");
+}

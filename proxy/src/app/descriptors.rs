@@ -1,6 +1,10 @@
-//! Room for connections: the soft limit of open files is raised to the hard one, as every server does.
+//! Room for connections: the soft limit of open files is raised to the hard one, as every server does, and the kernel's table of them
+//! is large before anybody waits for it.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    io::fcntl_dupfd_cloexec,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 
 /// Raises the limit; says so if it cannot.
 pub fn raise_limit() {
@@ -11,6 +15,18 @@ pub fn raise_limit() {
     {
         tracing::warn!(%error, "the limit of open files stays low");
     }
+}
+
+/// Open files that the table has room for from the beginning: 128 KiB of the kernel's memory.
+const ROOM: u64 = 16 << 10;
+
+/// Makes the kernel's table of open files large. It doubles when it is full, and in a process with several threads whoever
+/// needs room then waits for all processors to have looked elsewhere: some 10 ms on busy ones, in which a worker serves nobody.
+/// To be called while there is one thread.
+pub fn make_room() {
+    let last = getrlimit(Resource::Nofile).current.unwrap_or(ROOM).min(ROOM).saturating_sub(1);
+    // A table that stays small grows as it is used.
+    let _ = fcntl_dupfd_cloexec(std::io::stdin(), last as i32);
 }
 
 /// Descriptors that downstream connections leave to sockets that listen, files, name look-ups, admin and upstream connections,

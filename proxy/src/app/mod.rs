@@ -98,6 +98,7 @@ pub fn run(options: RunOptions) -> Result<ExitCode, AppError> {
     let log = log::start();
     let activated = activation::sockets();
     descriptors::raise_limit();
+    descriptors::make_room();
     let control =
         tokio::runtime::Builder::new_current_thread().thread_name("sidle-control").enable_all().build()?;
     let code = control.block_on(live(options, log, activated));

@@ -123,11 +123,18 @@ impl Subject {
         Ok(took)
     }
 
-    /// Changes one weight in one file, and asks until a request is answered by it, and `aftermath` longer.
+    /// Changes one weight, as [`Self::switch`] does, and asks the proxy what it made of that.
     ///
     /// # Errors
     /// When the change is not applied, or a request fails meanwhile.
     pub async fn change(&mut self, aftermath: Duration) -> Result<Change, Void> {
+        let (applied, slowest) = self.switch(aftermath).await?;
+        Ok(Change { applied, work: self.last_attempt()?, slowest })
+    }
+
+    /// Changes one weight in one file, and asks until a request is answered by it, and `aftermath` longer. How long it took, and the
+    /// slowest request.
+    async fn switch(&mut self, aftermath: Duration) -> Result<(Duration, Duration), Void> {
         let question = self.mesh.switched();
         let mut client = Connection::open(self.ports.outbound).await?;
         if client.ask(&question).await? != self.switch {
@@ -158,7 +165,7 @@ impl Subject {
         let applied = applied.unwrap_or_default();
         self.switch = wanted;
         self.applied += 1;
-        Ok(Change { applied, work: self.last_attempt()?, slowest })
+        Ok((applied, slowest))
     }
 
     /// Microseconds of CPU for each request, and requests a second.
@@ -181,11 +188,14 @@ impl Subject {
         let load = steady.start(self.ports.outbound, self.mesh.forwarded());
         while !load.is_finished() {
             match reloads {
-                true => drop(self.change(Duration::ZERO).await?),
+                true => drop(self.switch(Duration::ZERO).await?),
                 false => tokio::time::sleep(LOOK).await,
             }
         }
-        load.join().map_err(|_| Void::because("the load ended by a panic"))?
+        let latency = load.join().map_err(|_| Void::because("the load ended by a panic"))?;
+        // Not after each change: whoever asks stands still until it is answered, and the upstreams share this thread.
+        self.last_attempt()?;
+        latency
     }
 
     /// Resident memory in MiB.

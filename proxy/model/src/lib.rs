@@ -17,6 +17,7 @@ pub mod kubernetes;
 mod load;
 pub mod lower;
 mod manifest;
+pub mod pause;
 pub mod sidle;
 pub mod source;
 pub mod yaml;

@@ -7,6 +7,7 @@ use crate::{
     ir::{Ir, Node},
     lower::{self, Memo},
     manifest::{self, Manifests},
+    pause,
     source::{self, SizeLimit, Text},
 };
 use std::{
@@ -89,6 +90,7 @@ impl Loader {
         let (mut config, mut diagnostics) = (Config::default(), Vec::new());
         let (mut places, mut empty) = (0, true);
         for text in texts {
+            pause::here();
             let fingerprint = fingerprint(text);
             let known = self.files.get(&text.name).or_else(|| before.get(&text.name));
             let manifests = match known {

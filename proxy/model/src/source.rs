@@ -4,7 +4,10 @@
 //! Invariants: a file above the limit is refused by its length, unread; a source without a length is read to the limit.
 //! Not here: watching (`proxy/src/config`), what the text says (`crate::yaml`).
 
-use crate::diagnostic::{Diagnostic, codes};
+use crate::{
+    diagnostic::{Diagnostic, codes},
+    pause,
+};
 use globset::GlobBuilder;
 use std::{
     collections::HashSet,
@@ -143,6 +146,7 @@ impl Reader {
     }
 
     fn file(&mut self, path: &Path) {
+        pause::here();
         let name = path.to_string_lossy();
         // Opening a pipe would wait for its other end.
         match fs::metadata(path) {

@@ -9,7 +9,7 @@
 
 use crate::{RequestView, host, host_map::HostMap, matcher::RouteMatcher, path_index::PathIndex};
 use foldhash::fast::FixedState;
-use sidle_model::ir;
+use sidle_model::{ir, pause};
 use std::{collections::HashMap, ops::Index, sync::Arc};
 
 /// Virtual hosts and their routes, compiled. `A` is what the engine compiled for each route.
@@ -70,6 +70,7 @@ impl<A> Compiled<A> {
     /// Takes in the hosts and routes of `table`, of which the caller's part still holds.
     pub fn keep(&mut self, table: &RouteTable<A>, holds: impl Fn(&A) -> bool) {
         for host in &table.hosts {
+            pause::here();
             let mut all = true;
             for route in &host.routes {
                 if holds(&route.action) {
@@ -142,6 +143,7 @@ impl<A> RouteTable<A> {
         let mut domains = HostMap::default();
         let mut hosts = Vec::with_capacity(config.virtual_hosts.len());
         for (host, virtual_host) in (0..).zip(&config.virtual_hosts) {
+            pause::here();
             for (domain, pattern) in (0..).zip(&virtual_host.domains) {
                 domains.entry(pattern, || Domain { host, domain });
             }

@@ -20,7 +20,7 @@ mod takeover;
 
 use crate::{
     admin::{AdminSource, Server, Surface, narrowed},
-    config::{AttemptResult, Cause, Overrides, Reloader, WatchOptions},
+    config::{self, AttemptResult, Cause, Overrides, Reloader, WatchOptions},
     identity,
     listener::Inherited,
     name_server::NameServer,
@@ -144,6 +144,8 @@ async fn live(
             None => AppError::Configuration,
         });
     }
+    // Here later configurations are built, beside requests.
+    config::way::give();
     tokio::spawn(shutdown::reopen_logs_on_signal(state.clone()));
     tokio::spawn(memory::watch(state.clone()));
     let (workload, metrics) = (state.workload().clone(), telemetry.clone());

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
 use sidle_balance::EndpointSpec;
 use sidle_identity::Workload;
-use sidle_model::ir;
+use sidle_model::{ir, pause};
 use sidle_routing::{Compiled, FilterChainTable, PathRewriter, RouteTable, WeightedIndex};
 use sidle_telemetry::{Telemetry, WorkloadLabels, log::AccessLog};
 use std::sync::Arc;
@@ -88,6 +88,7 @@ pub fn build(
     };
     let mut by_name = HashMap::with_capacity(ir.clusters.len());
     for config in &ir.clusters {
+        pause::here();
         by_name.insert(config.name.clone(), (config.clone(), clusters.carry_or_build(config)?));
     }
     let compiled = compiled_before(previous, &by_name);

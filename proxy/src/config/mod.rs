@@ -3,6 +3,7 @@
 //! In:  paths.   Out: a [`Snapshot`], and a [`ConfigStatus`] that says what came of the last change.
 //! Invariants: build, then swap; a bad file changes nothing; live connections, pools and balancer state are carried over.
 //! Not here: parsing and lowering (`sidle-model`), sockets (`app::publish`).
+//! Beside requests all of it gives way to others (`way`).
 //! Read: `source` (changes) -> `input` (text) -> `read` (IR) -> `reload` (attempts) -> `build` -> `snapshot`; `status` tells.
 
 mod build;
@@ -16,6 +17,7 @@ mod snapshot;
 mod source;
 mod status;
 mod survey;
+pub mod way;
 
 pub use build::{BuildError, Built, build};
 pub use reload::{NotPublished, Overrides, Publish, ReloadRequest, Reloader};

@@ -11,6 +11,7 @@ use super::{
     lacks,
     reload::Overrides,
     status::FileStatus,
+    way,
 };
 use sidle_model::{
     Loader,
@@ -88,6 +89,7 @@ fn give_way() {
     // In Linux both are about the calling thread.
     let own = rustix::process::getpriority_process(None).unwrap_or(0);
     let _ = rustix::process::setpriority_process(None, own.max(NICENESS));
+    way::give();
 }
 
 /// The thread, from inside.

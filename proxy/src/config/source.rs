@@ -10,6 +10,7 @@
 use super::{
     settle::Settle,
     survey::{Identity, Survey},
+    way,
 };
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
@@ -193,7 +194,11 @@ impl Watch {
     async fn survey(&self) -> Survey {
         let paths = self.paths.clone();
         // Fails only when the process is ending.
-        tokio::task::spawn_blocking(move || Survey::take(&paths, SystemTime::now())).await.unwrap_or_default()
+        let take = move || {
+            way::give();
+            Survey::take(&paths, SystemTime::now())
+        };
+        tokio::task::spawn_blocking(take).await.unwrap_or_default()
     }
 
     /// Watches exactly the folders of `survey`; says whether there was a new one.

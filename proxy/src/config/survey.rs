@@ -5,6 +5,7 @@
 //! `..data` swap of a mounted ConfigMap, a swapped folder and a file that is renamed into place are all seen. No file is opened.
 //! Not here: reading (`sidle_model::source`), waiting (`source`).
 
+use sidle_model::pause;
 use std::{
     collections::{BTreeMap, HashSet, hash_map::DefaultHasher},
     ffi::OsStr,
@@ -113,6 +114,7 @@ impl Walk {
     }
 
     fn visit(&mut self, path: &Path, depth: usize, named: bool) {
+        pause::here();
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 path.hash(&mut self.hash);

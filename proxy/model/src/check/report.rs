@@ -3,6 +3,7 @@
 use crate::{
     config::{Resource, Step},
     diagnostic::{Code, Diagnostic, Severity, Span, codes},
+    pause,
     yaml::{Document, MOST_MISTAKES, NodeId, Part},
 };
 use std::sync::Arc;
@@ -55,6 +56,7 @@ const ABOUT_ABSENCE: &[Code] = &[
 
 impl<'a> Report<'a> {
     pub fn new<T>(resource: &'a Resource<T>, out: &'a mut Vec<Diagnostic>) -> Self {
+        pause::here();
         let Resource { document, root, body, mistaken, .. } = resource;
         Report { document, root: *root, body: *body, mistaken, out, told: 0 }
     }

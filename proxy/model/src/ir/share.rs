@@ -4,6 +4,7 @@
 //! equality does not look at. What is shared is one object, so that whoever compiled it before can tell at a glance.
 
 use super::{Cluster, Ir, Route, RouteConfiguration, VirtualHost};
+use crate::pause;
 use std::{collections::HashMap, sync::Arc};
 
 impl Ir {
@@ -12,6 +13,7 @@ impl Ir {
         let known: HashMap<&str, &Arc<Cluster>> =
             running.clusters.iter().map(|cluster| (&*cluster.name, cluster)).collect();
         for cluster in &mut self.clusters {
+            pause::here();
             if let Some(known) = known.get(&*cluster.name)
                 && known.origin.is(&cluster.origin)
                 && *known == cluster
@@ -50,6 +52,7 @@ impl Replaced {
     }
 
     fn host(&mut self, host: &Arc<VirtualHost>, running: &Arc<VirtualHost>) -> Arc<VirtualHost> {
+        pause::here();
         // Rules are put in and taken out more often than moved: look from both ends.
         let (new, old) = (&host.routes, &running.routes);
         let mut routes = new.clone();

@@ -21,6 +21,7 @@ use crate::{
     diagnostic::codes,
     ir::{self, Cluster, ClusterLimits, Discovery, EndpointAddress, LoadBalancer, ServiceIdentity},
     istio::{self, SimpleLoadBalancer},
+    pause,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -82,6 +83,7 @@ impl<'a> Clusters<'a> {
 
     /// Every port of a service and every subset of it, whether a route names it or not, as in Istio.
     pub fn add_service(&mut self, service: &Service<'a>, notes: &mut Notes) {
+        pause::here();
         let rule = self.mesh.destination_rules.find(&service.host, Some(service.namespace));
         for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
             self.of_port(service, port, rule, None);

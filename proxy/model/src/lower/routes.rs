@@ -20,7 +20,7 @@ use crate::{
     config::Step,
     diagnostic::codes,
     ir::{Origin, PathMatch, PathRewrite, Route, RouteAction, RouteMatch},
-    istio,
+    istio, pause,
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -48,6 +48,7 @@ impl<'a> Routes<'a> {
 
     /// The routes of the rules at this place of [`super::virtual_services::VirtualServices::list`].
     pub fn of_rules(&mut self, at: usize, site: Site<'_>) -> RouteList {
+        pause::here();
         let key = (at, site.port, site.gateway.to_owned());
         if let Some(made) = self.made.get(&key) {
             return made.clone();

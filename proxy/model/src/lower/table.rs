@@ -10,7 +10,10 @@ use super::{
     domains::{self, Names},
     routes::RouteList,
 };
-use crate::ir::{HostPattern, Origin, Route, RouteConfiguration, VirtualHost};
+use crate::{
+    ir::{HostPattern, Origin, Route, RouteConfiguration, VirtualHost},
+    pause,
+};
 use std::{collections::HashSet, sync::Arc};
 
 /// A table in the making.
@@ -59,6 +62,7 @@ impl Table {
         routes: Vec<Arc<Route>>,
         origin: Origin,
     ) {
+        pause::here();
         let host = VirtualHost { name: name.into(), domains: Vec::new(), routes, origin };
         let (own, short) = (patterns(&names.own, forms), patterns(&names.short, forms));
         self.entries.push(Entry { own, short, host });
@@ -76,6 +80,7 @@ impl Table {
         self.entries.retain(|entry| names.insert(entry.host.name.clone()));
         let mut taken = HashSet::new();
         for entry in &mut self.entries {
+            pause::here();
             entry.host.domains.extend(entry.own.drain(..).filter(|domain| taken.insert(domain.clone())));
         }
         for entry in &mut self.entries {

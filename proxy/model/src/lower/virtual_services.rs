@@ -16,6 +16,7 @@ use crate::{
     config::{Config, Resource, age_order},
     ir::Node,
     istio::{HttpMatchRequest, HttpRoute, VirtualService},
+    pause,
 };
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
@@ -82,6 +83,7 @@ impl<'a> VirtualServices<'a> {
             by_gateway: HashMap::new(),
         };
         for resource in resources {
+            pause::here();
             let namespace = &resource.metadata.namespace;
             let visible = names::exported(&resource.spec.export_to, namespace, &node.namespace);
             if !visible || resource.spec.hosts.is_empty() {

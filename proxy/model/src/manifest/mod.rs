@@ -11,6 +11,7 @@ mod kinds;
 use crate::{
     config::{Config, Metadata, Step},
     diagnostic::{Code, Diagnostic, Severity, codes},
+    pause,
     source::Text,
     yaml::{self, Budget, Document, Kind, NodeId, Part, serde::from_node, walk::walk},
 };
@@ -42,6 +43,7 @@ impl Manifests {
             manifests.diagnostics.push(emptied.in_file(text.name.clone()));
         }
         for document in &documents {
+            pause::here();
             let Manifests { config, places, diagnostics, .. } = &mut manifests;
             diagnostics.extend(read(document, default_namespace, places, config));
         }

@@ -22,6 +22,14 @@ pub fn here() {
     }
 }
 
+/// Takes apart what is no longer needed, with a place after each.
+pub(crate) fn drop_each<T>(all: impl IntoIterator<Item = T>) {
+    all.into_iter().for_each(|one| {
+        drop(one);
+        here();
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,6 +28,7 @@ impl Ir {
                 replaced.table(table, known);
             }
         }
+        pause::drop_each(replaced.0);
     }
 }
 

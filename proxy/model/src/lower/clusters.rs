@@ -96,6 +96,7 @@ impl<'a> Clusters<'a> {
 
     /// The cluster of a service's port.
     pub fn service(&mut self, service: &Service<'a>, port: &Port<'a>) -> Target<'a> {
+        pause::here();
         let rule = self.mesh.destination_rules.find(&service.host, Some(service.namespace));
         self.of_port(service, port, rule, None)
     }

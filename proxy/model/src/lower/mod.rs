@@ -65,6 +65,7 @@ use crate::{
         Direction, InboundMtls, Ir, JwtProvider, KeyFetching, ListenAddress, Listener, MtlsMode, NameServer,
         Node, PathNormalization, RetryPolicy, RouteConfiguration,
     },
+    pause,
     sidle::{HealthPolicy, Proxy, UpstreamPolicy},
 };
 pub use authorization::Policies;
@@ -161,7 +162,9 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
         clusters: routes.clusters.into_vec(),
         inbound_mtls,
     };
-    Lowered { ir, diagnostics: routes.notes.into_diagnostics() }
+    let diagnostics = routes.notes.into_diagnostics();
+    pause::drop_each(mesh.virtual_services.list);
+    Lowered { ir, diagnostics }
 }
 
 /// The Proxy resource of a node, and the node with what that says of it.

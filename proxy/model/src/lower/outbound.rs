@@ -25,6 +25,7 @@ use crate::{
         NetworkFilter, Origin, PathMatch, Route, RouteMatch,
     },
     istio::OutboundTrafficPolicyMode,
+    pause,
 };
 use http::HeaderValue;
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
     plan.route_configurations.push(proxy_table(HTTP_PROXY, mesh, &view, &fallback).finish());
     let (chains, tables) = captured::chains(mesh, &view, &fallback);
     plan.route_configurations.extend(tables);
+    pause::drop_each(view.hosts);
     let address = settings::address(mesh.proxy.and_then(|proxy| proxy.spec.outbound.as_ref()), OUTBOUND);
     plan.listeners.push(Listener {
         name: "virtualOutbound".into(),

@@ -84,12 +84,13 @@ impl Table {
             entry.host.domains.extend(entry.own.drain(..).filter(|domain| taken.insert(domain.clone())));
         }
         for entry in &mut self.entries {
+            pause::here();
             entry.host.domains.extend(entry.short.drain(..).filter(|domain| taken.insert(domain.clone())));
         }
         let hosts = self.entries.into_iter().map(|entry| entry.host).filter(|host| !host.domains.is_empty());
         RouteConfiguration {
             name: self.name,
-            virtual_hosts: hosts.map(Arc::new).collect(),
+            virtual_hosts: hosts.inspect(|_| pause::here()).map(Arc::new).collect(),
             ignore_port_in_host: self.ignore_port,
         }
     }

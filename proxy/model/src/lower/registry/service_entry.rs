@@ -16,6 +16,7 @@ use crate::{
     ir::{EndpointAddress, Node},
     istio::{self, ServiceEntry},
     kubernetes::IntOrString,
+    pause,
 };
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -36,6 +37,7 @@ pub(super) fn services<'a>(
     let mut services: Vec<Service<'a>> = Vec::with_capacity(resources.len());
     let mut known = HashMap::<(&str, Arc<str>), usize>::new();
     for resource in resources {
+        pause::here();
         let instances = instances(resource, workloads);
         for (at, host) in resource.spec.hosts.iter().enumerate() {
             let service = service(resource, host, node, &instances);

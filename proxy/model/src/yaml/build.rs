@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Code, Diagnostic, Severity, Span, codes},
+    pause,
     source::Text,
 };
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as EventSpan, StrInput, Tag};
@@ -117,6 +118,7 @@ impl Builder {
     /// Reads `content`, which holds one document, or several that `...` separates. A mistake that leaves the tree whole is
     /// noted; one that does not ends the reading.
     fn run(&mut self, content: &str, documents: &mut Vec<Arc<Document>>) -> Result<(), Diagnostic> {
+        pause::here();
         let mut parser = Parser::new(StrInput::new(content));
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| self.syntax(&error, content))?;

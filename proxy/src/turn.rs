@@ -22,7 +22,8 @@ pub const SUSPICIOUS_STREAM: u32 = 64;
 pub const FRAME: u32 = 1;
 /// Bytes of a head that is read while the next one waits, for one unit.
 const HEAD_BYTES: usize = 1 << 10;
-/// Bytes that were read, for one unit.
+/// Bytes that were read, for one unit: 32 KiB are a turn. A piece of a large body is larger (`codec/h1/wire`), as half of it would cost as
+/// many packets; then it is the only one of its turn.
 const BYTES: usize = 256;
 
 /// Takes `units` from this task's turn. If it is over, what the task does next waits for the next one.

@@ -10,9 +10,21 @@ thread_local! {
     static DOES: Cell<Option<fn()>> = const { Cell::new(None) };
 }
 
-/// From now on this thread does so wherever it may pause.
-pub fn at_each(does: fn()) {
-    DOES.set(Some(does));
+/// From now on this thread does so wherever it may pause; `None`: nothing. What it did before.
+pub fn at_each(does: Option<fn()>) -> Option<fn()> {
+    DOES.replace(does)
+}
+
+/// This thread does so wherever `work` may pause.
+pub fn during<T>(does: fn(), work: impl FnOnce() -> T) -> T {
+    struct Before(Option<fn()>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            at_each(self.0);
+        }
+    }
+    let _before = Before(at_each(Some(does)));
+    work()
 }
 
 /// One of these places.
@@ -66,7 +78,7 @@ mod tests {
     #[test]
     fn each_piece_of_work_ends_at_a_place() {
         const FILES: usize = 50;
-        at_each(|| PLACES.set(PLACES.get() + 1));
+        at_each(Some(|| PLACES.set(PLACES.get() + 1)));
         let (mut loader, node) = (Loader::default(), Node::default());
         let (first, loaded) = places(|| loader.load(files(FILES), &node));
         let (again, second) = places(|| loader.load(files(FILES), &node));

@@ -144,8 +144,8 @@ async fn live(
             None => AppError::Configuration,
         });
     }
-    // Here later configurations are built, beside requests.
-    config::way::give();
+    // Here later configurations are built, beside requests. Whoever asks admin or for a name waits meanwhile: not for long.
+    config::way::give(config::way::HALF);
     tokio::spawn(shutdown::reopen_logs_on_signal(state.clone()));
     tokio::spawn(memory::watch(state.clone()));
     let (workload, metrics) = (state.workload().clone(), telemetry.clone());

@@ -85,7 +85,7 @@ impl Size {
     /// Makes room behind what is in a buffer. Bytes that somebody holds stay his; what is left behind them is used as long as it is not
     /// little, so that many small pieces do not hold a buffer each.
     pub fn make_room(self, input: &mut BytesMut) {
-        if !input.try_reclaim(self.bytes()) && input.capacity() - input.len() < self.bytes() / 16 {
+        if !input.try_reclaim(self.bytes()) && input.capacity() - input.len() < self.bytes() / 4 {
             input.reserve(self.bytes());
         }
     }

@@ -89,7 +89,7 @@ fn give_way() {
     // In Linux both are about the calling thread.
     let own = rustix::process::getpriority_process(None).unwrap_or(0);
     let _ = rustix::process::setpriority_process(None, own.max(NICENESS));
-    way::give();
+    way::give(way::TENTH);
 }
 
 /// The thread, from inside.

@@ -3,8 +3,8 @@
 //! In:  the places where its work may pause.   Out: now and then, the core.
 //! Why: a nice thread has less of a busy core, but does not give it back any sooner. Since Linux 6.6 whoever wakes waits until the
 //! running thread's slice is over, some milliseconds, nice or not; that is many times what a request takes.
-//! Invariants: others wait for a fifth of a millisecond, not for a slice; where they leave nothing of the core, the thread still has about
-//! a tenth.
+//! Invariants: while there is room on the cores others wait for a piece of work, or a fifth of a millisecond if pieces are shorter, not for a
+//! slice; where they leave nothing of the core, the thread still has its part of it, in stints of at most 10 ms.
 //! Source: the kernel's "EEVDF Scheduler"; `sched_yield(2)`, by which a thread forfeits the rest of its slice.
 
 use std::{
@@ -15,30 +15,44 @@ use std::{
 
 /// Work between two pauses.
 const STINT: Duration = Duration::from_micros(200);
-/// A longer one after a long pause: a ninth of it, and at most this.
-const SHARE: u32 = 9;
+/// After a long pause work is longer, but not longer than this.
 const LONGEST_STINT: Duration = Duration::from_millis(10);
+
+/// Others have nine parts of a busy core: of a thread that nobody waits for.
+pub const TENTH: u32 = 9;
+/// Others have as much: of one that does other things, too.
+pub const HALF: u32 = 1;
 
 thread_local! {
     /// When the next pause is due.
     static DUE: Cell<Option<Instant>> = const { Cell::new(None) };
+    static OTHERS: Cell<u32> = const { Cell::new(TENTH) };
 }
 
-/// Gives way from now on, wherever this thread's work may pause.
-pub fn give() {
-    sidle_model::pause::at_each(|| {
-        let now = Instant::now();
-        if DUE.get().is_none_or(|due| now >= due) {
-            thread::yield_now();
-            let back = Instant::now();
-            DUE.set(Some(back + stint_after(back - now)));
-        }
-    });
+/// Gives way from now on, wherever this thread's work may pause. `others`: [`TENTH`] or [`HALF`].
+pub fn give(others: u32) {
+    OTHERS.set(others);
+    sidle_model::pause::at_each(Some(pause));
+}
+
+/// Gives way while it works.
+pub fn giving<T>(others: u32, work: impl FnOnce() -> T) -> T {
+    OTHERS.set(others);
+    sidle_model::pause::during(pause, work)
+}
+
+fn pause() {
+    let now = Instant::now();
+    if DUE.get().is_none_or(|due| now >= due) {
+        thread::yield_now();
+        let back = Instant::now();
+        DUE.set(Some(back + stint_after(back - now, OTHERS.get())));
+    }
 }
 
 /// How long to work after a pause.
-fn stint_after(pause: Duration) -> Duration {
-    (pause / SHARE).clamp(STINT, LONGEST_STINT)
+fn stint_after(pause: Duration, others: u32) -> Duration {
+    (pause / others).clamp(STINT, LONGEST_STINT)
 }
 
 #[cfg(test)]
@@ -47,8 +61,11 @@ mod tests {
 
     #[test]
     fn after_a_long_pause_there_is_a_long_stint() {
-        let stints = [0, 1, 13, 1000].map(|pause| stint_after(Duration::from_millis(pause)).as_micros());
-        assert_eq!(stints, [200, 200, 1444, 10_000]);
+        let stints = |others| {
+            [0, 1, 9, 1000].map(|pause| stint_after(Duration::from_millis(pause), others).as_micros())
+        };
+        assert_eq!(stints(TENTH), [200, 200, 1000, 10_000]);
+        assert_eq!(stints(HALF), [200, 1000, 9000, 10_000]);
     }
 
     #[test]
@@ -56,11 +73,16 @@ mod tests {
         // Nobody pauses unasked.
         sidle_model::pause::here();
         assert_eq!(DUE.get(), None);
-        give();
+        giving(TENTH, || {
+            sidle_model::pause::here();
+            let due = DUE.get().unwrap();
+            while Instant::now() < due {}
+            sidle_model::pause::here();
+            assert!(DUE.get().unwrap() > due);
+        });
+        let due = DUE.get();
+        while due.is_none_or(|due| Instant::now() < due) {}
         sidle_model::pause::here();
-        let due = DUE.get().unwrap();
-        while Instant::now() < due {}
-        sidle_model::pause::here();
-        assert!(DUE.get().unwrap() > due);
+        assert_eq!(DUE.get(), due, "nor afterwards");
     }
 }

@@ -1,7 +1,7 @@
 //! Tasks that serve connections, one after the other: to make one and to take it apart costs as much as all else that a short connection
 //! brings with it.
 //!
-//! In:  a connection that was let in ([`serve`]).   Out: nothing; it is served to its end.
+//! In:  a connection that was let in ([`serve`]).   Out: nothing; HTTP/1 is served to its end, others go on in tasks of their own.
 //! Invariants: whoever idles holds nothing of a connection, and has no work yet; few idle.
 //! Not here: who is let in (`admission`), what serving is (`mod.rs`).
 

@@ -36,6 +36,7 @@ use crate::{
 };
 use admission::{Open, admit};
 use crew::Arrived;
+use futures_util::FutureExt as _;
 use inspect::Proxied;
 use sidle_model::ir::{Certificates, Direction};
 use sidle_telemetry::Doorkeeper;
@@ -169,12 +170,9 @@ async fn connection(worker: &Rc<Worker>, arrived: Arrived) {
     }
 }
 
-/// Serves a connection in a task of its own, and counts it as long.
+/// Serves a connection in a task of its own, and counts it as long. No `async` block: it would have room for `serving` twice.
 fn apart(serving: impl Future<Output = ()> + 'static, counted: (Open, Option<Source>)) {
-    tokio::task::spawn_local(async move {
-        serving.await;
-        drop(counted);
-    });
+    tokio::task::spawn_local(serving.map(move |()| drop(counted)));
 }
 
 /// A connection of which all is known that must be to serve it.

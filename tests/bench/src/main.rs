@@ -59,9 +59,21 @@ enum Measurement {
     Relay(compare::relay::RelayArgs),
 }
 
+/// What `SIDLE_BIN` says, if nothing is there.
+fn no_program() -> Option<String> {
+    let named = std::env::var_os("SIDLE_BIN")?;
+    let path = std::path::Path::new(&named);
+    (!path.is_file()).then(|| format!("SIDLE_BIN={}: there is no such file", path.display()))
+}
+
 fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(why) = no_program() {
+        eprintln!("void: {why}");
+        return ExitCode::FAILURE;
+    }
     // A text for standard output, and whether all runs count.
-    let report = match Cli::parse().measurement {
+    let report = match cli.measurement {
         Measurement::Scale(args) => scale::run(&args).map(|report| (report.to_string(), true)),
         Measurement::Mtls(args) => mtls::run(&args).map(|report| (report.to_string(), true)),
         Measurement::Start(args) => start::run(&args).map(|report| (report.to_string(), true)),

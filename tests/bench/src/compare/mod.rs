@@ -28,7 +28,12 @@ use results::{Results, Run};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use scenarios::{SCENARIOS, Scenario};
 use stage::Stage;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use subjects::{Own, PEERS, Subject};
 
 /// A run that others disturbed is tried so often.
@@ -96,6 +101,8 @@ async fn compare(args: &CompareArgs) -> Result<(String, bool), Void> {
     for own in &args.own {
         subjects.push(Subject::Own(Own::parse(own)?));
     }
+    known_reference(&args.reference, &subjects)?;
+    let (json, markdown) = (output(args.json.as_deref())?, output(args.markdown.as_deref())?);
     let cores = Cores::choose(args.proxy_core, args.load_core)?;
     let mut results = Results::new(args, cores, &scenarios, &subjects, load_average()?);
     // Whoever is started has as many descriptors as there may be.
@@ -127,13 +134,36 @@ async fn compare(args: &CompareArgs) -> Result<(String, bool), Void> {
         }
     }
     let tables = report::tables(&results);
-    if let Some(path) = &args.json {
-        std::fs::write(path, serde_json::to_string_pretty(&results)?)?;
-    }
-    if let Some(path) = &args.markdown {
-        std::fs::write(path, &tables)?;
-    }
+    write(json, &serde_json::to_string_pretty(&results)?)?;
+    write(markdown, &tables)?;
     Ok((tables, results.all_count()))
+}
+
+/// A file to write to, opened before anything is measured; what is in it stays until then.
+fn output(path: Option<&Path>) -> Result<Option<File>, Void> {
+    let open = |path: &Path| {
+        let opened = File::options().create(true).truncate(false).write(true).open(path);
+        opened.map_err(|error| Void::because(format!("{}: {error}", path.display())))
+    };
+    path.map(open).transpose()
+}
+
+fn write(file: Option<File>, text: &str) -> Result<(), Void> {
+    if let Some(mut file) = file {
+        file.set_len(0)?;
+        file.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// One that was not asked for is fine: then there are no ratios.
+fn known_reference(reference: &str, subjects: &[Subject]) -> Result<(), Void> {
+    let peers = PEERS;
+    let names: Vec<_> = subjects.iter().chain(&peers).map(Subject::name).collect();
+    if names.contains(&reference) {
+        return Ok(());
+    }
+    Err(Void::because(format!("no subject {reference:?} to refer to; there are: {}", names.join(", "))))
 }
 
 fn chosen_scenarios(wanted: &str) -> Result<Vec<Scenario>, Void> {
@@ -182,6 +212,25 @@ mod tests {
         assert_eq!(names("all").unwrap().len(), SCENARIOS.len());
         assert_eq!(names("grpc,h1").unwrap(), ["grpc", "h1"]);
         assert!(names("h3").unwrap_err().to_string().contains("h1, h2, grpc"));
+    }
+
+    #[test]
+    fn mistakes_are_told_before_anything_is_measured() {
+        let wrong = known_reference("squid", &[Subject::Sidle]).unwrap_err().to_string();
+        assert!(wrong.contains("squid") && wrong.contains("haproxy"), "{wrong}");
+        for known in ["sidle", "haproxy"] {
+            assert!(known_reference(known, &[Subject::Sidle]).is_ok());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("nowhere/x.json");
+        let told = output(Some(&nowhere)).unwrap_err().to_string();
+        assert!(told.contains("nowhere/x.json"), "{told}");
+        let path = folder.path().join("x.json");
+        std::fs::write(&path, "what was there before").unwrap();
+        let file = output(Some(&path)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "what was there before");
+        write(file, "new").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
     }
 
     #[test]

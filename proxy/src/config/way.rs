@@ -3,8 +3,8 @@
 //! In:  the places where its work may pause.   Out: now and then, the core.
 //! Why: a nice thread has less of a busy core, but does not give it back any sooner. Since Linux 6.6 whoever wakes waits until the
 //! running thread's slice is over, some milliseconds, nice or not; that is many times what a request takes.
-//! Invariants: while there is room on the cores others wait for a piece of work, or a fifth of a millisecond if pieces are shorter, not for a
-//! slice; where they leave nothing of the core, the thread still has its part of it, in stints of at most 10 ms.
+//! Invariants: while there is room on the cores others wait for the end of a piece of work, or for a fifth of a millisecond if pieces are
+//! shorter, not for a slice; where they leave nothing of the core, the thread still has its part of it, in stints of at most 10 ms.
 //! Source: the kernel's "EEVDF Scheduler"; `sched_yield(2)`, by which a thread forfeits the rest of its slice.
 
 use std::{

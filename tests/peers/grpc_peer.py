@@ -44,12 +44,18 @@ def fail(request, context):
     context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not today: 100% \u00e9")
 
 
+def say(line):
+    """In one write: `print` writes each part by itself, and what handlers in other threads say would come between."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def wait(request, context):
     """Waits until the caller has gone, and says so on standard output."""
-    print("waiting, time remaining", context.time_remaining(), flush=True)
+    say(f"waiting, time remaining {context.time_remaining()}")
     while context.is_active():
         time.sleep(0.01)
-    print("cancelled", request.decode(), flush=True)
+    say(f"cancelled {request.decode()}")
     return b""
 
 

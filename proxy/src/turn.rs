@@ -47,6 +47,11 @@ pub async fn take_pipelined(head: usize) {
     poll_fn(|cx| poll_take(&mut units, cx)).await;
 }
 
+/// Takes nothing of this turn; when it is over, waits for the next.
+pub fn poll_open(cx: &mut Context<'_>) -> Poll<()> {
+    coop::poll_proceed(cx).map(drop)
+}
+
 /// Takes what is left of `units`, and waits for the next turn when this one is over.
 pub fn poll_take(units: &mut u32, cx: &mut Context<'_>) -> Poll<()> {
     while *units > 0 {

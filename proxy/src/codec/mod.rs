@@ -16,6 +16,7 @@ pub mod h2;
 pub mod head;
 pub mod hop_by_hop;
 pub mod patience;
+mod portion;
 mod socket;
 pub mod stream;
 mod target;

@@ -41,12 +41,27 @@ impl Sending {
         InterimSender { core: Rc::downgrade(&self.core), key: self.key, id }
     }
 
-    /// How much data may be sent now: at most a frame's. Whoever asks has some, and sends it now: others wait until it has.
+    /// How much data may be sent now. Whoever is told so has the turn: it sends some now, or says [`Sending::pass`]; others wait for that.
     ///
     /// # Errors
     /// The stream has ended.
     pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
         self.core.borrow_mut().poll_room(self.key, cx)
+    }
+
+    /// There is nothing to send now: others have the turn.
+    pub fn pass(&mut self) {
+        self.core.borrow_mut().leave_line(self.key);
+    }
+
+    /// How much data could be sent now if this stream had its turn.
+    pub fn outlook(&self) -> usize {
+        self.core.borrow().outlook(self.key)
+    }
+
+    /// Whether it is the peer that lets nothing be sent: the window of the stream, or that of the connection, is used up.
+    pub fn lacks_window(&self) -> bool {
+        self.core.borrow().lacks_window(self.key)
     }
 
     /// Sends data: no more than there is room for; none needs no room.

@@ -150,6 +150,8 @@ pub(crate) struct Core {
     send_window: Window,
     /// Streams that wait for room in the output or in the connection's window: where they are.
     waiting: VecDeque<u32>,
+    /// Some of them wait for others, or for the output, as far as they know.
+    hopeful: bool,
     /// Requests that nobody has accepted.
     requests: VecDeque<heads::Waiting>,
     last_peer: u32,
@@ -359,6 +361,7 @@ impl Core {
             taken: 0,
             send_window: Window::new(DEFAULT_WINDOW),
             waiting: VecDeque::new(),
+            hopeful: false,
             // One: most connections that idle never had two that waited, and the smallest that grows by itself has room for four.
             requests: VecDeque::with_capacity(usize::from(role == Role::Server)),
             last_peer: 0,

@@ -62,57 +62,89 @@ impl Core {
         }
     }
 
-    /// How much data may go now; at most one frame's.
+    /// How much data may go now. Whoever is told has the turn: until it has sent something, or has left the line, others wait. While
+    /// others do, a turn is a frame.
     pub fn poll_room(&mut self, key: u32, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
-        let room = self.room();
         let next = self.waiting.front().copied();
         let stream = self.table.at(key);
         if !stream.sending {
             return Poll::Ready(Err(stream.error.unwrap_or(StreamError::Closed)));
         }
-        let own = stream.send_window.available();
-        if own == 0 {
+        if stream.send_window.available() == 0 {
             remember(&mut stream.sender, cx.waker());
             self.leave_line(key);
             return Poll::Pending;
         }
+        let room = self.outlook(key);
         if room == 0 || next.is_some_and(|next| next != key) {
+            self.hopeful |= self.send_window.available() > 0;
+            let stream = self.table.at(key);
             remember(&mut stream.sender, cx.waker());
             if !std::mem::replace(&mut stream.waiting, true) {
                 self.waiting.push_back(key);
             }
             return Poll::Pending;
         }
-        if std::mem::take(&mut stream.waiting) {
-            self.waiting.pop_front();
-        }
-        Poll::Ready(Ok(own.min(room).min(FRAME)))
+        Poll::Ready(Ok(room))
     }
 
-    /// What any stream may send.
+    /// What a stream could send now if it had its turn.
+    pub fn outlook(&self, key: u32) -> usize {
+        let stream = self.table.look(key);
+        let others = self.waiting.len() > usize::from(stream.waiting);
+        let turn = if others { FRAME } else { usize::MAX };
+        stream.send_window.available().min(self.room()).min(turn)
+    }
+
+    /// Whether it is the peer that lets a stream send nothing, by the window of the stream or by that of the connection.
+    pub fn lacks_window(&self, key: u32) -> bool {
+        self.send_window.available().min(self.table.look(key).send_window.available()) == 0
+    }
+
+    /// What any stream may send. Little room in the output is none: there will be more at once, and data goes in fewer pieces.
     fn room(&self) -> usize {
-        DATA_WATER.saturating_sub(self.output.len()).min(self.send_window.available())
+        let left = DATA_WATER.saturating_sub(self.output.len());
+        if left < FRAME { 0 } else { left.min(self.send_window.available()) }
     }
 
-    /// Wakes the stream that has waited longest, if there is room: it is its turn until it has sent something, or cannot.
+    /// Wakes the stream that has waited longest, if there is room: it is its turn until it has sent something, or cannot. If what they wait
+    /// for is the peer's window by now, and some do not know, all hear of it.
     pub fn grant(&mut self) {
-        if let Some(key) = self.waiting.front().copied()
-            && self.room() > 0
-        {
-            self.table.at(key).wake_sender();
+        let Some(next) = self.waiting.front().copied() else { return };
+        if self.room() > 0 {
+            self.table.at(next).wake_sender();
+        } else if self.send_window.available() == 0 && std::mem::take(&mut self.hopeful) {
+            for key in &self.waiting {
+                self.table.at(*key).wake_sender();
+            }
         }
     }
 
     /// A stream has nothing to send now: the next has its turn.
-    fn leave_line(&mut self, key: u32) {
+    pub fn leave_line(&mut self, key: u32) {
         if std::mem::take(&mut self.table.at(key).waiting) {
-            self.waiting.retain(|other| *other != key);
+            if self.waiting.front() == Some(&key) {
+                self.waiting.pop_front();
+            } else {
+                self.waiting.retain(|other| *other != key);
+            }
             self.grant();
         }
     }
 
     /// Sends data for which [`Core::poll_room`] has found room.
-    pub fn put_data(&mut self, key: u32, data: Bytes, ends: bool) -> Result<(), StreamError> {
+    pub fn put_data(&mut self, key: u32, mut data: Bytes, ends: bool) -> Result<(), StreamError> {
+        while data.len() > FRAME {
+            let frame = data.split_to(FRAME);
+            self.put_frame(key, frame, false)?;
+        }
+        self.put_frame(key, data, ends)?;
+        self.sent(key, ends);
+        self.leave_line(key);
+        Ok(())
+    }
+
+    fn put_frame(&mut self, key: u32, data: Bytes, ends: bool) -> Result<(), StreamError> {
         let stream = self.table.at(key);
         if !stream.sending {
             return Err(stream.error.unwrap_or(StreamError::Closed));
@@ -127,8 +159,6 @@ impl Core {
         if length > 0 {
             self.budget.sent_data();
         }
-        self.sent(key, ends);
-        self.grant();
         Ok(())
     }
 

@@ -102,7 +102,9 @@ mod tests {
     use super::*;
     use crate::codec::{
         Body, Stream,
+        buffers::Size,
         h1::{decode::Decoder, framing::Framing, upload::Upload},
+        portion,
     };
     use std::future::poll_fn;
     use std::{pin::Pin, task::Waker};
@@ -177,5 +179,22 @@ mod tests {
         assert_eq!(piece(&mut body).await.as_ptr(), at);
         assert!(body.poll_next(&mut Context::from_waker(Waker::noop())).is_pending());
         assert_eq!(wire.borrow().input.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_goes_on() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let wire = Rc::new(RefCell::new(Wire::to_server(Stream::from(ours))));
+        let Body::Http1(mut body) = Wire::begin_message(&wire, Decoder::new(Framing::Length(1 << 20))) else {
+            panic!("an answer with content")
+        };
+        theirs.write_all(&[b'a'; 50 << 10]).await.unwrap();
+        for (goes_on, wanted) in [(0, portion::LITTLE), (9_000, 9_000), (portion::LITTLE, portion::LITTLE)] {
+            let frame = poll_fn(|cx| portion::at_most(goes_on, || body.poll_next(cx))).await;
+            assert_eq!(frame.unwrap().unwrap().into_data().unwrap().len(), wanted);
+            let held = if goes_on <= portion::LITTLE { Size::Head } else { Size::Content };
+            assert!(wire.borrow().input.capacity() < held.bytes(), "{}", wire.borrow().input.capacity());
+        }
+        assert_eq!(piece(&mut body).await.len(), (50 << 10) - 9_000 - 2 * portion::LITTLE);
     }
 }

@@ -12,7 +12,7 @@ use super::{
     upload::Upload,
 };
 use crate::{
-    codec::{Body, BodyError, Stream, buffers::Size},
+    codec::{Body, BodyError, Stream, buffers::Size, portion},
     turn,
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -204,15 +204,17 @@ impl Wire {
         if self.stream.is_none() || self.ended {
             return Poll::Ready(Ok(0));
         }
-        if self.input_size != Some(Size::Content) && self.input.is_empty() {
+        let portion = portion::most();
+        let size = if portion <= Size::Head.bytes() { Size::Head } else { Size::Content };
+        if self.input_size != Some(size) && self.input.is_empty() {
             self.give_back_input();
-            self.input_size = Some(Size::Content);
-            self.input = Size::Content.take_input();
+            self.input_size = Some(size);
+            self.input = size.take_input();
         } else {
-            Size::Content.make_room(&mut self.input);
+            size.make_room(&mut self.input);
         }
         let ends_soon = self.decoder.remaining().is_some_and(|left| left <= Size::Content.bytes() as u64);
-        let most = if ends_soon { Size::Content.bytes() } else { PIECE };
+        let most = if ends_soon { Size::Content.bytes() } else { PIECE }.min(portion);
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(0)) };
         let read = pin!(stream.read_buf(&mut (&mut self.input).limit(most))).poll(cx);
         if read.is_pending() {

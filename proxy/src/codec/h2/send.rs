@@ -1,9 +1,11 @@
 //! Sending a body on an HTTP/2 stream, at the pace of the peer's window.
+//!
+//! Invariant: a stream that waits holds little: no more of a body is read than can be sent at once, or than shows how it goes on.
 
 use crate::codec::{
     Body, BodyError,
     h1::Uploading,
-    hop_by_hop,
+    hop_by_hop, portion,
     timer::{Stall, Timer},
 };
 use bytes::Bytes;
@@ -44,21 +46,21 @@ impl Pump {
         self.body
     }
 
-    /// Sends what there is, with its trailers, and END_STREAM. While there is no window for it, `beside` goes the other way, and
+    /// Sends what there is, with its trailers, and END_STREAM. While there is no room for it, `beside` goes the other way, and
     /// counts as movement.
     ///
     /// # Errors
     /// When the peer reset the stream, or the body failed, or the peer took nothing, and the stream was reset for it.
     pub fn poll(&mut self, beside: Option<&Uploading>, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         loop {
+            let room = self.poll_room(beside, cx)?;
             if !self.left.is_empty() {
-                let Poll::Ready(room) = self.poll_room(beside, cx) else {
+                let Poll::Ready(room) = room else {
                     if self.left.len() < SMALL {
-                        self.left = Bytes::copy_from_slice(&self.left); // what it was read into is much larger
+                        self.left = Bytes::copy_from_slice(&self.left); // what it was read into is larger
                     }
                     return Poll::Pending;
                 };
-                let room = room?;
                 let chunk = if room < self.left.len() {
                     self.left.split_to(room)
                 } else {
@@ -71,7 +73,16 @@ impl Pump {
                 }
                 continue;
             }
-            match ready!(self.poll_frame(cx))?.map(Frame::into_data) {
+            let portion = match room {
+                Poll::Ready(room) => room,
+                Poll::Pending if self.sending.lacks_window() => 0, // yet its end may come
+                Poll::Pending => return Poll::Pending,
+            };
+            let Poll::Ready(frame) = portion::at_most(portion, || self.poll_frame(cx))? else {
+                self.sending.pass();
+                return Poll::Pending;
+            };
+            match frame.map(Frame::into_data) {
                 None => {
                     self.sending.data(Bytes::new(), true)?;
                     return Poll::Ready(Ok(()));
@@ -118,6 +129,9 @@ impl Pump {
         if let Some(beside) = beside {
             let _ = beside.poll(cx); // if it fails, the body says so when its turn comes
             moved = beside.sent();
+        }
+        if self.left.is_empty() {
+            return Poll::Pending; // the peer may owe nothing
         }
         let patience = self.patience.unwrap_or_default();
         let (stall, timer) = self.stall.get_or_insert_with(|| (Stall::new(patience), Timer::default()));

@@ -2,17 +2,23 @@
 
 use super::{convert, duplex::StreamDuplex, patience_of_streams, send::Pump};
 use crate::{
-    codec::{Answer, Body, BodyError, Duplex, Interim},
+    codec::{Answer, Body, BodyError, Duplex, Interim, portion},
     error::Refusal,
     exchange,
     listener::{Connection, Fault},
+    turn,
 };
 use http_body::Body as _;
 use sidle_http2::{
     Code,
     connection::{Incoming, Receiving, RequestFields, Sending, accuses},
 };
-use std::{future::poll_fn, pin::pin, rc::Rc};
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::{Poll, ready},
+};
 
 /// Serves one request.
 pub async fn serve(incoming: Incoming, connection: Rc<Connection>) {
@@ -66,13 +72,21 @@ async fn answer(
             Err(refusal) => super::refuse(connection, refusal),
         }
     });
-    tokio::select! {
-        biased; // of a stream that was reset before its turn came, nothing begins
-        error = poll_fn(|cx| sending.poll_ended(cx)) => {
+    let answered = poll_fn(|cx| {
+        ready!(turn::poll_open(cx));
+        // Of a stream that was reset before its turn came, nothing begins.
+        if let Poll::Ready(error) = sending.poll_ended(cx) {
+            return Poll::Ready(Err(error));
+        }
+        // With the head comes some of the content.
+        portion::at_most(sending.outlook(), || answer.as_mut().poll(cx)).map(Ok)
+    });
+    match answered.await {
+        Ok(answer) => Some(answer),
+        Err(error) => {
             _fault = fault(error.into()).map(|fault| connection.while_ending_for(fault));
             None
         }
-        answer = answer.as_mut() => Some(answer),
     }
 }
 

@@ -203,7 +203,7 @@ async fn send(
             return None;
         }
         let room = poll_fn(|cx| sending.poll_room(cx)).await.ok()?;
-        assert!(room > 0 && room <= FRAME);
+        assert!(room > 0 && room <= DATA_WATER);
         let step = room.min(piece).min(length - sent);
         let data: Vec<u8> = (sent..sent + step).map(byte).collect();
         sent += step;

@@ -4,7 +4,7 @@ use super::{
     together::{Dice, World},
     *,
 };
-use crate::frame::END_STREAM;
+use crate::frame::{END_STREAM, HEAD_BYTES};
 use http::StatusCode;
 use std::{cell::RefCell, future::poll_fn};
 
@@ -118,7 +118,8 @@ fn turns_go_round() {
     assert_eq!(waiting.room(0), None, "others wait");
     assert_eq!(waiting.room(1), Some(600));
     waiting.send(1, 600);
-    assert_eq!(waiting.woken(), [0_usize; 0]);
+    assert_eq!(waiting.woken(), [0, 2], "the window is gone");
+    assert_eq!((waiting.room(0), waiting.room(2)), (None, None));
     waiting.raw.window(0, 100_000);
     assert_eq!(waiting.woken(), [2]);
     assert_eq!(waiting.room(2), Some(FRAME));
@@ -126,11 +127,50 @@ fn turns_go_round() {
     assert_eq!(waiting.woken(), [0], "and again");
 }
 
+/// Whoever is told what it could send may read so much, and has it gone at once.
+#[test]
+fn what_was_said_of_the_room_holds() {
+    let mut waiting = Waiting::begin(2);
+    assert!(waiting.streams[0].sending.lacks_window());
+    assert_eq!(waiting.streams[0].sending.outlook(), 0);
+    waiting.raw.window(0, 1 << 20);
+    assert!(!waiting.streams[0].sending.lacks_window());
+    assert_eq!(waiting.room(0), Some(FRAME), "others wait");
+    waiting.send(0, FRAME);
+    assert_eq!(waiting.room(1), Some(DATA_WATER - FRAME - HEAD_BYTES), "nobody else waits");
+    waiting.send(1, 40_000);
+    assert_eq!((waiting.streams[0].sending.outlook(), waiting.room(0)), (0, None), "what is left is little");
+    assert!(!waiting.streams[0].sending.lacks_window());
+    waiting.raw.out();
+    assert_eq!(waiting.woken(), [0]);
+    assert_eq!(waiting.room(0), Some(DATA_WATER), "for several frames");
+    waiting.send(0, DATA_WATER);
+    let frames = waiting.raw.out();
+    assert_eq!(frames.iter().filter(|frame| frame.kind == Kind::Data).count(), DATA_WATER / FRAME);
+}
+
+/// Whoever waits for a window does other things than one whose turn is near, such as counting how long that takes.
+#[test]
+fn who_waits_for_others_hears_that_the_window_is_gone() {
+    let mut waiting = Waiting::begin(4);
+    waiting.raw.window(0, 1_000);
+    assert_eq!((waiting.room(0), waiting.room(1), waiting.room(2)), (Some(1_000), None, None));
+    waiting.send(0, 1_000);
+    assert_eq!(waiting.woken(), [1, 2, 3], "the window is gone, whose turn it would have been or not");
+    for number in 1..4 {
+        assert_eq!(waiting.room(number), None);
+        assert!(waiting.streams[number].sending.lacks_window());
+    }
+    waiting.raw.out();
+    assert_eq!(waiting.woken(), [0_usize; 0], "they know");
+}
+
 /// Nobody who has the turn keeps it back: the next is woken.
 #[test]
 fn no_turn_is_lost() {
     type Leaves = fn(&mut Waiting);
-    let ways: [(&str, Leaves); 7] = [
+    let ways: [(&str, Leaves); 8] = [
+        ("passed on", |waiting| waiting.streams[0].sending.pass()),
         ("reset", |waiting| waiting.streams[0].sending.reset(Code::CANCEL)),
         ("reset by the peer", |waiting| waiting.raw.put(Kind::RstStream, 0, 3, &[0, 0, 0, 8])),
         ("ended", |waiting| waiting.streams[0].sending.data(Bytes::new(), true).unwrap()),

@@ -109,8 +109,14 @@ impl Core {
 
     /// Wakes the stream that has waited longest, if there is room: it is its turn until it has sent something, or cannot. If what they wait
     /// for is the peer's window by now, and some do not know, all hear of it.
+    #[inline]
     pub fn grant(&mut self) {
-        let Some(next) = self.waiting.front().copied() else { return };
+        if let Some(next) = self.waiting.front() {
+            self.grant_to(*next);
+        }
+    }
+
+    fn grant_to(&mut self, next: u32) {
         if self.room() > 0 {
             self.table.at(next).wake_sender();
         } else if self.send_window.available() == 0 && std::mem::take(&mut self.hopeful) {
@@ -121,30 +127,24 @@ impl Core {
     }
 
     /// A stream has nothing to send now: the next has its turn.
+    #[inline]
     pub fn leave_line(&mut self, key: u32) {
         if std::mem::take(&mut self.table.at(key).waiting) {
-            if self.waiting.front() == Some(&key) {
-                self.waiting.pop_front();
-            } else {
-                self.waiting.retain(|other| *other != key);
-            }
-            self.grant();
+            self.take_out_of_line(key);
         }
+    }
+
+    fn take_out_of_line(&mut self, key: u32) {
+        if self.waiting.front() == Some(&key) {
+            self.waiting.pop_front();
+        } else {
+            self.waiting.retain(|other| *other != key);
+        }
+        self.grant();
     }
 
     /// Sends data for which [`Core::poll_room`] has found room.
     pub fn put_data(&mut self, key: u32, mut data: Bytes, ends: bool) -> Result<(), StreamError> {
-        while data.len() > FRAME {
-            let frame = data.split_to(FRAME);
-            self.put_frame(key, frame, false)?;
-        }
-        self.put_frame(key, data, ends)?;
-        self.sent(key, ends);
-        self.leave_line(key);
-        Ok(())
-    }
-
-    fn put_frame(&mut self, key: u32, data: Bytes, ends: bool) -> Result<(), StreamError> {
         let stream = self.table.at(key);
         if !stream.sending {
             return Err(stream.error.unwrap_or(StreamError::Closed));
@@ -153,13 +153,23 @@ impl Core {
         let room = stream.send_window.take(id, length).and_then(|()| self.send_window.take(0, length));
         debug_assert!(room.is_ok(), "room was asked for");
         room.map_err(|_| StreamError::Local(Code::INTERNAL_ERROR))?;
-        let flags = if ends { END_STREAM } else { 0 };
-        Head { length, kind: Kind::Data, flags, stream: id }.put(self.output.small());
-        self.output.data(data);
-        if length > 0 {
+        while data.len() > FRAME {
+            let frame = data.split_to(FRAME);
+            self.put_frame(id, frame, 0);
+        }
+        self.put_frame(id, data, if ends { END_STREAM } else { 0 });
+        self.sent(key, ends);
+        self.leave_line(key);
+        Ok(())
+    }
+
+    #[inline]
+    fn put_frame(&mut self, stream: u32, data: Bytes, flags: u8) {
+        if !data.is_empty() {
             self.budget.sent_data();
         }
-        Ok(())
+        Head { length: data.len() as u32, kind: Kind::Data, flags, stream }.put(self.output.small());
+        self.output.data(data);
     }
 
     /// Something was put out for a stream.

@@ -54,52 +54,60 @@ impl Pump {
     pub fn poll(&mut self, beside: Option<&Uploading>, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         loop {
             let room = self.poll_room(beside, cx)?;
-            if !self.left.is_empty() {
-                let Poll::Ready(room) = room else {
-                    if self.left.len() < SMALL {
-                        self.left = Bytes::copy_from_slice(&self.left); // what it was read into is larger
-                    }
+            if self.left.is_empty() {
+                let portion = match room {
+                    Poll::Ready(room) => room,
+                    Poll::Pending if self.sending.lacks_window() => 0, // yet its end may come
+                    Poll::Pending => return Poll::Pending,
+                };
+                let Poll::Ready(ended) = portion::at_most(portion, || self.poll_next(cx))? else {
+                    self.sending.pass();
                     return Poll::Pending;
                 };
-                let chunk = if room < self.left.len() {
-                    self.left.split_to(room)
-                } else {
-                    std::mem::take(&mut self.left)
-                };
-                let ends = self.left.is_empty() && self.body.is_end_stream();
-                self.sending.data(chunk, ends)?;
-                if ends {
+                if ended {
                     return Poll::Ready(Ok(()));
                 }
-                continue;
+                if room.is_pending() {
+                    continue; // now it is known that the peer keeps something waiting
+                }
             }
-            let portion = match room {
-                Poll::Ready(room) => room,
-                Poll::Pending if self.sending.lacks_window() => 0, // yet its end may come
-                Poll::Pending => return Poll::Pending,
-            };
-            let Poll::Ready(frame) = portion::at_most(portion, || self.poll_frame(cx))? else {
-                self.sending.pass();
+            let Poll::Ready(room) = room else {
+                if self.left.len() < SMALL {
+                    self.left = Bytes::copy_from_slice(&self.left); // what it was read into is larger
+                }
                 return Poll::Pending;
             };
-            match frame.map(Frame::into_data) {
-                None => {
-                    self.sending.data(Bytes::new(), true)?;
-                    return Poll::Ready(Ok(()));
+            let chunk = if room < self.left.len() {
+                self.left.split_to(room)
+            } else {
+                std::mem::take(&mut self.left)
+            };
+            let ends = self.left.is_empty() && self.body.is_end_stream();
+            self.sending.data(chunk, ends)?;
+            if ends {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Takes the next data of the body, or sends its end; whether it has ended.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BodyError>> {
+        loop {
+            match ready!(self.poll_frame(cx))?.map(Frame::into_data) {
+                None => self.sending.data(Bytes::new(), true)?,
+                Some(Ok(data)) if !data.is_empty() => {
+                    self.left = data;
+                    return Poll::Ready(Ok(false));
                 }
-                Some(Ok(data)) if data.is_empty() && self.body.is_end_stream() => {
-                    self.sending.data(data, true)?;
-                    return Poll::Ready(Ok(()));
-                }
-                Some(Ok(data)) => self.left = data,
+                Some(Ok(_)) if !self.body.is_end_stream() => continue,
+                Some(Ok(nothing)) => self.sending.data(nothing, true)?,
                 Some(Err(frame)) => {
-                    if let Ok(mut trailers) = frame.into_trailers() {
-                        hop_by_hop::strip_trailers(&mut trailers);
-                        self.sending.trailers(&trailers)?;
-                        return Poll::Ready(Ok(()));
-                    }
+                    let Ok(mut trailers) = frame.into_trailers() else { continue };
+                    hop_by_hop::strip_trailers(&mut trailers);
+                    self.sending.trailers(&trailers)?;
                 }
             }
+            return Poll::Ready(Ok(true));
         }
     }
 

@@ -314,6 +314,35 @@ async fn a_client_that_opens_no_window_holds_little_and_not_for_long() {
     proxy.serves().await;
 }
 
+/// The same where the client opens all windows, and stops to read.
+#[tokio::test]
+async fn a_client_that_stops_reading_holds_little() {
+    const STREAMS: u32 = 100;
+    let proxy = Proxy::start("streamIdleTimeout: 2s");
+    proxy.serves().await;
+    let before = proxy.sidle.resident_bytes();
+    let active = || proxy.sidle.metrics().sum("sidle_listener_connections_active", &[]);
+    let others = active();
+    let window = 0x7fff_ffff - 65_535_u32;
+    let mut client = Http2::connect(proxy.sidle.outbound(), &[(4, 1 << 20)]);
+    client.send(&frame(kind::WINDOW_UPDATE, 0, 0, &window.to_be_bytes()));
+    for n in 0..STREAMS {
+        client.request(2 * n + 1, true, &get("/?bytes=10000000"));
+    }
+    // Each stream has its turn.
+    let (mut most, mut read) = (0, 0);
+    while read < 4 << 20 {
+        read += client.frame().expect("more of the answers").payload.len();
+    }
+    wait::until("the connection to be closed", || {
+        most = most.max(proxy.sidle.resident_bytes());
+        (active() <= others).then_some(())
+    });
+    let each = most.saturating_sub(before) / u64::from(STREAMS);
+    assert!(each < 40 << 10, "{each} bytes each");
+    proxy.serves().await;
+}
+
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_closed() {
     let proxy = Proxy::start("streamIdleTimeout: 1s");

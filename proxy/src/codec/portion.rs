@@ -1,20 +1,20 @@
 //! How much of a body is read at once.
 //!
-//! In:  from whoever sends it on, how much its peer would take now.   Out: to whoever reads it, how much that is.
+//! In:  from whoever sends it on, how much its peer would take now.   Out: to whoever reads it from an HTTP/1 connection, how much that is.
 //! Why: what was read and cannot be sent stays in memory, and a client may have thousands of streams of which it takes nothing.
 //! Between the two ends of a body there may be others that watch it, which have no part in this; therefore it is not an argument.
-//! Invariants: it holds while one body is polled, and for that only; nobody who says nothing is held back.
+//! Invariants: it holds while one poll lasts, for all that is read in it; nobody who says nothing is held back.
 
 use std::cell::Cell;
 
-/// What is read for a peer that takes nothing now: how a message goes on has to be known, as its end needs no window.
+/// What is read for a peer that takes nothing now: how a message goes on has to be known, as its end needs no room.
 pub const LITTLE: usize = 4 << 10;
 
 thread_local! {
     static MOST: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// Bytes that whoever polls now can send on.
+/// Bytes that whoever polls now can send on; `usize::MAX` if nobody has said so.
 pub fn most() -> usize {
     MOST.get()
 }

@@ -54,22 +54,28 @@ impl Sending {
         self.core.borrow_mut().leave_line(self.key);
     }
 
-    /// How much data could be sent now if this stream had its turn.
+    /// How much data could be sent at once if there were some now.
     pub fn outlook(&self) -> usize {
         self.core.borrow().outlook(self.key)
     }
 
-    /// Whether it is the peer that lets nothing be sent: the window of the stream, or that of the connection, is used up.
-    pub fn lacks_window(&self) -> bool {
-        self.core.borrow().lacks_window(self.key)
-    }
-
-    /// Sends data: no more than there is room for; none needs no room.
+    /// Sends data, which ends the turn: no more than there is room for; none needs no room.
     ///
     /// # Errors
     /// The stream has ended.
     pub fn data(&mut self, data: Bytes, ends: bool) -> Result<(), StreamError> {
-        self.core.borrow_mut().put_data(self.key, data, ends)
+        let core = &mut *self.core.borrow_mut();
+        core.put_data(self.key, data, ends)?;
+        core.leave_line(self.key);
+        Ok(())
+    }
+
+    /// Sends data, and keeps the turn and what is left of its room: more comes now, or [`Sending::pass`].
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub fn more(&mut self, data: Bytes) -> Result<(), StreamError> {
+        self.core.borrow_mut().put_data(self.key, data, false)
     }
 
     /// Sends trailers, which end the message.

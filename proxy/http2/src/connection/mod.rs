@@ -54,9 +54,9 @@ use table::Table;
 /// Output beyond which nothing is read, for it may ask for more. Data never comes so far: two ends whose output is full of data, and
 /// that do not read for it, would wait for each other.
 pub const HIGH_WATER: usize = 128 << 10;
-/// Output beyond which streams wait with their data.
-const DATA_WATER: usize = 64 << 10;
-/// The most data in a frame that we send: a stream does not keep the others waiting for longer.
+/// As far as output is filled with data: an answer of 64 KiB goes at once. Streams wait when less than a frame is left of it.
+const DATA_WATER: usize = 70 << 10;
+/// The most data in a frame that we send, and in the turn of a stream while others wait.
 const FRAME: usize = LEAST_MAX_FRAME_SIZE as usize;
 /// The window of a connection, and of its streams, before anybody has said otherwise.
 const DEFAULT_WINDOW: u32 = 65_535;
@@ -148,10 +148,8 @@ pub(crate) struct Core {
     receive_window: Window,
     taken: u32,
     send_window: Window,
-    /// Streams that wait for room in the output or in the connection's window: where they are.
+    /// Streams that wait for room in the output or in the connection's window: where they are. The first may have its turn.
     waiting: VecDeque<u32>,
-    /// Some of them wait for others, or for the output, as far as they know.
-    hopeful: bool,
     /// Requests that nobody has accepted.
     requests: VecDeque<heads::Waiting>,
     last_peer: u32,
@@ -361,7 +359,6 @@ impl Core {
             taken: 0,
             send_window: Window::new(DEFAULT_WINDOW),
             waiting: VecDeque::new(),
-            hopeful: false,
             // One: most connections that idle never had two that waited, and the smallest that grows by itself has room for four.
             requests: VecDeque::with_capacity(usize::from(role == Role::Server)),
             last_peer: 0,

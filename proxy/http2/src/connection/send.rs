@@ -65,40 +65,34 @@ impl Core {
     /// How much data may go now. Whoever is told has the turn: until it has sent something, or has left the line, others wait. While
     /// others do, a turn is a frame.
     pub fn poll_room(&mut self, key: u32, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
+        let room = self.room();
         let next = self.waiting.front().copied();
         let stream = self.table.at(key);
         if !stream.sending {
             return Poll::Ready(Err(stream.error.unwrap_or(StreamError::Closed)));
         }
-        if stream.send_window.available() == 0 {
+        let own = stream.send_window.available();
+        if own == 0 {
             remember(&mut stream.sender, cx.waker());
             self.leave_line(key);
             return Poll::Pending;
         }
-        let room = self.outlook(key);
         if room == 0 || next.is_some_and(|next| next != key) {
-            self.hopeful |= self.send_window.available() > 0;
-            let stream = self.table.at(key);
             remember(&mut stream.sender, cx.waker());
             if !std::mem::replace(&mut stream.waiting, true) {
                 self.waiting.push_back(key);
             }
             return Poll::Pending;
         }
-        Poll::Ready(Ok(room))
-    }
-
-    /// What a stream could send now if it had its turn.
-    pub fn outlook(&self, key: u32) -> usize {
-        let stream = self.table.look(key);
         let others = self.waiting.len() > usize::from(stream.waiting);
         let turn = if others { FRAME } else { usize::MAX };
-        stream.send_window.available().min(self.room()).min(turn)
+        Poll::Ready(Ok(own.min(room).min(turn)))
     }
 
-    /// Whether it is the peer that lets a stream send nothing, by the window of the stream or by that of the connection.
-    pub fn lacks_window(&self, key: u32) -> bool {
-        self.send_window.available().min(self.table.look(key).send_window.available()) == 0
+    /// What a stream could send at once if it had something now.
+    pub fn outlook(&self, key: u32) -> usize {
+        let own = self.table.look(key).send_window.available();
+        if self.waiting.is_empty() { own.min(self.room()) } else { 0 }
     }
 
     /// What any stream may send. Little room in the output is none: there will be more at once, and data goes in fewer pieces.
@@ -107,22 +101,13 @@ impl Core {
         if left < FRAME { 0 } else { left.min(self.send_window.available()) }
     }
 
-    /// Wakes the stream that has waited longest, if there is room: it is its turn until it has sent something, or cannot. If what they wait
-    /// for is the peer's window by now, and some do not know, all hear of it.
+    /// Wakes the stream that has waited longest, if there is room: it is its turn until it has sent something, or cannot.
     #[inline]
     pub fn grant(&mut self) {
-        if let Some(next) = self.waiting.front() {
-            self.grant_to(*next);
-        }
-    }
-
-    fn grant_to(&mut self, next: u32) {
-        if self.room() > 0 {
+        if let Some(next) = self.waiting.front().copied()
+            && self.room() > 0
+        {
             self.table.at(next).wake_sender();
-        } else if self.send_window.available() == 0 && std::mem::take(&mut self.hopeful) {
-            for key in &self.waiting {
-                self.table.at(*key).wake_sender();
-            }
         }
     }
 
@@ -143,7 +128,7 @@ impl Core {
         self.grant();
     }
 
-    /// Sends data for which [`Core::poll_room`] has found room.
+    /// Sends data for which [`Core::poll_room`] has found room, as a part of the stream's turn.
     pub fn put_data(&mut self, key: u32, mut data: Bytes, ends: bool) -> Result<(), StreamError> {
         let stream = self.table.at(key);
         if !stream.sending {
@@ -159,7 +144,6 @@ impl Core {
         }
         self.put_frame(id, data, if ends { END_STREAM } else { 0 });
         self.sent(key, ends);
-        self.leave_line(key);
         Ok(())
     }
 

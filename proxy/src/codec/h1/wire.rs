@@ -340,6 +340,9 @@ impl Wire {
                 if self.decoder.is_done() {
                     self.tell_watcher();
                 }
+                if portion::most() < usize::MAX {
+                    self.give_back_input(); // it may be long until more is read
+                }
                 return Poll::Ready(piece);
             }
             match ready!(self.poll_read_body(cx)) {

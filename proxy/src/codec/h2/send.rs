@@ -1,6 +1,6 @@
 //! Sending a body on an HTTP/2 stream, at the pace of the peer's window.
 //!
-//! Invariant: a stream that waits holds little: no more of a body is read than can be sent at once, or than shows how it goes on.
+//! Invariant: a stream that waits holds little of an HTTP/1 body: no more is read than can be sent at once, or than shows how it goes on.
 
 use crate::codec::{
     Body, BodyError,
@@ -21,16 +21,18 @@ use std::{
     time::Duration,
 };
 
-/// What waits for a window and is shorter than this is copied.
+/// What waits for room and is shorter than this is copied.
 const SMALL: usize = 2 << 10;
+/// Room that is left of a turn and is worth another read: of a frame's turn, what is behind the little that was read before.
+const ROOM: usize = (16 << 10) - portion::LITTLE;
 
 /// A body on its way to a stream.
 pub struct Pump {
     sending: Sending,
     body: Body,
-    /// Data that waits for a window.
+    /// Data that waits for room.
     left: Bytes,
-    /// Runs while there is none.
+    /// Runs while it waits.
     stall: Option<(Stall, Timer)>,
     patience: Option<Duration>,
 }
@@ -53,40 +55,48 @@ impl Pump {
     /// When the peer reset the stream, or the body failed, or the peer took nothing, and the stream was reset for it.
     pub fn poll(&mut self, beside: Option<&Uploading>, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         loop {
-            let room = self.poll_room(beside, cx)?;
+            match self.poll_room(beside, cx)? {
+                Poll::Ready(room) => {
+                    if ready!(self.poll_turn(room, cx))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Poll::Pending if self.left.is_empty() => {
+                    // It may end here, which needs no room; and if it does not, the peer keeps something waiting.
+                    if ready!(portion::at_most(0, || self.poll_next(cx)))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Poll::Pending => {
+                    if self.left.len() < SMALL {
+                        self.left = Bytes::copy_from_slice(&self.left); // what it was read into is larger
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Sends what the stream's turn has room for; whether that was all. Pending: there is no more for now.
+    fn poll_turn(&mut self, mut room: usize, cx: &mut Context<'_>) -> Poll<Result<bool, BodyError>> {
+        loop {
             if self.left.is_empty() {
-                let portion = match room {
-                    Poll::Ready(room) => room,
-                    Poll::Pending if self.sending.lacks_window() => 0, // yet its end may come
-                    Poll::Pending => return Poll::Pending,
-                };
-                let Poll::Ready(ended) = portion::at_most(portion, || self.poll_next(cx))? else {
+                let Poll::Ready(ended) = portion::at_most(room, || self.poll_next(cx))? else {
                     self.sending.pass();
                     return Poll::Pending;
                 };
                 if ended {
-                    return Poll::Ready(Ok(()));
-                }
-                if room.is_pending() {
-                    continue; // now it is known that the peer keeps something waiting
+                    return Poll::Ready(Ok(true));
                 }
             }
-            let Poll::Ready(room) = room else {
-                if self.left.len() < SMALL {
-                    self.left = Bytes::copy_from_slice(&self.left); // what it was read into is larger
-                }
-                return Poll::Pending;
-            };
-            let chunk = if room < self.left.len() {
-                self.left.split_to(room)
-            } else {
-                std::mem::take(&mut self.left)
-            };
+            let chunk = self.left.split_to(room.min(self.left.len()));
+            room -= chunk.len();
             let ends = self.left.is_empty() && self.body.is_end_stream();
-            self.sending.data(chunk, ends)?;
-            if ends {
-                return Poll::Ready(Ok(()));
+            if ends || room < ROOM {
+                self.sending.data(chunk, ends)?;
+                return Poll::Ready(Ok(ends));
             }
+            self.sending.more(chunk)?;
         }
     }
 

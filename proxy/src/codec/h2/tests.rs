@@ -135,6 +135,78 @@ async fn a_body_larger_than_the_window_arrives_with_its_trailers() {
         .await;
 }
 
+/// A peer whose window is used up need not open it for a message that has ended.
+#[tokio::test]
+async fn the_end_of_a_message_needs_no_window() {
+    LocalSet::new()
+        .run_until(async {
+            for trailers in
+                [None, Some(HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("x"))]))]
+            {
+                let (mut client, mut requests) = pair(5).await;
+                let (response, _) =
+                    client.send_request(request(http::Method::GET, "http://a/"), true).unwrap();
+                let incoming = requests.recv().await.unwrap();
+                let (tell, told) = tokio::sync::oneshot::channel();
+                let (first, last) = (Frame::data(Bytes::from_static(b"whole")), trailers.clone());
+                let end = stream::once(async { told.await.ok().map(Frame::trailers) });
+                let end = futures_util::StreamExt::filter_map(end, |end| std::future::ready(end.map(Ok)));
+                let body = futures_util::StreamExt::chain(stream::iter([Ok(first)]), end);
+                let body = Body::Watched(Box::pin(StreamBody::new(body)));
+                tokio::task::spawn_local(send(incoming.sending, body, None));
+                let mut receiving = response.await.unwrap().into_body();
+                assert_eq!(&receiving.data().await.unwrap().unwrap()[..], b"whole");
+                match last {
+                    Some(last) => tell.send(last).unwrap(),
+                    None => drop(tell),
+                }
+                let (rest, end) =
+                    tokio::time::timeout(Duration::from_secs(10), received(receiving)).await.unwrap();
+                assert_eq!((rest.unwrap().len(), end), (0, trailers));
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn who_has_nothing_to_send_keeps_nobody_waiting() {
+    LocalSet::new()
+        .run_until(async {
+            let (mut client, mut requests) = pair(1 << 20).await;
+            let mut answers = Vec::new();
+            for silent in [true, false, true, false] {
+                let (response, _) =
+                    client.send_request(request(http::Method::GET, "http://a/"), true).unwrap();
+                let incoming = requests.recv().await.unwrap();
+                let begin = stream::iter([Ok(Frame::data(Bytes::from(vec![1; 100 << 10])))]);
+                let body: Body = if silent {
+                    let body = futures_util::StreamExt::chain(begin, stream::pending());
+                    Body::Watched(Box::pin(StreamBody::new(body)))
+                } else {
+                    Body::Full(Bytes::from(vec![1; 300 << 10]))
+                };
+                tokio::task::spawn_local(send(incoming.sending, body, None));
+                answers.push((silent, response.await.unwrap().into_body()));
+            }
+            let reads = answers.into_iter().map(async |(silent, mut receiving)| {
+                if silent {
+                    let mut length = 0;
+                    while length < 100 << 10 {
+                        let data = receiving.data().await.unwrap().unwrap();
+                        receiving.flow_control().release_capacity(data.len()).unwrap();
+                        length += data.len();
+                    }
+                    std::mem::forget(receiving); // it goes on, and sends nothing
+                } else {
+                    assert_eq!(received(receiving).await.0.unwrap().len(), 300 << 10);
+                }
+            });
+            let all = futures_util::future::join_all(reads);
+            tokio::time::timeout(Duration::from_secs(10), all).await.expect("each comes to its end");
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn a_body_that_fails_resets_its_stream_with_the_reason() {
     LocalSet::new()

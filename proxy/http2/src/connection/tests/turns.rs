@@ -118,8 +118,7 @@ fn turns_go_round() {
     assert_eq!(waiting.room(0), None, "others wait");
     assert_eq!(waiting.room(1), Some(600));
     waiting.send(1, 600);
-    assert_eq!(waiting.woken(), [0, 2], "the window is gone");
-    assert_eq!((waiting.room(0), waiting.room(2)), (None, None));
+    assert_eq!(waiting.woken(), [0_usize; 0]);
     waiting.raw.window(0, 100_000);
     assert_eq!(waiting.woken(), [2]);
     assert_eq!(waiting.room(2), Some(FRAME));
@@ -131,38 +130,33 @@ fn turns_go_round() {
 #[test]
 fn what_was_said_of_the_room_holds() {
     let mut waiting = Waiting::begin(2);
-    assert!(waiting.streams[0].sending.lacks_window());
-    assert_eq!(waiting.streams[0].sending.outlook(), 0);
     waiting.raw.window(0, 1 << 20);
-    assert!(!waiting.streams[0].sending.lacks_window());
+    assert_eq!(waiting.streams[0].sending.outlook(), 0, "it has to wait for its turn");
     assert_eq!(waiting.room(0), Some(FRAME), "others wait");
     waiting.send(0, FRAME);
     assert_eq!(waiting.room(1), Some(DATA_WATER - FRAME - HEAD_BYTES), "nobody else waits");
-    waiting.send(1, 40_000);
+    waiting.send(1, DATA_WATER - 2 * FRAME);
     assert_eq!((waiting.streams[0].sending.outlook(), waiting.room(0)), (0, None), "what is left is little");
-    assert!(!waiting.streams[0].sending.lacks_window());
     waiting.raw.out();
     assert_eq!(waiting.woken(), [0]);
     assert_eq!(waiting.room(0), Some(DATA_WATER), "for several frames");
     waiting.send(0, DATA_WATER);
     let frames = waiting.raw.out();
-    assert_eq!(frames.iter().filter(|frame| frame.kind == Kind::Data).count(), DATA_WATER / FRAME);
+    let data = frames.iter().filter(|frame| frame.kind == Kind::Data);
+    assert_eq!(data.count(), DATA_WATER.div_ceil(FRAME));
+    assert_eq!(waiting.streams[0].sending.outlook(), DATA_WATER);
 }
 
-/// Whoever waits for a window does other things than one whose turn is near, such as counting how long that takes.
 #[test]
-fn who_waits_for_others_hears_that_the_window_is_gone() {
-    let mut waiting = Waiting::begin(4);
+fn a_turn_may_have_parts() {
+    let mut waiting = Waiting::begin(2);
     waiting.raw.window(0, 1_000);
-    assert_eq!((waiting.room(0), waiting.room(1), waiting.room(2)), (Some(1_000), None, None));
-    waiting.send(0, 1_000);
-    assert_eq!(waiting.woken(), [1, 2, 3], "the window is gone, whose turn it would have been or not");
-    for number in 1..4 {
-        assert_eq!(waiting.room(number), None);
-        assert!(waiting.streams[number].sending.lacks_window());
-    }
-    waiting.raw.out();
-    assert_eq!(waiting.woken(), [0_usize; 0], "they know");
+    assert_eq!(waiting.room(0), Some(1_000));
+    waiting.streams[0].sending.more(vec![0; 300].into()).unwrap();
+    assert_eq!((waiting.woken(), waiting.room(1)), (vec![], None));
+    waiting.streams[0].sending.more(vec![0; 300].into()).unwrap();
+    waiting.streams[0].sending.pass();
+    assert_eq!((waiting.woken(), waiting.room(1)), (vec![1], Some(400)));
 }
 
 /// Nobody who has the turn keeps it back: the next is woken.

@@ -79,7 +79,7 @@ impl<'a> Following<'a> {
         let answers: Vec<_> = stream::iter(names)
             .map(|name| {
                 let lookup = lookup.clone();
-                async move { (lookup.addresses(&name).await, name) }
+                async move { (lookup.answer(&name).await, name) }
             })
             .buffer_unordered(AT_ONCE)
             .collect()

@@ -1,6 +1,6 @@
 //! One name, looked up once.
 //!
-//! In:  a name.   Out: an [`Answer`].
+//! In:  a name.   Out: its [`Addresses`], or an [`Answer`].
 //! Invariants: at most [`AT_ONCE`] names take their turn at once; TTLs are followed within [`MIN_TTL`] and [`MAX_TTL`]; at most [`MAX_ADDRESSES`] addresses of one name are used;
 //! a name counts as gone only if every name that it may stand for is known not to exist, or to have no address.
 //! Not here: what becomes of the answer (`names`).
@@ -25,11 +25,14 @@ const MIN_TTL: Duration = Duration::from_secs(1);
 pub(super) const MAX_TTL: Duration = Duration::from_secs(300);
 pub(super) const MAX_ADDRESSES: usize = 256;
 
+/// Addresses of a name in the order of the answer, never none, and until when they hold.
+pub(super) type Addresses = (Vec<IpAddr>, Instant);
+
 /// What is known of a name now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Its addresses in the order of the answer, never none, and until when they hold.
-    Found(Vec<IpAddr>, Instant),
+    /// Its addresses.
+    Found(Addresses),
     /// There is no such name, or it has no address: a server that knows says so.
     Gone,
     /// Nobody could tell.
@@ -64,14 +67,31 @@ impl Lookup {
         Lookup { turns: turns(), ..self.clone() }
     }
 
-    pub async fn addresses(&self, name: &str) -> Answer {
+    /// The addresses of a name for one request; whoever asks does not care why there are none.
+    pub async fn addresses(&self, name: &str) -> Option<Addresses> {
         let _turn = self.turns.acquire().await; // never closed
+        self.look_up(name).await.ok()
+    }
+
+    /// What is known of a name whose addresses are kept.
+    pub async fn answer(&self, name: &str) -> Answer {
+        let _turn = self.turns.acquire().await; // never closed
+        match self.look_up(name).await {
+            Ok(found) => Answer::Found(found),
+            Err(may_be_gone) if may_be_gone && self.is_gone(name).await => Answer::Gone,
+            Err(_) => Answer::Failed,
+        }
+    }
+
+    /// # Errors
+    /// There are no addresses; whether that may be because the name is gone.
+    async fn look_up(&self, name: &str) -> Result<Addresses, bool> {
         let error = match self.resolver.lookup_ip(name).await {
             Ok(found) => {
                 let now = Instant::now();
                 let addresses = used(name, found.iter().collect());
                 if !addresses.is_empty() {
-                    return Answer::Found(addresses, found.valid_until().clamp(now + MIN_TTL, now + MAX_TTL));
+                    return Ok((addresses, found.valid_until().clamp(now + MIN_TTL, now + MAX_TTL)));
                 }
                 None
             }
@@ -79,8 +99,7 @@ impl Lookup {
         };
         self.telemetry.dns_failed();
         tracing::debug!(name, error = error.as_ref().map(tracing::field::display), "DNS look-up failed");
-        let may_be_gone = error.is_none_or(|error| error.is_no_records_found());
-        if may_be_gone && self.is_gone(name).await { Answer::Gone } else { Answer::Failed }
+        Err(error.is_none_or(|error| error.is_no_records_found()))
     }
 
     /// Whether no name that `name` may stand for has an address. The error of a look-up tells of the last name of the search

@@ -2,7 +2,7 @@
 //!
 //! In:  clusters with names; single look-ups of workers.   Out: endpoint sets, swapped into their clusters.
 //! Invariants: one look-up a name at a time, however many workers ask; at most [`MAX_CACHED`] names that clients bring are
-//! remembered, and [`MAX_WAITING`] questions wait for one name; of theirs and of those of clusters, [`lookup::AT_ONCE`] each are
+//! remembered, and [`MAX_WAITING`] questions wait for one name, no longer than `resolv.conf` has it; of theirs and of those of clusters, [`lookup::AT_ONCE`] each are
 //! looked up at once, so that neither waits for the other.
 //! Not here: choosing among addresses (`sidle-balance`).
 //! Read: `lookup` (one name, once) -> this file (questions of workers) -> `names` (what is known of a cluster's names) ->
@@ -17,13 +17,13 @@ mod tests;
 use super::Cluster;
 use crate::error::ProxyError;
 use foldhash::{HashMap, HashMapExt};
-use hickory_resolver::{net::NetError, system_conf::read_system_conf};
-use lookup::{Answer, Lookup};
+use hickory_resolver::{config::ResolverOpts, net::NetError, system_conf::read_system_conf};
+use lookup::{Addresses, Lookup};
 use sidle_telemetry::Telemetry;
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -41,10 +41,12 @@ const MAX_WAITING: usize = 4096;
 pub struct Dns {
     questions: mpsc::Sender<Question>,
     cache: Cache,
+    /// How long a request waits for a name, its turn included.
+    patience: Duration,
 }
 
 /// Addresses of names, and until when they hold.
-type Cache = Arc<Mutex<HashMap<Arc<str>, (Vec<IpAddr>, Instant)>>>;
+type Cache = Arc<Mutex<HashMap<Arc<str>, Addresses>>>;
 
 /// Where a worker waits.
 type Asker = oneshot::Sender<Option<Vec<IpAddr>>>;
@@ -62,7 +64,7 @@ pub struct DnsServer {
     cache: Cache,
     /// Who waits for a name that is being looked up.
     waiting: HashMap<Arc<str>, Vec<Asker>>,
-    under_way: JoinSet<Answer>,
+    under_way: JoinSet<Option<Addresses>>,
     names: HashMap<Id, Arc<str>>,
 }
 
@@ -71,11 +73,20 @@ pub struct DnsServer {
 /// # Errors
 /// A resolver configuration that cannot be used.
 pub fn dns(telemetry: Arc<Telemetry>) -> Result<(Dns, DnsServer), NetError> {
-    let (config, options) = read_system_conf()?;
-    Ok(with_lookup(Lookup::new(config, options, telemetry)?))
+    let (config, mut options) = read_system_conf()?;
+    let patience = patience(&mut options);
+    Ok(with_lookup(Lookup::new(config, options, telemetry)?, patience))
 }
 
-fn with_lookup(lookup: Lookup) -> (Dns, DnsServer) {
+/// How long a name may take, as `timeout` and `attempts` of resolv.conf(5) have it: there `attempts` are all of them, in `options` those after
+/// the first.
+fn patience(options: &mut ResolverOpts) -> Duration {
+    let attempts = options.attempts.max(1);
+    options.attempts = attempts - 1;
+    options.timeout * attempts as u32
+}
+
+fn with_lookup(lookup: Lookup, patience: Duration) -> (Dns, DnsServer) {
     let (sender, questions) = mpsc::channel(MAX_QUEUED);
     let cache = Cache::default();
     let server = DnsServer {
@@ -87,7 +98,7 @@ fn with_lookup(lookup: Lookup) -> (Dns, DnsServer) {
         under_way: JoinSet::new(),
         names: HashMap::new(),
     };
-    (Dns { questions: sender, cache }, server)
+    (Dns { questions: sender, cache, patience }, server)
 }
 
 impl Dns {
@@ -107,7 +118,8 @@ impl Dns {
         }
         let (answer, answered) = oneshot::channel();
         self.questions.try_send(Question { name, answer }).map_err(|_| ProxyError::DnsFailure)?;
-        answered.await.ok().flatten().ok_or(ProxyError::DnsFailure)
+        let in_time = tokio::time::timeout(self.patience, answered).await;
+        in_time.ok().and_then(Result::ok).flatten().ok_or(ProxyError::DnsFailure)
     }
 }
 
@@ -122,8 +134,8 @@ impl DnsServer {
                 },
                 Some(done) = self.under_way.join_next_with_id() => {
                     // A look-up that panicked has found nothing.
-                    let (id, answer) = done.unwrap_or_else(|error| (error.id(), Answer::Failed));
-                    self.answer(id, answer);
+                    let (id, found) = done.unwrap_or_else(|error| (error.id(), None));
+                    self.answer(id, found);
                 }
                 Some(cluster) = clusters.recv() => {
                     tokio::spawn(follow::follow(self.of_clusters.clone(), cluster.config.clone(), Arc::downgrade(&cluster)));
@@ -134,6 +146,9 @@ impl DnsServer {
 
     fn ask(&mut self, question: Question) {
         let Question { name, answer } = question;
+        if answer.is_closed() {
+            return; // its turn came too late
+        }
         if let Some(waiting) = self.waiting.get_mut(&name) {
             if waiting.len() < MAX_WAITING {
                 waiting.push(answer);
@@ -147,19 +162,16 @@ impl DnsServer {
         self.waiting.insert(name, vec![answer]);
     }
 
-    fn answer(&mut self, id: Id, answer: Answer) {
+    fn answer(&mut self, id: Id, found: Option<Addresses>) {
         let Some(name) = self.names.remove(&id) else { return };
         let waiting = self.waiting.remove(&name).unwrap_or_default();
-        let found = match answer {
-            // In the order of the answer: workers use the first, and servers rotate.
-            Answer::Found(addresses, until) => {
-                self.remember(name, addresses.clone(), until);
-                Some(addresses)
-            }
-            Answer::Gone | Answer::Failed => None,
-        };
+        // In the order of the answer: workers use the first, and servers rotate.
+        let addresses = found.map(|(addresses, until)| {
+            self.remember(name, addresses.clone(), until);
+            addresses
+        });
         for asker in waiting {
-            let _ = asker.send(found.clone());
+            let _ = asker.send(addresses.clone());
         }
     }
 

@@ -47,13 +47,13 @@ impl Names {
     /// Takes an answer in; gives when to ask again.
     pub fn answered(&mut self, name: &Arc<str>, answer: Answer, now: Instant) -> Instant {
         let known = self.known.entry(name.clone()).or_default();
-        let failing = !matches!(answer, Answer::Found(..));
+        let failing = !matches!(answer, Answer::Found(_));
         if failing && !known.failing {
             tracing::warn!(%name, kept = known.addresses.len(), "a name cannot be looked up");
         }
         known.failing = failing;
         match answer {
-            Answer::Found(addresses, until) => {
+            Answer::Found((addresses, until)) => {
                 known.addresses = addresses;
                 known.gone_since = None;
                 return until.min(now + MAX_TTL);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn found(ips: &[u8], now: Instant) -> Answer {
-        Answer::Found(ips.iter().map(|last| ip(*last)).collect(), now + Duration::from_secs(30))
+        Answer::Found((ips.iter().map(|last| ip(*last)).collect(), now + Duration::from_secs(30)))
     }
 
     #[test]

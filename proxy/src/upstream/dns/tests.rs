@@ -1,9 +1,14 @@
 //! Names looked up at a small server of our own.
 
-use super::{follow::follow, lookup::Lookup, *};
+use super::{
+    follow::follow,
+    lookup::{Answer, Lookup},
+    *,
+};
 use hickory_resolver::{
     config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
     proto::rr::Name,
+    system_conf::parse_resolv_conf,
 };
 use sidle_model::ir;
 use std::{
@@ -13,6 +18,9 @@ use std::{
     time::Duration,
 };
 use tokio::{net::UdpSocket, sync::Notify};
+
+/// Longer than any of these tests.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the server says of a name.
 #[derive(Clone)]
@@ -149,14 +157,14 @@ async fn an_answer_says_what_is_known() {
     server.set("a.test", Zone::Addresses(ips(&[3, 2])));
     server.set("empty.test", Zone::Empty);
     server.set("broken.test", Zone::Broken);
-    let Answer::Found(found, until) = lookup.addresses("a.test").await else { panic!() };
+    let Answer::Found((found, until)) = lookup.answer("a.test").await else { panic!() };
     assert_eq!(found, ips(&[3, 2]));
     assert!(until > Instant::now());
-    assert_eq!(lookup.addresses("nowhere.test").await, Answer::Gone);
-    assert_eq!(lookup.addresses("empty.test").await, Answer::Gone);
-    assert_eq!(lookup.addresses("broken.test").await, Answer::Failed);
+    assert_eq!(lookup.answer("nowhere.test").await, Answer::Gone);
+    assert_eq!(lookup.answer("empty.test").await, Answer::Gone);
+    assert_eq!(lookup.answer("broken.test").await, Answer::Failed);
     server.set("half.search.test", Zone::Broken);
-    assert_eq!(lookup.addresses("half").await, Answer::Failed, "a name of the search list may be it");
+    assert_eq!(lookup.answer("half").await, Answer::Failed, "a name of the search list may be it");
 }
 
 #[tokio::test]
@@ -164,7 +172,7 @@ async fn a_name_that_many_ask_for_is_looked_up_once() {
     let (server, lookup) = NameServer::start().await;
     let held = Arc::new(Notify::new());
     server.set("slow.test", Zone::Held(held.clone()));
-    let (dns, dns_server) = with_lookup(lookup);
+    let (dns, dns_server) = with_lookup(lookup, PATIENCE);
     let (_clusters, none) = mpsc::unbounded_channel();
     tokio::spawn(dns_server.run(none));
     let asking: Vec<_> = (0..50)
@@ -181,8 +189,40 @@ async fn a_name_that_many_ask_for_is_looked_up_once() {
     }
     assert_eq!(server.asked.load(SeqCst), 1);
     assert!(dns.resolve("nowhere.test").await.is_err());
+    assert_eq!(server.asked.load(SeqCst), 3, "it, and it below the search domain, once each");
     server.set("two.test", Zone::Addresses(ips(&[9, 3])));
     assert_eq!(dns.resolve("two.test").await.unwrap(), ips(&[9, 3]), "in the order of the answer");
+}
+
+#[test]
+fn a_name_may_take_as_long_as_the_machine_says() {
+    for (text, patience, retries) in
+        [("", 10, 1), ("options timeout:1 attempts:3", 3, 2), ("options attempts:0", 5, 0)]
+    {
+        let (_, mut options) = parse_resolv_conf(format!("nameserver 127.0.0.1\n{text}\n")).unwrap();
+        assert_eq!(super::patience(&mut options), Duration::from_secs(patience), "{text}");
+        assert_eq!(options.attempts, retries, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_ever_and_who_has_left_has_no_turn() {
+    let (server, lookup) = NameServer::start().await;
+    let held = Arc::new(Notify::new());
+    let names: Vec<String> = (0..lookup::AT_ONCE + 9).map(|n| format!("n{n}.test")).collect();
+    names.iter().for_each(|name| server.set(name, Zone::Held(held.clone())));
+    let (mut dns, dns_server) = with_lookup(lookup, Duration::from_millis(300));
+    let (_clusters, none) = mpsc::unbounded_channel();
+    tokio::spawn(dns_server.run(none));
+    for answered in futures_util::future::join_all(names.iter().map(|name| dns.resolve(name))).await {
+        assert!(answered.is_err());
+    }
+    assert_eq!(dns.questions.capacity(), MAX_QUEUED - 9, "the last have not had their turn");
+    held.notify_waiters();
+    dns.patience = PATIENCE;
+    server.set("next.test", Zone::Addresses(ips(&[7])));
+    assert_eq!(dns.resolve("next.test").await.unwrap(), ips(&[7]));
+    assert_eq!(server.asked.load(SeqCst), lookup::AT_ONCE + 1);
 }
 
 #[tokio::test]
@@ -222,7 +262,7 @@ async fn many_clusters_take_turns_and_leave_some_to_requests() {
             cluster(ir::Discovery::StrictDns(names.iter().map(|name| endpoint(name)).collect()))
         })
         .collect();
-    let (dns, serving) = with_lookup(lookup);
+    let (dns, serving) = with_lookup(lookup, PATIENCE);
     let (tell, told) = mpsc::unbounded_channel();
     clusters.iter().for_each(|cluster| tell.send(cluster.clone()).unwrap());
     tokio::spawn(serving.run(told));

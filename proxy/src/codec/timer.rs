@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::time::{Instant, Sleep};
@@ -41,6 +41,26 @@ pub fn together(deadline: Instant) -> Instant {
     }
     let since = deadline.saturating_duration_since(BEGAN.with(|began| *began));
     deadline + STEP - Duration::from_nanos(u64::from(since.subsec_nanos() % STEP.subsec_nanos()))
+}
+
+/// Something that is done a while after there is a reason, for all reasons until then: who has none is never woken up.
+#[derive(Debug, Default)]
+pub struct Chore {
+    timer: Timer,
+    due: Option<Instant>,
+}
+
+impl Chore {
+    /// Ready when it is to be done; `wanted` says whether there is a reason, which lasts until then.
+    pub fn poll(&mut self, wanted: bool, after: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        if !wanted {
+            return Poll::Pending;
+        }
+        let due = *self.due.get_or_insert_with(|| together(Instant::now() + after));
+        ready!(self.timer.poll(due, cx));
+        self.due = None;
+        Poll::Ready(())
+    }
 }
 
 /// Runs while nothing moves: the clock of a peer that takes no more.
@@ -107,6 +127,25 @@ mod tests {
         }
         moments.dedup();
         assert_eq!(moments.len(), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chore_waits_for_more_reasons_and_wakes_nobody_without() {
+        const AFTER: Duration = Duration::from_secs(5);
+        let (mut chore, begun, mut polls) = (Chore::default(), Instant::now(), 0);
+        for _ in 0..3 {
+            let idle = poll_fn(|cx| {
+                polls += 1;
+                chore.poll(false, AFTER, cx)
+            });
+            assert!(tokio::time::timeout(Duration::from_secs(3600), idle).await.is_err());
+            let wanted = Instant::now();
+            assert!(poll_fn(|cx| Poll::Ready(chore.poll(true, AFTER, cx))).await.is_pending());
+            tokio::time::sleep(AFTER / 2).await;
+            poll_fn(|cx| chore.poll(true, AFTER, cx)).await;
+            assert!((AFTER..=AFTER + STEP).contains(&wanted.elapsed()), "{:?}", wanted.elapsed());
+        }
+        assert!(polls <= 2 * 3, "woken up {polls} times in {:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     codec::{
         Duplex, Stream,
+        timer::Chore,
         tunnel::{self, Meter, Relayed},
     },
     config::TcpPlan,
@@ -26,12 +27,11 @@ use std::{
     task::Poll,
     time::{Duration, Instant},
 };
-use tokio::time::MissedTickBehavior;
 
 /// Endpoints that one connection tries.
 const MAX_CONNECTS: usize = 3;
-/// How often the bytes of a connection that lasts are counted.
-const COUNT_EVERY: Duration = Duration::from_secs(5);
+/// When the bytes of a connection that lasts are counted, from the first that are not: one that is idle does nothing.
+const COUNT_AFTER: Duration = Duration::from_secs(5);
 
 /// One TCP connection.
 pub struct TcpExchange {
@@ -81,15 +81,15 @@ impl TcpExchange {
         let relayed = {
             let relay = tunnel::relay(&mut client, &mut upstream, idle_timeout, &meter);
             let mut relayed = std::pin::pin!(until_cut(relay, cut, &meter));
-            let mut count = tokio::time::interval(COUNT_EVERY);
-            count.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    biased;
-                    relayed = relayed.as_mut() => break relayed,
-                    _ = count.tick() => self.count_bytes(),
+            let mut count = Chore::default();
+            poll_fn(|cx| {
+                let relayed = relayed.as_mut().poll(cx);
+                while relayed.is_pending() && count.poll(self.has_uncounted(), COUNT_AFTER, cx).is_ready() {
+                    self.count_bytes();
                 }
-            }
+                relayed
+            })
+            .await
         };
         if relayed.is_none() {
             client.end_by_reset();
@@ -116,6 +116,11 @@ impl TcpExchange {
             }
         }
         self.account();
+    }
+
+    /// Whether something was carried since the last time.
+    fn has_uncounted(&self) -> bool {
+        (self.meter.sent(), self.meter.received()) != (self.record.bytes_sent, self.record.bytes_received)
     }
 
     /// Counts what was carried since the last time.

@@ -9,6 +9,7 @@ use sidle_test_support::{
 };
 use std::time::Duration;
 
+const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -114,6 +115,24 @@ async fn resets_of_requests_under_way_end_the_connection_too() {
     assert_eq!(code, ENHANCE_YOUR_CALM);
     proxy.counts("resets", 1);
     wait::until("the upstream's work to end", || (proxy.stage.v1.open_connections() == 0).then_some(()));
+}
+
+#[tokio::test]
+async fn streams_beyond_those_allowed_are_refused_and_counted() {
+    let proxy = Proxy::start("http2MaxConcurrentStreams: 2");
+    let mut client = proxy.connect();
+    for stream in [1, 3, 5, 7, 9] {
+        let head = block(get(if stream == 9 { "/last" } else { "/?delay=5s" }));
+        client.send(&frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &head));
+    }
+    for stream in [5, 7, 9] {
+        let reset = client.find(|frame| frame.kind == kind::RST_STREAM);
+        assert_eq!((reset.stream, reset.code()), (stream, REFUSED_STREAM));
+    }
+    wait::until("the refusals to be counted", || {
+        (proxy.sidle.metrics().sum("sidle_http2_streams_refused_total", &[]) == 3.0).then_some(())
+    });
+    proxy.serves().await;
 }
 
 /// The frame that breaks a stream.

@@ -333,6 +333,11 @@ impl Connection {
         metrics.http2_flood(flood);
     }
 
+    /// Counts streams that were refused, because the client had as many as it may.
+    pub fn count_refused_streams(&self, streams: u32) {
+        self.worker.shared.telemetry.listener_metrics(&self.listener).http2_streams_refused(streams);
+    }
+
     /// Counts a connection that ended by an error of the client's.
     pub fn count_protocol_error(&self) {
         self.worker.shared.telemetry.listener_metrics(&self.listener).protocol_error();

@@ -140,6 +140,7 @@ families! {
     TLS_FAILURES = Counter "sidle_listener_tls_handshake_failures_total" &["listener"], "Downstream TLS handshakes that failed or timed out.";
     PROTOCOL_ERRORS = Counter "sidle_listener_protocol_errors_total" &["listener"], "Downstream connections that ended because the client broke its protocol.";
     NO_CHAIN = Counter "sidle_listener_no_filter_chain_match_total" &["listener"], "Downstream connections that were closed because the port takes none of their kind, such as plain text where mTLS is demanded.";
+    HTTP2_REFUSED = Counter "sidle_http2_streams_refused_total" &["listener"], "Downstream HTTP/2 streams that were refused (REFUSED_STREAM) because their client had as many as it may.";
     HTTP2_FLOODS = Counter "sidle_http2_floods_total" &["listener", "kind"], "Downstream HTTP/2 connections that ended because the client sent too much of one kind of frame.";
     AUTHORIZATIONS = Counter "sidle_authorizations_total" &["listener", "result"], "Decisions of authorization policies: allowed, denied, audited; of those that are only tried: dry_run_allowed, dry_run_denied.";
 

@@ -119,6 +119,7 @@ impl Core {
             return Ok(For::Nobody(None));
         }
         if self.table.active() >= self.config.max_streams {
+            self.refused += 1;
             let refused = Violation::Stream(id, Code::REFUSED_STREAM, "more streams than were allowed");
             return Ok(For::Nobody(Some(refused)));
         }

@@ -154,6 +154,8 @@ pub(crate) struct Core {
     requests: VecDeque<heads::Waiting>,
     last_peer: u32,
     next_own: u32,
+    /// Streams beyond those that the peer may have, since somebody asked.
+    refused: u32,
     drain: Drain,
     /// The peer has said GOAWAY, or nobody can open streams any more.
     leaving: bool,
@@ -254,6 +256,11 @@ impl Connection {
             sending: Sending::new(self.0.clone(), waiting.key),
             receiving: Receiving::new(self.0.clone(), waiting.key),
         })
+    }
+
+    /// How many streams were refused since this was asked last, because the client had as many as it may.
+    pub fn take_refused(&self) -> u32 {
+        std::mem::take(&mut self.0.borrow_mut().refused)
     }
 
     /// Asks the client for no more streams, and ends the connection with those that there are. Said again, it is not waited for that
@@ -363,6 +370,7 @@ impl Core {
             requests: VecDeque::with_capacity(usize::from(role == Role::Server)),
             last_peer: 0,
             next_own: 1,
+            refused: 0,
             drain: Drain::No,
             leaving: false,
             end: None,

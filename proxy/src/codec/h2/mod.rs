@@ -112,6 +112,10 @@ async fn drive(wire: &mut Wire, connection: &Rc<Connection>) -> bool {
 
 /// Serves the requests that have come. What has ended the connection is known before they find out.
 async fn accept(wire: &mut Wire, connection: &Rc<Connection>) {
+    let refused = wire.connection.take_refused();
+    if refused > 0 {
+        connection.count_refused_streams(refused);
+    }
     if let Some(End::Flood(flood)) = wire.connection.ended() {
         connection.end_for(Fault::Flood(known(flood)));
     }

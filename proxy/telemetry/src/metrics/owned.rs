@@ -31,6 +31,7 @@ const LISTENER: &[Family] = &[
     TLS_FAILURES,
     PROTOCOL_ERRORS,
     NO_CHAIN,
+    HTTP2_REFUSED,
     LISTENER_REFUSED,
     HTTP2_FLOODS,
     AUTHORIZATIONS,
@@ -180,6 +181,11 @@ impl ListenerMetrics {
     /// A connection was none that the port takes, and was closed.
     pub fn no_chain(&self) {
         self.0.add(6, 1);
+    }
+
+    /// A client opened streams beyond those that it may have, which were refused.
+    pub fn http2_streams_refused(&self, streams: u32) {
+        self.0.add(7, streams.into());
     }
 
     /// A client sent too much of what costs it nothing, and its connection ended.

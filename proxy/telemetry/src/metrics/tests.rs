@@ -84,6 +84,7 @@ fn count_everything(telemetry: &Telemetry) -> [Arc<dyn std::any::Any + Send + Sy
     let listener = telemetry.listener_metrics(&"virtualOutbound".into());
     listener.connection_opened();
     listener.http2_flood(Http2Flood::Stalled);
+    listener.http2_streams_refused(3);
     listener.authorized(Authorized::Denied);
     let authoriser = telemetry.ext_authz_metrics(&"judge".into());
     authoriser.request(ExtAuthzOutcome::Error);
@@ -155,6 +156,7 @@ fn every_family_of_the_list_is_shown_and_no_other() {
         assert_eq!(value(&text, &name, &["envoy_cluster_name=\"outbound|80||b\""]), wanted, "{name}");
     }
     assert_eq!(value(&text, "sidle_listener_connections_active", &["virtualOutbound"]), 1.0);
+    assert_eq!(value(&text, "sidle_http2_streams_refused_total", &["virtualOutbound"]), 3.0);
     assert_eq!(value(&text, "sidle_http2_floods_total", &["virtualOutbound", "kind=\"stalled\""]), 1.0);
     assert!(value(&text, "istio_agent_cert_expiry_seconds", &["default"]) < 0.0, "it has run out");
     assert!(value(&text, "istio_agent_cert_expiry_seconds", &["ROOTCA"]) > 0.0);

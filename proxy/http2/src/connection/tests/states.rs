@@ -175,6 +175,7 @@ fn more_streams_than_announced_are_refused() {
         raw.ask(stream, NO, &[]);
     }
     assert_eq!(raw.told(), Told::Reset(5, Code::REFUSED_STREAM));
+    assert_eq!([raw.engine.take_refused(), raw.engine.take_refused()], [1, 0]);
     raw.put(Kind::Data, NO, 5, b"sent before it knew");
     raw.put(Kind::RstStream, NO, 1, &[0, 0, 0, 8]);
     raw.ask(7, NO, &[]);

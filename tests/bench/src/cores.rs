@@ -33,13 +33,13 @@ impl Cores {
     /// When this process may not use them, or they are one.
     pub fn choose(proxy: Option<usize>, load: Option<usize>) -> io::Result<Self> {
         let allowed = sched_getaffinity(None)?;
-        let left = |other: Option<usize>| {
-            (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core) && Some(*core) != other)
-        };
+        let usable = |core: usize| core < CpuSet::MAX_CPU && allowed.is_set(core);
+        let left =
+            |other: Option<usize>| (0..CpuSet::MAX_CPU).find(|core| usable(*core) && Some(*core) != other);
         let cores =
             proxy.or_else(|| left(load)).and_then(|proxy| Some((proxy, load.or_else(|| left(Some(proxy)))?)));
         match cores {
-            Some((proxy, load)) if proxy != load && allowed.is_set(proxy) && allowed.is_set(load) => {
+            Some((proxy, load)) if proxy != load && usable(proxy) && usable(load) => {
                 move_to(&[load])?;
                 Ok(Cores { proxy, load })
             }
@@ -169,6 +169,13 @@ mod tests {
         assert_eq!((first.ticks, eleventh.ticks), (21, 6));
         assert!(CoreTime::parse(stat, 1).is_none());
         assert_eq!(first.since(&eleventh), 0.15);
+    }
+
+    #[test]
+    fn cores_that_are_not_there_and_one_for_both_are_refused() {
+        for (proxy, load) in [(Some(9999), None), (None, Some(usize::MAX)), (Some(0), Some(0))] {
+            assert!(Cores::choose(proxy, load).is_err(), "{proxy:?} {load:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,9 @@ mod void;
 mod workers;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use sidle_test_support::sidle::command;
+use std::{path::Path, process::ExitCode};
+use void::Void;
 
 /// Measurements of the whole proxy.
 #[derive(Debug, Parser)]
@@ -59,18 +61,26 @@ enum Measurement {
     Relay(compare::relay::RelayArgs),
 }
 
-/// What `SIDLE_BIN` says, if nothing is there.
-fn no_program() -> Option<String> {
-    let named = std::env::var_os("SIDLE_BIN")?;
-    let path = std::path::Path::new(&named);
-    (!path.is_file()).then(|| format!("SIDLE_BIN={}: there is no such file", path.display()))
+/// Sees that what `SIDLE_BIN` names is Sidle: anything else would only not be ready in time.
+fn named_program() -> Result<(), Void> {
+    let Some(named) = std::env::var_os("SIDLE_BIN") else { return Ok(()) };
+    let wrong = |why: &str| Err(Void::usage(format!("SIDLE_BIN={}: {why}", named.display())));
+    if !Path::new(&named).is_file() {
+        return wrong("there is no such file");
+    }
+    match command().arg("--version").output() {
+        Err(error) => wrong(&error.to_string()),
+        Ok(said) if said.stdout.starts_with(b"sidle ") => Ok(()),
+        Ok(_) => wrong("it is not Sidle: `--version` does not say so"),
+    }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(why) = no_program() {
-        eprintln!("void: {why}");
-        return ExitCode::FAILURE;
+    let is_part =
+        matches!(cli.measurement, Measurement::Upstream | Measurement::Load | Measurement::Relay(_));
+    if let Some(void) = named_program().err().filter(|_| !is_part) {
+        return void.tell();
     }
     // A text for standard output, and whether all runs count.
     let report = match cli.measurement {
@@ -90,9 +100,6 @@ fn main() -> ExitCode {
             print!("{report}");
             if all_count { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Err(void) => {
-            eprintln!("void: {void}");
-            ExitCode::FAILURE
-        }
+        Err(void) => void.tell(),
     }
 }

@@ -78,9 +78,6 @@ pub struct CompareArgs {
 /// # Errors
 /// When there is nothing to say.
 pub fn run(args: &CompareArgs) -> Result<(String, bool), Void> {
-    if cfg!(debug_assertions) {
-        return Err(Void::because("an unoptimised build says nothing: run with --release"));
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -94,16 +91,22 @@ pub fn run(args: &CompareArgs) -> Result<(String, bool), Void> {
 }
 
 async fn compare(args: &CompareArgs) -> Result<(String, bool), Void> {
-    // Builds the program if it is not there: before anything is measured, and before this thread keeps to one core.
-    sidle_test_support::sidle::path();
     let scenarios = chosen_scenarios(&args.scenarios)?;
     let mut subjects = chosen_subjects(&args.peers)?;
     for own in &args.own {
         subjects.push(Subject::Own(Own::parse(own)?));
     }
     known_reference(&args.reference, &subjects)?;
+    if cfg!(debug_assertions) {
+        return Err(Void::because("an unoptimised build says nothing: run with --release"));
+    }
+    // Builds the program if it is not there: before anything is measured, and before this thread keeps to one core.
+    sidle_test_support::sidle::path();
+    let cores = Cores::choose(args.proxy_core, args.load_core).map_err(|error| {
+        let chosen = args.proxy_core.is_some() || args.load_core.is_some();
+        if chosen { Void::usage(error.to_string()) } else { error.into() }
+    })?;
     let (json, markdown) = (output(args.json.as_deref())?, output(args.markdown.as_deref())?);
-    let cores = Cores::choose(args.proxy_core, args.load_core)?;
     let mut results = Results::new(args, cores, &scenarios, &subjects, load_average()?);
     // Whoever is started has as many descriptors as there may be.
     let files = getrlimit(Resource::Nofile);
@@ -163,7 +166,7 @@ fn known_reference(reference: &str, subjects: &[Subject]) -> Result<(), Void> {
     if names.contains(&reference) {
         return Ok(());
     }
-    Err(Void::because(format!("no subject {reference:?} to refer to; there are: {}", names.join(", "))))
+    Err(Void::usage(format!("no subject {reference:?} to refer to; there are: {}", names.join(", "))))
 }
 
 fn chosen_scenarios(wanted: &str) -> Result<Vec<Scenario>, Void> {
@@ -175,7 +178,7 @@ fn chosen_scenarios(wanted: &str) -> Result<Vec<Scenario>, Void> {
         .map(|name| {
             let known = || SCENARIOS.map(|scenario| scenario.name).join(", ");
             let found = SCENARIOS.into_iter().find(|scenario| scenario.name == name);
-            found.ok_or_else(|| Void::because(format!("no scenario {name:?}; there are: {}", known())))
+            found.ok_or_else(|| Void::usage(format!("no scenario {name:?}; there are: {}", known())))
         })
         .collect()
 }
@@ -191,8 +194,7 @@ fn chosen_subjects(wanted: &str) -> Result<Vec<Subject>, Void> {
                 let known = || PEERS.iter().map(Subject::name).collect::<Vec<_>>().join(", ");
                 let found = PEERS.into_iter().find(|subject| subject.name() == name);
                 subjects.push(
-                    found
-                        .ok_or_else(|| Void::because(format!("no peer {name:?}; there are: {}", known())))?,
+                    found.ok_or_else(|| Void::usage(format!("no peer {name:?}; there are: {}", known())))?,
                 );
             }
         }

@@ -22,7 +22,7 @@ impl Own {
         let (name, command) = text.split_once('=').unwrap_or_default();
         let words: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
         if name.is_empty() || words.is_empty() {
-            return Err(Void::because(format!("--own wants 'name=command', not {text:?}")));
+            return Err(Void::usage(format!("--own wants 'name=command', not {text:?}")));
         }
         Ok(Own { name: name.to_owned(), words })
     }

@@ -35,6 +35,7 @@ use std::{
     time::Duration,
 };
 use subjects::{Own, PEERS, Subject};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A run that others disturbed is tried so often.
 const TRIES: u32 = 3;
@@ -79,15 +80,7 @@ pub struct CompareArgs {
 /// When there is nothing to say.
 pub fn run(args: &CompareArgs) -> Result<(String, bool), Void> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            compared = compare(args) => compared,
-            // Whoever was started is ended on the way out.
-            _ = terminated.recv() => Err(Void::because("terminated")),
-            _ = tokio::signal::ctrl_c() => Err(Void::because("interrupted")),
-        }
-    })
+    runtime.block_on(compare(args))
 }
 
 async fn compare(args: &CompareArgs) -> Result<(String, bool), Void> {
@@ -113,33 +106,51 @@ async fn compare(args: &CompareArgs) -> Result<(String, bool), Void> {
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(std::io::Error::from)?;
     let stage = Stage::set()?;
     let times = Times { warm_up: Duration::from_secs(1), window: Duration::from_secs(args.seconds) };
-    for round in 0..args.rounds {
-        for scenario in &scenarios {
-            for work in scenario.work {
-                for at in 0..subjects.len() {
-                    let subject = &subjects[(at + round as usize) % subjects.len()];
-                    if results.skipped(scenario, subject) {
-                        continue;
-                    }
-                    let mut tries = 0;
-                    let run = loop {
-                        tries += 1;
-                        let outcome = measure(&stage, cores, subject, scenario, *work, times).await;
-                        let disturbed = outcome.as_ref().is_ok_and(Figures::disturbed);
-                        if !disturbed || tries == TRIES {
-                            break Run::new(round, scenario, subject, *work, outcome);
-                        }
-                    };
-                    eprintln!("{run}");
-                    results.add(run);
-                }
-            }
-        }
+    let (mut terminated, mut interrupted) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ended = tokio::select! {
+        biased; // a signal may be for all that was started, too, and nothing of that counts any more
+        _ = terminated.recv() => Some("SIGTERM"),
+        _ = interrupted.recv() => Some("SIGINT"),
+        () = rounds(&stage, cores, &subjects, times, &mut results) => None,
+    };
+    // Whoever was started has been ended with its future.
+    if let Some(signal) = ended {
+        results.end_early(signal)?;
     }
     let tables = report::tables(&results);
     write(json, &serde_json::to_string_pretty(&results)?)?;
     write(markdown, &tables)?;
     Ok((tables, results.all_count()))
+}
+
+/// Does all rounds. What all subjects have done of a round stays, whenever this is dropped.
+async fn rounds(stage: &Stage, cores: Cores, subjects: &[Subject], times: Times, results: &mut Results) {
+    for round in 0..results.rounds {
+        for scenario in results.scenarios.clone() {
+            for work in scenario.work {
+                let mut whole = Vec::new();
+                for at in 0..subjects.len() {
+                    let subject = &subjects[(at + round as usize) % subjects.len()];
+                    if results.skipped(&scenario, subject) {
+                        continue;
+                    }
+                    let mut tries = 0;
+                    let run = loop {
+                        tries += 1;
+                        let outcome = measure(stage, cores, subject, &scenario, *work, times).await;
+                        let disturbed = outcome.as_ref().is_ok_and(Figures::disturbed);
+                        if !disturbed || tries == TRIES {
+                            break Run::new(round, &scenario, subject, *work, outcome);
+                        }
+                    };
+                    eprintln!("{run}");
+                    whole.push(run);
+                }
+                results.add(whole);
+            }
+        }
+    }
 }
 
 /// A file to write to, opened before anything is measured; what is in it stays until then.

@@ -35,6 +35,7 @@ pub fn tables(results: &Results) -> String {
 fn conditions(results: &Results) -> String {
     let versions: Vec<_> =
         results.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let early = results.ended_early().map_or_else(String::new, |how| format!("\n**Ended early**, {how}\n"));
     format!(
         "{}, {}, Linux {}; load average before: {:.2}. One worker each, alone on core {}; load and upstreams on core {}. {}. Median \
          (smallest–largest) of {} rounds of {} s.\n",
@@ -47,7 +48,7 @@ fn conditions(results: &Results) -> String {
         versions.join(", "),
         results.rounds,
         results.seconds,
-    )
+    ) + &early
 }
 
 fn processor_time(results: &Results, text: &mut String) {
@@ -190,6 +191,15 @@ mod tests {
             assert!(text.lines().any(|line| line == row), "{row}\n{text}");
         }
         assert!(text.contains("load average before: 0.25"), "{text}");
+    }
+
+    #[test]
+    fn who_was_ended_early_says_how_far_it_got() {
+        let mut results = example();
+        assert!(!tables(&results).contains("Ended early"));
+        results.end_early("SIGINT").unwrap();
+        let expected = "**Ended early**, by SIGINT: the last that all had done was idle in round 1 of 2.";
+        assert!(tables(&results).contains(expected), "{}", tables(&results));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     scenarios::{Scenario, Work},
     subjects::{Reason, Subject},
 };
-use crate::cores::Cores;
+use crate::{cores::Cores, void::Void};
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, fs, time::SystemTime};
 
@@ -38,6 +38,8 @@ pub struct Results {
     pub scenarios: Vec<Scenario>,
     /// Every one.
     pub runs: Vec<Run>,
+    /// The signal that came before all was done.
+    pub ended_early_by: Option<&'static str>,
 }
 
 /// One subject, one work of one scenario, one round.
@@ -123,12 +125,33 @@ impl Results {
             versions: versions.collect(),
             scenarios: scenarios.to_vec(),
             runs: Vec::new(),
+            ended_early_by: None,
         }
     }
 
-    /// One more.
-    pub fn add(&mut self, run: Run) {
-        self.runs.push(run);
+    /// By what, and how far it got.
+    pub fn ended_early(&self) -> Option<String> {
+        let (signal, last) = (self.ended_early_by?, self.runs.last()?);
+        let (scenario, round, rounds) = (&last.scenario, last.round + 1, self.rounds);
+        Some(format!("by {signal}: the last that all had done was {scenario} in round {round} of {rounds}."))
+    }
+
+    /// What all subjects have done.
+    pub fn add(&mut self, whole: Vec<Run>) {
+        self.runs.extend(whole);
+    }
+
+    /// There will be no more.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn end_early(&mut self, signal: &'static str) -> Result<(), Void> {
+        self.ended_early_by = Some(signal);
+        if self.runs.is_empty() {
+            Err(Void::because(format!("ended by {signal} before all had done anything")))
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether a subject cannot do a scenario.
@@ -136,9 +159,9 @@ impl Results {
         self.of(scenario.name, subject.name()).any(|run| matches!(run.outcome, Outcome::Skipped(_)))
     }
 
-    /// Whether no run is void.
+    /// Whether all was done, and no run is void.
     pub fn all_count(&self) -> bool {
-        !self.runs.iter().any(|run| matches!(run.outcome, Outcome::Void(_)))
+        self.ended_early_by.is_none() && !self.runs.iter().any(|run| matches!(run.outcome, Outcome::Void(_)))
     }
 
     /// Who was left out of what, and why; what does not count, and why; what others disturbed.
@@ -185,12 +208,9 @@ fn processor(cpuinfo: &str) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::{
-        compare::{
-            load::{Idle, Latency, Measured, Nothing},
-            scenarios::SCENARIOS,
-        },
-        void::Void,
+    use crate::compare::{
+        load::{Idle, Latency, Measured, Nothing},
+        scenarios::SCENARIOS,
     };
 
     /// Rounds of two scenarios with three subjects, the last of which does not do the first scenario, and fails in the second.
@@ -211,23 +231,24 @@ pub mod tests {
                 .filter(|scenario| ["h1", "idle"].contains(&scenario.name))
                 .collect(),
             runs: Vec::new(),
+            ended_early_by: None,
         };
         let [h1, idle] = results.scenarios[..] else { panic!("two scenarios") };
         for round in 0..2 {
             for (subject, cost) in [(Subject::Sidle, 10_000), (Subject::Haproxy, 20_000)] {
                 for work in h1.work {
                     let measured = measured(cost * (1 + u64::from(round)), *work);
-                    results.add(Run::new(round, &h1, &subject, *work, Ok(Figures::Load(measured))));
+                    results.add(vec![Run::new(round, &h1, &subject, *work, Ok(Figures::Load(measured)))]);
                 }
                 let memory = |mib: u64| Nothing { resident_bytes: mib << 20, cpu_milliseconds: 0.5 };
                 let one = Idle { connections: 1024, alone: memory(10), with: memory(12) };
-                results.add(Run::new(round, &idle, &subject, idle.work[0], Ok(Figures::Idle(one))));
+                results.add(vec![Run::new(round, &idle, &subject, idle.work[0], Ok(Figures::Idle(one)))]);
             }
         }
         let skip = Reason::Skip("cannot".to_owned());
-        results.add(Run::new(0, &h1, &Subject::Nginx, h1.work[0], Err(skip)));
+        results.add(vec![Run::new(0, &h1, &Subject::Nginx, h1.work[0], Err(skip))]);
         let void = Reason::Void(Void::because("wrong"));
-        results.add(Run::new(0, &idle, &Subject::Nginx, idle.work[0], Err(void)));
+        results.add(vec![Run::new(0, &idle, &Subject::Nginx, idle.work[0], Err(void))]);
         results
     }
 
@@ -268,6 +289,9 @@ pub mod tests {
         assert!(!results.all_count());
         results.runs.retain(|run| !matches!(run.outcome, Outcome::Void(_)));
         assert!(results.all_count());
+        assert!(results.end_early("SIGINT").is_ok() && !results.all_count());
+        results.runs.clear();
+        assert!(results.end_early("SIGINT").is_err(), "there is nothing to show");
     }
 
     #[test]

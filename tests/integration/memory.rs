@@ -2,7 +2,10 @@
 
 use crate::stage::{HOST, Stage};
 use sidle_test_support::{client::Client, sidle::Sidle, wait};
-use std::{io::Read, net::TcpStream};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
 
 /// Puts a limit in force of which the proxy uses this share now.
 fn limit(sidle: &Sidle, share: f64) {
@@ -54,4 +57,33 @@ async fn requests_are_shed_before_memory_is_gone() {
     for _ in 0..2 {
         assert_eq!(client.get(HOST, "/").await.status, 200);
     }
+}
+
+/// What was freed is free, though the C library has not given it back.
+#[tokio::test]
+async fn a_burst_is_over_once_its_clients_have_left() {
+    const CLIENTS: usize = 600;
+    let stage = Stage::new();
+    let sidle = stage.route_v1("");
+    let mut client = Client::http1(sidle.outbound()).await;
+    assert_eq!(client.get(HOST, "/").await.status, 200);
+    limit(&sidle, 0.7);
+    let mut burst = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut stream = TcpStream::connect(sidle.outbound()).unwrap();
+        let ask = format!("GET /?bytes=10000000 HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+        let _ = stream.write_all(ask.as_bytes()); // the last ones are turned away
+        burst.push(stream);
+    }
+    wait::until("a shortage", || (pressure(&sidle) > 0.98).then_some(()));
+    drop(burst);
+    wait::eventually("an answer", || async {
+        let stream = tokio::net::TcpStream::connect(sidle.outbound()).await.ok()?;
+        let mut one = Client::http1_over(stream).await;
+        let ask =
+            sidle_test_support::client::request("GET", HOST, "/").body(sidle_test_support::echo::full(""));
+        one.try_exchange(ask.unwrap()).await.ok().filter(|answer| answer.status == 200)
+    })
+    .await;
+    wait::until("relief", || (pressure(&sidle) < 0.9).then_some(()));
 }

@@ -1,6 +1,7 @@
 //! How much of the memory that this process may have it uses.
 //!
-//! In:  `limits.maxMemoryBytes`, or the limits of the process' control groups.   Out: [`Overload`](crate::overload::Overload), and a gauge.
+//! In:  `limits.maxMemoryBytes`, or the limits of the process' control groups.   Out: [`Overload`](crate::overload::Overload), and a gauge;
+//! memory that is free given back while it is short.
 //! Invariants: what others use of a control group is not laid to this process' charge: with others it shares what they leave, and
 //! refuses requests only when it is itself what fills the rest. Without a limit nothing is measured.
 //! Not here: what is refused at which share (`crate::overload`).
@@ -30,6 +31,7 @@ pub async fn watch(state: Arc<AppState>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut measured = false;
+    let mut relief = Relief::default();
     loop {
         ticks.tick().await;
         let given = state.max_memory();
@@ -38,7 +40,7 @@ pub async fn watch(state: Arc<AppState>) {
             let _ = tokio::time::timeout(UNLIMITED, state.limits.notified()).await;
             continue;
         }
-        let share = share(given, &groups, resident());
+        let share = relief.share(|| share(given, &groups, resident()), sidle_heap::give_back);
         measured = share > 0.0;
         let pressure = Pressure::at(share);
         if let Some(before) = state.set_pressure(share, pressure)
@@ -46,6 +48,39 @@ pub async fn watch(state: Arc<AppState>) {
         {
             tracing::warn!(?pressure, share = format!("{:.0} %", share * 100.0), "memory");
         }
+    }
+}
+
+/// Has memory that is free given back where there is a shortage: what the C library keeps would look like use for ever.
+#[derive(Debug, Default)]
+struct Relief {
+    /// Measurements until the next time.
+    wait: u32,
+    /// Measurements between the last two times.
+    pause: u32,
+}
+
+impl Relief {
+    /// Measurements between two times if they are of no use: the threads that work wait for each.
+    const LONGEST_PAUSE: u32 = 64;
+
+    /// The share, after what is free was given back if that was needed.
+    fn share(&mut self, measure: impl Fn() -> f64, give_back: impl FnOnce()) -> f64 {
+        let share = measure();
+        if Pressure::at(share) == Pressure::None {
+            *self = Relief::default();
+            return share;
+        }
+        if self.wait > 0 {
+            self.wait -= 1;
+            return share;
+        }
+        give_back();
+        let after = measure();
+        let useless = after > share * 0.99;
+        self.pause = if useless { (2 * self.pause).clamp(1, Self::LONGEST_PAUSE) } else { 0 };
+        self.wait = self.pause;
+        after
     }
 }
 
@@ -123,6 +158,34 @@ fn read(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn what_is_free_is_given_back_while_memory_is_short() {
+        let (mut relief, used, free, times) =
+            (Relief::default(), Cell::new(0.5), Cell::new(0.3), Cell::new(0));
+        let mut measure = || {
+            let give_back = || {
+                times.set(times.get() + 1);
+                free.set(0.0);
+            };
+            relief.share(|| used.get() + free.get(), give_back)
+        };
+        assert_eq!((measure(), times.get()), (0.8, 0), "there is enough");
+        free.set(0.5);
+        assert_eq!((measure(), times.get()), (0.5, 1), "what is counted is what is left");
+        used.set(0.96);
+        for _ in 0..1_000 {
+            assert_eq!(measure(), 0.96);
+        }
+        assert!((10..30).contains(&times.get()), "{}: it is of no use, and seldom tried", times.get());
+        used.set(0.5);
+        free.set(0.46);
+        while measure() > 0.5 {}
+        let before = times.get();
+        free.set(0.46);
+        assert_eq!((measure(), times.get()), (0.5, before + 1), "at once again");
+    }
 
     fn write(root: &Path, files: &[(&str, &str)]) {
         for (file, content) in files {

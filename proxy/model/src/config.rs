@@ -7,7 +7,7 @@
 use crate::{
     diagnostic::{Code, Diagnostic, Severity},
     ir::Origin,
-    istio, kubernetes, sidle,
+    istio, kubernetes, pause, sidle,
     yaml::{Document, NodeId, Part},
 };
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::SystemTime};
@@ -99,15 +99,10 @@ impl From<usize> for Step<'_> {
     }
 }
 
-impl Config {
-    /// Adds the resources of `other`, the first of which has the place `first` in the whole set of files.
-    pub(crate) fn append(&mut self, other: &Config, first: usize) {
-        macro_rules! each {
-            ($($list:ident),*) => {
-                $(self.$list.extend(other.$list.iter().map(|resource| resource.moved_by(first)));)*
-            };
-        }
-        each!(
+/// Does something with each list of a [`Config`].
+macro_rules! each_list {
+    ($does:ident) => {
+        $does!(
             virtual_services,
             destination_rules,
             service_entries,
@@ -115,9 +110,33 @@ impl Config {
             workload_groups,
             gateways
         );
-        each!(request_authentications, peer_authentications, authorization_policies, secrets);
-        each!(concurrency_policies, rate_limit_policies, upstream_policies, fault_policies);
-        each!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies, health_policies);
+        $does!(request_authentications, peer_authentications, authorization_policies, secrets);
+        $does!(concurrency_policies, rate_limit_policies, upstream_policies, fault_policies);
+        $does!(sidecars, services, endpoints, endpoint_slices, pods, workloads, proxies, health_policies);
+    };
+}
+
+impl Config {
+    /// Adds the resources of `other`, the first of which has the place `first` in the whole set of files.
+    pub(crate) fn append(&mut self, other: &Config, first: usize) {
+        macro_rules! append {
+            ($($list:ident),*) => {
+                $(self.$list.extend(other.$list.iter().map(|resource| resource.moved_by(first)));)*
+            };
+        }
+        each_list!(append);
+    }
+}
+
+/// Large: whoever takes it apart may pause.
+impl Drop for Config {
+    fn drop(&mut self) {
+        macro_rules! drop {
+            ($($list:ident),*) => {
+                $(pause::drop_each(std::mem::take(&mut self.$list));)*
+            };
+        }
+        each_list!(drop);
     }
 }
 
@@ -203,6 +222,7 @@ impl<T> Resource<T> {
 /// By `creationTimestamp` where both have one; one that has it is older than one that has not; then by place in the files,
 /// then by name and namespace.
 pub fn age_order<A, B>(a: &Resource<A>, b: &Resource<B>) -> Ordering {
+    pause::here(); // thousands are sorted by it
     let time = match (a.metadata.creation_timestamp, b.metadata.creation_timestamp) {
         (Some(a), Some(b)) => a.cmp(&b),
         (Some(_), None) => Ordering::Less,

@@ -1,6 +1,7 @@
 //! Places where long work may pause.
 //!
-//! In:  what a thread does there.   Out: a call of it after each file, document, resource, list of routes, virtual host.
+//! In:  what a thread does there.   Out: a call of it for each file, document, resource, rule, route, virtual host, whenever all are gone
+//! through, put in order or taken apart.
 //! Invariant: where a thread has said nothing, nothing is done.
 //! Not here: whether to pause, and how (`proxy/src/config/way.rs`); a clock.
 
@@ -34,8 +35,13 @@ pub fn here() {
     }
 }
 
+/// `all`, with a place before each.
+pub fn each<T>(all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    all.into_iter().inspect(|_| here())
+}
+
 /// Takes apart what is no longer needed, with a place after each.
-pub(crate) fn drop_each<T>(all: impl IntoIterator<Item = T>) {
+pub fn drop_each<T>(all: impl IntoIterator<Item = T>) {
     all.into_iter().for_each(|one| {
         drop(one);
         here();
@@ -46,6 +52,7 @@ pub(crate) fn drop_each<T>(all: impl IntoIterator<Item = T>) {
 mod tests {
     use super::*;
     use crate::{Loader, ir::Node, source::Text};
+    use std::sync::Arc;
 
     thread_local! {
         static PLACES: Cell<usize> = const { Cell::new(0) };
@@ -57,38 +64,78 @@ mod tests {
         (PLACES.get() - before, done)
     }
 
+    const SERVICE: &str = "\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: s }
+spec:
+  hosts: [s.test]
+  resolution: STATIC
+  ports: [{ number: 80, name: http, protocol: HTTP }]
+  endpoints: [{ address: 10.0.0.1 }]
+";
+    const RULES: &str = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: v }
+spec:
+  hosts: [v.test]
+  http:
+";
+
+    fn rule(path: usize) -> String {
+        format!(
+            "  - match: [{{ uri: {{ exact: /{path} }} }}]\n    route: [{{ destination: {{ host: s.test }} }}]\n"
+        )
+    }
+
+    fn text(name: impl Into<Arc<str>>, content: String) -> Text {
+        Text { name: name.into(), content: content.into() }
+    }
+
     fn files(count: usize) -> Vec<Text> {
         let file = |at| {
-            Text {
-            name: format!("{at}.yaml").into(),
-            content: format!(
-                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{ name: s-{at} }}\nspec:\n  \
-                 hosts: [s-{at}.test]\n  resolution: STATIC\n  ports: [{{ number: 80, name: http, protocol: HTTP }}]\n  \
-                 endpoints: [{{ address: 10.0.0.1 }}]\n---\n\
-                 apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{ name: v-{at} }}\nspec:\n  \
-                 hosts: [v-{at}.test]\n  http: [{{ route: [{{ destination: {{ host: s-{at}.test }} }}] }}]\n"
-            )
-            .into(),
-        }
+            let own = |text: &str| text.replace("s.test", &format!("s-{at}.test"));
+            let named = |text: String| {
+                text.replace("name: v", &format!("name: v-{at}")).replace("v.test", &format!("v-{at}.test"))
+            };
+            let service = own(SERVICE).replace("name: s ", &format!("name: s-{at} "));
+            text(format!("{at}.yaml"), format!("{service}---\n{}", named(RULES.to_owned() + &own(&rule(at)))))
         };
         (0..count).map(file).collect()
     }
 
-    /// However much there is to read, to check, to lower and to share, it may pause after each piece.
+    fn one_file_of_rules(count: usize) -> Vec<Text> {
+        let rules: String = (0..count).map(rule).collect();
+        vec![text("a.yaml", format!("{SERVICE}---\n{RULES}{rules}"))]
+    }
+
+    /// How many places each of many adds to a first load, to one of the same text, and to sharing.
+    fn for_each(texts: fn(usize) -> Vec<Text>) -> [usize; 3] {
+        at_each(Some(|| PLACES.set(PLACES.get() + 1)));
+        let of = |count| {
+            let (mut loader, node) = (Loader::default(), Node::default());
+            let (first, loaded) = places(|| loader.load(texts(count), &node));
+            let (again, second) = places(|| loader.load(texts(count), &node));
+            let (running, mut ir) = (loaded.ir.unwrap(), second.ir.unwrap());
+            let (shared, ()) = places(|| ir.share(&running));
+            [first, again, shared]
+        };
+        let (few, many) = (of(10), of(60));
+        [0, 1, 2].map(|step| (many[step] - few[step]) / 50)
+    }
+
+    /// However much there is to read, to check, to lower and to share, it may pause after each piece. Who takes a place away has to say
+    /// here why.
     #[test]
     fn each_piece_of_work_ends_at_a_place() {
-        const FILES: usize = 50;
-        at_each(Some(|| PLACES.set(PLACES.get() + 1)));
-        let (mut loader, node) = (Loader::default(), Node::default());
-        let (first, loaded) = places(|| loader.load(files(FILES), &node));
-        let (again, second) = places(|| loader.load(files(FILES), &node));
-        let (running, mut ir) = (loaded.ir.unwrap(), second.ir.unwrap());
-        let (shared, ()) = places(|| ir.share(&running));
-        // A file, two documents, a check or more of each; the rest as below.
-        assert!(first - again >= 4 * FILES, "{first} and {again}");
-        // A file, its VirtualService beside others, in order, its routes; the service; four virtual hosts in two tables.
-        assert!(again >= 9 * FILES, "{again}");
-        // The cluster, the virtual hosts.
-        assert!(shared >= 5 * FILES, "{shared}");
+        let [first, again, shared] = for_each(files);
+        assert!(first >= 88 && again >= 66 && shared >= 38, "of a file: {first}, {again}, {shared}");
+    }
+
+    #[test]
+    fn each_rule_of_a_long_list_ends_at_a_place() {
+        let [first, again, shared] = for_each(one_file_of_rules);
+        assert!(first >= 11 && again >= 4 && shared >= 5, "of a rule: {first}, {again}, {shared}");
     }
 }

@@ -66,7 +66,7 @@ struct Reader {
 impl Reader {
     fn path(&mut self, path: &Path) {
         if path == Path::new("-") {
-            return self.stream("-", io::stdin().lock());
+            return self.stream("-", io::stdin().lock(), 0);
         }
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.folder(path),
@@ -102,7 +102,9 @@ impl Reader {
         {
             return;
         }
-        let entries = match fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
+        let entries = match fs::read_dir(folder)
+            .and_then(|entries| pause::each(entries).collect::<io::Result<Vec<_>>>())
+        {
             Ok(entries) => entries,
             Err(error) => return self.unreadable(folder, &error.to_string()),
         };
@@ -111,7 +113,7 @@ impl Reader {
         let mut paths: Vec<PathBuf> =
             entries.into_iter().map(|entry| entry.path()).filter(|p| !hidden(p)).collect();
         paths.sort();
-        for path in paths {
+        for path in pause::each(paths) {
             if path.is_dir() {
                 self.list(&path, depth + 1, searched, files);
             } else if files.len() + searched.len() >= MAX_ENTRIES {
@@ -151,16 +153,15 @@ impl Reader {
         // Opening a pipe would wait for its other end.
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() && metadata.len() > self.allowed() => {
-                return self.too_large(&name);
+                self.too_large(&name);
             }
             Ok(metadata) if metadata.file_type().is_fifo() || metadata.file_type().is_socket() => {
-                return self.unreadable(path, "a pipe or socket, not a file");
+                self.unreadable(path, "a pipe or socket, not a file");
             }
-            Ok(_) => {}
-            Err(error) => return self.unreadable(path, &error.to_string()),
-        }
-        match File::open(path) {
-            Ok(file) => self.stream(&name, file),
+            Ok(metadata) => match File::open(path) {
+                Ok(file) => self.stream(&name, file, metadata.len()),
+                Err(error) => self.unreadable(path, &error.to_string()),
+            },
             Err(error) => self.unreadable(path, &error.to_string()),
         }
     }
@@ -169,8 +170,9 @@ impl Reader {
         self.limit.file.min(self.left)
     }
 
-    fn stream(&mut self, name: &str, source: impl Read) {
-        let mut bytes = Vec::new();
+    /// Reads a source that is probably `length` bytes long.
+    fn stream(&mut self, name: &str, source: impl Read, length: u64) {
+        let mut bytes = Vec::with_capacity(length as usize + 1);
         // One byte more than allowed tells a source that has more from one that ends there.
         if let Err(error) = source.take(self.allowed() + 1).read_to_end(&mut bytes) {
             return self.unreadable(Path::new(name), &error.to_string());

@@ -7,7 +7,7 @@
 
 use crate::host;
 use foldhash::fast::FixedState;
-use sidle_model::ir::HostPattern;
+use sidle_model::{ir::HostPattern, pause};
 use std::{collections::HashMap, net::Ipv6Addr};
 
 /// Keys come from configuration, so the hash needs no random seed.
@@ -29,7 +29,19 @@ impl<T> Default for HostMap<T> {
     }
 }
 
+/// Large: whoever takes it apart may pause.
+impl<T> Drop for HostMap<T> {
+    fn drop(&mut self) {
+        pause::drop_each(self.exact.drain());
+    }
+}
+
 impl<T> HostMap<T> {
+    /// Makes room for so many hosts.
+    pub(crate) fn reserve(&mut self, hosts: usize) {
+        self.exact.reserve(hosts);
+    }
+
     /// The value of `pattern`, made if it is new.
     pub(crate) fn entry(&mut self, pattern: &HostPattern, make: impl FnOnce() -> T) -> &mut T {
         match pattern {

@@ -12,7 +12,10 @@
 use crate::host::lower_case;
 use foldhash::fast::FixedState;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
-use sidle_model::ir::{PathMatch, Pattern, RouteMatch};
+use sidle_model::{
+    ir::{PathMatch, Pattern, RouteMatch},
+    pause,
+};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 
@@ -48,7 +51,7 @@ impl PathIndex {
         let mut prefixes = Prefixes::default();
         let mut folded = Prefixes::default();
         let (mut everywhere, mut connect) = (Vec::new(), Vec::new());
-        for (at, route) in (0..).zip(matches) {
+        for (at, route) in (0..).zip(pause::each(matches)) {
             match &route.path {
                 PathMatch::Any => everywhere.push(at),
                 PathMatch::Prefix(prefix) if prefix.is_empty() => everywhere.push(at),

@@ -52,6 +52,13 @@ pub(crate) struct Host<A> {
     index: Option<PathIndex>,
 }
 
+/// Large: whoever takes it apart may pause.
+impl<A> Drop for Host<A> {
+    fn drop(&mut self) {
+        pause::drop_each(std::mem::take(&mut self.routes));
+    }
+}
+
 /// What was compiled so far: the tables that are made with it share their hosts and routes.
 #[derive(Debug)]
 pub struct Compiled<A> {
@@ -66,13 +73,21 @@ impl<A> Default for Compiled<A> {
     }
 }
 
+/// Large: whoever takes it apart may pause.
+impl<A> Drop for Compiled<A> {
+    fn drop(&mut self) {
+        pause::drop_each(self.hosts.drain());
+        pause::drop_each(self.routes.drain());
+    }
+}
+
 impl<A> Compiled<A> {
     /// Takes in the hosts and routes of `table`, of which the caller's part still holds.
     pub fn keep(&mut self, table: &RouteTable<A>, holds: impl Fn(&A) -> bool) {
-        for host in &table.hosts {
-            pause::here();
+        self.hosts.reserve(table.hosts.len());
+        for host in pause::each(&table.hosts) {
             let mut all = true;
-            for route in &host.routes {
+            for route in pause::each(&host.routes) {
                 if holds(&route.action) {
                     self.routes.insert(Arc::as_ptr(&route.route), route.clone());
                 } else {
@@ -94,7 +109,7 @@ impl<A> Compiled<A> {
             return Ok(known.clone());
         }
         let mut routes = Vec::with_capacity(virtual_host.routes.len());
-        for route in &virtual_host.routes {
+        for route in pause::each(&virtual_host.routes) {
             routes.push(self.route(route, compile)?);
         }
         let index = PathIndex::new(virtual_host.routes.iter().map(|route| &route.matches));
@@ -119,6 +134,13 @@ impl<A> Compiled<A> {
     }
 }
 
+/// Large: whoever takes it apart may pause.
+impl<A> Drop for RouteTable<A> {
+    fn drop(&mut self) {
+        pause::drop_each(std::mem::take(&mut self.hosts));
+    }
+}
+
 impl<A> RouteTable<A> {
     /// Compiles a table by itself; `compile` makes the caller's part of each route, in order.
     ///
@@ -140,10 +162,11 @@ impl<A> RouteTable<A> {
         config: &ir::RouteConfiguration,
         mut compile: impl FnMut(&Arc<ir::Route>) -> Result<A, E>,
     ) -> Result<Self, E> {
+        let patterns = pause::each(&config.virtual_hosts).map(|host| host.domains.len()).sum();
         let mut domains = HostMap::default();
+        domains.reserve(patterns);
         let mut hosts = Vec::with_capacity(config.virtual_hosts.len());
-        for (host, virtual_host) in (0..).zip(&config.virtual_hosts) {
-            pause::here();
+        for (host, virtual_host) in (0..).zip(pause::each(&config.virtual_hosts)) {
             for (domain, pattern) in (0..).zip(&virtual_host.domains) {
                 domains.entry(pattern, || Domain { host, domain });
             }

@@ -135,7 +135,7 @@ impl Walk {
         self.watch(path);
         self.survey.trees.insert(path.to_path_buf());
         let mut entries: Vec<_> = match fs::read_dir(path) {
-            Ok(entries) => entries.flatten().collect(),
+            Ok(entries) => pause::each(entries).flatten().collect(),
             Err(error) => return error.kind().hash(&mut self.hash),
         };
         entries.sort_by_key(fs::DirEntry::file_name);

@@ -7,6 +7,7 @@ use crate::{
     diagnostic::{Diagnostic, codes},
     istio::{HttpMatchRequest, VirtualService},
     lower::matches::claim_path,
+    pause,
 };
 
 pub(super) fn check(config: &Config, out: &mut Vec<Diagnostic>) {
@@ -15,7 +16,7 @@ pub(super) fn check(config: &Config, out: &mut Vec<Diagnostic>) {
         let report = &mut Report::new(resource, out);
         let root = At::SPEC;
         let rules = root.to("http");
-        for (index, rule) in resource.spec.http.iter().enumerate() {
+        for (index, rule) in pause::each(&resource.spec.http).enumerate() {
             for (number, condition) in rule.matches.iter().enumerate() {
                 let at = rules.to(index);
                 let at = at.to("match");

@@ -4,11 +4,12 @@ use super::{report::Report, values};
 use crate::{
     config::{Config, Resource, Step},
     diagnostic::{Diagnostic, codes},
+    yaml::{Document, NodeId},
 };
 use std::collections::HashMap;
 
 pub(super) fn check(config: &Config, out: &mut Vec<Diagnostic>) {
-    let mut seen = HashMap::new();
+    let mut seen = HashMap::with_capacity(config.virtual_services.len());
     macro_rules! each {
         ($($list:ident),*) => {
             $(config.$list.iter().for_each(|resource| one(resource, &mut seen, out));)*
@@ -33,13 +34,11 @@ type Identity<'a> = (&'static str, &'a str, &'a str);
 
 fn one<'a, T>(
     resource: &'a Resource<T>,
-    seen: &mut HashMap<Identity<'a>, String>,
+    seen: &mut HashMap<Identity<'a>, (&'a Document, NodeId)>,
     out: &mut Vec<Diagnostic>,
 ) {
     let metadata = &resource.metadata;
     let mut report = Report::new(resource, out);
-    let place = resource.document.span(resource.root);
-    let place = format!("{}:{}", resource.document.file(), place.line);
     if metadata.name.is_empty() {
         return;
     }
@@ -57,10 +56,11 @@ fn one<'a, T>(
         }
     }
     let identity = (resource.kind, metadata.namespace.as_str(), metadata.name.as_str());
-    if let Some(first) = seen.get(&identity) {
-        let message = format!("{} was defined before, at {first}", resource.title());
+    if let Some((document, root)) = seen.get(&identity) {
+        let (file, line) = (document.file(), document.span(*root).line);
+        let message = format!("{} was defined before, at {file}:{line}", resource.title());
         report.manifest_error(&path("name"), codes::DUPLICATE_RESOURCE, message);
     } else {
-        seen.insert(identity, place);
+        seen.insert(identity, (&resource.document, resource.root));
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     diagnostic::{Diagnostic, codes},
     ir::{HostPattern, Node},
     istio::{Destination, DestinationRule, TrafficPolicy, VirtualService},
+    pause,
     sidle::RateLimitPolicy,
     yaml::nearest,
 };
@@ -36,7 +37,7 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
             called.insert(host);
         });
     }
-    for resource in &config.virtual_services {
+    for resource in pause::each(&config.virtual_services) {
         let name = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
         let spec = &resource.spec;
         let delegate =
@@ -46,7 +47,7 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
             Report::new(resource, out).warn(At::SPEC, codes::EMPTY_LIST, message);
         }
     }
-    for resource in &config.destination_rules {
+    for resource in pause::each(&config.destination_rules) {
         let host = known.complete(&resource.spec.host, &resource.metadata.namespace);
         if !host.is_empty() && !host.starts_with('*') && !known.has_host(&host) && !called.contains(&host) {
             let message = format!("no file defines the host `{host}`, so this rule applies to nothing");
@@ -70,6 +71,8 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
     for resource in &config.rate_limit_policies {
         rate_limit_service(resource, &known, &mut Report::new(resource, out));
     }
+    pause::drop_each(known.hosts);
+    pause::drop_each(known.subsets);
 }
 
 /// One that is not defined is never asked.
@@ -149,12 +152,12 @@ impl<'a> Known<'a> {
             subsets: HashMap::new(),
             wildcard_subsets: Vec::new(),
             gateways: config.gateways.iter().map(|g| (&*g.metadata.namespace, &*g.metadata.name)).collect(),
-            virtual_services: HashMap::new(),
+            virtual_services: HashMap::with_capacity(config.virtual_services.len()),
             delegated: HashSet::new(),
             searches_left: Cell::new(MOST_SEARCHES),
         };
         known.add_hosts(config);
-        for rule in &config.destination_rules {
+        for rule in pause::each(&config.destination_rules) {
             let host = known.complete(&rule.spec.host, &rule.metadata.namespace);
             let names = rule.spec.subsets.iter().map(|subset| subset.name.as_str());
             match HostPattern::new(&host) {
@@ -163,7 +166,7 @@ impl<'a> Known<'a> {
                 None => {}
             }
         }
-        for resource in &config.virtual_services {
+        for resource in pause::each(&config.virtual_services) {
             let namespace = resource.metadata.namespace.as_str();
             let hosted = !resource.spec.hosts.is_empty();
             known.virtual_services.insert((namespace, &resource.metadata.name), hosted);
@@ -175,11 +178,11 @@ impl<'a> Known<'a> {
     }
 
     fn add_hosts(&mut self, config: &'a Config) {
-        for service in &config.services {
+        for service in pause::each(&config.services) {
             let host = self.complete(&service.metadata.name, &service.metadata.namespace);
             self.hosts.entry(host).or_default().extend(service.spec.ports.iter().map(|port| port.port));
         }
-        for entry in &config.service_entries {
+        for entry in pause::each(&config.service_entries) {
             for host in &entry.spec.hosts {
                 match HostPattern::new(host) {
                     Some(HostPattern::Exact(host)) => {
@@ -193,7 +196,7 @@ impl<'a> Known<'a> {
                 }
             }
         }
-        for (first, rest) in self.hosts.keys().filter_map(|host| host.split_once('.')) {
+        for (first, rest) in pause::each(self.hosts.keys()).filter_map(|host| host.split_once('.')) {
             self.siblings.entry(rest.to_owned()).or_default().insert(first.to_owned());
         }
     }
@@ -253,7 +256,7 @@ impl<'a> Known<'a> {
 /// Visits every destination of a VirtualService.
 fn destinations(spec: &VirtualService, visit: &mut dyn FnMut(&Destination, At<'_>)) {
     let root = At::SPEC;
-    for (index, rule) in spec.http.iter().enumerate() {
+    for (index, rule) in pause::each(&spec.http).enumerate() {
         let at = root.to("http");
         let at = at.to(index);
         for (index, share) in rule.route.iter().enumerate() {

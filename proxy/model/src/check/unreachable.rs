@@ -7,6 +7,7 @@ use super::report::{At, Report};
 use crate::{
     diagnostic::codes,
     istio::{HttpMatchRequest, L4MatchAttributes, StringMatch, VirtualService},
+    pause,
 };
 use std::collections::BTreeMap;
 
@@ -40,7 +41,7 @@ fn http(spec: &VirtualService, report: &mut Report<'_>) {
     let gateways = if spec.gateways.is_empty() { &mesh[..] } else { &spec.gateways };
     let mut comparisons = 0;
     let mut covered: BTreeMap<usize, Vec<(&Candidate<'_>, &Candidate<'_>)>> = BTreeMap::new();
-    for (index, later) in candidates.iter().enumerate() {
+    for (index, later) in pause::each(&candidates).enumerate() {
         if comparisons > MOST_COMPARISONS {
             break;
         }

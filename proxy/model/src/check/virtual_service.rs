@@ -5,7 +5,7 @@ use super::{
     report::{At, Report},
     values,
 };
-use crate::{diagnostic::codes, istio::VirtualService};
+use crate::{diagnostic::codes, istio::VirtualService, pause};
 use std::collections::HashSet;
 
 pub(super) fn check(spec: &VirtualService, report: &mut Report<'_>) {
@@ -20,7 +20,7 @@ pub(super) fn check(spec: &VirtualService, report: &mut Report<'_>) {
             "a VirtualService needs at least one rule in `http`, `tls` or `tcp`",
         );
     }
-    for (index, route) in spec.http.iter().enumerate() {
+    for (index, route) in pause::each(&spec.http).enumerate() {
         http_route::check(route, spec, root.to("http").to(index), report);
     }
     for (index, route) in spec.tls.iter().enumerate() {

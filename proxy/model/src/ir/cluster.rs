@@ -10,7 +10,7 @@ use std::{
 };
 
 /// A group of endpoints with one policy.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Unique: `outbound|9080|v1|reviews.default.svc.cluster.local`, `inbound|8080||`, `PassthroughCluster`.
     pub name: Arc<str>,
@@ -72,7 +72,7 @@ pub struct ServiceIdentity {
 }
 
 /// Where endpoints come from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {
     /// Given.
     Static(Vec<Endpoint>),
@@ -89,7 +89,7 @@ pub enum Discovery {
 }
 
 /// One place to send to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where.
     pub address: EndpointAddress,
@@ -249,7 +249,7 @@ impl PartialEq for RetryBudget {
 impl Eq for RetryBudget {}
 
 /// Slow start: a new endpoint gets `max(minimum_percent, (age / window)^(1 / aggression))` of its weight.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct SlowStart {
     /// How long an endpoint is new.
     pub window: Duration,
@@ -258,6 +258,15 @@ pub struct SlowStart {
     /// 1 (the share grows evenly) unless said; more is quicker at the beginning.
     pub aggression: f64,
 }
+
+impl PartialEq for SlowStart {
+    fn eq(&self, other: &Self) -> bool {
+        let bits = |of: &Self| (of.window, of.minimum_percent.to_bits(), of.aggression.to_bits());
+        bits(self) == bits(other)
+    }
+}
+
+impl Eq for SlowStart {}
 
 /// Checks of endpoints, from this proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Routes: which requests go where, changed how.
 
 use super::{HostPattern, Origin, Pattern, Percent, StringMatch};
+use crate::pause;
 use http::{HeaderName, StatusCode};
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +18,13 @@ pub struct RouteConfiguration {
     pub ignore_port_in_host: bool,
 }
 
+/// Large: whoever takes it apart may pause.
+impl Drop for RouteConfiguration {
+    fn drop(&mut self) {
+        pause::drop_each(std::mem::take(&mut self.virtual_hosts));
+    }
+}
+
 /// The routes of one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VirtualHost {
@@ -28,6 +36,13 @@ pub struct VirtualHost {
     pub routes: Vec<Arc<Route>>,
     /// The VirtualService that made the routes; built in for a Service without one.
     pub origin: Origin,
+}
+
+/// Large: whoever takes it apart may pause.
+impl Drop for VirtualHost {
+    fn drop(&mut self) {
+        pause::drop_each(std::mem::take(&mut self.routes));
+    }
 }
 
 /// One rule.

@@ -11,9 +11,8 @@ impl Ir {
     /// Takes clusters, virtual hosts and routes over from `running` where they are the same.
     pub fn share(&mut self, running: &Ir) {
         let known: HashMap<&str, &Arc<Cluster>> =
-            running.clusters.iter().map(|cluster| (&*cluster.name, cluster)).collect();
-        for cluster in &mut self.clusters {
-            pause::here();
+            pause::each(&running.clusters).map(|cluster| (&*cluster.name, cluster)).collect();
+        for cluster in pause::each(&mut self.clusters) {
             if let Some(known) = known.get(&*cluster.name)
                 && known.origin.is(&cluster.origin)
                 && *known == cluster
@@ -21,7 +20,9 @@ impl Ir {
                 *cluster = (*known).clone();
             }
         }
-        let mut replaced = Replaced::default();
+        let routes = pause::each(running.route_configurations.iter().flat_map(|table| &table.virtual_hosts))
+            .map(|host| host.routes.len());
+        let mut replaced = Replaced(HashMap::with_capacity(routes.sum()));
         for table in &mut self.route_configurations {
             let known = running.route_configurations.iter().find(|known| known.name == table.name);
             if let Some(known) = known {
@@ -33,14 +34,13 @@ impl Ir {
 }
 
 /// Routes that were compared already: a route stands in several tables.
-#[derive(Default)]
 struct Replaced(HashMap<*const Route, (Arc<Route>, Arc<Route>)>);
 
 impl Replaced {
     fn table(&mut self, table: &mut Arc<RouteConfiguration>, running: &Arc<RouteConfiguration>) {
         let known: HashMap<&str, &Arc<VirtualHost>> =
-            running.virtual_hosts.iter().map(|host| (&*host.name, host)).collect();
-        let hosts: Vec<_> = (table.virtual_hosts.iter())
+            pause::each(&running.virtual_hosts).map(|host| (&*host.name, host)).collect();
+        let hosts: Vec<_> = pause::each(&table.virtual_hosts)
             .map(|host| match known.get(&*host.name) {
                 Some(known) => self.host(host, known),
                 None => host.clone(),
@@ -53,7 +53,6 @@ impl Replaced {
     }
 
     fn host(&mut self, host: &Arc<VirtualHost>, running: &Arc<VirtualHost>) -> Arc<VirtualHost> {
-        pause::here();
         // Rules are put in and taken out more often than moved: look from both ends.
         let (new, old) = (&host.routes, &running.routes);
         let mut routes = new.clone();
@@ -79,6 +78,7 @@ impl Replaced {
 
     /// Takes `old` in the place of `route` if it is the same; says so.
     fn replace(&mut self, route: &mut Arc<Route>, old: &Arc<Route>) -> bool {
+        pause::here();
         if let Some((_, known)) = self.0.get(&Arc::as_ptr(route)) {
             *route = known.clone();
             return Arc::ptr_eq(known, old);

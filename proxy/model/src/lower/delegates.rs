@@ -10,6 +10,7 @@ use crate::{
     config::Resource,
     diagnostic::codes,
     istio::{HttpMatchRequest, HttpRoute, StringMatch, VirtualService},
+    pause,
 };
 use std::{
     borrow::Cow,
@@ -22,7 +23,7 @@ pub(super) struct Delegates<'a>(HashMap<(&'a str, &'a str), &'a Resource<Virtual
 
 impl<'a> Delegates<'a> {
     pub fn new(resources: &[&'a Resource<VirtualService>]) -> Self {
-        let delegates = resources.iter().filter(|resource| resource.spec.hosts.is_empty());
+        let delegates = pause::each(resources).filter(|resource| resource.spec.hosts.is_empty());
         let key = |resource: &&'a Resource<VirtualService>| {
             ((&*resource.metadata.namespace, &*resource.metadata.name), *resource)
         };
@@ -38,7 +39,7 @@ pub(super) fn expand<'a>(
     notes: &mut Notes,
 ) -> Vec<HttpRule<'a>> {
     let mut rules = Vec::with_capacity(root.spec.http.len());
-    for (at, route) in root.spec.http.iter().enumerate() {
+    for (at, route) in pause::each(&root.spec.http).enumerate() {
         let own = route.route.is_empty() && route.redirect.is_none() && route.direct_response.is_none();
         match &route.delegate {
             Some(delegate) if own => {

@@ -15,6 +15,7 @@ use crate::{
     diagnostic::codes,
     ir::Node,
     istio::{self, DestinationRule, TrafficPolicy},
+    pause,
 };
 use std::{cell::Cell, collections::HashMap};
 
@@ -148,7 +149,7 @@ impl<'a> DestinationRules<'a> {
         let mut resources: Vec<_> = config.destination_rules.iter().collect();
         resources.sort_by(|a, b| age_order(a, b));
         let mut merged = HashMap::<(&str, String, Option<&Labels>, bool), usize>::new();
-        for resource in resources {
+        for resource in pause::each(resources) {
             let namespace = &*resource.metadata.namespace;
             let selector = resource.spec.workload_selector.as_ref().map(|selector| &selector.match_labels);
             let private = selector.is_some() || resource.spec.export_to.iter().any(|to| to == ".");

@@ -18,6 +18,7 @@ use crate::{
     config::Step,
     ir::{HashPolicy, Node, RetryPolicy},
     istio::{Destination, HttpRoute, VirtualService},
+    pause,
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -90,11 +91,12 @@ impl Memo {
         if self.given != given {
             *self = Memo { given, ..Memo::default() };
         }
+        self.now.reserve(self.before.len());
     }
 
     /// What was not asked for is forgotten.
     pub(super) fn end(&mut self) {
-        self.before = std::mem::take(&mut self.now);
+        pause::drop_each(std::mem::replace(&mut self.before, std::mem::take(&mut self.now)));
     }
 }
 
@@ -107,7 +109,7 @@ impl<'a> Routes<'a> {
     pub(super) fn remembered(&mut self, rules: &'a Rules<'a>, site: Site<'_>) -> Option<RouteList> {
         let key = key(rules, site);
         let made = self.memo.before.remove(&key)?;
-        for led in &made.led {
+        for led in pause::each(&made.led) {
             let destination = led.part.of(rules.resource.spec.http.get(led.rule)?)?;
             let path: Vec<_> =
                 [Step::Key("http"), led.rule.into()].into_iter().chain(led.part.path()).collect();

@@ -154,6 +154,7 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     inbound_mtls.sort_by_key(|one| one.port);
     let (listeners, route_configurations) = plan.finish();
     routes.memo.end();
+    pause::drop_each(routes.made);
     let ir = Ir {
         node: mesh.node.clone(),
         settings,
@@ -164,6 +165,7 @@ pub fn lower_again(config: &Config, node: &Node, memo: &mut Memo) -> Lowered {
     };
     let diagnostics = routes.notes.into_diagnostics();
     pause::drop_each(mesh.virtual_services.list);
+    pause::drop_each(mesh.registry.services);
     Lowered { ir, diagnostics }
 }
 

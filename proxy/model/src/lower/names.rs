@@ -5,6 +5,7 @@
 //! Not here: which services exist (`registry`), what a Sidecar imports (`sidecars`).
 //! Source: R2, R4, R5.
 
+use crate::pause;
 use std::collections::HashMap;
 
 /// Completes a short name with the namespace of the rule that names it, and lower-cases.
@@ -82,7 +83,19 @@ impl<T> Default for HostIndex<T> {
     }
 }
 
+/// Large: whoever takes it apart may pause.
+impl<T> Drop for HostIndex<T> {
+    fn drop(&mut self) {
+        pause::drop_each(self.exact.drain());
+    }
+}
+
 impl<T: Default> HostIndex<T> {
+    /// Makes room for so many hosts.
+    pub fn reserve(&mut self, hosts: usize) {
+        self.exact.reserve(hosts);
+    }
+
     /// The value of exactly this pattern, made if it is new.
     pub fn entry(&mut self, pattern: &str) -> &mut T {
         match pattern.strip_prefix('*') {

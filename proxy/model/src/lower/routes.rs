@@ -34,7 +34,7 @@ pub(super) struct Routes<'a> {
     pub clusters: Clusters<'a>,
     pub notes: Notes,
     /// By place of the rules, port and gateway.
-    made: HashMap<(usize, u16, String), RouteList>,
+    pub made: HashMap<(usize, u16, String), RouteList>,
     pub memo: &'a mut Memo,
     /// Where the destinations of the list in the making led.
     pub led: Vec<Led>,
@@ -43,7 +43,8 @@ pub(super) struct Routes<'a> {
 impl<'a> Routes<'a> {
     pub fn new(mesh: &'a Mesh<'a>, notes: Notes, memo: &'a mut Memo) -> Self {
         memo.begin(mesh);
-        Routes { mesh, clusters: Clusters::new(mesh), notes, made: HashMap::new(), memo, led: Vec::new() }
+        let made = HashMap::with_capacity(mesh.virtual_services.list.len());
+        Routes { mesh, clusters: Clusters::new(mesh), notes, made, memo, led: Vec::new() }
     }
 
     /// The routes of the rules at this place of [`super::virtual_services::VirtualServices::list`].
@@ -70,7 +71,7 @@ impl<'a> Routes<'a> {
 
     fn make(&mut self, rules: &'a Rules<'a>, site: Site<'_>) -> Vec<Arc<Route>> {
         let mut routes: Vec<Arc<Route>> = Vec::with_capacity(rules.http.len());
-        for rule in &rules.http {
+        for rule in pause::each(&rules.http) {
             let mut action = None;
             for (condition, place) in rule.matches() {
                 if condition

@@ -76,9 +76,13 @@ impl Table {
 
     /// Gives each domain to the first that asks for it. Of two virtual hosts of one name the first stays.
     pub fn finish(mut self) -> RouteConfiguration {
-        let mut names = HashSet::new();
-        self.entries.retain(|entry| names.insert(entry.host.name.clone()));
-        let mut taken = HashSet::new();
+        let mut names = HashSet::with_capacity(self.entries.len());
+        self.entries.retain(|entry| {
+            pause::here();
+            names.insert(entry.host.name.clone())
+        });
+        let patterns = self.entries.iter().map(|entry| entry.own.len() + entry.short.len()).sum();
+        let mut taken = HashSet::with_capacity(patterns);
         for entry in &mut self.entries {
             pause::here();
             entry.host.domains.extend(entry.own.drain(..).filter(|domain| taken.insert(domain.clone())));
@@ -87,10 +91,12 @@ impl Table {
             pause::here();
             entry.host.domains.extend(entry.short.drain(..).filter(|domain| taken.insert(domain.clone())));
         }
+        pause::drop_each(taken);
+        pause::drop_each(names);
         let hosts = self.entries.into_iter().map(|entry| entry.host).filter(|host| !host.domains.is_empty());
         RouteConfiguration {
             name: self.name,
-            virtual_hosts: hosts.inspect(|_| pause::here()).map(Arc::new).collect(),
+            virtual_hosts: pause::each(hosts).map(Arc::new).collect(),
             ignore_port_in_host: self.ignore_port,
         }
     }

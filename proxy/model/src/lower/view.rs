@@ -20,6 +20,7 @@ use crate::{
     diagnostic::codes,
     ir::{Origin, Route, RouteAction},
     istio::Destination,
+    pause,
 };
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -57,10 +58,7 @@ pub(super) struct RuleHost {
 /// Collects what `imports` brings.
 pub(super) fn collect<'a>(routes: &mut Routes<'a>, imports: &Imports) -> View<'a> {
     let mesh = routes.mesh;
-    let served_rules: HashSet<usize> = mesh
-        .virtual_services
-        .in_mesh
-        .iter()
+    let served_rules: HashSet<usize> = pause::each(&mesh.virtual_services.in_mesh)
         .copied()
         .filter(|at| {
             let rules = &mesh.virtual_services.list[*at];
@@ -257,9 +255,9 @@ fn rule_hosts(
     users: &HashMap<usize, Vec<&str>>,
 ) -> Vec<RuleHost> {
     let mesh = routes.mesh;
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::with_capacity(served.len());
     let mut hosts = Vec::new();
-    for at in mesh.virtual_services.in_mesh.iter().filter(|at| served.contains(at)) {
+    for at in pause::each(&mesh.virtual_services.in_mesh).filter(|at| served.contains(at)) {
         for host in mesh.virtual_services.list[*at].hosts.iter().filter(|host| *host != "*") {
             let for_services = host.starts_with('*')
                 && users.get(at).is_some_and(|users| users.iter().any(|user| names::covers(host, user)));

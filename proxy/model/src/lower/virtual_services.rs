@@ -82,8 +82,9 @@ impl<'a> VirtualServices<'a> {
             in_mesh: Vec::new(),
             by_gateway: HashMap::new(),
         };
-        for resource in resources {
-            pause::here();
+        all.list.reserve(resources.len());
+        all.mesh.reserve(resources.len());
+        for resource in pause::each(resources) {
             let namespace = &resource.metadata.namespace;
             let visible = names::exported(&resource.spec.export_to, namespace, &node.namespace);
             if !visible || resource.spec.hosts.is_empty() {

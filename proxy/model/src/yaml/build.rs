@@ -118,7 +118,6 @@ impl Builder {
     /// Reads `content`, which holds one document, or several that `...` separates. A mistake that leaves the tree whole is
     /// noted; one that does not ends the reading.
     fn run(&mut self, content: &str, documents: &mut Vec<Arc<Document>>) -> Result<(), Diagnostic> {
-        pause::here();
         let mut parser = Parser::new(StrInput::new(content));
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| self.syntax(&error, content))?;
@@ -127,7 +126,10 @@ impl Builder {
                     self.scalar(&text, style, anchor, tag.as_deref(), &span)?
                 }
                 Event::SequenceStart(anchor, tag) => self.start(Kind::Sequence, anchor, tag, &span)?,
-                Event::MappingStart(anchor, tag) => self.start(Kind::Mapping, anchor, tag, &span)?,
+                Event::MappingStart(anchor, tag) => {
+                    pause::here();
+                    self.start(Kind::Mapping, anchor, tag, &span)?
+                }
                 Event::SequenceEnd | Event::MappingEnd => self.end(&span)?,
                 Event::Alias(anchor) => self.alias(anchor, &span)?,
                 Event::DocumentEnd => self.finish(documents),

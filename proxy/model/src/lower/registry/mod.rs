@@ -144,7 +144,7 @@ impl<'a> Service<'a> {
 /// Every service.
 #[derive(Debug)]
 pub(super) struct Registry<'a> {
-    services: Vec<Service<'a>>,
+    pub services: Vec<Service<'a>>,
     /// Host to the one that the node sees.
     visible: HashMap<Arc<str>, usize>,
     /// Hosts that exist but are not exported to the node.

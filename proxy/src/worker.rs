@@ -256,10 +256,9 @@ impl Worker {
 
     fn published(&self) {
         let snapshot = self.snapshot();
-        let live: foldhash::HashSet<u64> =
-            snapshot.clusters.values().map(|(_, cluster)| cluster.connector.id).collect();
-        self.pools.retain(|connector| live.contains(&connector));
-        self.named.borrow_mut().retain(|(connector, _), _| live.contains(connector));
+        let is_live = |connector| snapshot.connectors.contains(&connector);
+        self.pools.retain(is_live);
+        self.named.borrow_mut().retain(|(connector, _), _| is_live(*connector));
         self.tell(&self.changed);
     }
 

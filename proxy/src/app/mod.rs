@@ -20,7 +20,7 @@ mod takeover;
 
 use crate::{
     admin::{AdminSource, Server, Surface, narrowed},
-    config::{self, AttemptResult, Cause, Overrides, Reloader, WatchOptions},
+    config::{AttemptResult, Cause, Overrides, Reloader, WatchOptions},
     identity,
     listener::Inherited,
     name_server::NameServer,
@@ -133,7 +133,7 @@ async fn live(
     let mut publisher = Publisher::new(state.clone(), dns, to_resolve, name_server.clone(), takeover.clone());
     publisher.inherited = activated;
     let refused = publisher.refused.clone();
-    let mut reloader = Reloader::new(paths, node, overrides, publisher);
+    let mut reloader = Reloader::new(paths, node, overrides, publisher.builder(), publisher);
     state.set_status(reloader.status());
     let source = reloader.watch(WatchOptions::default()).await;
     let first = reloader.attempt(Cause::Start).await;
@@ -144,8 +144,6 @@ async fn live(
             None => AppError::Configuration,
         });
     }
-    // Here later configurations are built, beside requests. Whoever asks admin or for a name waits meanwhile: not for long.
-    config::way::give(config::way::HALF);
     tokio::spawn(shutdown::reopen_logs_on_signal(state.clone()));
     tokio::spawn(memory::watch(state.clone()));
     let (workload, metrics) = (state.workload().clone(), telemetry.clone());

@@ -8,7 +8,7 @@ use super::{
     takeover::{self, TakeoverError, take},
 };
 use crate::{
-    config::{self, AttemptResult, ConfigStatus, ConfigVersion, NotPublished, Publish, Snapshot},
+    config::{self, AttemptResult, Builder, Built, ConfigStatus, NotPublished, Publish, Snapshot},
     jwks,
     listener::{BoundSocket, Inherited, Wanted, adopt, bind},
     name_server::NameServer,
@@ -16,7 +16,7 @@ use crate::{
     worker::{Command, Shared, Worker},
 };
 use arc_swap::ArcSwap;
-use sidle_model::ir::{Ir, ListenAddress, Settings};
+use sidle_model::ir::{Discovery, Ir, ListenAddress, Settings};
 use sidle_telemetry::Reload;
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,6 @@ use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock, PoisonError},
     thread,
-    time::Duration,
 };
 use tokio::{runtime, sync::mpsc};
 
@@ -77,6 +76,15 @@ impl Publisher {
         }
     }
 
+    /// What builds the configurations that it makes run.
+    pub fn builder(&self) -> Builder {
+        Builder {
+            telemetry: self.state.telemetry().clone(),
+            workload: self.state.workload().clone(),
+            outliers: self.outliers.clone(),
+        }
+    }
+
     /// Asks another process for its sockets, before the first configuration takes effect.
     async fn inherit(&mut self, settings: &Settings) -> Result<(), TakeoverError> {
         if self.running.is_some() || !std::mem::take(&mut self.takeover.take) {
@@ -94,25 +102,20 @@ impl Publisher {
         Ok(())
     }
 
-    fn apply(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
+    fn apply(&mut self, built: Built) -> Result<Arc<Snapshot>, NotPublished> {
         let previous = self.running.as_ref().map(|running| running.shared.snapshot.load_full());
-        let (telemetry, workload) = (self.state.telemetry(), self.state.workload());
-        let built = config::build(
-            ir,
-            &version.to_string(),
-            previous.as_deref(),
-            telemetry,
-            workload,
-            &self.outliers,
-        )?;
+        let Built { mut snapshot, made, endpoint_updates, to_fetch, .. } = built;
+        let ir = snapshot.ir.clone();
+        // Here, not where it was built: the log's thread would be as nice as the one that starts it.
+        snapshot.access_log = config::access_log(&ir, previous.as_deref(), self.state.telemetry())?;
         let workers = match &self.running {
             Some(running) => running.workers.len(),
-            None => worker_count(ir),
+            None => worker_count(&ir),
         };
         let wanted: BTreeMap<_, _> =
             ir.listeners.iter().map(|l| (l.name.clone(), l.address.clone())).collect();
-        let bound = self.bind_new(ir, &wanted, workers).map_err(NotPublished::Machine)?;
-        let snapshot = Arc::new(built.snapshot);
+        let bound = self.bind_new(&ir, &wanted, workers).map_err(NotPublished::Machine)?;
+        let snapshot = Arc::new(snapshot);
         let running = match &mut self.running {
             Some(running) => running,
             None => {
@@ -132,13 +135,11 @@ impl Publisher {
         if let Some(given) = &ir.settings.name_server {
             self.name_server.publish(given.names.clone());
         }
-        for (cluster, endpoints) in built.endpoint_updates {
+        for (cluster, endpoints) in endpoint_updates {
             cluster.update_endpoints(endpoints);
         }
-        for (name, (_, cluster)) in &snapshot.clusters {
-            if let Some((_, before)) = previous.as_ref().and_then(|previous| previous.clusters.get(name))
-                && !Arc::ptr_eq(before, cluster)
-            {
+        for (cluster, before) in &made {
+            if let Some(before) = before {
                 before.endpoints.load().leave_for(&cluster.endpoints.load());
                 cluster.succeed(before);
             }
@@ -146,12 +147,14 @@ impl Publisher {
             cluster.show_concurrency();
         }
         snapshot.rate_limits.iter().for_each(|limit| limit.show());
-        running.shared.snapshot.store(snapshot);
+        running.shared.snapshot.store(snapshot.clone());
         self.outliers.raise();
-        for cluster in built.to_resolve {
-            let _ = self.to_resolve.send(cluster);
+        for (cluster, _) in made {
+            if matches!(cluster.config.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_)) {
+                let _ = self.to_resolve.send(cluster);
+            }
         }
-        for source in built.to_fetch {
+        for source in to_fetch {
             tokio::spawn(jwks::follow(Arc::downgrade(&source), self.dns.clone()));
         }
         let gone: Vec<_> = (running.listeners.iter())
@@ -169,12 +172,9 @@ impl Publisher {
         }
         running.tell(|| Command::Published);
         running.listeners = wanted;
-        if let Some(previous) = previous {
-            tokio::spawn(retire(previous));
-        }
         self.state.set_applied(&ir.settings);
         warn_of_restart(&running.settings, &ir.settings);
-        Ok(())
+        Ok(snapshot)
     }
 
     fn bind_new(
@@ -213,21 +213,6 @@ impl Publisher {
             Ok((name.clone(), sockets))
         })
         .collect()
-    }
-}
-
-/// How often, and how many times, it is looked whether the workers have let go of a snapshot.
-const RETIRE_LOOK: Duration = Duration::from_millis(100);
-const RETIRE_LOOKS: u32 = 50;
-
-/// Outlives the workers' hold on a snapshot, so that a large one is taken apart here and stalls no request. What a long
-/// stream still needs goes with the stream.
-async fn retire(snapshot: Arc<Snapshot>) {
-    for _ in 0..RETIRE_LOOKS {
-        if Arc::strong_count(&snapshot) == 1 {
-            return;
-        }
-        tokio::time::sleep(RETIRE_LOOK).await;
     }
 }
 
@@ -332,13 +317,13 @@ fn warn_of_restart(before: &Settings, after: &Settings) {
 }
 
 impl Publish for Publisher {
-    async fn publish(&mut self, ir: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
-        if let Err(error) = self.inherit(&ir.settings).await {
+    async fn publish(&mut self, built: Built) -> Result<Arc<Snapshot>, NotPublished> {
+        if let Err(error) = self.inherit(&built.snapshot.ir.settings).await {
             let why = error.to_string();
             let _ = self.refused.set(error);
             return Err(NotPublished::Machine(why));
         }
-        self.apply(ir, version)
+        self.apply(built)
     }
 
     fn asked(&mut self) {

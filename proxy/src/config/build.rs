@@ -1,11 +1,14 @@
 //! IR to snapshot: names resolved, expressions compiled, handles taken, unchanged clusters carried over.
 //!
-//! Invariant: building changes nothing that runs. What has to change within carried clusters is returned, to be done when
+//! Invariant: building changes nothing that runs, and can be done on any thread. What has to change within carried clusters is returned, to be done when
 //! the snapshot is published.
 
-use super::snapshot::{
-    ActionPlan, Chain, ClustersByName, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot,
-    TcpPlan, WeightedPlan,
+use super::{
+    snapshot::{
+        ActionPlan, Chain, ClustersByName, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot,
+        TcpPlan, WeightedPlan,
+    },
+    status::ConfigVersion,
 };
 use crate::{
     codec::Authority,
@@ -58,79 +61,88 @@ pub enum BuildError {
 pub struct Built {
     /// To be swapped in.
     pub snapshot: Snapshot,
+    /// Of the snapshot.
+    pub version: ConfigVersion,
+    /// Clusters that were made, each beside the one whose place it takes.
+    pub made: Vec<(Arc<Cluster>, Option<Arc<Cluster>>)>,
     /// New endpoints of carried clusters.
     pub endpoint_updates: Vec<(Arc<Cluster>, Vec<EndpointSpec>)>,
-    /// Clusters whose names have to be resolved from now on.
-    pub to_resolve: Vec<Arc<Cluster>>,
     /// Places whose keys have to be fetched from now on.
     pub to_fetch: Vec<Arc<jwks::Source>>,
 }
 
-/// Builds the snapshot that follows `previous`.
-///
-/// # Errors
-/// [`BuildError`].
-pub fn build(
-    ir: &Arc<ir::Ir>,
-    version: &str,
-    previous: Option<&Snapshot>,
-    telemetry: &Arc<Telemetry>,
-    workload: &Workload,
-    alarm: &Alarm,
-) -> Result<Built, BuildError> {
-    let mut clusters = Clusters {
-        previous,
-        telemetry,
-        workload,
-        alarm,
-        endpoint_updates: Vec::new(),
-        to_resolve: Vec::new(),
-    };
-    let mut by_name = HashMap::with_capacity(ir.clusters.len());
-    for config in &ir.clusters {
-        pause::here();
-        by_name.insert(config.name.clone(), (config.clone(), clusters.carry_or_build(config)?));
-    }
-    let compiled = compiled_before(previous, &by_name);
-    let guards = Guards::new(telemetry);
-    let (keys, to_fetch) = jwks::sources(ir, previous.map(|previous| &previous.keys), telemetry);
-    let tokens = TokenGates::new(&keys, previous, telemetry);
-    let mut compile = Compiler {
-        clusters: &by_name,
-        tables: HashMap::new(),
-        compiled,
-        guards,
-        ir,
-        previous,
-        workload,
-        tokens,
-        telemetry,
-        rate_limits: Vec::new(),
-    };
-    let mut listeners = HashMap::with_capacity(ir.listeners.len());
-    for listener in &ir.listeners {
-        listeners.insert(listener.name.clone(), Arc::new(compile.listener(listener)?));
-    }
-    let rate_limits = compile.rate_limits;
-    let token_gates = compile.tokens.finish();
-    let Clusters { endpoint_updates, to_resolve, .. } = clusters;
-    let snapshot = Snapshot {
-        generation: previous.map_or(1, |snapshot| snapshot.generation + 1),
-        version: version.into(),
-        listeners,
-        access_log: access_log(ir, previous, telemetry)?,
-        node: Arc::new(WorkloadLabels::of_node(&ir.node)),
-        clusters: by_name,
-        workload: workload.clone(),
-        keys,
-        token_gates,
-        rate_limits,
-        ir: ir.clone(),
-    };
-    Ok(Built { snapshot, endpoint_updates, to_resolve, to_fetch })
+/// Builds snapshots.
+#[derive(Clone)]
+pub struct Builder {
+    /// Counts.
+    pub telemetry: Arc<Telemetry>,
+    /// Who we are.
+    pub workload: Workload,
+    /// Of endpoints that fail.
+    pub outliers: Alarm,
 }
 
-fn access_log(
+impl Builder {
+    /// Builds the snapshot that follows `previous`, but for its access log.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn build(&self, ir: ir::Ir, hash: u64, previous: Option<&Snapshot>) -> Result<Built, BuildError> {
+        let (ir, telemetry, workload) = (Arc::new(ir), &self.telemetry, &self.workload);
+        let mut clusters =
+            Clusters { builder: self, previous, made: Vec::new(), endpoint_updates: Vec::new() };
+        let mut by_name = HashMap::with_capacity(ir.clusters.len());
+        for config in pause::each(&ir.clusters) {
+            by_name.insert(config.name.clone(), (config.clone(), clusters.carry_or_build(config)?));
+        }
+        let Clusters { made, endpoint_updates, .. } = clusters;
+        let compiled = compiled_before(previous, &by_name);
+        let guards = Guards::new(telemetry);
+        let (keys, to_fetch) = jwks::sources(&ir, previous.map(|previous| &previous.keys), telemetry);
+        let tokens = TokenGates::new(&keys, previous, telemetry);
+        let mut compile = Compiler {
+            clusters: &by_name,
+            tables: HashMap::new(),
+            compiled,
+            guards,
+            ir: &ir,
+            previous,
+            workload,
+            tokens,
+            telemetry,
+            rate_limits: Vec::new(),
+        };
+        let mut listeners = HashMap::with_capacity(ir.listeners.len());
+        for listener in &ir.listeners {
+            listeners.insert(listener.name.clone(), Arc::new(compile.listener(listener)?));
+        }
+        let rate_limits = compile.rate_limits;
+        let token_gates = compile.tokens.finish();
+        let version =
+            ConfigVersion { hash, generation: previous.map_or(1, |snapshot| snapshot.generation + 1) };
+        let snapshot = Snapshot {
+            generation: version.generation,
+            version: version.to_string().into(),
+            listeners,
+            access_log: None,
+            node: Arc::new(WorkloadLabels::of_node(&ir.node)),
+            connectors: pause::each(by_name.values()).map(|(_, cluster)| cluster.connector.id).collect(),
+            clusters: by_name,
+            workload: workload.clone(),
+            keys,
+            token_gates,
+            rate_limits,
+            ir,
+        };
+        Ok(Built { snapshot, version, made, endpoint_updates, to_fetch })
+    }
+}
+
+/// Opens the access log of a snapshot that follows `previous`: the same if it is where it was.
+///
+/// # Errors
+/// [`BuildError::AccessLog`].
+pub fn access_log(
     ir: &ir::Ir,
     previous: Option<&Snapshot>,
     telemetry: &Telemetry,
@@ -143,12 +155,10 @@ fn access_log(
 }
 
 struct Clusters<'a> {
+    builder: &'a Builder,
     previous: Option<&'a Snapshot>,
-    telemetry: &'a Arc<Telemetry>,
-    workload: &'a Workload,
-    alarm: &'a Alarm,
+    made: Vec<(Arc<Cluster>, Option<Arc<Cluster>>)>,
     endpoint_updates: Vec<(Arc<Cluster>, Vec<EndpointSpec>)>,
-    to_resolve: Vec<Arc<Cluster>>,
 }
 
 impl Clusters<'_> {
@@ -168,13 +178,12 @@ impl Clusters<'_> {
                 return Ok(cluster.clone());
             }
         }
-        let before = before.map(|(_, cluster)| &**cluster);
-        let cluster = Cluster::build(config.clone(), before, self.telemetry, self.workload, self.alarm)
+        let Builder { telemetry, workload, outliers } = self.builder;
+        let before = before.map(|(_, cluster)| cluster.clone());
+        let cluster = Cluster::build(config.clone(), before.as_deref(), telemetry, workload, outliers)
             .map_err(|source| BuildError::Tls { place: format!("cluster {}", config.name), source })?;
         let cluster = Arc::new(cluster);
-        if matches!(config.discovery, ir::Discovery::StrictDns(_) | ir::Discovery::LogicalDns(_)) {
-            self.to_resolve.push(cluster.clone());
-        }
+        self.made.push((cluster.clone(), before));
         Ok(cluster)
     }
 }

@@ -4,7 +4,7 @@
 //! Invariants: build, then swap; a bad file changes nothing; live connections, pools and balancer state are carried over.
 //! Not here: parsing and lowering (`sidle-model`), sockets (`app::publish`).
 //! Beside requests all of it gives way to others (`way`).
-//! Read: `source` (changes) -> `input` (text) -> `read` (IR) -> `reload` (attempts) -> `build` -> `snapshot`; `status` tells.
+//! Read: `source` (changes) -> `reload` (attempts) -> `read` (a thread: `input`, IR, `build`) -> `snapshot` -> `retired`; `status` tells.
 
 mod build;
 pub mod files;
@@ -12,14 +12,15 @@ mod input;
 pub mod lacks;
 mod read;
 mod reload;
+mod retired;
 mod settle;
 mod snapshot;
 mod source;
 mod status;
 mod survey;
-pub mod way;
+mod way;
 
-pub use build::{BuildError, Built, build};
+pub use build::{BuildError, Builder, Built, access_log};
 pub use reload::{NotPublished, Overrides, Publish, ReloadRequest, Reloader};
 pub use snapshot::{
     ActionPlan, Chain, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot, TcpPlan,

@@ -3,15 +3,16 @@
 //! In:  ticks of the [`FileSource`], SIGHUP, requests of admin.   Out: calls of [`Publish`], a [`ConfigStatus`].
 //! Invariants: all or nothing: while one file has an error, what ran before goes on untouched; equal configuration is not
 //! published again; a tick that comes during an attempt leads to another one.
-//! Not here: watching (`source`), reading, parsing and lowering (`read`, `sidle-model`), building snapshots ([`Publish`]'s work).
-//! Read: `run` -> `attempt` -> `judge`.
+//! Not here: watching (`source`), reading, parsing, lowering and building (`read`, `sidle-model`, `build`), swapping ([`Publish`]'s work).
+//! Read: `run` -> `attempt` -> `publish`.
 
 use super::{
-    build::BuildError,
+    build::{BuildError, Builder, Built},
     input::Input,
-    read::{Ask, Reading},
+    read::{Ask, Meaning, Reading},
+    snapshot::Snapshot,
     source::{FileSource, WatchOptions},
-    status::{Attempt, AttemptResult, Cause, ConfigStatus, ConfigVersion, StatusCell},
+    status::{Attempt, AttemptResult, Cause, ConfigStatus, StatusCell},
 };
 use sidle_model::{
     diagnostic::Severity,
@@ -31,15 +32,11 @@ use tokio::{
 
 /// What takes a new configuration and makes it run.
 pub trait Publish: Send {
-    /// Builds `ir` and swaps it in.
+    /// Swaps `built` in. What runs from now on.
     ///
     /// # Errors
-    /// Says why it cannot be built. Then nothing may have changed.
-    fn publish(
-        &mut self,
-        ir: &Arc<Ir>,
-        version: &ConfigVersion,
-    ) -> impl Future<Output = Result<(), NotPublished>> + Send;
+    /// Says why it cannot run. Then nothing may have changed.
+    fn publish(&mut self, built: Built) -> impl Future<Output = Result<Arc<Snapshot>, NotPublished>> + Send;
 
     /// Hears that an attempt begins that somebody asked for, and whose end they may wait for.
     fn asked(&mut self) {}
@@ -83,25 +80,24 @@ impl Overrides {
 pub type ReloadRequest = oneshot::Sender<Arc<ConfigStatus>>;
 
 /// The reload loop.
-#[derive(Debug)]
 pub struct Reloader<P> {
     input: Arc<Input>,
     reading: Reading,
     publish: P,
     status: StatusCell,
-    running: Option<Arc<Ir>>,
+    running: Option<Arc<Snapshot>>,
     /// Of the text of the last attempt, whatever came of it.
     seen: Option<u64>,
 }
 
 impl<P: Publish> Reloader<P> {
     /// A loop that reads `paths` as `node`.
-    pub fn new(paths: Vec<PathBuf>, node: Node, overrides: Overrides, publish: P) -> Self {
+    pub fn new(paths: Vec<PathBuf>, node: Node, overrides: Overrides, builder: Builder, publish: P) -> Self {
         let status = StatusCell::default();
         status.store(ConfigStatus { paths: paths.clone(), ..ConfigStatus::default() });
         let input = Arc::new(Input::new(paths));
         Reloader {
-            reading: Reading::new(input.clone(), node, overrides),
+            reading: Reading::new(input.clone(), node, overrides, builder),
             input,
             publish,
             status,
@@ -122,7 +118,7 @@ impl<P: Publish> Reloader<P> {
 
     /// The running configuration; `None` until the first attempt that was applied.
     pub fn running(&self) -> Option<&Arc<Ir>> {
-        self.running.as_ref()
+        self.running.as_ref().map(|snapshot| &snapshot.ir)
     }
 
     /// Attempts again at every change, SIGHUP and request, for ever; ends when `requests` is closed. `hangup` has been listened for since
@@ -165,7 +161,14 @@ impl<P: Publish> Reloader<P> {
                 status.resources = read.files.iter().map(|file| file.resources).sum();
                 status.files = read.files;
                 let mut diagnostics = read.diagnostics;
-                let (result, refusal) = self.judge(read.hash, read.ir, &mut status).await;
+                let (result, refusal) = match read.meaning {
+                    Meaning::Wrong => (AttemptResult::Rejected, None),
+                    Meaning::Same => (AttemptResult::Unchanged, None),
+                    Meaning::New(built) => match self.publish(built, &mut status).await {
+                        Ok(()) => (AttemptResult::Applied, None),
+                        Err(why) => (AttemptResult::Rejected, Some(why)),
+                    },
+                };
                 if let Some(NotPublished::Build(error)) = &refusal {
                     diagnostics.extend(read.named.refusal(error));
                 }
@@ -187,28 +190,20 @@ impl<P: Publish> Reloader<P> {
         status
     }
 
-    async fn judge(
+    async fn publish(
         &mut self,
-        hash: u64,
-        ir: Option<Ir>,
+        built: Result<Box<Built>, BuildError>,
         status: &mut ConfigStatus,
-    ) -> (AttemptResult, Option<NotPublished>) {
-        let Some(ir) = ir else { return (AttemptResult::Rejected, None) };
-        if self.running.as_deref() == Some(&ir) {
-            return (AttemptResult::Unchanged, None);
+    ) -> Result<(), NotPublished> {
+        let built = *built?;
+        let version = built.version.clone();
+        let snapshot = self.publish.publish(built).await?;
+        if let Some(before) = self.running.replace(snapshot) {
+            self.reading.retire(before);
         }
-        let ir = Arc::new(ir);
-        let generation = status.version.as_ref().map_or(0, |version| version.generation) + 1;
-        let version = ConfigVersion { hash, generation };
-        match self.publish.publish(&ir, &version).await {
-            Ok(()) => {
-                self.running = Some(ir);
-                status.version = Some(version);
-                status.applied_at = Some(SystemTime::now());
-                (AttemptResult::Applied, None)
-            }
-            Err(why) => (AttemptResult::Rejected, Some(why)),
-        }
+        status.version = Some(version);
+        status.applied_at = Some(SystemTime::now());
+        Ok(())
     }
 }
 

@@ -1,7 +1,11 @@
 //! Real files, the real parser, a publisher that records.
 
 use super::*;
-use std::{fs, sync::Mutex, time::Duration};
+use crate::upstream::Alarm;
+use sidle_identity::Workload;
+use sidle_model::pause;
+use sidle_telemetry::Telemetry;
+use std::{cell::Cell, fs, sync::Mutex, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 const GOOD: &str = "\
@@ -28,18 +32,22 @@ struct Recorded {
 }
 
 impl Publish for Recorder {
-    async fn publish(&mut self, _: &Arc<Ir>, version: &ConfigVersion) -> Result<(), NotPublished> {
+    async fn publish(&mut self, built: Built) -> Result<Arc<Snapshot>, NotPublished> {
         let mut recorded = self.0.lock().unwrap();
         if recorded.refuse {
             return Err(NotPublished::Machine("a port is taken".into()));
         }
-        recorded.published.push(version.to_string());
-        Ok(())
+        recorded.published.push(built.version.to_string());
+        Ok(Arc::new(built.snapshot))
     }
 
     fn attempted(&mut self, _: &ConfigStatus) {
         self.0.lock().unwrap().attempts += 1;
     }
+}
+
+fn builder() -> Builder {
+    Builder { telemetry: Telemetry::new(), workload: Workload::default(), outliers: Alarm::default() }
 }
 
 struct Setup {
@@ -57,7 +65,7 @@ fn setup_with(overrides: Overrides) -> Setup {
     fs::write(dir.path().join("a.yaml"), GOOD).unwrap();
     let recorder = Recorder::default();
     let paths = vec![dir.path().to_path_buf()];
-    let reloader = Reloader::new(paths, Node::default(), overrides, recorder.clone());
+    let reloader = Reloader::new(paths, Node::default(), overrides, builder(), recorder.clone());
     Setup { dir, recorder, reloader }
 }
 
@@ -133,7 +141,7 @@ async fn what_cannot_be_built_is_refused_with_its_reason() {
 async fn an_unreadable_path_is_refused() {
     let recorder = Recorder::default();
     let paths = vec![PathBuf::from("/nowhere/at/all.yaml")];
-    let mut reloader = Reloader::new(paths, Node::default(), Overrides::default(), recorder);
+    let mut reloader = Reloader::new(paths, Node::default(), Overrides::default(), builder(), recorder);
     let status = reloader.attempt(Cause::Start).await;
     assert_eq!(status.last_attempt.as_ref().unwrap().result, AttemptResult::Rejected);
     assert!(reloader.running().is_none());
@@ -223,4 +231,35 @@ async fn edits_and_their_reverse_are_all_applied() {
     assert!(
         left.contains(&"outbound|80||a.test".to_owned()) && !left.contains(&"outbound|80||b.test".to_owned())
     );
+}
+
+thread_local! {
+    static PLACES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Admin, names and readiness are answered by the thread that asks.
+#[tokio::test]
+async fn whoever_asks_does_none_of_the_long_work() {
+    let mut setup = setup();
+    pause::at_each(Some(|| PLACES.set(PLACES.get() + 1)));
+    assert_eq!(setup.attempt(Cause::Start).await, AttemptResult::Applied);
+    setup.write(&GOOD.replace("http: 1 ", "http: 2 "));
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
+    assert_eq!(setup.attempt(Cause::Request).await, AttemptResult::Unchanged);
+    assert_eq!(PLACES.get(), 0, "places where long work may pause");
+}
+
+#[tokio::test]
+async fn what_was_replaced_goes() {
+    let mut setup = setup();
+    setup.attempt(Cause::Start).await;
+    let first = Arc::downgrade(setup.reloader.running.as_ref().unwrap());
+    setup.write(&GOOD.replace("http: 1 ", "http: 2 "));
+    setup.attempt(Cause::Files).await;
+    let gone = async {
+        while first.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("nobody uses it");
 }

@@ -11,10 +11,10 @@ use crate::{
     upstream::Cluster,
 };
 use bytes::Bytes;
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use http::{HeaderValue, StatusCode};
 use sidle_identity::{Live, Workload};
-use sidle_model::ir;
+use sidle_model::{ir, pause};
 use sidle_routing::{FilterChainTable, PathRewriter, RouteTable, WeightedIndex};
 use sidle_telemetry::{WorkloadLabels, log::AccessLog};
 use std::{sync::Arc, time::Duration};
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub listeners: HashMap<Arc<str>, Arc<ListenerPlan>>,
     /// By name, beside the configuration that each was last given.
     pub clusters: ClustersByName,
+    /// The ids of their connectors.
+    pub connectors: HashSet<u64>,
     /// Where keys of issuers are.
     pub keys: jwks::Sources,
     /// What was compiled for tokens; listeners share it.
@@ -43,6 +45,13 @@ pub struct Snapshot {
     pub access_log: Option<(AccessLog, Wanted)>,
     /// This workload in metrics.
     pub node: Arc<WorkloadLabels>,
+}
+
+/// Large: whoever takes it apart may pause.
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        pause::drop_each(self.clusters.drain());
+    }
 }
 
 /// Clusters by name, beside the configuration that each was last given.

@@ -194,7 +194,7 @@ impl Watch {
     async fn survey(&self) -> Survey {
         let paths = self.paths.clone();
         // Fails only when the process is ending.
-        let take = move || way::giving(way::TENTH, || Survey::take(&paths, SystemTime::now()));
+        let take = move || way::giving(|| Survey::take(&paths, SystemTime::now()));
         tokio::task::spawn_blocking(take).await.unwrap_or_default()
     }
 

@@ -9,6 +9,7 @@
 
 use std::{
     cell::Cell,
+    hint::black_box,
     thread,
     time::{Duration, Instant},
 };
@@ -18,41 +19,44 @@ const STINT: Duration = Duration::from_micros(200);
 /// After a long pause work is longer, but not longer than this.
 const LONGEST_STINT: Duration = Duration::from_millis(10);
 
-/// Others have nine parts of a busy core: of a thread that nobody waits for.
-pub const TENTH: u32 = 9;
-/// Others have as much: of one that does other things, too.
-pub const HALF: u32 = 1;
+/// Of a busy core others have nine parts, for each that this thread has.
+const OTHERS: u32 = 9;
 
 thread_local! {
     /// When the next pause is due.
     static DUE: Cell<Option<Instant>> = const { Cell::new(None) };
-    static OTHERS: Cell<u32> = const { Cell::new(TENTH) };
 }
 
-/// Gives way from now on, wherever this thread's work may pause. `others`: [`TENTH`] or [`HALF`].
-pub fn give(others: u32) {
-    OTHERS.set(others);
+/// Gives way from now on, wherever this thread's work may pause.
+pub fn give() {
     sidle_model::pause::at_each(Some(pause));
 }
 
 /// Gives way while it works.
-pub fn giving<T>(others: u32, work: impl FnOnce() -> T) -> T {
-    OTHERS.set(others);
+pub fn giving<T>(work: impl FnOnce() -> T) -> T {
     sidle_model::pause::during(pause, work)
 }
 
 fn pause() {
     let now = Instant::now();
     if DUE.get().is_none_or(|due| now >= due) {
+        tidy();
         thread::yield_now();
         let back = Instant::now();
-        DUE.set(Some(back + stint_after(back - now, OTHERS.get())));
+        DUE.set(Some(back + stint_after(back - now)));
     }
 }
 
+/// Has the C library's allocator put together what was freed since the last pause. It does so when it is asked for anything larger than
+/// this, or is given back a large piece; by then it would be milliseconds of work, in one go.
+fn tidy() {
+    const LARGE: usize = 2048;
+    drop(black_box(Vec::<u8>::with_capacity(LARGE)));
+}
+
 /// How long to work after a pause.
-fn stint_after(pause: Duration, others: u32) -> Duration {
-    (pause / others).clamp(STINT, LONGEST_STINT)
+fn stint_after(pause: Duration) -> Duration {
+    (pause / OTHERS).clamp(STINT, LONGEST_STINT)
 }
 
 #[cfg(test)]
@@ -61,11 +65,8 @@ mod tests {
 
     #[test]
     fn after_a_long_pause_there_is_a_long_stint() {
-        let stints = |others| {
-            [0, 1, 9, 1000].map(|pause| stint_after(Duration::from_millis(pause), others).as_micros())
-        };
-        assert_eq!(stints(TENTH), [200, 200, 1000, 10_000]);
-        assert_eq!(stints(HALF), [200, 1000, 9000, 10_000]);
+        let stints = [0, 1, 9, 1000].map(|pause| stint_after(Duration::from_millis(pause)).as_micros());
+        assert_eq!(stints, [200, 200, 1000, 10_000]);
     }
 
     #[test]
@@ -73,7 +74,7 @@ mod tests {
         // Nobody pauses unasked.
         sidle_model::pause::here();
         assert_eq!(DUE.get(), None);
-        giving(TENTH, || {
+        giving(|| {
             sidle_model::pause::here();
             let due = DUE.get().unwrap();
             while Instant::now() < due {}

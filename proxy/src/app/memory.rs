@@ -56,31 +56,31 @@ pub async fn watch(state: Arc<AppState>) {
 struct Relief {
     /// Measurements until the next time.
     wait: u32,
-    /// Measurements between the last two times.
+    /// Measurements between two times.
     pause: u32,
 }
 
 impl Relief {
-    /// Measurements between two times if they are of no use: the threads that work wait for each.
+    /// Measurements between two times: other threads may wait for memory meanwhile, and what a busy proxy gives back it takes again.
+    const PAUSE: u32 = 4;
+    /// The same while it does not end the shortage.
     const LONGEST_PAUSE: u32 = 64;
 
     /// The share, after what is free was given back if that was needed.
     fn share(&mut self, measure: impl Fn() -> f64, give_back: impl FnOnce()) -> f64 {
         let share = measure();
-        if Pressure::at(share) == Pressure::None {
-            *self = Relief::default();
-            return share;
-        }
         if self.wait > 0 {
             self.wait -= 1;
             return share;
         }
+        if Pressure::at(share) == Pressure::None {
+            self.pause = 0;
+            return share;
+        }
         give_back();
-        let after = measure();
-        let useless = after > share * 0.99;
-        self.pause = if useless { (2 * self.pause).clamp(1, Self::LONGEST_PAUSE) } else { 0 };
+        self.pause = (2 * self.pause).clamp(Self::PAUSE, Self::LONGEST_PAUSE);
         self.wait = self.pause;
-        after
+        measure()
     }
 }
 
@@ -160,39 +160,54 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    #[test]
-    fn what_is_free_is_given_back_while_memory_is_short() {
-        let (mut relief, used, free, times) =
-            (Relief::default(), Cell::new(0.5), Cell::new(0.3), Cell::new(0));
-        let mut measure = || {
-            let give_back = || {
-                times.set(times.get() + 1);
-                free.set(0.0);
-            };
-            relief.share(|| used.get() + free.get(), give_back)
-        };
-        assert_eq!((measure(), times.get()), (0.8, 0), "there is enough");
-        free.set(0.5);
-        assert_eq!((measure(), times.get()), (0.5, 1), "what is counted is what is left");
-        used.set(0.96);
-        for _ in 0..1_000 {
-            assert_eq!(measure(), 0.96);
-        }
-        assert!((10..30).contains(&times.get()), "{}: it is of no use, and seldom tried", times.get());
-        used.set(0.5);
-        free.set(0.46);
-        while measure() > 0.5 {}
-        let before = times.get();
-        free.set(0.46);
-        assert_eq!((measure(), times.get()), (0.5, before + 1), "at once again");
-    }
-
     fn write(root: &Path, files: &[(&str, &str)]) {
         for (file, content) in files {
             let path = root.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
+    }
+
+    /// A process of which so much is in use, and so much free.
+    #[derive(Default)]
+    struct Memory {
+        relief: Relief,
+        used: f64,
+        free: Cell<f64>,
+        times: Cell<u32>,
+    }
+
+    impl Memory {
+        fn measure(&mut self) -> f64 {
+            let give_back = || {
+                self.times.set(self.times.get() + 1);
+                self.free.set(0.0);
+            };
+            self.relief.share(|| self.used + self.free.get(), give_back)
+        }
+    }
+
+    #[test]
+    fn what_is_free_is_given_back_while_memory_is_short() {
+        let mut memory = Memory { used: 0.5, free: Cell::new(0.3), ..Memory::default() };
+        assert_eq!((memory.measure(), memory.times.get()), (0.8, 0), "there is enough");
+        memory.free.set(0.5);
+        assert_eq!((memory.measure(), memory.times.get()), (0.5, 1), "what is counted is what is left");
+        for _ in 0..100 {
+            memory.measure();
+        }
+        memory.free.set(0.45);
+        assert_eq!((memory.measure(), memory.times.get()), (0.5, 2), "at once again");
+    }
+
+    #[test]
+    fn what_does_not_end_a_shortage_is_seldom_tried() {
+        let mut memory = Memory { used: 0.93, ..Memory::default() };
+        for _ in 0..1_000 {
+            memory.free.set(0.02); // is given back, and taken again
+            assert!(memory.measure() > 0.92);
+        }
+        assert!((10..25).contains(&memory.times.get()), "{}", memory.times.get());
     }
 
     #[test]

@@ -82,10 +82,13 @@ mod tests {
     #[test]
     fn a_connection_does_not_take_its_table_apart() {
         let (mut retired, snapshot) = (Retired::default(), snapshot());
-        let listener = snapshot.listeners.values().next().unwrap().clone();
-        let Filter::Http(plan) = &listener.chains.chains().last().unwrap().filter else { unreachable!() };
-        let (plan, table) = (plan.clone(), Arc::downgrade(&plan.routes));
-        drop(listener);
+        let plan =
+            snapshot.listeners.values().flat_map(|listener| listener.chains.chains()).find_map(|chain| {
+                let Filter::Http(plan) = &chain.filter else { return None };
+                Some(plan.clone())
+            });
+        let plan = plan.expect("a listener of HTTP");
+        let table = Arc::downgrade(&plan.routes);
         retired.keep(snapshot);
         assert!(retired.look().is_some());
         assert!(retired.snapshots.is_empty());

@@ -120,11 +120,13 @@ impl Server {
         let (wire, timer, connection) = (&self.wire, &mut self.timer, &self.connection);
         let mut stall = Stall::new(connection.limits().stream_idle_timeout);
         let mut silence = Stall::new(presence::SILENCE);
+        let mut cut = false;
         let written = presence::while_there(wire, |cx| {
             loop {
                 let mut pending = false;
                 while !upload.has_ended()
                     && !pending
+                    && !cut
                     && (upload.has_little_left() || may_take(wire, beside, cx))
                 {
                     match upload.poll_frame(cx) {
@@ -133,9 +135,7 @@ impl Server {
                             let written = upload.write(frame, &mut wire.borrow_mut().output);
                             if let Err(error) = written {
                                 tracing::debug!(peer = %connection.peer(), %error, "response ended early");
-                                // What there is of it goes out, so that the client sees it cut and not missing.
-                                let _ = wire.borrow_mut().poll_flush(cx);
-                                return Poll::Ready(Err(End::Gone));
+                                cut = true;
                             }
                         }
                     }
@@ -146,6 +146,8 @@ impl Server {
                 }
                 match wire.poll_flush(cx) {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
+                    // What there is of it went out, so that the client sees it cut and not missing.
+                    Poll::Ready(Ok(())) if cut => return Poll::Ready(Err(End::Gone)),
                     Poll::Ready(Ok(())) if upload.has_ended() => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(())) if pending => {
                         // Nothing can be written that would tell whether a client that sent FIN is there.

@@ -154,6 +154,12 @@ impl EndpointSet {
         self.healthy
     }
 
+    /// Whether `other` is another selection of the very same endpoints.
+    pub fn is_of_same_endpoints(&self, other: &EndpointSet) -> bool {
+        self.endpoints.len() == other.endpoints.len()
+            && self.endpoints.iter().zip(&other.endpoints).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
     /// Tells the endpoints that `next`, which takes this set's place, no longer holds.
     pub fn leave_for(&self, next: &EndpointSet) {
         let kept: HashSet<_> = next.endpoints().iter().map(|endpoint| Arc::as_ptr(&endpoint.state)).collect();

@@ -102,12 +102,11 @@ impl Publisher {
         Ok(())
     }
 
-    fn apply(&mut self, built: Built) -> Result<Arc<Snapshot>, NotPublished> {
+    fn apply(&mut self, mut built: Built) -> Result<Arc<Snapshot>, NotPublished> {
         let previous = self.running.as_ref().map(|running| running.shared.snapshot.load_full());
-        let Built { mut snapshot, made, endpoint_updates, to_fetch, .. } = built;
-        let ir = snapshot.ir.clone();
+        let ir = built.snapshot.ir.clone();
         // Here, not where it was built: the log's thread would be as nice as the one that starts it.
-        snapshot.access_log = config::access_log(&ir, previous.as_deref(), self.state.telemetry())?;
+        built.snapshot.access_log = config::access_log(&ir, previous.as_deref(), self.state.telemetry())?;
         let workers = match &self.running {
             Some(running) => running.workers.len(),
             None => worker_count(&ir),
@@ -115,6 +114,8 @@ impl Publisher {
         let wanted: BTreeMap<_, _> =
             ir.listeners.iter().map(|l| (l.name.clone(), l.address.clone())).collect();
         let bound = self.bind_new(&ir, &wanted, workers).map_err(NotPublished::Machine)?;
+        built.take_over();
+        let Built { snapshot, made, endpoint_updates, to_fetch, .. } = built;
         let snapshot = Arc::new(snapshot);
         let running = match &mut self.running {
             Some(running) => running,
@@ -138,11 +139,7 @@ impl Publisher {
         for (cluster, endpoints) in endpoint_updates {
             cluster.update_endpoints(endpoints);
         }
-        for (cluster, before) in &made {
-            if let Some(before) = before {
-                before.endpoints.load().leave_for(&cluster.endpoints.load());
-                cluster.succeed(before);
-            }
+        for (cluster, _) in &made {
             cluster.count_endpoints();
             cluster.show_concurrency();
         }
@@ -154,7 +151,7 @@ impl Publisher {
                 let _ = self.to_resolve.send(cluster);
             }
         }
-        for source in to_fetch {
+        for (source, _) in to_fetch {
             tokio::spawn(jwks::follow(Arc::downgrade(&source), self.dns.clone()));
         }
         let gone: Vec<_> = (running.listeners.iter())

@@ -1,7 +1,8 @@
 //! IR to snapshot: names resolved, expressions compiled, handles taken, unchanged clusters carried over.
 //!
-//! Invariant: building changes nothing that runs, and can be done on any thread. What has to change within carried clusters is returned, to be done when
-//! the snapshot is published.
+//! Invariants: building changes nothing that runs, and can be done on any thread. What runs goes on meanwhile: what names and issuers answer
+//! during a build is in no snapshot yet, so that whoever publishes it begins with [`Built::take_over`], on the thread that learns of
+//! the answers. What has to change within carried clusters is returned, to be done then.
 
 use super::{
     snapshot::{
@@ -67,8 +68,24 @@ pub struct Built {
     pub made: Vec<(Arc<Cluster>, Option<Arc<Cluster>>)>,
     /// New endpoints of carried clusters.
     pub endpoint_updates: Vec<(Arc<Cluster>, Vec<EndpointSpec>)>,
-    /// Places whose keys have to be fetched from now on.
-    pub to_fetch: Vec<Arc<jwks::Source>>,
+    /// Places whose keys have to be fetched from now on, each beside the one whose place it takes.
+    pub to_fetch: Vec<(Arc<jwks::Source>, Option<Arc<jwks::Source>>)>,
+}
+
+impl Built {
+    /// Has what was made take the place of what was there, as that is by now.
+    pub fn take_over(&self) {
+        for (cluster, before) in &self.made {
+            if let Some(before) = before {
+                cluster.take_the_place_of(before);
+            }
+        }
+        for (source, before) in &self.to_fetch {
+            if let Some(before) = before {
+                source.take_over(before);
+            }
+        }
+    }
 }
 
 /// Builds snapshots.
@@ -392,3 +409,7 @@ fn authority(text: Option<&Arc<str>>) -> Result<Option<Authority>, BuildError> {
     })
     .transpose()
 }
+
+#[cfg(test)]
+#[path = "build_tests.rs"]
+mod tests;

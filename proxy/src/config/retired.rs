@@ -82,12 +82,13 @@ mod tests {
     #[test]
     fn a_connection_does_not_take_its_table_apart() {
         let (mut retired, snapshot) = (Retired::default(), snapshot());
-        let plan =
-            snapshot.listeners.values().flat_map(|listener| listener.chains.chains()).find_map(|chain| {
-                let Filter::Http(plan) = &chain.filter else { return None };
-                Some(plan.clone())
-            });
-        let plan = plan.expect("a listener of HTTP");
+        let chains = snapshot.listeners.values().flat_map(|listener| listener.chains.chains());
+        let mut plans = chains.filter_map(|chain| match &chain.filter {
+            Filter::Http(plan) => Some(plan.clone()),
+            Filter::Tcp(_) => None,
+        });
+        let plan = plans.next().unwrap();
+        drop(plans);
         let table = Arc::downgrade(&plan.routes);
         retired.keep(snapshot);
         assert!(retired.look().is_some());

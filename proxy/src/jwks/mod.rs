@@ -29,12 +29,11 @@ pub const PAUSE: Duration = Duration::from_secs(30);
 /// Places that keys are fetched from.
 pub type Sources = HashMap<Location, Arc<Source>>;
 
-/// The places that `ir` names, those of `previous` taken over; and those that nobody follows yet.
-pub fn sources(
-    ir: &ir::Ir,
-    previous: Option<&Sources>,
-    telemetry: &Telemetry,
-) -> (Sources, Vec<Arc<Source>>) {
+/// Places that nobody follows yet, each beside the one whose keys it is to take over, if there was one.
+type Unfollowed = Vec<(Arc<Source>, Option<Arc<Source>>)>;
+
+/// The places that `ir` names, those of `previous` among them; and those that nobody follows yet.
+pub fn sources(ir: &ir::Ir, previous: Option<&Sources>, telemetry: &Telemetry) -> (Sources, Unfollowed) {
     let mut wanted: HashMap<Location, Duration> = HashMap::default();
     for provider in ir.listeners.iter().flat_map(|listener| providers(listener)) {
         if let Some((location, timeout)) = Location::of(provider) {
@@ -51,12 +50,8 @@ pub fn sources(
             None => {
                 let metrics =
                     before.map_or_else(|| telemetry.jwks_metrics(location.text()), |before| before.metrics());
-                let source = Source::new(location.clone(), fetching.clone(), timeout, metrics);
-                if let Some(before) = before {
-                    source.take_over(before);
-                }
-                let source = Arc::new(source);
-                new.push(source.clone());
+                let source = Arc::new(Source::new(location.clone(), fetching.clone(), timeout, metrics));
+                new.push((source.clone(), before.cloned()));
                 source
             }
         };

@@ -181,7 +181,7 @@ impl Source {
         self.under_way.store(true, SeqCst);
     }
 
-    pub(super) fn end(&self, result: Result<KeySet, String>) {
+    pub(crate) fn end(&self, result: Result<KeySet, String>) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         self.metrics.fetched(result.is_ok());
         match result {

@@ -45,12 +45,15 @@ pub struct Cluster {
     pub hedge: Option<Arc<Hedge>>,
     /// Held while endpoints are swapped: names and outlier detection both do it. Never on a request's way.
     swapping: Mutex<()>,
+    /// The set that its own was made from, until it takes the place of its predecessor.
+    made_from: Mutex<Option<Arc<EndpointSet>>>,
     resolved: AtomicBool,
     resolved_first: Notify,
 }
 
 impl Cluster {
-    /// Makes the cluster that follows `previous`, with its endpoints' state, its usage and, where it can, its connector.
+    /// Makes the cluster that follows `previous`, with its endpoints' state, its usage and, where it can, its connector. That one goes on
+    /// until [`Self::take_the_place_of`] it.
     ///
     /// # Errors
     /// TLS files that cannot be used.
@@ -66,9 +69,7 @@ impl Cluster {
             None => Arc::new(Connector::build(&config, workload)?),
         };
         let before = previous.map(|cluster| cluster.endpoints.load_full());
-        let literal = literal_endpoints(&config);
-        let has_names = literal.is_none();
-        let specs = literal.unwrap_or_else(|| known_endpoints(&config, before.as_deref()));
+        let (specs, has_names) = first_endpoints(&config, before.as_deref());
         let attention = match previous {
             Some(cluster) => cluster.attention.clone(),
             None => Attention::new(alarm),
@@ -89,6 +90,7 @@ impl Cluster {
             concurrency: concurrency(&config, previous),
             hedge: hedge(&config, previous),
             swapping: Mutex::default(),
+            made_from: Mutex::new(before),
             resolved: AtomicBool::new(resolved),
             resolved_first: Notify::new(),
             config,
@@ -107,6 +109,24 @@ impl Cluster {
             self.attention.call(); // of fewer endpoints, fewer may be out; those that are new get more by and by
         }
         self.mark_resolved();
+    }
+
+    /// Takes the place of `before`, whose endpoints may have changed since this one was made: then they are taken over again. Those that
+    /// it does not keep are told.
+    pub fn take_the_place_of(&self, before: &Cluster) {
+        let now = before.endpoints.load_full();
+        let made_from = self.made_from.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Of another set of the same endpoints outlier detection makes what is right, as of any.
+        if made_from.is_some_and(|set| !set.is_of_same_endpoints(&now)) {
+            let (specs, has_names) = first_endpoints(&self.config, Some(&now));
+            let set = EndpointSet::build(&self.policy, specs, Some(&now), Instant::now());
+            if has_names && !set.endpoints().is_empty() {
+                self.mark_resolved();
+            }
+            self.swap_endpoints(|_| Some(set));
+        }
+        now.leave_for(&self.endpoints.load());
+        self.forget_what_only_mattered_to(before);
     }
 
     /// Whether its endpoints are checked.
@@ -185,6 +205,14 @@ fn hedge(config: &ir::Cluster, previous: Option<&Cluster>) -> Option<Arc<Hedge>>
     let policy = config.hedging.as_ref()?;
     let known = previous.and_then(|cluster| cluster.hedge.clone()).filter(|hedge| hedge.policy() == policy);
     Some(known.unwrap_or_else(|| Arc::new(Hedge::new(policy.clone()))))
+}
+
+/// The endpoints before any look-up, and whether one is needed.
+fn first_endpoints(config: &ir::Cluster, before: Option<&EndpointSet>) -> (Vec<EndpointSpec>, bool) {
+    match literal_endpoints(config) {
+        Some(literal) => (literal, false),
+        None => (known_endpoints(config, before), true),
+    }
 }
 
 /// The endpoints that need no look-up; `None` if the cluster's have to be looked up.

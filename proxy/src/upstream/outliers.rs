@@ -164,7 +164,7 @@ impl Cluster {
     }
 
     /// Forgets who is ejected, if outlier detection was on in `before` and is no longer; and the same of health checks.
-    pub fn succeed(&self, before: &Cluster) {
+    pub(super) fn forget_what_only_mattered_to(&self, before: &Cluster) {
         if before.is_checked() && !self.is_checked() {
             self.endpoints.load().endpoints().iter().for_each(|endpoint| endpoint.state.forget_checks());
         }

@@ -8,7 +8,7 @@ use super::{
     takeover::{self, TakeoverError, take},
 };
 use crate::{
-    config::{self, AttemptResult, Builder, Built, ConfigStatus, NotPublished, Publish, Snapshot},
+    config::{self, AttemptResult, Builder, Built, ConfigStatus, NotPublished, Publish, Refused, Snapshot},
     jwks,
     listener::{BoundSocket, Inherited, Wanted, adopt, bind},
     name_server::NameServer,
@@ -53,6 +53,14 @@ struct Running {
 
 /// A listener's name, and a socket for each worker.
 type BoundListener = (Arc<str>, Vec<BoundSocket>);
+
+/// What the machine has given for a configuration.
+struct Prepared {
+    workers: usize,
+    wanted: BTreeMap<Arc<str>, ListenAddress>,
+    /// Those of `wanted` that are new.
+    bound: Vec<BoundListener>,
+}
 
 impl Publisher {
     /// Nothing runs yet.
@@ -102,9 +110,15 @@ impl Publisher {
         Ok(())
     }
 
-    fn apply(&mut self, mut built: Built) -> Result<Arc<Snapshot>, NotPublished> {
-        let previous = self.running.as_ref().map(|running| running.shared.snapshot.load_full());
+    /// Does what the machine may refuse while others run already. What `built` needs of it.
+    async fn prepare(&mut self, built: &mut Built) -> Result<Prepared, NotPublished> {
         let ir = built.snapshot.ir.clone();
+        if let Err(error) = self.inherit(&ir.settings).await {
+            let why = error.to_string();
+            let _ = self.refused.set(error);
+            return Err(NotPublished::Machine(why));
+        }
+        let previous = self.running.as_ref().map(|running| running.shared.snapshot.load_full());
         // Here, not where it was built: the log's thread would be as nice as the one that starts it.
         built.snapshot.access_log = config::access_log(&ir, previous.as_deref(), self.state.telemetry())?;
         let workers = match &self.running {
@@ -114,8 +128,18 @@ impl Publisher {
         let wanted: BTreeMap<_, _> =
             ir.listeners.iter().map(|l| (l.name.clone(), l.address.clone())).collect();
         let bound = self.bind_new(&ir, &wanted, workers).map_err(NotPublished::Machine)?;
+        if let Some(running) = &mut self.running {
+            running.check(&built.snapshot)?;
+        }
+        Ok(Prepared { workers, wanted, bound })
+    }
+
+    /// Swaps `built` in. Fails only as the first of all, when threads cannot be started.
+    fn apply(&mut self, built: Built, prepared: Prepared) -> Result<Arc<Snapshot>, NotPublished> {
+        let Prepared { workers, wanted, bound } = prepared;
         built.take_over();
         let Built { snapshot, made, endpoint_updates, to_fetch, .. } = built;
+        let ir = snapshot.ir.clone();
         let snapshot = Arc::new(snapshot);
         let running = match &mut self.running {
             Some(running) => running,
@@ -123,14 +147,10 @@ impl Publisher {
                 let started = start(&self.state, &self.dns, snapshot.clone(), workers);
                 let running = self.running.insert(started.map_err(NotPublished::Machine)?);
                 tokio::spawn(outliers::decide(running.shared.snapshot.clone(), self.outliers.clone()));
+                running.check(&snapshot)?;
                 running
             }
         };
-        if !running.checks && snapshot.clusters.values().any(|(_, cluster)| cluster.is_checked()) {
-            health_checks::start(running.shared.snapshot.clone())
-                .map_err(|error| NotPublished::Machine(format!("no thread for health checks: {error}")))?;
-            running.checks = true;
-        }
 
         // Nothing below can fail.
         if let Some(given) = &ir.settings.name_server {
@@ -234,6 +254,16 @@ fn explain(error: &io::Error) -> String {
 }
 
 impl Running {
+    /// Sees to it that there is a thread for health checks, if `snapshot` has any.
+    fn check(&mut self, snapshot: &Snapshot) -> Result<(), NotPublished> {
+        if !self.checks && snapshot.clusters.values().any(|(_, cluster)| cluster.is_checked()) {
+            health_checks::start(self.shared.snapshot.clone())
+                .map_err(|error| NotPublished::Machine(format!("no thread for health checks: {error}")))?;
+            self.checks = true;
+        }
+        Ok(())
+    }
+
     fn tell(&self, command: impl Fn() -> Command) {
         for worker in &self.workers {
             let _ = worker.send(command());
@@ -314,13 +344,11 @@ fn warn_of_restart(before: &Settings, after: &Settings) {
 }
 
 impl Publish for Publisher {
-    async fn publish(&mut self, built: Built) -> Result<Arc<Snapshot>, NotPublished> {
-        if let Err(error) = self.inherit(&built.snapshot.ir.settings).await {
-            let why = error.to_string();
-            let _ = self.refused.set(error);
-            return Err(NotPublished::Machine(why));
+    async fn publish(&mut self, mut built: Box<Built>) -> Result<Arc<Snapshot>, Refused> {
+        match self.prepare(&mut built).await {
+            Ok(prepared) => self.apply(*built, prepared).map_err(|why| Refused { why, built: None }),
+            Err(why) => Err(Refused { why, built: Some(built) }),
         }
-        self.apply(built)
     }
 
     fn asked(&mut self) {

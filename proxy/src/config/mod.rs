@@ -21,7 +21,7 @@ mod survey;
 mod way;
 
 pub use build::{BuildError, Builder, Built, access_log};
-pub use reload::{NotPublished, Overrides, Publish, ReloadRequest, Reloader};
+pub use reload::{NotPublished, Overrides, Publish, Refused, ReloadRequest, Reloader};
 pub use snapshot::{
     ActionPlan, Chain, Filter, ForwardPlan, HttpPlan, ListenerPlan, RoutePlan, Snapshot, TcpPlan,
     WeightedPlan,

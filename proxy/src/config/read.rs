@@ -3,7 +3,7 @@
 //! In:  the text that was seen last, and what runs.   Out: [`Read`].
 //! Invariants: one thread for the life of the process, which keeps what it parsed of files that do not change, whose
 //! allocations stay together, and which gives way to workers; what is equal to what runs is the same object. A panic is an answer, and
-//! forgets what was kept. What was replaced is taken apart here, too.
+//! forgets what was kept. What was replaced or refused is taken apart here, too.
 //! Not here: what to do about it (`reload`).
 
 use super::{
@@ -41,6 +41,8 @@ enum Task {
     Read(Ask, oneshot::Sender<Answer>),
     /// Take apart what no longer runs.
     Retire(Arc<Snapshot>),
+    /// Take apart what never ran.
+    Discard(Box<Built>),
 }
 
 /// What is asked of the thread.
@@ -110,6 +112,11 @@ impl Reading {
         // Without the thread it goes here.
         let _ = self.tasks.send(Task::Retire(snapshot));
     }
+
+    /// Has what never ran taken apart.
+    pub fn discard(&self, built: Box<Built>) {
+        let _ = self.tasks.send(Task::Discard(built)); // as above
+    }
 }
 
 /// Lets others go first from now on: before the first configuration nobody has requests to serve. Without it these wait a little longer,
@@ -138,6 +145,7 @@ impl Work {
         while let Some(task) = self.next() {
             match task {
                 Task::Retire(snapshot) => self.retired.keep(snapshot),
+                Task::Discard(built) => drop(built),
                 Task::Read(ask, reply) => {
                     let answer = catch_unwind(AssertUnwindSafe(|| self.read(&ask))).map_err(|_| {
                         self.loader = Loader::default();

@@ -36,7 +36,7 @@ pub trait Publish: Send {
     ///
     /// # Errors
     /// Says why it cannot run. Then nothing may have changed.
-    fn publish(&mut self, built: Built) -> impl Future<Output = Result<Arc<Snapshot>, NotPublished>> + Send;
+    fn publish(&mut self, built: Box<Built>) -> impl Future<Output = Result<Arc<Snapshot>, Refused>> + Send;
 
     /// Hears that an attempt begins that somebody asked for, and whose end they may wait for.
     fn asked(&mut self) {}
@@ -54,6 +54,14 @@ pub enum NotPublished {
     /// The machine does not let it run.
     #[error("{0}")]
     Machine(String),
+}
+
+/// A configuration that was built, and does not run.
+pub struct Refused {
+    /// Why.
+    pub why: NotPublished,
+    /// Itself, to be taken apart where nobody waits for that; `None`: nobody was served yet who could.
+    pub built: Option<Box<Built>>,
 }
 
 /// What the command line decides over the files.
@@ -195,9 +203,15 @@ impl<P: Publish> Reloader<P> {
         built: Result<Box<Built>, BuildError>,
         status: &mut ConfigStatus,
     ) -> Result<(), NotPublished> {
-        let built = *built?;
+        let built = built?;
         let version = built.version.clone();
-        let snapshot = self.publish.publish(built).await?;
+        let snapshot = match self.publish.publish(built).await {
+            Ok(snapshot) => snapshot,
+            Err(Refused { why, built }) => {
+                built.into_iter().for_each(|built| self.reading.discard(built));
+                return Err(why);
+            }
+        };
         if let Some(before) = self.running.replace(snapshot) {
             self.reading.retire(before);
         }

@@ -32,10 +32,11 @@ struct Recorded {
 }
 
 impl Publish for Recorder {
-    async fn publish(&mut self, built: Built) -> Result<Arc<Snapshot>, NotPublished> {
+    async fn publish(&mut self, built: Box<Built>) -> Result<Arc<Snapshot>, Refused> {
         let mut recorded = self.0.lock().unwrap();
         if recorded.refuse {
-            return Err(NotPublished::Machine("a port is taken".into()));
+            let why = NotPublished::Machine("a port is taken".into());
+            return Err(Refused { why, built: Some(built) });
         }
         recorded.published.push(built.version.to_string());
         Ok(Arc::new(built.snapshot))
@@ -246,6 +247,11 @@ async fn whoever_asks_does_none_of_the_long_work() {
     setup.write(&GOOD.replace("http: 1 ", "http: 2 "));
     assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
     assert_eq!(setup.attempt(Cause::Request).await, AttemptResult::Unchanged);
+    setup.recorder.0.lock().unwrap().refuse = true;
+    setup.write(&GOOD.replace("http: 1 ", "http: 3 "));
+    for cause in [Cause::Files, Cause::Signal] {
+        assert_eq!(setup.attempt(cause).await, AttemptResult::Rejected);
+    }
     assert_eq!(PLACES.get(), 0, "places where long work may pause");
 }
 

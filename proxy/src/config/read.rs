@@ -3,7 +3,7 @@
 //! In:  the text that was seen last, and what runs.   Out: [`Read`].
 //! Invariants: one thread for the life of the process, which keeps what it parsed of files that do not change, whose
 //! allocations stay together, and which gives way to workers; what is equal to what runs is the same object. A panic is an answer, and
-//! forgets what was kept. What was replaced or refused is taken apart here, too.
+//! forgets what was kept; none ends the thread. What was replaced or refused is taken apart here, too.
 //! Not here: what to do about it (`reload`).
 
 use super::{
@@ -34,6 +34,9 @@ use tokio::sync::oneshot;
 
 /// Of the thread: who has requests to serve goes first where cores are few, and a tenth of a busy one is left for a change.
 const NICENESS: i32 = 10;
+
+/// The answer to a panic.
+const DEFECT: &str = "no configuration could be made of the files: a defect in Sidle; its log says where";
 
 /// What the thread is to do.
 enum Task {
@@ -128,6 +131,11 @@ fn give_way() {
     way::give();
 }
 
+/// Does `work`; `None`: it panicked, which the log says.
+fn whatever_comes<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
 /// The thread, from inside.
 struct Work {
     input: Arc<Input>,
@@ -143,19 +151,25 @@ impl Work {
     fn run(mut self) {
         let mut is_first = true;
         while let Some(task) = self.next() {
-            match task {
-                Task::Retire(snapshot) => self.retired.keep(snapshot),
-                Task::Discard(built) => drop(built),
-                Task::Read(ask, reply) => {
-                    let answer = catch_unwind(AssertUnwindSafe(|| self.read(&ask))).map_err(|_| {
-                        self.loader = Loader::default();
-                        "the files could not be read: a defect in Sidle; its log says where".to_owned()
-                    });
-                    // The asker may be ending.
-                    let _ = reply.send(answer);
-                    if std::mem::take(&mut is_first) {
-                        give_way();
-                    }
+            let answers = matches!(task, Task::Read(..));
+            whatever_comes(|| self.perform(task));
+            if answers && std::mem::take(&mut is_first) {
+                give_way();
+            }
+        }
+    }
+
+    fn perform(&mut self, task: Task) {
+        match task {
+            Task::Retire(snapshot) => self.retired.keep(snapshot),
+            Task::Discard(built) => drop(built),
+            Task::Read(ask, reply) => {
+                let read = whatever_comes(|| self.read(&ask));
+                let is_defect = read.is_none();
+                // The asker may be ending.
+                let _ = reply.send(read.ok_or_else(|| DEFECT.to_owned()));
+                if is_defect {
+                    self.loader = Loader::default();
                 }
             }
         }
@@ -164,7 +178,9 @@ impl Work {
     /// The next task; `None`: there will be none. Until it comes, what nobody uses any more is taken apart.
     fn next(&mut self) -> Option<Task> {
         loop {
-            let Some(wait) = self.retired.look() else { return self.tasks.recv().ok() };
+            // What panics has gone all the same.
+            let Some(look) = whatever_comes(|| self.retired.look()) else { continue };
+            let Some(wait) = look else { return self.tasks.recv().ok() };
             match self.tasks.recv_timeout(wait) {
                 Err(RecvTimeoutError::Timeout) => {}
                 task => return task.ok(),
@@ -208,5 +224,65 @@ impl Work {
             }
         }
         Meaning::New(self.builder.build(ir, hash, running).map(Box::new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Alarm;
+    use sidle_identity::Workload;
+    use sidle_model::pause;
+    use sidle_telemetry::Telemetry;
+    use std::{fs, path::PathBuf};
+
+    fn panic_unless_it_does() {
+        if !thread::panicking() {
+            panic!("a defect");
+        }
+    }
+
+    /// The thread; until it has answered once, it does so wherever it may pause.
+    fn started(paths: Vec<PathBuf>, does: Option<fn()>) -> Reading {
+        let builder = Builder {
+            telemetry: Telemetry::new(),
+            workload: Workload::default(),
+            outliers: Alarm::default(),
+        };
+        let input = Arc::new(Input::new(paths));
+        let mut reading = Reading::new(input, Node::default(), Overrides::default(), builder);
+        let work = reading.work.take().unwrap();
+        thread::spawn(move || {
+            pause::at_each(does);
+            work.run();
+        });
+        reading
+    }
+
+    async fn read(reading: &mut Reading) -> Result<Box<Built>, String> {
+        let read = reading.ask(Ask { seen: None, running: None }).await?.unwrap();
+        match read.meaning {
+            Meaning::New(built) => built.map_err(|error| error.to_string()),
+            Meaning::Wrong | Meaning::Same => panic!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_or_none_and_the_thread_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(
+            dir.path().join("a.yaml"),
+            "apiVersion: v1\nkind: Service\nmetadata: { name: s }\nspec: { ports: [{ name: http, port: 80 }] }\n",
+        )
+        .unwrap();
+        let paths = vec![dir.path().to_path_buf()];
+        let built = || async { read(&mut started(paths.clone(), None)).await.unwrap() };
+        // Where what never ran is taken apart, where what was replaced is, and where a configuration is made.
+        let (refused, replaced) = (built().await, built().await);
+        let mut reading = started(paths.clone(), Some(panic_unless_it_does));
+        reading.discard(refused);
+        reading.retire(Arc::new(replaced.snapshot));
+        assert_eq!(read(&mut reading).await.err().as_deref(), Some(DEFECT));
+        assert!(read(&mut reading).await.is_ok());
     }
 }

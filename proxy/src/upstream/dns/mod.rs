@@ -79,8 +79,9 @@ pub fn dns(telemetry: Arc<Telemetry>) -> Result<(Dns, DnsServer), NetError> {
 }
 
 /// How long a name may take, as `timeout` and `attempts` of resolv.conf(5) have it: there `attempts` are all of them, in `options` those after
-/// the first.
+/// the first. No less than a second each, as glibc has it: `timeout:0` is that.
 fn patience(options: &mut ResolverOpts) -> Duration {
+    options.timeout = options.timeout.max(Duration::from_secs(1));
     let attempts = options.attempts.max(1);
     options.attempts = attempts - 1;
     options.timeout * attempts as u32
@@ -150,6 +151,9 @@ impl DnsServer {
             return; // its turn came too late
         }
         if let Some(waiting) = self.waiting.get_mut(&name) {
+            if waiting.len() >= MAX_WAITING {
+                waiting.retain(|asker| !asker.is_closed()); // their time is up
+            }
             if waiting.len() < MAX_WAITING {
                 waiting.push(answer);
             }

@@ -196,33 +196,75 @@ async fn a_name_that_many_ask_for_is_looked_up_once() {
 
 #[test]
 fn a_name_may_take_as_long_as_the_machine_says() {
-    for (text, patience, retries) in
-        [("", 10, 1), ("options timeout:1 attempts:3", 3, 2), ("options attempts:0", 5, 0)]
-    {
+    for (text, patience, retries) in [
+        ("", 10, 1),
+        ("options timeout:1 attempts:3", 3, 2),
+        ("options attempts:0", 5, 0),
+        ("options timeout:0", 2, 1),
+    ] {
         let (_, mut options) = parse_resolv_conf(format!("nameserver 127.0.0.1\n{text}\n")).unwrap();
         assert_eq!(super::patience(&mut options), Duration::from_secs(patience), "{text}");
         assert_eq!(options.attempts, retries, "{text}");
+        assert!(options.timeout >= Duration::from_secs(1), "{text}");
     }
 }
 
 #[tokio::test]
-async fn nobody_waits_for_ever_and_who_has_left_has_no_turn() {
+async fn nobody_waits_for_ever() {
+    let (server, lookup) = NameServer::start().await;
+    server.set("held.test", Zone::Held(Arc::default()));
+    let (dns, dns_server) = with_lookup(lookup, Duration::from_millis(50));
+    let (_clusters, none) = mpsc::unbounded_channel();
+    tokio::spawn(dns_server.run(none));
+    let asked = tokio::time::timeout(PATIENCE, dns.resolve("held.test")).await;
+    assert!(asked.expect("in time").is_err());
+}
+
+#[tokio::test]
+async fn who_has_left_has_no_turn() {
     let (server, lookup) = NameServer::start().await;
     let held = Arc::new(Notify::new());
     let names: Vec<String> = (0..lookup::AT_ONCE + 9).map(|n| format!("n{n}.test")).collect();
     names.iter().for_each(|name| server.set(name, Zone::Held(held.clone())));
-    let (mut dns, dns_server) = with_lookup(lookup, Duration::from_millis(300));
+    let (dns, dns_server) = with_lookup(lookup, PATIENCE);
     let (_clusters, none) = mpsc::unbounded_channel();
     tokio::spawn(dns_server.run(none));
-    for answered in futures_util::future::join_all(names.iter().map(|name| dns.resolve(name))).await {
-        assert!(answered.is_err());
+    let mut asking = JoinSet::new();
+    for name in names {
+        let dns = dns.clone();
+        asking.spawn(async move { dns.resolve(&name).await });
     }
-    assert_eq!(dns.questions.capacity(), MAX_QUEUED - 9, "the last have not had their turn");
+    until("all that may be are looked up, the last have not had their turn", || {
+        server.answering.load(SeqCst) == lookup::AT_ONCE && dns.questions.capacity() == MAX_QUEUED - 9
+    })
+    .await;
+    asking.shutdown().await;
     held.notify_waiters();
-    dns.patience = PATIENCE;
     server.set("next.test", Zone::Addresses(ips(&[7])));
     assert_eq!(dns.resolve("next.test").await.unwrap(), ips(&[7]));
     assert_eq!(server.asked.load(SeqCst), lookup::AT_ONCE + 1);
+}
+
+#[tokio::test]
+async fn who_has_left_takes_no_place_from_others() {
+    let (server, lookup) = NameServer::start().await;
+    let held = Arc::new(Notify::new());
+    server.set("held.test", Zone::Held(held.clone()));
+    let (_dns, mut dns_server) = with_lookup(lookup, PATIENCE);
+    let mut ask = || {
+        let (answer, answered) = oneshot::channel();
+        dns_server.ask(Question { name: "held.test".into(), answer });
+        answered
+    };
+    let left: Vec<_> = (0..MAX_WAITING).map(|_| ask()).collect();
+    assert!(ask().await.is_err(), "there are enough");
+    drop(left);
+    let stays = ask();
+    let (_clusters, none) = mpsc::unbounded_channel();
+    tokio::spawn(dns_server.run(none));
+    until("the name is asked for", || server.answering.load(SeqCst) == 1).await;
+    held.notify_waiters();
+    assert_eq!(stays.await.unwrap().unwrap(), [IpAddr::from(Ipv4Addr::LOCALHOST)]);
 }
 
 #[tokio::test]

@@ -1,7 +1,12 @@
 //! Memory runs short: who is served goes on, who idles is sent away, and what is too much is told to come again.
 
 use crate::stage::{HOST, Stage};
-use sidle_test_support::{client::Client, sidle::Sidle, wait};
+use sidle_test_support::{
+    client::{Answer, Client, request},
+    echo::full,
+    sidle::Sidle,
+    wait,
+};
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -19,6 +24,13 @@ fn pressure(sidle: &Sidle) -> f64 {
     sidle.metrics().sum("sidle_memory_pressure", &[])
 }
 
+/// A request on a connection of its own; `None`: there was no answer.
+async fn ask(sidle: &Sidle) -> Option<Answer> {
+    let stream = tokio::net::TcpStream::connect(sidle.outbound()).await.ok()?;
+    let mut client = Client::http1_over(stream).await;
+    client.try_exchange(request("GET", HOST, "/").body(full("")).unwrap()).await.ok()
+}
+
 #[tokio::test]
 async fn requests_are_shed_before_memory_is_gone() {
     let stage = Stage::new();
@@ -31,11 +43,7 @@ async fn requests_are_shed_before_memory_is_gone() {
     let refused = wait::eventually("a request that is refused", || async {
         limit(&sidle, 0.965);
         wait::eventually("a measurement", || async { (pressure(&sidle) > 0.9).then_some(()) }).await;
-        let stream = tokio::net::TcpStream::connect(sidle.outbound()).await.ok()?;
-        let mut one = Client::http1_over(stream).await;
-        let ask =
-            sidle_test_support::client::request("GET", HOST, "/").body(sidle_test_support::echo::full(""));
-        one.try_exchange(ask.unwrap()).await.ok().filter(|answer| answer.status == 503)
+        ask(&sidle).await.filter(|answer| answer.status == 503)
     })
     .await;
     assert_eq!((refused.header("retry-after"), refused.text()), ("1", "overloaded".to_owned()));
@@ -77,13 +85,6 @@ async fn a_burst_is_over_once_its_clients_have_left() {
     }
     wait::until("a shortage", || (pressure(&sidle) > 0.98).then_some(()));
     drop(burst);
-    wait::eventually("an answer", || async {
-        let stream = tokio::net::TcpStream::connect(sidle.outbound()).await.ok()?;
-        let mut one = Client::http1_over(stream).await;
-        let ask =
-            sidle_test_support::client::request("GET", HOST, "/").body(sidle_test_support::echo::full(""));
-        one.try_exchange(ask.unwrap()).await.ok().filter(|answer| answer.status == 200)
-    })
-    .await;
+    wait::eventually("an answer", || async { ask(&sidle).await.filter(|answer| answer.status == 200) }).await;
     wait::until("relief", || (pressure(&sidle) < 0.9).then_some(()));
 }

@@ -99,6 +99,14 @@ pub struct Builder {
     pub outliers: Alarm,
 }
 
+#[cfg(test)]
+impl Builder {
+    /// One that nobody counts with.
+    pub(super) fn alone() -> Self {
+        Builder { telemetry: Telemetry::new(), workload: Workload::default(), outliers: Alarm::default() }
+    }
+}
+
 impl Builder {
     /// Builds the snapshot that follows `previous`, but for its access log.
     ///

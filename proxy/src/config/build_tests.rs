@@ -40,12 +40,10 @@ const KEYS: &[u8] =
     br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 fn build(text: &str, previous: Option<&Snapshot>) -> Built {
-    let builder =
-        Builder { telemetry: Telemetry::new(), workload: Workload::default(), outliers: Alarm::default() };
     let node = Node { labels: [("app".to_owned(), "s".to_owned())].into(), ..Node::default() };
     let mut loaded = load_texts(vec![Text { name: "a.yaml".into(), content: text.into() }], &node);
     let ir = loaded.ir.take().unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics));
-    builder.build(ir, 0, previous).unwrap()
+    Builder::alone().build(ir, 0, previous).unwrap()
 }
 
 fn named(snapshot: &Snapshot) -> Arc<Cluster> {

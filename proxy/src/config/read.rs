@@ -230,10 +230,7 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::Alarm;
-    use sidle_identity::Workload;
     use sidle_model::pause;
-    use sidle_telemetry::Telemetry;
     use std::{fs, path::PathBuf};
 
     fn panic_unless_it_does() {
@@ -244,13 +241,8 @@ mod tests {
 
     /// The thread; until it has answered once, it does so wherever it may pause.
     fn started(paths: Vec<PathBuf>, does: Option<fn()>) -> Reading {
-        let builder = Builder {
-            telemetry: Telemetry::new(),
-            workload: Workload::default(),
-            outliers: Alarm::default(),
-        };
         let input = Arc::new(Input::new(paths));
-        let mut reading = Reading::new(input, Node::default(), Overrides::default(), builder);
+        let mut reading = Reading::new(input, Node::default(), Overrides::default(), Builder::alone());
         let work = reading.work.take().unwrap();
         thread::spawn(move || {
             pause::at_each(does);

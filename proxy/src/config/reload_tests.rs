@@ -1,10 +1,7 @@
 //! Real files, the real parser, a publisher that records.
 
 use super::*;
-use crate::upstream::Alarm;
-use sidle_identity::Workload;
 use sidle_model::pause;
-use sidle_telemetry::Telemetry;
 use std::{cell::Cell, fs, sync::Mutex, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -47,10 +44,6 @@ impl Publish for Recorder {
     }
 }
 
-fn builder() -> Builder {
-    Builder { telemetry: Telemetry::new(), workload: Workload::default(), outliers: Alarm::default() }
-}
-
 struct Setup {
     dir: tempfile::TempDir,
     recorder: Recorder,
@@ -66,7 +59,7 @@ fn setup_with(overrides: Overrides) -> Setup {
     fs::write(dir.path().join("a.yaml"), GOOD).unwrap();
     let recorder = Recorder::default();
     let paths = vec![dir.path().to_path_buf()];
-    let reloader = Reloader::new(paths, Node::default(), overrides, builder(), recorder.clone());
+    let reloader = Reloader::new(paths, Node::default(), overrides, Builder::alone(), recorder.clone());
     Setup { dir, recorder, reloader }
 }
 
@@ -142,7 +135,8 @@ async fn what_cannot_be_built_is_refused_with_its_reason() {
 async fn an_unreadable_path_is_refused() {
     let recorder = Recorder::default();
     let paths = vec![PathBuf::from("/nowhere/at/all.yaml")];
-    let mut reloader = Reloader::new(paths, Node::default(), Overrides::default(), builder(), recorder);
+    let mut reloader =
+        Reloader::new(paths, Node::default(), Overrides::default(), Builder::alone(), recorder);
     let status = reloader.attempt(Cause::Start).await;
     assert_eq!(status.last_attempt.as_ref().unwrap().result, AttemptResult::Rejected);
     assert!(reloader.running().is_none());

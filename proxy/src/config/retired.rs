@@ -49,19 +49,12 @@ impl Retired {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Builder, upstream::Alarm};
-    use sidle_identity::Workload;
+    use crate::config::Builder;
     use sidle_model::{ir::Node, load_texts};
-    use sidle_telemetry::Telemetry;
 
     fn snapshot() -> Arc<Snapshot> {
-        let builder = Builder {
-            telemetry: Telemetry::new(),
-            workload: Workload::default(),
-            outliers: Alarm::default(),
-        };
         let mut loaded = load_texts(Vec::new(), &Node::default());
-        Arc::new(builder.build(loaded.ir.take().unwrap(), 0, None).unwrap().snapshot)
+        Arc::new(Builder::alone().build(loaded.ir.take().unwrap(), 0, None).unwrap().snapshot)
     }
 
     #[test]

@@ -26,7 +26,7 @@ use load::Figures;
 use measure::{Times, measure};
 use results::{Results, Run};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use scenarios::{SCENARIOS, Scenario};
+use scenarios::{Kind, SCENARIOS, Scenario};
 use stage::Stage;
 use std::{
     fs::File,
@@ -48,6 +48,9 @@ pub struct CompareArgs {
     /// Scenarios: all, or some of them, separated by commas
     #[arg(long, default_value = "all")]
     scenarios: String,
+    /// Only this part of each scenario: saturation, rate (latency and cost at a fixed rate) or idle
+    #[arg(long, value_enum)]
+    only: Option<Kind>,
     /// Rounds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -84,7 +87,7 @@ pub fn run(args: &CompareArgs) -> Result<(String, bool), Void> {
 }
 
 async fn compare(args: &CompareArgs) -> Result<(String, bool), Void> {
-    let scenarios = chosen_scenarios(&args.scenarios)?;
+    let scenarios = parts(chosen_scenarios(&args.scenarios)?, args.only)?;
     let mut subjects = chosen_subjects(&args.peers)?;
     for own in &args.own {
         subjects.push(Subject::Own(Own::parse(own)?));
@@ -194,6 +197,17 @@ fn chosen_scenarios(wanted: &str) -> Result<Vec<Scenario>, Void> {
         .collect()
 }
 
+/// The scenarios that have a part, with that part; all of all, if none is named.
+fn parts(scenarios: Vec<Scenario>, only: Option<Kind>) -> Result<Vec<Scenario>, Void> {
+    let Some(only) = only else { return Ok(scenarios) };
+    let part = |scenario: Scenario| {
+        let work = scenario.work.iter().find(|work| work.kind() == only)?;
+        Some(Scenario { work: std::slice::from_ref(work), ..scenario })
+    };
+    let parts: Vec<_> = scenarios.into_iter().filter_map(part).collect();
+    if parts.is_empty() { Err(Void::usage("none of the scenarios has that part")) } else { Ok(parts) }
+}
+
 /// Sidle, and unless nobody is wanted the limit and the others.
 fn chosen_subjects(wanted: &str) -> Result<Vec<Subject>, Void> {
     let mut subjects = vec![Subject::Sidle];
@@ -225,6 +239,20 @@ mod tests {
         assert_eq!(names("all").unwrap().len(), SCENARIOS.len());
         assert_eq!(names("grpc,h1").unwrap(), ["grpc", "h1"]);
         assert!(names("h3").unwrap_err().to_string().contains("h1, h2, grpc"));
+    }
+
+    #[test]
+    fn a_part_may_be_chosen_of_the_scenarios_that_have_it() {
+        let names = |only| {
+            let parts = parts(SCENARIOS.to_vec(), only).unwrap();
+            parts.iter().map(|one| (one.name, one.work.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None).len(), SCENARIOS.len());
+        assert_eq!(names(Some(Kind::Idle)), [("idle", 1), ("idle-h2", 1), ("idle-tls", 1)]);
+        assert!(names(Some(Kind::Rate)).contains(&("open", 1)));
+        assert!(!names(Some(Kind::Saturation)).contains(&("open", 1)));
+        let open = chosen_scenarios("open").unwrap();
+        assert!(parts(open, Some(Kind::Idle)).is_err());
     }
 
     #[test]

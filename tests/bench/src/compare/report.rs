@@ -81,8 +81,9 @@ fn rates(results: &Results, text: &mut String) {
 
 fn latencies(results: &Results, text: &mut String) {
     type Figure = fn(&Figures) -> Option<f64>;
-    let figures: [(&str, Figure); 3] = [
+    let figures: [(&str, Figure); 4] = [
         ("p50", |figures| Some(figures.load()?.latency?.p50)),
+        ("p99 of 200 in a row", |figures| Some(figures.load()?.latency?.p99_of_run)),
         ("p99", |figures| Some(figures.load()?.latency?.p99)),
         ("p99.9", |figures| Some(figures.load()?.latency?.p999)),
     ];
@@ -183,6 +184,7 @@ mod tests {
             "| h1 at 5000/s | 15.0 (10.0–20.0) | 30.0 (20.0–40.0) | – |",
             "| h1 | 30000 (30000–30000) * | 30000 (30000–30000) * | – |",
             "| h1 at 5000/s, p50 | 100 (100–100) | 100 (100–100) | – |",
+            "| h1 at 5000/s, p99 of 200 in a row | 150 (150–150) | 150 (150–150) | – |",
             "| h1 at 5000/s, p99.9 | 300 (300–300) | 300 (300–300) | – |",
             "| idle: MiB resident | 10.0 (10.0–10.0) | 10.0 (10.0–10.0) | void |",
             "| idle: KiB of a connection | 2.0 (2.0–2.0) | 2.0 (2.0–2.0) | void |",

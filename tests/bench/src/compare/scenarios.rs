@@ -56,6 +56,28 @@ pub enum Work {
     Idle(usize),
 }
 
+impl Work {
+    /// Which of the three.
+    pub fn kind(self) -> Kind {
+        match self {
+            Work::Saturation => Kind::Saturation,
+            Work::Rate(_) => Kind::Rate,
+            Work::Idle(_) => Kind::Idle,
+        }
+    }
+}
+
+/// A kind of [`Work`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// [`Work::Saturation`].
+    Saturation,
+    /// [`Work::Rate`].
+    Rate,
+    /// [`Work::Idle`].
+    Idle,
+}
+
 /// A kind of traffic.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {

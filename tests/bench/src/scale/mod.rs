@@ -11,6 +11,7 @@ mod steady;
 mod subject;
 
 use crate::{
+    compare::load::Latency,
     cores::{Cores, load_average},
     load::Load,
     upstream::Upstream,
@@ -147,8 +148,8 @@ async fn start_and_change(
     Ok(())
 }
 
-/// The p99 of requests at a fixed rate, in milliseconds: when it is quiet, and while one change follows another.
-async fn pairs(args: &ScaleArgs, subject: &mut Subject) -> Result<Vec<[f64; 2]>, Void> {
+/// Requests at a fixed rate: when it is quiet, and while one change follows another.
+async fn pairs(args: &ScaleArgs, subject: &mut Subject) -> Result<Vec<[Latency; 2]>, Void> {
     let steady = Steady {
         connections: args.connections.into(),
         rate: args.rate,
@@ -159,7 +160,7 @@ async fn pairs(args: &ScaleArgs, subject: &mut Subject) -> Result<Vec<[f64; 2]>,
         tokio::time::sleep(SETTLE).await;
         let quiet = subject.latency(steady, false).await?;
         let reloads = subject.latency(steady, true).await?;
-        pairs.push([quiet, reloads].map(|latency| latency.p99 / 1e3));
+        pairs.push([quiet, reloads]);
     }
     Ok(pairs)
 }

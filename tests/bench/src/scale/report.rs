@@ -1,7 +1,7 @@
 //! The figures of both meshes, side by side, as Markdown.
 
 use super::{mesh::Mesh, subject::Subject};
-use crate::statistics::Spread;
+use crate::{compare::load::Latency, statistics::Spread};
 use std::fmt;
 
 /// What one mesh costs.
@@ -15,10 +15,10 @@ pub struct Figures {
     pub work: Vec<f64>,
     /// Milliseconds of the slowest request during each change.
     pub slowest: Vec<f64>,
-    /// Milliseconds, the p99 of requests in a quiet time and in one full of changes; the proxy alone on its core.
-    pub alone: Vec<[f64; 2]>,
+    /// Of requests in a quiet time and in one full of changes; the proxy alone on its core.
+    pub alone: Vec<[Latency; 2]>,
     /// The same on two cores.
-    pub on_both: Vec<[f64; 2]>,
+    pub on_both: Vec<[Latency; 2]>,
     /// MiB after the start.
     pub resident_at_start: f64,
     /// MiB after all changes.
@@ -79,22 +79,21 @@ impl fmt::Display for Report {
         row("file written to applied, ms", &|c| spread(&c.figures.change, 0), String::new())?;
         row("of which work, ms", &|c| spread(&c.figures.work, 1), String::new())?;
         row("slowest request meanwhile, ms", &|c| spread(&c.figures.slowest, 1), String::new())?;
-        type Pairs = fn(&Figures) -> &[[f64; 2]];
+        type Pairs = fn(&Figures) -> &[[Latency; 2]];
         let places: [(&str, Pairs); 2] =
             [("the proxy alone on a core", |f| &f.alone), ("all on two cores", |f| &f.on_both)];
+        type Part = fn(&Latency) -> f64;
+        let parts: [(&str, Part); 2] =
+            [("p99", |latency| latency.p99), ("p99 of 200 in a row", |latency| latency.p99_of_run)];
         for (place, pairs) in places {
-            for (at, when) in ["quiet", "changes all the time"].into_iter().enumerate() {
-                row(
-                    &format!("p99, {place}, {when}, ms"),
-                    &|c| spread(&pairs(&c.figures).iter().map(|pair| pair[at]).collect::<Vec<_>>(), 2),
-                    String::new(),
-                )?;
+            for (name, part) in parts {
+                for (at, when) in ["quiet", "changes all the time"].into_iter().enumerate() {
+                    let cell = |c: &Column| of_pairs(pairs(&c.figures), |pair| part(&pair[at]) / 1e3);
+                    row(&format!("{name}, {place}, {when}, ms"), &cell, String::new())?;
+                }
+                let cell = |c: &Column| of_pairs(pairs(&c.figures), |pair| part(&pair[1]) / part(&pair[0]));
+                row(&format!("{name}, {place}, the second to the first"), &cell, String::new())?;
             }
-            row(
-                &format!("p99, {place}, the second to the first"),
-                &|c| spread(&pairs(&c.figures).iter().map(|pair| pair[1] / pair[0]).collect::<Vec<_>>(), 2),
-                String::new(),
-            )?;
         }
         row(
             "resident after the start, MiB",
@@ -127,6 +126,10 @@ impl fmt::Display for Report {
 
 fn title(column: &Column) -> String {
     format!("{} VirtualServices", column.mesh.virtual_services)
+}
+
+fn of_pairs(pairs: &[[Latency; 2]], figure: impl Fn(&[Latency; 2]) -> f64) -> String {
+    spread(&pairs.iter().map(figure).collect::<Vec<_>>(), 2)
 }
 
 fn spread(figures: &[f64], decimals: usize) -> String {

@@ -128,8 +128,11 @@ impl fmt::Display for Figures {
             Figures::Load(load) => {
                 let (cost, rate, full) = (load.cpu_microseconds(), load.rate(), load.fullness() * 100.0);
                 write!(f, "{cost:.1} µs, {rate:.0} requests/s, its core {full:.0} % full")?;
-                if let Some(Latency { p50, p99, p999, .. }) = load.latency {
-                    write!(f, ", p50 {p50:.0} µs, p99 {p99:.0} µs, p99.9 {p999:.0} µs")?;
+                if let Some(Latency { p50, p99, p999, p99_of_run, .. }) = load.latency {
+                    write!(
+                        f,
+                        ", p50 {p50:.0} µs, p99 {p99:.0} µs, of runs {p99_of_run:.0} µs, p99.9 {p999:.0} µs"
+                    )?;
                 }
                 if self.disturbed() {
                     let [first, second] = load.disturbance.map(|part| part * 100.0);

@@ -1,8 +1,12 @@
 //! What came back.
 
+use crate::statistics::Spread;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use tokio::time::Instant;
+
+/// Answers in a row whose slowest are looked at by themselves.
+const RUN: usize = 200;
 
 /// Counts answers, and keeps how long those took that are asked for in time.
 pub struct Tally {
@@ -24,6 +28,9 @@ pub struct Latency {
     pub p99: f64,
     /// 999 of 1,000.
     pub p999: f64,
+    /// 99 of 100 of [`RUN`] answers in a row, in the middle one of such runs. What the machine does to some moments hits a few runs, and
+    /// leaves this as it is, where it decides what [`Latency::p99`] is.
+    pub p99_of_run: f64,
     /// The slowest.
     pub max: f64,
 }
@@ -68,13 +75,24 @@ impl Tally {
     /// How long answers took; `None` if there were none.
     pub fn latency(&self) -> Option<Latency> {
         let mut all = self.microseconds.take();
+        // Those that are left over at the end make no run, unless there are no others.
+        let runs = all.chunks(RUN).filter(|run| run.len() == RUN.min(all.len()));
+        let p99_of_run = Spread::of(runs.filter_map(|run| {
+            let mut run = run.to_vec();
+            run.sort_unstable();
+            percentile(&run, 0.99)
+        }))?
+        .median;
         all.sort_unstable();
-        let last = all.len().checked_sub(1)?;
-        // The smallest that so many parts of all do not exceed.
-        let at =
-            |part: f64| f64::from(all[((all.len() as f64 * part).ceil() as usize).clamp(1, last + 1) - 1]);
-        Some(Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1.0) })
+        let at = |part| percentile(&all, part);
+        Some(Latency { p50: at(0.5)?, p99: at(0.99)?, p999: at(0.999)?, p99_of_run, max: at(1.0)? })
     }
+}
+
+/// The smallest figure that so many parts of all do not exceed.
+fn percentile(sorted: &[u32], part: f64) -> Option<f64> {
+    let at = ((sorted.len() as f64 * part).ceil() as usize).max(1) - 1;
+    sorted.get(at).copied().map(f64::from)
 }
 
 #[cfg(test)]
@@ -88,12 +106,27 @@ mod tests {
         let tally = Tally::new(now, now + Duration::from_secs(1));
         assert_eq!(tally.latency(), None);
         *tally.microseconds.borrow_mut() = (1..=1000).rev().collect();
-        let expected = Latency { p50: 500.0, p99: 990.0, p999: 999.0, max: 1000.0 };
+        // Of 1000..=801, 800..=601 and so on, each run's second slowest but one.
+        let expected = Latency { p50: 500.0, p99: 990.0, p999: 999.0, p99_of_run: 598.0, max: 1000.0 };
         assert_eq!(tally.latency(), Some(expected));
         tally.answered(0, Some(now - Duration::from_secs(1)));
         tally.answered(1, None);
         assert_eq!((tally.latency(), tally.clusters()), (None, [1, 1]));
         tally.answered(1, Some(now));
         assert!(tally.latency().is_some());
+    }
+
+    #[test]
+    fn a_moment_of_the_machine_hits_a_run_and_not_all() {
+        let now = Instant::now();
+        let tally = Tally::new(now, now);
+        // 50 answers in a row, of 1,000, that waited for the machine; and a rest that makes no run.
+        let calm = [vec![100; 98], vec![200; 2]].concat().repeat(10);
+        let stalled = [&calm[..500], &[9000; 50], &calm[550..], &[7000; 10]].concat();
+        *tally.microseconds.borrow_mut() = stalled;
+        let latency = tally.latency().unwrap();
+        assert_eq!((latency.p99, latency.p99_of_run), (9000.0, 200.0));
+        *tally.microseconds.borrow_mut() = vec![7, 8];
+        assert_eq!(tally.latency().unwrap().p99_of_run, 8.0, "few are one run");
     }
 }

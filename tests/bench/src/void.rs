@@ -21,6 +21,11 @@ impl Void {
         Void { reason: reason.into(), usage: true }
     }
 
+    /// The same, with whose mistake it is.
+    pub fn of(self, name: &str) -> Self {
+        Void { reason: format!("{name}: {}", self.reason), ..self }
+    }
+
     /// Says so, as other mistakes of the command line are said.
     pub fn tell(&self) -> ExitCode {
         let (kind, code) = if self.usage { ("error", 2) } else { ("void", 1) };

@@ -1,9 +1,10 @@
-//! One subject, one scenario, one round.
+//! One work of one scenario, one round.
 //!
-//! Invariants: a subject is started anew for each, alone on its core; what it did not answer rightly makes the run void.
+//! Invariants: a subject is started anew for each, on a core where only subjects are; nobody but the one that is asked has anything to do; what
+//! it did not answer rightly makes the run void.
 
 use super::{
-    load::{Figures, Measured, Plan},
+    load::{Figures, Measured, Plan, Target},
     scenarios::{Scenario, Work},
     stage::{Setup, Stage},
     subjects::{Reason, Subject},
@@ -64,6 +65,16 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Why the run is void, and what the subject says of it.
+    fn failed(&mut self, void: &Void) -> Reason {
+        let output = self.process.output();
+        let last: Vec<_> = output.trim().lines().rev().take(3).collect();
+        let said = if last.is_empty() { String::new() } else { format!("; it says: {}", last.join(" / ")) };
+        Reason::Void(Void::because(format!("{void}{said}")))
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         // Asked to end, a subject ends its children too.
@@ -85,48 +96,79 @@ impl Drop for Running {
     }
 }
 
-/// Does one work of a scenario with a subject.
-///
-/// # Errors
-/// When the subject cannot do it, or the run is void.
+/// Does one work of a scenario with some subjects, which are there at once; with one, if it is idle. Figures of each, or why there are none:
+/// it cannot do this, or the run is void.
 pub async fn measure(
     stage: &Stage,
     cores: Cores,
-    subject: &Subject,
+    subjects: &[&Subject],
     scenario: &Scenario,
     work: Work,
     times: Times,
-) -> Result<Figures, Reason> {
-    let setup = stage.setup(scenario)?;
-    let running = Running::start(subject, &setup, cores).await?;
+) -> Vec<Result<Figures, Reason>> {
+    let mut started = Vec::new();
+    for subject in subjects {
+        started.push(start(stage, cores, subject, scenario).await);
+    }
+    let targets: Vec<_> = started.iter().flatten().map(|(_, _, target)| target.clone()).collect();
+    if targets.is_empty() {
+        return started.into_iter().filter_map(Result::err).map(Err).collect();
+    }
     let plan = Plan {
-        target: setup.address,
-        subject: running.process.id(),
+        targets,
         upstream: stage.upstream(),
         cores: [cores.proxy(), cores.load()],
         clients: scenario.clients,
-        certificates: setup.certificates.to_owned(),
+        certificates: stage.certificates().to_owned(),
         work,
         warm_up: times.warm_up,
         window: times.window,
     };
-    let figures = load(&plan).await.map_err(|void| {
-        let output = running.process.output();
-        let last: Vec<_> = output.trim().lines().rev().take(3).collect();
-        Void::because(if last.is_empty() {
-            void.to_string()
-        } else {
-            format!("{void}; it says: {}", last.join(" / "))
-        })
-    })?;
+    let mut loaded = load(&plan).await.map(Vec::into_iter);
+    let outcome = |(subject, started): (&&Subject, Result<_, Reason>)| {
+        let (setup, mut running, _) = started?;
+        match &mut loaded {
+            Ok(figures) => {
+                let figures = figures.next().ok_or_else(|| Void::because("no figures"))?;
+                judge(subject, scenario, &setup, running, &figures)?;
+                Ok(figures)
+            }
+            Err(void) => Err(running.failed(void)),
+        }
+    };
+    subjects.iter().zip(started).map(outcome).collect()
+}
+
+/// Starts a subject on a setup of its own.
+async fn start<'a>(
+    stage: &'a Stage,
+    cores: Cores,
+    subject: &Subject,
+    scenario: &'a Scenario,
+) -> Result<(Setup<'a>, Running, Target), Reason> {
+    let setup = stage.setup(scenario)?;
+    let running = Running::start(subject, &setup, cores).await?;
+    let target =
+        Target { name: subject.name().to_owned(), address: setup.address, process: running.process.id() };
+    Ok((setup, running, target))
+}
+
+/// Whether a subject did what it was to do; it ends.
+fn judge(
+    subject: &Subject,
+    scenario: &Scenario,
+    setup: &Setup<'_>,
+    running: Running,
+    figures: &Figures,
+) -> Result<(), Void> {
     if let Some(measured) = figures.load().filter(|_| subject.splits()) {
         right_shares(measured)?;
     }
     drop(running);
-    if let Some(measured) = figures.load().filter(|_| scenario.logs) {
-        logged(&setup.log(), measured.answers)?;
+    match figures.load().filter(|_| scenario.logs) {
+        Some(measured) => logged(&setup.log(), measured.answers),
+        None => Ok(()),
     }
-    Ok(figures)
 }
 
 /// Whether a log has a line for each answer, but for what may be lost when a subject ends.
@@ -139,7 +181,7 @@ fn logged(log: &Path, answers: u64) -> Result<(), Void> {
 }
 
 /// Runs the load in a process of its own.
-async fn load(plan: &Plan) -> Result<Figures, Void> {
+async fn load(plan: &Plan) -> Result<Vec<Figures>, Void> {
     let mut child = tokio::process::Command::new(std::env::current_exe()?)
         .arg("load")
         .stdin(Stdio::piped())
@@ -150,7 +192,7 @@ async fn load(plan: &Plan) -> Result<Figures, Void> {
         input.write_all(&serde_json::to_vec(plan)?).await?;
     }
     // Idle connections are waited for twice.
-    let limit = (plan.warm_up + plan.window) * 2 + SLACK;
+    let limit = (plan.warm_up + plan.window) * 2 * plan.targets.len() as u32 + SLACK;
     let ended = timeout(limit, child.wait_with_output()).await;
     let output = ended.map_err(|_| Void::because(format!("no end after {limit:?}")))??;
     match serde_json::from_slice(&output.stdout)? {
@@ -163,7 +205,7 @@ async fn load(plan: &Plan) -> Result<Figures, Void> {
 #[derive(Serialize, Deserialize)]
 pub enum Outcome {
     /// All was right.
-    Counts(Figures),
+    Counts(Vec<Figures>),
     /// Something was not.
     Void(String),
 }

@@ -1,7 +1,7 @@
 //! `compare`: what Sidle costs beside other proxies, on the same work.
 //!
 //! In:  who, what, how often.   Out: for each scenario and subject processor time of a request, requests a second, latency, memory.
-//! Invariants: the proxy is alone on its core, with one worker; load and upstreams are processes of their own on another core; rounds
+//! Invariants: only proxies are on the proxy's core, with one worker each, and one of them is asked at a time; load and upstreams are processes of their own on another core; rounds
 //! go through all subjects, in an order that changes from round to round, and ratios are taken round by round; every answer is checked, and a
 //! run with a wrong one is void.
 //! Read: [`run`] -> `scenarios.rs` -> `stage.rs` -> `subjects/` -> `measure.rs` -> `load/`, `upstream/` -> `report.rs`.
@@ -132,23 +132,25 @@ async fn rounds(stage: &Stage, cores: Cores, subjects: &[Subject], times: Times,
     for round in 0..results.rounds {
         for scenario in results.scenarios.clone() {
             for work in scenario.work {
+                let places = (0..subjects.len()).map(|at| &subjects[(at + round as usize) % subjects.len()]);
+                let able: Vec<_> = places.filter(|subject| !results.skipped(&scenario, subject)).collect();
+                // All are there at once, and asked in turn; but memory, and what is done without being asked, is each one's own.
+                let at_once = if work.kind() == Kind::Idle { 1 } else { able.len().max(1) };
                 let mut whole = Vec::new();
-                for at in 0..subjects.len() {
-                    let subject = &subjects[(at + round as usize) % subjects.len()];
-                    if results.skipped(&scenario, subject) {
-                        continue;
-                    }
+                for some in able.chunks(at_once) {
                     let mut tries = 0;
-                    let run = loop {
+                    let outcomes = loop {
                         tries += 1;
-                        let outcome = measure(stage, cores, subject, &scenario, *work, times).await;
-                        let disturbed = outcome.as_ref().is_ok_and(Figures::disturbed);
-                        if !disturbed || tries == TRIES {
-                            break Run::new(round, &scenario, subject, *work, outcome);
+                        let outcomes = measure(stage, cores, some, &scenario, *work, times).await;
+                        if tries == TRIES || !outcomes.iter().flatten().any(Figures::disturbed) {
+                            break outcomes;
                         }
                     };
-                    eprintln!("{run}");
-                    whole.push(run);
+                    for (subject, outcome) in some.iter().zip(outcomes) {
+                        let run = Run::new(round, &scenario, subject, *work, outcome);
+                        eprintln!("{run}");
+                        whole.push(run);
+                    }
                 }
                 results.add(whole);
             }

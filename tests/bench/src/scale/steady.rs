@@ -6,7 +6,7 @@
 use crate::{
     compare::load::{
         Latency,
-        pace::{self, Pace},
+        pace::{Beat, Pace},
         tally::Tally,
     },
     load::{Connection, Question},
@@ -55,14 +55,15 @@ impl Steady {
         for _ in 0..self.connections {
             connections.push(Connection::open(target).await?);
         }
-        let begin = Instant::now();
-        let tally = Rc::new(Tally::new(begin, begin + self.lasts));
-        let (paces, pacer) = pace::fixed(self.connections, self.rate, tally.end)?;
+        let tally = Rc::new(Tally::default());
+        let (beat, paces) = Beat::new(self.connections)?;
         let mut clients = JoinSet::new();
         for (at, (connection, pace)) in connections.into_iter().zip(paces).enumerate() {
             clients.spawn_local(client(connection, pace, questions.clone(), at, tally.clone()));
         }
-        pacer.await?;
+        let begin = Instant::now();
+        beat.keep(self.rate, begin, begin + self.lasts, begin).await?;
+        drop(beat);
         while let Some(ended) = clients.join_next().await {
             ended.map_err(|error| Void::because(error.to_string()))??;
         }

@@ -1,6 +1,6 @@
 //! Clients, whatever they speak.
 
-use super::{Plan, http1, http2, pace::Pace, tally::Tally};
+use super::{Plan, Target, http1, http2, pace::Pace, tally::Tally};
 use crate::{
     compare::{
         scenarios::{Clients, Protocol},
@@ -26,12 +26,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Of a plan.
+    /// Of a target of a plan.
     ///
     /// # Errors
     /// When there are no certificates.
-    pub fn new(plan: &Plan, tally: Rc<Tally>) -> Result<Self, Void> {
-        Client::of(plan.target, plan.clients, &plan.certificates, tally)
+    pub fn new(plan: &Plan, target: &Target, tally: Rc<Tally>) -> Result<Self, Void> {
+        Client::of(target.address, plan.clients, &plan.certificates, tally)
     }
 
     /// Of its parts.

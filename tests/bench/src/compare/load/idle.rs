@@ -1,12 +1,12 @@
 //! Connections that asked once and stay.
 
-use super::{Plan, client::Client};
+use super::{Plan, Target, client::Client};
 use crate::{
     usage::{CpuTime, resident_bytes},
     void::Void,
 };
 use serde::{Deserialize, Serialize};
-use std::any::Any;
+use std::{any::Any, rc::Rc};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -42,12 +42,13 @@ impl Idle {
     }
 }
 
-/// Looks at the subject before and after there are so many connections.
+/// Looks at a target before and after there are so many connections.
 ///
 /// # Errors
 /// When an answer is wrong, or none comes.
-pub async fn run(plan: &Plan, client: &Client, connections: usize) -> Result<Idle, Void> {
-    let alone = look(plan).await?;
+pub async fn run(plan: &Plan, target: &Target, connections: usize) -> Result<Idle, Void> {
+    let client = Client::new(plan, target, Rc::default())?;
+    let alone = look(plan, target).await?;
     let mut kept: Vec<Box<dyn Any>> = Vec::with_capacity(connections);
     while kept.len() < connections {
         let mut batch = JoinSet::new();
@@ -58,18 +59,18 @@ pub async fn run(plan: &Plan, client: &Client, connections: usize) -> Result<Idl
             kept.push(one.map_err(|error| Void::because(error.to_string()))??);
         }
     }
-    let with = look(plan).await?;
+    let with = look(plan, target).await?;
     Ok(Idle { connections, alone, with })
 }
 
 /// Looks for as long as anything is measured, after a while in which the subject comes to rest.
-async fn look(plan: &Plan) -> Result<Nothing, Void> {
+async fn look(plan: &Plan, target: &Target) -> Result<Nothing, Void> {
     sleep(plan.warm_up).await;
-    let (before, begin) = (CpuTime::of(plan.subject)?, Instant::now());
+    let (before, begin) = (CpuTime::of(target.process)?, Instant::now());
     sleep(plan.window).await;
-    let used = CpuTime::of(plan.subject)?.since(&before);
+    let used = CpuTime::of(target.process)?.since(&before);
     Ok(Nothing {
-        resident_bytes: resident_bytes(plan.subject)?,
+        resident_bytes: resident_bytes(target.process)?,
         cpu_milliseconds: used as f64 / 1e6 / begin.elapsed().as_secs_f64(),
     })
 }

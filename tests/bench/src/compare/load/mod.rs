@@ -1,24 +1,26 @@
-//! The load, a process of its own: clients that check every answer, and look at what the subject has used meanwhile.
+//! The load, a process of its own: clients that check every answer, and look at what the subjects have used meanwhile.
 //!
-//! In:  a [`Plan`], JSON on standard input.   Out: [`Measured`], or why the run is void, JSON on standard output.
-//! Invariants: what the subject has used is read at the moments at which answers begin and end to be counted; the first wrong answer makes
+//! In:  a [`Plan`], JSON on standard input.   Out: [`Figures`], or why the run is void, JSON on standard output.
+//! Invariants: what a subject has used is read at the moments at which answers begin and end to be counted; the first wrong answer makes
 //! the run void; nothing is asked twice.
-//! Read: [`run`] -> `pace.rs` (when to ask) -> `client.rs` (on which connection) -> `http1.rs`, `http2.rs` (asking) -> `tally.rs` (what came back) -> `idle.rs`.
+//! Read: [`run`] -> `turns.rs`, `idle.rs` (what is done) -> `pace.rs` (when to ask) -> `client.rs` (on which connection) -> `http1.rs`,
+//! `http2.rs` (asking) -> `tally.rs` (what came back), `moment.rs` (what was used).
 
 mod client;
 mod http1;
 mod http2;
 mod idle;
+mod moment;
 pub mod pace;
 pub mod tally;
+mod turns;
 
 use super::scenarios::{Clients, Work};
-use crate::{cores::CoreTime, usage::CpuTime, void::Void};
+use crate::void::Void;
 use client::Client;
 pub use idle::Idle;
 #[cfg(test)]
 pub use idle::Nothing;
-use pace::Pace;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -28,10 +30,9 @@ use std::{
     time::Duration,
 };
 pub use tally::Latency;
-use tally::Tally;
 use tokio::{
     task::{JoinSet, LocalSet},
-    time::{Instant, sleep_until, timeout},
+    time::timeout,
 };
 
 /// How long answers may take when no more is asked.
@@ -39,16 +40,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long questions may take that are asked one after the other.
 const TURNS: Duration = Duration::from_secs(100);
 
+/// A subject that listens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Target {
+    /// Whose mistakes are told.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its process, whose children are looked at too.
+    pub process: u32,
+}
+
 /// What to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
-    /// Where the subject listens.
-    pub target: SocketAddr,
-    /// Its process, whose children are looked at too.
-    pub subject: u32,
+    /// Whom to ask; one, where connections stay and do nothing.
+    pub targets: Vec<Target>,
     /// The process of the upstreams.
     pub upstream: u32,
-    /// The subject's core, and the one of load and upstreams.
+    /// The subjects' core, and the one of load and upstreams.
     pub cores: [usize; 2],
     /// Who asks.
     pub clients: Clients,
@@ -58,7 +68,7 @@ pub struct Plan {
     pub work: Work,
     /// Asked before anything is counted.
     pub warm_up: Duration,
-    /// What is counted.
+    /// What is counted of each target.
     pub window: Duration,
 }
 
@@ -175,20 +185,21 @@ impl Measured {
     }
 }
 
-/// Does what the plan says.
+/// Does what the plan says: figures of each target.
 ///
 /// # Errors
 /// When the run is void.
-pub fn run(plan: &Plan) -> Result<Figures, Void> {
+pub fn run(plan: &Plan) -> Result<Vec<Figures>, Void> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
-        let begin = Instant::now() + plan.warm_up;
-        let tally = Rc::new(Tally::new(begin, begin + plan.window));
-        let client = Client::new(plan, tally.clone())?;
-        match plan.work {
-            Work::Idle(connections) => Ok(Figures::Idle(idle::run(plan, &client, connections).await?)),
-            _ => Ok(Figures::Load(ask(plan, &tally, &client).await?)),
+        match (plan.work, plan.targets.as_slice()) {
+            (Work::Idle(connections), [target]) => {
+                Ok(vec![Figures::Idle(idle::run(plan, target, connections).await?)])
+            }
+            (Work::Idle(_), _) => Err(Void::because("one target at a time")),
+            (Work::Rate(rate), _) => turns::run(plan, Some(rate)).await,
+            (Work::Saturation, _) => turns::run(plan, None).await,
         }
     }))
 }
@@ -201,43 +212,25 @@ pub fn take_turns(turns: &Turns, clients: Clients, certificates: &Path) -> Resul
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
-        let now = Instant::now();
-        let client = Client::of(turns.target, clients, certificates, Rc::new(Tally::new(now, now)))?;
+        let client = Client::of(turns.target, clients, certificates, Rc::default())?;
         timeout(TURNS, client.in_turn(turns.connections, turns.requests))
             .await
             .map_err(|_| Void::because("answers do not come"))?
     }))
 }
 
-async fn ask(plan: &Plan, tally: &Rc<Tally>, client: &Client) -> Result<Measured, Void> {
-    let mut clients = JoinSet::new();
-    let (paces, pacer) = match plan.work {
-        Work::Rate(rate) => {
-            let (paces, pacer) = pace::fixed(plan.clients.connections, rate, tally.end)?;
-            (paces, Some(pacer))
-        }
-        _ => ((0..plan.clients.connections).map(|_| Pace::closed(tally)).collect(), None),
-    };
-    for pace in paces {
-        clients.spawn_local(client.clone().ask(pace));
-    }
-    if let Some(pacer) = pacer {
-        clients.spawn_local(pacer);
-    }
-    let counted = tokio::select! {
-        counted = count(plan, tally) => counted?,
-        failed = first_failure(&mut clients) => return Err(failed),
-    };
-    tally.stop();
+/// Waits for the last answers of clients that are told of no more questions.
+///
+/// # Errors
+/// When one is wrong, or does not come.
+async fn end(mut clients: JoinSet<Result<(), Void>>) -> Result<(), Void> {
     let rest = async {
         while let Some(ended) = clients.join_next().await {
             ended.map_err(|error| Void::because(error.to_string()))??;
         }
-        Ok::<_, Void>(())
+        Ok(())
     };
-    timeout(PATIENCE, rest).await.map_err(|_| Void::because("answers do not come"))??;
-    let latency = matches!(plan.work, Work::Rate(_)).then(|| tally.latency()).flatten();
-    Ok(Measured { latency, ..counted })
+    timeout(PATIENCE, rest).await.map_err(|_| Void::because("answers do not come"))?
 }
 
 /// The first client that gives up; does not end while all are well.
@@ -250,47 +243,4 @@ async fn first_failure(clients: &mut JoinSet<Result<(), Void>>) -> Void {
         }
     }
     std::future::pending().await
-}
-
-/// Looks at the beginning and at the end of what is counted.
-async fn count(plan: &Plan, tally: &Tally) -> Result<Measured, Void> {
-    sleep_until(tally.begin).await;
-    let before = Moment::now(plan, tally)?;
-    sleep_until(tally.end).await;
-    let after = Moment::now(plan, tally)?;
-    let seconds = after.at.duration_since(before.at).as_secs_f64();
-    let [cpu_nanoseconds, ours] = [0, 1].map(|core| after.used[core].since(&before.used[core]));
-    let disturbance = [(0, cpu_nanoseconds), (1, ours)].map(|(core, known)| {
-        let others = after.cores[core].since(&before.cores[core]) - known as f64 / 1e9;
-        (others / seconds).max(0.0)
-    });
-    let clusters = [0, 1].map(|at| after.clusters[at] - before.clusters[at]);
-    let answers = clusters.iter().sum();
-    if answers == 0 {
-        return Err(Void::because("no answer"));
-    }
-    Ok(Measured { answers, clusters, seconds, cpu_nanoseconds, disturbance, latency: None })
-}
-
-/// What there is at a moment.
-struct Moment {
-    at: Instant,
-    /// By the subject; by the upstreams and this process.
-    used: [CpuTime; 2],
-    cores: [CoreTime; 2],
-    clusters: [u64; 2],
-}
-
-impl Moment {
-    fn now(plan: &Plan, tally: &Tally) -> Result<Self, Void> {
-        Ok(Moment {
-            at: Instant::now(),
-            used: [
-                CpuTime::of(plan.subject)?,
-                CpuTime::of(plan.upstream)?.and(CpuTime::of(std::process::id())?),
-            ],
-            cores: [CoreTime::of(plan.cores[0])?, CoreTime::of(plan.cores[1])?],
-            clusters: tally.clusters(),
-        })
-    }
 }

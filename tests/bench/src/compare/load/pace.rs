@@ -2,7 +2,7 @@
 //!
 //! Why not a runtime's timer: it counts in milliseconds, and that is longer than an answer takes.
 
-use super::tally::Tally;
+use super::tally::{Gate, Tally};
 use crate::void::Void;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
@@ -16,15 +16,15 @@ use tokio::{
 
 /// When one connection asks.
 pub enum Pace {
-    /// When it has an answer.
+    /// When it has an answer, and the gate is open.
     Closed(Rc<Tally>),
     /// When a moment comes, whatever has been answered by then.
-    Fixed(UnboundedReceiver<Instant>),
+    Fixed(UnboundedReceiver<Option<Instant>>),
 }
 
 /// What a pace says at a moment.
 pub enum Due {
-    /// Ask now; when it was planned, if it was.
+    /// Ask now; when it was planned, if it was and counts.
     Now(Option<Instant>),
     /// Not yet.
     Later,
@@ -33,7 +33,7 @@ pub enum Due {
 }
 
 impl Pace {
-    /// As fast as answers come.
+    /// As fast as answers come, while the gate is open.
     pub fn closed(tally: &Rc<Tally>) -> Self {
         Pace::Closed(tally.clone())
     }
@@ -41,66 +41,72 @@ impl Pace {
     /// Whether to ask, without waiting.
     pub fn now(&mut self) -> Due {
         match self {
-            Pace::Closed(tally) if tally.stopped() => Due::Never,
-            Pace::Closed(_) => Due::Now(None),
+            Pace::Closed(tally) => match tally.gate() {
+                Gate::Open => Due::Now(None),
+                Gate::Shut => Due::Later,
+                Gate::Over => Due::Never,
+            },
             Pace::Fixed(due) => match due.try_recv() {
-                Ok(moment) => Due::Now(Some(moment)),
+                Ok(moment) => Due::Now(moment),
                 Err(TryRecvError::Empty) => Due::Later,
                 Err(TryRecvError::Disconnected) => Due::Never,
             },
         }
     }
 
-    /// Waits until the next question is due; the moment, if it was planned. `None` when there is no more to ask.
+    /// Waits until the next question is due; the moment, if it was planned and counts. `None` when there is no more to ask.
     pub async fn next(&mut self) -> Option<Option<Instant>> {
         match self {
-            Pace::Closed(tally) => (!tally.stopped()).then_some(None),
-            Pace::Fixed(due) => due.recv().await.map(Some),
+            Pace::Closed(tally) => (tally.passed().await == Gate::Open).then_some(None),
+            Pace::Fixed(due) => due.recv().await,
         }
     }
 }
 
-/// Shares `rate` questions a second among so many connections, until `end`.
-///
-/// # Errors
-/// When the system has no timer.
-pub fn fixed(
-    connections: usize,
-    rate: u32,
-    end: Instant,
-) -> Result<(Vec<Pace>, impl Future<Output = Result<(), Void>> + use<>), Void> {
-    let (due, paces): (Vec<_>, Vec<_>) =
-        (0..connections).map(|_| unbounded_channel()).map(|(due, pace)| (due, Pace::Fixed(pace))).unzip();
-    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-    let timer = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(io::Error::from)?;
-    // To the runtime a timer is like a pipe: a file that something can be read from when it is time.
-    let timer = pipe::Receiver::from_owned_fd_unchecked(timer)?;
-    Ok((paces, pacer(due, timer, rate, end)))
-}
-
-/// Tells each connection in turn when it is to ask.
-async fn pacer(
-    due: Vec<UnboundedSender<Instant>>,
+/// Says when it is time, to so many connections; when it goes, there is no more to ask.
+pub struct Beat {
+    due: Vec<UnboundedSender<Option<Instant>>>,
     timer: pipe::Receiver,
-    rate: u32,
-    end: Instant,
-) -> Result<(), Void> {
-    let begin = Instant::now();
-    for number in 0u64.. {
-        let moment = begin + Duration::from_nanos(number * 1_000_000_000 / u64::from(rate));
-        if moment >= end {
-            break;
-        }
-        while let Some(left) = moment.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            arm(&timer, left)?;
-            timer.readable().await?;
-            // How often it was time is of no interest; not yet is no error.
-            let _ = timer.try_read(&mut [0; 8]);
-        }
-        // A client that has failed says so itself.
-        let _ = due[number as usize % due.len()].send(moment);
+}
+
+impl Beat {
+    /// With a pace for each connection.
+    ///
+    /// # Errors
+    /// When the system has no timer.
+    pub fn new(connections: usize) -> Result<(Self, Vec<Pace>), Void> {
+        let (due, paces) =
+            (0..connections).map(|_| unbounded_channel()).map(|(due, pace)| (due, Pace::Fixed(pace))).unzip();
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(io::Error::from)?;
+        // To the runtime a timer is like a pipe: a file that something can be read from when it is time.
+        let timer = pipe::Receiver::from_owned_fd_unchecked(timer)?;
+        Ok((Beat { due, timer }, paces))
     }
-    Ok(())
+
+    /// Shares `rate` questions a second among the connections, from `begin` to `end`. How long those take that are due before `settled` is not kept.
+    ///
+    /// # Errors
+    /// When the timer fails.
+    pub async fn keep(&self, rate: u32, begin: Instant, end: Instant, settled: Instant) -> Result<(), Void> {
+        for number in 0u64.. {
+            let moment = begin + Duration::from_nanos(number * 1_000_000_000 / u64::from(rate));
+            if moment >= end {
+                break;
+            }
+            while let Some(left) =
+                moment.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            {
+                arm(&self.timer, left)?;
+                self.timer.readable().await?;
+                // How often it was time is of no interest; not yet is no error.
+                let _ = self.timer.try_read(&mut [0; 8]);
+            }
+            // A client that has failed says so itself.
+            let _ = self.due[number as usize % self.due.len()].send((moment >= settled).then_some(moment));
+        }
+        Ok(())
+    }
 }
 
 fn arm(timer: impl AsFd, left: Duration) -> io::Result<()> {
@@ -117,17 +123,21 @@ mod tests {
     #[tokio::test]
     async fn moments_are_shared_out_evenly_and_end() {
         let begin = Instant::now();
-        let (paces, pacer) = fixed(3, 1000, begin + Duration::from_millis(30)).unwrap();
-        pacer.await.unwrap();
-        assert!(begin.elapsed() >= Duration::from_millis(29));
+        let (beat, paces) = Beat::new(3).unwrap();
+        let [settled, end] = [10, 40].map(|milliseconds| begin + Duration::from_millis(milliseconds));
+        beat.keep(1000, begin, end, settled).await.unwrap();
+        drop(beat);
+        assert!(begin.elapsed() >= Duration::from_millis(39));
         let mut moments = Vec::new();
         for mut pace in paces {
             while let Some(moment) = pace.next().await {
-                moments.extend(moment);
+                moments.push(moment);
             }
         }
         moments.sort_unstable();
-        assert!((28..=30).contains(&moments.len()), "{}", moments.len());
-        assert!(moments.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(1)));
+        assert!((38..=40).contains(&moments.len()), "{}", moments.len());
+        let kept: Vec<_> = moments.into_iter().flatten().collect();
+        assert!((28..=30).contains(&kept.len()) && kept[0] >= settled, "{}", kept.len());
+        assert!(kept.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(1)));
     }
 }

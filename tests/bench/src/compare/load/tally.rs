@@ -3,20 +3,32 @@
 use crate::statistics::Spread;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 /// Answers in a row whose slowest are looked at by themselves.
 const RUN: usize = 200;
 
 /// Counts answers, and keeps how long those took that are asked for in time.
+#[derive(Default)]
 pub struct Tally {
-    /// Questions of this moment and later are counted,
-    pub begin: Instant,
-    /// until this one.
-    pub end: Instant,
     clusters: [Cell<u64>; 2],
     microseconds: RefCell<Vec<u32>>,
-    stopped: Cell<bool>,
+    gate: Cell<Gate>,
+    opened: Notify,
+    /// Of those that came when the gate was shut.
+    last: Cell<Option<Instant>>,
+}
+
+/// Whether more is to be asked by those who ask when they have an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gate {
+    /// Not now.
+    #[default]
+    Shut,
+    /// As fast as it goes.
+    Open,
+    /// Never again.
+    Over,
 }
 
 /// How long answers took, in microseconds.
@@ -36,22 +48,14 @@ pub struct Latency {
 }
 
 impl Tally {
-    /// Of what is asked in a time.
-    pub fn new(begin: Instant, end: Instant) -> Self {
-        Tally {
-            begin,
-            end,
-            clusters: Default::default(),
-            microseconds: RefCell::default(),
-            stopped: Cell::new(false),
-        }
-    }
-
-    /// Takes the answer of a cluster to what was to be asked at `intended`, if that was planned.
+    /// Takes the answer of a cluster to what was to be asked at `intended`, if that was planned and counts.
     pub fn answered(&self, cluster: usize, intended: Option<Instant>) {
         let count = &self.clusters[cluster];
         count.set(count.get() + 1);
-        if let Some(intended) = intended.filter(|intended| (self.begin..self.end).contains(intended)) {
+        if self.gate.get() == Gate::Shut {
+            self.last.set(Some(Instant::now()));
+        }
+        if let Some(intended) = intended {
             let took = intended.elapsed().as_micros();
             self.microseconds.borrow_mut().push(u32::try_from(took).unwrap_or(u32::MAX));
         }
@@ -62,14 +66,33 @@ impl Tally {
         [self.clusters[0].get(), self.clusters[1].get()]
     }
 
-    /// No more is to be asked.
-    pub fn stop(&self) {
-        self.stopped.set(true);
+    /// Tells those who ask when they have an answer.
+    pub fn set(&self, gate: Gate) {
+        self.gate.set(gate);
+        self.last.set(None);
+        self.opened.notify_waiters();
     }
 
-    /// Whether no more is to be asked.
-    pub fn stopped(&self) -> bool {
-        self.stopped.get()
+    /// What they are told.
+    pub fn gate(&self) -> Gate {
+        self.gate.get()
+    }
+
+    /// Waits until they are told something else than to wait.
+    pub async fn passed(&self) -> Gate {
+        loop {
+            // Before the look, so that nothing is missed between the two.
+            let opened = self.opened.notified();
+            match self.gate.get() {
+                Gate::Shut => opened.await,
+                gate => return gate,
+            }
+        }
+    }
+
+    /// When the last answer came since the gate was shut.
+    pub fn last(&self) -> Option<Instant> {
+        self.last.get()
     }
 
     /// How long answers took; `None` if there were none.
@@ -98,28 +121,25 @@ fn percentile(sorted: &[u32], part: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
-    fn percentiles_are_of_what_was_asked_in_time() {
-        let now = Instant::now();
-        let tally = Tally::new(now, now + Duration::from_secs(1));
+    fn percentiles_are_of_what_was_planned() {
+        let tally = Tally::default();
         assert_eq!(tally.latency(), None);
         *tally.microseconds.borrow_mut() = (1..=1000).rev().collect();
         // Of 1000..=801, 800..=601 and so on, each run's second slowest but one.
         let expected = Latency { p50: 500.0, p99: 990.0, p999: 999.0, p99_of_run: 598.0, max: 1000.0 };
         assert_eq!(tally.latency(), Some(expected));
-        tally.answered(0, Some(now - Duration::from_secs(1)));
+        tally.answered(0, None);
         tally.answered(1, None);
         assert_eq!((tally.latency(), tally.clusters()), (None, [1, 1]));
-        tally.answered(1, Some(now));
+        tally.answered(1, Some(Instant::now()));
         assert!(tally.latency().is_some());
     }
 
     #[test]
     fn a_moment_of_the_machine_hits_a_run_and_not_all() {
-        let now = Instant::now();
-        let tally = Tally::new(now, now);
+        let tally = Tally::default();
         // 50 answers in a row, of 1,000, that waited for the machine; and a rest that makes no run.
         let calm = [vec![100; 98], vec![200; 2]].concat().repeat(10);
         let stalled = [&calm[..500], &[9000; 50], &calm[550..], &[7000; 10]].concat();
@@ -128,5 +148,22 @@ mod tests {
         assert_eq!((latency.p99, latency.p99_of_run), (9000.0, 200.0));
         *tally.microseconds.borrow_mut() = vec![7, 8];
         assert_eq!(tally.latency().unwrap().p99_of_run, 8.0, "few are one run");
+    }
+
+    #[tokio::test]
+    async fn who_asks_when_it_has_an_answer_waits_at_the_gate() {
+        let tally = Tally::default();
+        let opened = async {
+            tokio::task::yield_now().await;
+            assert_eq!(tally.last(), None);
+            tally.answered(0, None);
+            assert!(tally.last().is_some());
+            tally.set(Gate::Open);
+        };
+        assert_eq!(tokio::join!(tally.passed(), opened).0, Gate::Open);
+        tally.answered(0, None);
+        assert_eq!(tally.last(), None, "of those only that come when it is shut");
+        tally.set(Gate::Over);
+        assert_eq!(tally.passed().await, Gate::Over);
     }
 }

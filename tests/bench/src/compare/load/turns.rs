@@ -1,0 +1,184 @@
+//! Questions to all targets in turn: at a fixed rate, or the next one when there is an answer.
+//!
+//! What a machine does to its guests changes from second to second by more than proxies differ. So all targets are there at once, and each
+//! is asked for about a quarter of a second, over and over.
+//!
+//! Invariants: one target is asked at a time, the order changes from time to time; what a target has used is read before and after each
+//! of its turns, when nothing is under way; how long the first answers of a turn take is not kept, as they find the processor's caches full of
+//! others' things; connections stay from turn to turn.
+
+use super::{
+    Figures, Measured, Plan, Target,
+    client::Client,
+    end, first_failure,
+    moment::Moment,
+    pace::{Beat, Pace},
+    tally::{Gate, Tally},
+};
+use crate::{usage::CpuTime, void::Void};
+use std::{rc::Rc, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+/// How long a target is asked, with its rest, in the mean.
+const TURN: Duration = Duration::from_millis(250);
+/// How long it takes until a target has its caches to itself.
+const SETTLE: Duration = Duration::from_millis(50);
+/// When the last answers of a turn should have come.
+const REST: Duration = Duration::from_millis(20);
+
+/// A target, and who asks it.
+struct Player<'a> {
+    target: &'a Target,
+    tally: Rc<Tally>,
+    asks: Asks,
+    sum: Sum,
+}
+
+/// When it is asked.
+enum Asks {
+    /// So often a second.
+    Rate(u32, Beat),
+    /// When it has answered.
+    Closed,
+}
+
+/// Of all turns that count.
+#[derive(Default)]
+struct Sum {
+    clusters: [u64; 2],
+    seconds: f64,
+    cpu_nanoseconds: u64,
+}
+
+/// Asks each target for as long as the plan says: `rate` questions a second, or as many as it answers.
+///
+/// # Errors
+/// When the run is void.
+pub async fn run(plan: &Plan, rate: Option<u32>) -> Result<Vec<Figures>, Void> {
+    let mut clients = JoinSet::new();
+    let mut players = Vec::new();
+    for target in &plan.targets {
+        let tally = Rc::new(Tally::default());
+        let client = Client::new(plan, target, tally.clone())?;
+        let connections = plan.clients.connections;
+        let (asks, paces) = match rate {
+            Some(rate) => {
+                let (beat, paces) = Beat::new(connections)?;
+                (Asks::Rate(rate, beat), paces)
+            }
+            None => (Asks::Closed, (0..connections).map(|_| Pace::closed(&tally)).collect()),
+        };
+        for pace in paces {
+            let asked = client.clone().ask(pace);
+            let name = target.name.clone();
+            clients.spawn_local(async move { asked.await.map_err(|void| void.of(&name)) });
+        }
+        players.push(Player { target, tally, asks, sum: Sum::default() });
+    }
+    let disturbance = tokio::select! {
+        disturbance = all_turns(plan, &mut players) => disturbance?,
+        failed = first_failure(&mut clients) => return Err(failed),
+    };
+    let ended: Vec<_> = players.into_iter().map(Player::end).collect();
+    end(clients).await?;
+    ended.into_iter().map(|(target, tally, sum)| sum.figures(target, &tally, disturbance)).collect()
+}
+
+/// How long turns are, the same for all targets. It differs from round to round: what a machine does once a second would else always hit the
+/// same target.
+fn length(round: usize) -> Duration {
+    let golden = (round as f64 * 0.618_034).fract();
+    TURN.mul_f64(0.8 + 0.4 * golden)
+}
+
+/// All turns, those that count and before them those that do not. What others used of both cores meanwhile.
+async fn all_turns(plan: &Plan, players: &mut [Player<'_>]) -> Result<[f64; 2], Void> {
+    let rounds = |time: Duration| time.as_millis().div_ceil(TURN.as_millis()) as usize;
+    let (warm, counted) = (rounds(plan.warm_up), rounds(plan.window));
+    let mut before = None;
+    for round in 0..warm + counted {
+        let counts = round >= warm;
+        if counts && before.is_none() {
+            before = Some(Moment::now(plan)?);
+        }
+        for at in 0..players.len() {
+            let player = &mut players[(at + round) % plan.targets.len()];
+            player.turn(length(round), counts).await?;
+        }
+    }
+    let before = before.ok_or_else(|| Void::because("nothing was to be asked"))?;
+    Ok(before.until(&Moment::now(plan)?).disturbance())
+}
+
+impl<'a> Player<'a> {
+    /// Its turn.
+    async fn turn(&mut self, length: Duration, counts: bool) -> Result<(), Void> {
+        let (used, clusters) = (CpuTime::of(self.target.process)?, self.tally.clusters());
+        let begin = Instant::now();
+        let end = begin + length;
+        let rest = end - REST;
+        match &self.asks {
+            Asks::Rate(rate, beat) => {
+                let settled = if counts { begin + SETTLE } else { end };
+                beat.keep(*rate, begin, rest, settled).await?;
+            }
+            Asks::Closed => {
+                self.tally.set(Gate::Open);
+                sleep_until(rest).await;
+                self.tally.set(Gate::Shut);
+            }
+        }
+        let asked = Instant::now();
+        sleep_until(end).await;
+        if counts {
+            let answered = self.tally.last().unwrap_or(asked);
+            self.sum.seconds += answered.duration_since(begin).as_secs_f64();
+            self.sum.cpu_nanoseconds += CpuTime::of(self.target.process)?.since(&used);
+            let now = self.tally.clusters();
+            for at in 0..now.len() {
+                self.sum.clusters[at] += now[at] - clusters[at];
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing more is asked; without its beat, clients end.
+    fn end(self) -> (&'a Target, Rc<Tally>, Sum) {
+        self.tally.set(Gate::Over);
+        (self.target, self.tally, self.sum)
+    }
+}
+
+impl Sum {
+    fn figures(self, target: &Target, tally: &Tally, disturbance: [f64; 2]) -> Result<Figures, Void> {
+        let answers = self.clusters.iter().sum();
+        if answers == 0 {
+            return Err(Void::because("no answer").of(&target.name));
+        }
+        Ok(Figures::Load(Measured {
+            answers,
+            clusters: self.clusters,
+            seconds: self.seconds,
+            cpu_nanoseconds: self.cpu_nanoseconds,
+            disturbance,
+            latency: tally.latency(),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_as_long_as_they_should_be_and_no_two_alike() {
+        let lengths: Vec<_> = (0..20).map(length).collect();
+        let mean = lengths.iter().sum::<Duration>() / 20;
+        assert!(mean.abs_diff(TURN) < TURN / 20, "{mean:?}");
+        assert!(lengths.iter().all(|length| *length > SETTLE * 2 + REST), "{lengths:?}");
+        assert!(lengths.windows(2).all(|pair| pair[0].abs_diff(pair[1]) > TURN / 10), "{lengths:?}");
+    }
+}

@@ -2,13 +2,15 @@
 //!
 //! In:  a [`LogContext`] of what happened, an [`ir::AccessLog`].   Out: lines in a file; bytes of a header value.
 //! Invariants: no control byte from a client reaches a line or a header; a missing value is `-` in text, `null` in JSON
-//! and nothing in a header value; formatting allocates nothing, but for a thread's first line; a slow or full disk costs lines, never a worker.
+//! and nothing in a header value; formatting allocates nothing, but for a thread's first line; a slow or full disk costs lines, never a worker,
+//! and the proxy's own log says so.
 //! Not here: parsing formats (`sidle_model::ir`), deciding what happened (`Exchange::finish`).
-//! Read: `context` (what can be asked) -> `value` (operator -> value) -> `line` (text, JSON) -> `writer` (file).
+//! Read: `context` (what can be asked) -> `value` (operator -> value) -> `line` (text, JSON) -> `writer` (file) -> `losses`.
 
 mod context;
 mod escape;
 mod line;
+mod losses;
 mod time;
 mod value;
 mod writer;

@@ -3,15 +3,20 @@
 //! In:  lines from any thread.   Out: bytes in a file, at most a second later.
 //! Invariants: a worker appends to a buffer of its own, whose lock the writing thread holds only to swap the buffer, and
 //! wakes that thread at most once a second or once in [`CHUNK`] bytes; a buffer never exceeds [`LANE_LIMIT`], beyond
-//! that lines are counted and dropped; an idle log wakes nobody.
-//! Not here: formats (`line`).
+//! that lines are counted and dropped; an idle log wakes nobody; a line that was cut off, by a full disk or by the end of a process,
+//! stays alone on its line.
+//! Not here: formats (`line`), what the proxy's own log says (`losses`).
 
+use super::losses::Losses;
 use crate::metrics::own_shard;
 use prometheus::IntCounter;
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -49,7 +54,7 @@ struct Shared {
     begun: AtomicU64,
     ended: Mutex<u64>,
     round_ended: Condvar,
-    dropped: IntCounter,
+    losses: Losses,
 }
 
 #[derive(Default)]
@@ -61,7 +66,7 @@ struct Lane {
 impl Writer {
     /// Opens `path` for appending and starts the thread. The counters are of lines written and of lines lost.
     pub(super) fn open(path: &Path, (written, dropped): (IntCounter, IntCounter)) -> io::Result<Self> {
-        let output = Output::open(path)?;
+        let output = open(path)?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             lanes: Default::default(),
@@ -72,10 +77,11 @@ impl Writer {
             begun: AtomicU64::new(0),
             ended: Mutex::new(0),
             round_ended: Condvar::new(),
-            dropped,
+            losses: Losses::new(path.to_owned(), dropped),
         });
+        let half_line = ends_within_a_line(path, &output).unwrap_or(false);
         let mut file =
-            LogFile { output, written, shared: Arc::clone(&shared), lane: Lane::default(), half_line: false };
+            LogFile { output, written, shared: Arc::clone(&shared), lane: Lane::default(), half_line };
         let handle = thread::Builder::new().name("access-log".into()).spawn(move || file.run())?;
         Ok(Writer { shared, thread: handle.thread().clone() })
     }
@@ -89,7 +95,7 @@ impl Writer {
         let mut lane = lock(&self.shared.lanes[own_shard() % LANES]);
         if lane.bytes.len() >= LANE_LIMIT {
             drop(lane);
-            self.shared.dropped.inc();
+            self.shared.losses.lose(1, &"the file does not keep up");
             return;
         }
         write(&mut lane.bytes);
@@ -144,12 +150,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The writing thread.
 struct LogFile {
-    output: Output,
+    output: File,
     written: IntCounter,
     shared: Arc<Shared>,
     /// What is being written; swapped with the workers' lanes, so that buffers are used again.
     lane: Lane,
-    /// A failed write may have left a line without its end.
+    /// The file ends without a line's end: a failed write may have left it so, or another process.
     half_line: bool,
 }
 
@@ -188,8 +194,11 @@ impl LogFile {
         self.shared.urgent.store(false, SeqCst);
         self.shared.dirty.store(false, SeqCst);
         let round = self.shared.begun.fetch_add(1, SeqCst) + 1;
-        if self.shared.reopen.swap(false, SeqCst) {
-            self.reopen();
+        if self.shared.reopen.swap(false, SeqCst)
+            && let Err(error) = self.reopen()
+        {
+            let path = self.shared.path.display();
+            tracing::warn!(%path, %error, "the access log cannot be opened anew: the file that is open is written to");
         }
         let shared = Arc::clone(&self.shared);
         for lane in &shared.lanes {
@@ -207,77 +216,86 @@ impl LogFile {
 
     /// Writes [`Self::lane`].
     fn write(&mut self) {
+        if self.is_gone()
+            && let Err(error) = self.reopen()
+        {
+            return self.shared.losses.lose(self.lane.lines, &error);
+        }
         let lane = &self.lane;
         if self.half_line {
-            match self.output.write(b"\n") {
-                Ok(_) => self.half_line = false,
-                Err(_) => return self.failed(lane.lines),
+            match write_all(&mut self.output, b"\n").1 {
+                Ok(()) => self.half_line = false,
+                Err(error) => return self.failed(lane.lines, &error),
             }
         }
-        let mut rest = &lane.bytes[..];
-        while !rest.is_empty() {
-            match self.output.write(rest) {
-                Ok(0) => break,
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
-        }
+        let (count, end) = write_all(&mut self.output, &lane.bytes);
+        let (whole, rest) = lane.bytes.split_at(count);
         // Formats may hold line ends of their own; then the count of lost lines is of lines in the file.
         let lost = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
         self.written.inc_by(lane.lines.saturating_sub(lost));
-        if lost > 0 {
-            let whole = &lane.bytes[..lane.bytes.len() - rest.len()];
-            self.half_line = whole.last().is_some_and(|byte| *byte != b'\n');
-            self.failed(lost);
+        match end {
+            Ok(()) => self.shared.losses.end(),
+            Err(error) => {
+                self.half_line = whole.last().is_some_and(|byte| *byte != b'\n');
+                self.failed(lost, &error);
+            }
         }
+    }
+
+    /// Whether nobody will ever read what is written: the file has no name any more.
+    fn is_gone(&self) -> bool {
+        self.output.metadata().is_ok_and(|file| file.nlink() == 0)
     }
 
     /// Counts, and tries the path anew: the file may have been on a disk that is gone.
-    fn failed(&mut self, lines: u64) {
-        self.shared.dropped.inc_by(lines);
-        self.reopen();
+    fn failed(&mut self, lines: u64, error: &io::Error) {
+        self.shared.losses.lose(lines, error);
+        let _ = self.reopen(); // the next write fails, too
     }
 
     /// Keeps the open file when the path cannot be opened.
-    fn reopen(&mut self) {
-        if let Ok(output) = Output::open(&self.shared.path) {
-            self.output = output;
-        }
+    fn reopen(&mut self) -> io::Result<()> {
+        let path = &self.shared.path;
+        self.output = open(path)?;
+        self.half_line = ends_within_a_line(path, &self.output).unwrap_or(self.half_line);
+        Ok(())
     }
 }
 
-/// Where bytes go.
-enum Output {
-    File(File),
-    Stdout,
-    Stderr,
-}
-
-impl Output {
-    fn open(path: &Path) -> io::Result<Self> {
-        // Opening these by path fails when they are sockets, as under some supervisors.
-        match path.to_str() {
-            Some("/dev/stdout") => return Ok(Output::Stdout),
-            Some("/dev/stderr") => return Ok(Output::Stderr),
-            _ => {}
-        }
+/// Opens `path` for appending.
+fn open(path: &Path) -> io::Result<File> {
+    // Opening these by path fails when they are sockets, as under some supervisors. Not the library's handles: one keeps what could
+    // not be written, the other makes all who write to it wait for a reader that sleeps.
+    let standard = |stream: BorrowedFd<'_>| stream.try_clone_to_owned().map(File::from);
+    match path.to_str() {
+        Some("/dev/stdout") => standard(io::stdout().as_fd()),
+        Some("/dev/stderr") => standard(io::stderr().as_fd()),
         // Lines may hold tokens in paths: not for everyone to read.
-        OpenOptions::new().create(true).append(true).mode(0o640).open(path).map(Output::File)
+        _ => OpenOptions::new().create(true).append(true).mode(0o640).open(path),
     }
+}
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Output::File(file) => file.write(bytes),
-            Output::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(bytes)?;
-                stdout.flush()?;
-                Ok(bytes.len())
-            }
-            Output::Stderr => io::stderr().lock().write(bytes),
+/// Whether the last line of `file` lacks its end; `None`: it is no plain file, or may not be read.
+fn ends_within_a_line(path: &Path, file: &File) -> Option<bool> {
+    let found = file.metadata().ok().filter(|found| found.is_file())?;
+    let Some(last) = found.len().checked_sub(1) else { return Some(false) };
+    let mut byte = [0];
+    File::open(path).ok()?.read_exact_at(&mut byte, last).ok()?;
+    Some(byte != *b"\n")
+}
+
+/// How much could be written, and what kept it from all.
+fn write_all(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.write(&bytes[done..]) {
+            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (done, Err(error)),
         }
     }
+    (done, Ok(()))
 }
 
 #[cfg(test)]

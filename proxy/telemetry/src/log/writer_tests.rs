@@ -110,3 +110,38 @@ fn what_is_left_is_written_after_the_last_reference_is_gone() {
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "last\n");
 }
+
+#[test]
+fn a_file_without_a_name_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, path) = (folder.path().join("logs"), folder.path().join("logs/access.log"));
+    fs::create_dir(&place).unwrap();
+    let log = open(&path);
+    line(&log, "one");
+    assert!(log.writer.flush(PATIENCE));
+    fs::remove_dir_all(&place).unwrap();
+    line(&log, "nowhere");
+    assert!(log.writer.flush(PATIENCE));
+    assert_eq!((log.written.get(), log.dropped.get()), (1, 1));
+    fs::create_dir(&place).unwrap();
+    line(&log, "two");
+    assert!(log.writer.flush(PATIENCE));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
+    assert_eq!((log.written.get(), log.dropped.get()), (2, 1));
+}
+
+#[test]
+fn a_line_that_another_process_could_not_end_stays_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    fs::write(&path, "whole\nha").unwrap();
+    let log = open(&path);
+    line(&log, "next");
+    assert!(log.writer.flush(PATIENCE));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nha\nnext\n");
+    fs::write(&path, "whole\n").unwrap();
+    log.writer.reopen();
+    line(&log, "last");
+    assert!(log.writer.flush(PATIENCE));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nlast\n");
+}

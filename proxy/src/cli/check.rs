@@ -139,7 +139,7 @@ fn of_loaded(loaded: Loaded) -> Result<(Ir, Config), CliError> {
 pub fn refused(what: &str, mut diagnostics: Vec<Diagnostic>, texts: &[Text]) -> CliError {
     diagnostics.retain(Diagnostic::is_error);
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    eprint!("{}", diagnostic::render_all(&diagnostics, texts, color));
+    output::complain(&diagnostic::render_all(&diagnostics, texts, color));
     CliError::Failed(format!("{what} has {}", counted(diagnostics.len(), "error")))
 }
 

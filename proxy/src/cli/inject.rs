@@ -55,13 +55,13 @@ pub fn run(args: InjectArgs) -> Result<ExitCode, CliError> {
         return Err(check::refused("what was to be injected", outcome.diagnostics, &texts));
     }
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    eprint!("{}", diagnostic::render_all(&outcome.diagnostics, &texts, color));
+    output::complain(&diagnostic::render_all(&outcome.diagnostics, &texts, color));
     match &args.output {
         None => output::print(&outcome.text)?,
         Some(path) => std::fs::write(path, &outcome.text)
             .map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?,
     }
-    eprint!("{}", said(&outcome.done));
+    output::complain(&said(&outcome.done));
     Ok(ExitCode::SUCCESS)
 }
 

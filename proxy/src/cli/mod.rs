@@ -121,7 +121,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            output::complain(&format!("error: {error}\n"));
             match error {
                 CliError::Usage(_) => ExitCode::from(2),
                 CliError::Failed(_) => ExitCode::FAILURE,

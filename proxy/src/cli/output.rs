@@ -1,6 +1,6 @@
 //! What commands print: tables, JSON, colours.
 //!
-//! In:  rows, values, text.   Out: standard output.
+//! In:  rows, values, text.   Out: standard output, and notes on standard error.
 //! Invariants: a pipe gets no escape sequence and no cut column; a reader that closes its pipe early is not an error.
 //! Not here: what is printed (each command), errors (`mod.rs` prints them on standard error).
 
@@ -85,6 +85,11 @@ pub fn print(text: &str) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes `text` to standard error, if that can be written: it changes no exit code.
+pub fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Writes `value` to standard output as indented JSON.

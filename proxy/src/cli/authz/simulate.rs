@@ -81,10 +81,10 @@ pub fn run(args: SimulateArgs, terminal: Terminal) -> Result<ExitCode, CliError>
         Format::Json => output::print_json(&outcomes)?,
     }
     if outcomes.iter().any(|outcome| outcome.assumed) {
-        eprintln!("note: {ASSUMED}");
+        output::complain(&format!("note: {ASSUMED}\n"));
     }
     if outcomes.iter().any(|outcome| outcome.unseen) {
-        eprintln!("note: {}", tokens::UNSEEN);
+        output::complain(&format!("note: {}\n", tokens::UNSEEN));
     }
     let good = outcomes.iter().all(|outcome| outcome.as_expected);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -8,6 +8,7 @@
 mod activation;
 mod core_files;
 mod descriptors;
+mod file_size;
 mod health_checks;
 mod log;
 mod memory;
@@ -95,26 +96,28 @@ const MAX_RELOAD_REQUESTS: usize = 16;
 /// # Errors
 /// [`AppError`].
 pub fn run(options: RunOptions) -> Result<ExitCode, AppError> {
-    let log = log::start();
+    let telemetry = Telemetry::new();
+    let log = log::start(telemetry.clone());
     let activated = activation::sockets();
     descriptors::raise_limit();
     descriptors::make_room();
     let control =
         tokio::runtime::Builder::new_current_thread().thread_name("sidle-control").enable_all().build()?;
-    let code = control.block_on(live(options, log, activated));
+    let code = control.block_on(live(options, telemetry, log, activated));
     control.shutdown_background();
     code
 }
 
 async fn live(
     options: RunOptions,
+    telemetry: Arc<Telemetry>,
     log: log::Handle,
     activated: Vec<Inherited>,
 ) -> Result<ExitCode, AppError> {
     let RunOptions { paths, node, overrides, command, takeover } = options;
     // Now: a newer one may be put in its place.
     let program = std::env::current_exe();
-    let telemetry = Telemetry::new();
+    file_size::survive_limit()?;
     count_panics(telemetry.clone());
     let (dns, dns_server) =
         dns::dns(telemetry.clone()).map_err(|error| AppError::Resolver(error.to_string()))?;

@@ -211,6 +211,7 @@ families! {
 
     ACCESS_LOG_LINES = Counter "sidle_access_log_lines_total" &[], "Access log lines that were written.";
     ACCESS_LOG_DROPPED = Counter "sidle_access_log_dropped_total" &[], "Access log lines lost because the file is too slow, full or broken.";
+    LOG_DROPPED = Counter "sidle_log_dropped_total" &[], "Lines of the proxy's own log lost because standard error is full, broken or not read.";
     SERIES = Gauge "sidle_metrics_series" &[], "Label sets of istio_* metrics in use; a histogram counts as one.";
     SERIES_DROPPED = Counter "sidle_metrics_series_dropped_total" &[], "Measurements counted under the labels \"other\" because the bound on series was reached.";
 

@@ -105,6 +105,7 @@ struct ProcessWide {
     jwks: tokens::Families,
     log_lines: IntCounter,
     log_dropped: IntCounter,
+    own_log_dropped: IntCounter,
 }
 
 /// How an attempt to load the configuration ended.
@@ -264,6 +265,11 @@ impl Telemetry {
         self.process.panics.inc();
     }
 
+    /// A line of the proxy's own log is lost.
+    pub fn log_dropped(&self) {
+        self.process.own_log_dropped.inc();
+    }
+
     /// A name could not be looked up.
     pub fn dns_failed(&self) {
         self.process.dns_failures.inc();
@@ -327,6 +333,7 @@ impl ProcessWide {
             jwks: tokens::Families::new(registry),
             log_lines: counter(registry, &names::ACCESS_LOG_LINES),
             log_dropped: counter(registry, &names::ACCESS_LOG_DROPPED),
+            own_log_dropped: counter(registry, &names::LOG_DROPPED),
         }
     }
 }

@@ -1,6 +1,15 @@
 //! The proxy's own log: to standard error, at a level that can be changed while it runs.
+//!
+//! Read: [`start`] -> `output` (lines to the stream).
 
-use std::io::IsTerminal;
+mod output;
+
+use output::Output;
+use sidle_telemetry::Telemetry;
+use std::{
+    io::{IsTerminal, stderr},
+    sync::Arc,
+};
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 /// Changes the level.
@@ -11,11 +20,12 @@ pub struct Handle(Option<reload::Handle<EnvFilter, Registry>>);
 const DEFAULT: &str = "info,h2=error";
 
 /// Starts logging. A second start in one process changes nothing.
-pub fn start() -> Handle {
+pub fn start(telemetry: Arc<Telemetry>) -> Handle {
     let filter = std::env::var("SIDLE_LOG").ok().and_then(|text| EnvFilter::try_new(text).ok());
     let (filter, handle) = reload::Layer::new(filter.unwrap_or_else(|| EnvFilter::new(DEFAULT)));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
+    let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let output = Arc::new(Output::new(stderr(), move || telemetry.log_dropped()));
+    let lines = fmt::layer().with_writer(output).with_ansi(colour).with_target(false);
     let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
     Handle(started.is_ok().then_some(handle))
 }

@@ -35,6 +35,7 @@ mod ext_authz;
 mod ext_authz_bytes;
 mod ext_authz_envoy;
 mod faults;
+mod full_disk;
 mod gateway;
 mod grpc;
 mod grpc_web;

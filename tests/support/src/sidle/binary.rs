@@ -24,10 +24,16 @@ pub fn command() -> Command {
     clean(Command::new(path()))
 }
 
-/// Like [`command`], with a limit of the shell's `ulimit`: `n` for open files, `c` for core files.
+/// Like [`command`], with a limit of the shell's `ulimit`: `n` for open files, `c` for core files, `f` for
+/// the size of files.
 pub fn command_with_limit(which: char, limit: u32) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -{which} {limit}; exec \"$0\" \"$@\"")]).arg(path());
+    command_started_by("sh", &["-c".to_owned(), format!("ulimit -{which} {limit}; exec \"$0\" \"$@\"")])
+}
+
+/// Like [`command`], behind another command and its arguments.
+pub fn command_started_by(starter: &str, arguments: &[String]) -> Command {
+    let mut command = Command::new(starter);
+    command.args(arguments).arg(path());
     clean(command)
 }
 

@@ -8,7 +8,7 @@ mod admin;
 mod binary;
 
 pub use admin::{Answered, http_get, http_request};
-pub use binary::{build, command, command_with_limit, path};
+pub use binary::{build, command, command_started_by, command_with_limit, path};
 
 use crate::{metrics::Metrics, ports, process::Process, wait};
 use std::{
@@ -73,6 +73,7 @@ pub struct Builder {
     application: Vec<String>,
     environment: Vec<(String, String)>,
     limit: Option<(char, u32)>,
+    starter: Vec<String>,
 }
 
 /// A proxy that runs.
@@ -136,6 +137,20 @@ impl Builder {
         self
     }
 
+    /// How far its files may grow, in units of the shell's `ulimit`: half a KiB or a whole one.
+    #[must_use]
+    pub fn file_size(mut self, limit: u32) -> Self {
+        self.limit = Some(('f', limit));
+        self
+    }
+
+    /// A command that becomes the proxy, whose command line follows its own arguments: `nsenter …`, `sh -c 'exec "$0" "$@"'`.
+    #[must_use]
+    pub fn started_by(mut self, command: &[&str]) -> Self {
+        self.starter = command.iter().map(ToString::to_string).collect();
+        self
+    }
+
     /// The command after `--`.
     #[must_use]
     pub fn application(mut self, command: &[&str]) -> Self {
@@ -167,9 +182,10 @@ impl Builder {
     pub fn spawn(self) -> Sidle {
         let own = self.folder.path().join("00-proxy.yaml");
         std::fs::write(own, self.ports.document(&self.settings)).unwrap();
-        let mut command = match self.limit {
-            Some((which, limit)) => command_with_limit(which, limit),
-            None => command(),
+        let mut command = match (self.limit, &self.starter[..]) {
+            (Some((which, limit)), _) => command_with_limit(which, limit),
+            (None, [starter, arguments @ ..]) => command_started_by(starter, arguments),
+            (None, []) => command(),
         };
         command.arg("run").arg("-c").arg(self.folder.path());
         for path in &self.paths {
@@ -208,6 +224,7 @@ impl Sidle {
             application: Vec::new(),
             environment: Vec::new(),
             limit: None,
+            starter: Vec::new(),
         }
     }
 

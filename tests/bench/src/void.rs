@@ -26,6 +26,11 @@ impl Void {
         Void { reason: format!("{name}: {}", self.reason), ..self }
     }
 
+    /// Whether it is this one's mistake.
+    pub fn is_of(&self, name: &str) -> bool {
+        self.reason.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "))
+    }
+
     /// Says so, as other mistakes of the command line are said.
     pub fn tell(&self) -> ExitCode {
         let (kind, code) = if self.usage { ("error", 2) } else { ("void", 1) };

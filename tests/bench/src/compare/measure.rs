@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sidle_test_support::process::Process;
 use std::{
     net::TcpStream,
+    os::unix::process::CommandExt as _,
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -50,7 +51,9 @@ struct Running {
 
 impl Running {
     async fn start(subject: &Subject, setup: &Setup<'_>, cores: Cores) -> Result<Self, Reason> {
-        let command = subject.command(setup)?;
+        let mut command = subject.command(setup)?;
+        // A Ctrl-C is for this program, which then ends what it started.
+        command.process_group(0);
         let mut running = Running { process: cores.on_proxy_core(|| Process::start(command))? };
         let begin = Instant::now();
         while TcpStream::connect(setup.address).is_err() {
@@ -67,7 +70,10 @@ impl Running {
 
 impl Running {
     /// Why the run is void, and what the subject says of it.
-    fn failed(&mut self, void: &Void) -> Reason {
+    fn failed(&mut self, void: &Void, name: &str) -> Reason {
+        if !void.is_of(name) {
+            return Reason::Void(Void::because(void.to_string()));
+        }
         let output = self.process.output();
         let last: Vec<_> = output.trim().lines().rev().take(3).collect();
         let said = if last.is_empty() { String::new() } else { format!("; it says: {}", last.join(" / ")) };
@@ -133,7 +139,7 @@ pub async fn measure(
                 judge(subject, scenario, &setup, running, &figures)?;
                 Ok(figures)
             }
-            Err(void) => Err(running.failed(void)),
+            Err(void) => Err(running.failed(void, subject.name())),
         }
     };
     subjects.iter().zip(started).map(outcome).collect()
@@ -184,6 +190,7 @@ fn logged(log: &Path, answers: u64) -> Result<(), Void> {
 async fn load(plan: &Plan) -> Result<Vec<Figures>, Void> {
     let mut child = tokio::process::Command::new(std::env::current_exe()?)
         .arg("load")
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -195,6 +202,9 @@ async fn load(plan: &Plan) -> Result<Vec<Figures>, Void> {
     let limit = (plan.warm_up + plan.window) * 2 * plan.targets.len() as u32 + SLACK;
     let ended = timeout(limit, child.wait_with_output()).await;
     let output = ended.map_err(|_| Void::because(format!("no end after {limit:?}")))??;
+    if output.stdout.is_empty() {
+        return Err(Void::because(format!("the load ended by itself: {}", output.status)));
+    }
     match serde_json::from_slice(&output.stdout)? {
         Outcome::Counts(figures) => Ok(figures),
         Outcome::Void(reason) => Err(Void::because(reason)),

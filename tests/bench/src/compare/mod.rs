@@ -30,11 +30,11 @@ use scenarios::{Kind, SCENARIOS, Scenario};
 use stage::Stage;
 use std::{
     fs::File,
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
-use subjects::{Own, PEERS, Subject};
+use subjects::{Own, PEERS, Reason, Subject};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A run that others disturbed is tried so often.
@@ -48,7 +48,7 @@ pub struct CompareArgs {
     /// Scenarios: all, or some of them, separated by commas
     #[arg(long, default_value = "all")]
     scenarios: String,
-    /// Only this part of each scenario: saturation, rate (latency and cost at a fixed rate) or idle
+    /// Only this part of each scenario
     #[arg(long, value_enum)]
     only: Option<Kind>,
     /// Rounds
@@ -92,6 +92,8 @@ async fn compare(args: &CompareArgs) -> Result<(String, bool), Void> {
     for own in &args.own {
         subjects.push(Subject::Own(Own::parse(own)?));
     }
+    each_once("scenario", scenarios.iter().map(|scenario| scenario.name))?;
+    each_once("subject", subjects.iter().map(Subject::name))?;
     known_reference(&args.reference, &subjects)?;
     if cfg!(debug_assertions) {
         return Err(Void::because("an unoptimised build says nothing: run with --release"));
@@ -109,12 +111,13 @@ async fn compare(args: &CompareArgs) -> Result<(String, bool), Void> {
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).map_err(std::io::Error::from)?;
     let stage = Stage::set()?;
     let times = Times { warm_up: Duration::from_secs(1), window: Duration::from_secs(args.seconds) };
-    let (mut terminated, mut interrupted) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminated, mut interrupted, mut hung_up) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let ended = tokio::select! {
         biased; // a signal may be for all that was started, too, and nothing of that counts any more
         _ = terminated.recv() => Some("SIGTERM"),
         _ = interrupted.recv() => Some("SIGINT"),
+        _ = hung_up.recv() => Some("SIGHUP"),
         () = rounds(&stage, cores, &subjects, times, &mut results) => None,
     };
     // Whoever was started has been ended with its future.
@@ -122,9 +125,18 @@ async fn compare(args: &CompareArgs) -> Result<(String, bool), Void> {
         results.end_early(signal)?;
     }
     let tables = report::tables(&results);
-    write(json, &serde_json::to_string_pretty(&results)?)?;
-    write(markdown, &tables)?;
-    Ok((tables, results.all_count()))
+    let mut written = true;
+    for (file, path, text) in [
+        (json, &args.json, serde_json::to_string_pretty(&results)?),
+        (markdown, &args.markdown, tables.clone()),
+    ] {
+        // After an hour of rounds a full disk costs the file, not the tables.
+        if let Err(error) = write(file, &text) {
+            eprintln!("error: {}: {error}", path.as_deref().unwrap_or(Path::new("-")).display());
+            written = false;
+        }
+    }
+    Ok((tables, written && results.all_count()))
 }
 
 /// Does all rounds. What all subjects have done of a round stays, whenever this is dropped.
@@ -142,9 +154,12 @@ async fn rounds(stage: &Stage, cores: Cores, subjects: &[Subject], times: Times,
                     let outcomes = loop {
                         tries += 1;
                         let outcomes = measure(stage, cores, some, &scenario, *work, times).await;
-                        if tries == TRIES || !outcomes.iter().flatten().any(Figures::disturbed) {
+                        // A void is told, whatever else was disturbed.
+                        let void = outcomes.iter().any(|outcome| matches!(outcome, Err(Reason::Void(_))));
+                        if void || tries == TRIES || !outcomes.iter().flatten().any(Figures::disturbed) {
                             break outcomes;
                         }
+                        eprintln!("disturbed: round {} {} once more", round + 1, scenario.name);
                     };
                     for (subject, outcome) in some.iter().zip(outcomes) {
                         let run = Run::new(round, &scenario, subject, *work, outcome);
@@ -167,10 +182,25 @@ fn output(path: Option<&Path>) -> Result<Option<File>, Void> {
     path.map(open).transpose()
 }
 
-fn write(file: Option<File>, text: &str) -> Result<(), Void> {
+fn write(file: Option<File>, text: &str) -> io::Result<()> {
     if let Some(mut file) = file {
-        file.set_len(0)?;
+        // A pipe has no length.
+        if file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
         file.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Figures of two that have one name would be taken for figures of one.
+fn each_once<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), Void> {
+    let mut seen = Vec::new();
+    for name in names {
+        if seen.contains(&name) {
+            return Err(Void::usage(format!("{what} {name:?} is named twice: each needs a name of its own")));
+        }
+        seen.push(name);
     }
     Ok(())
 }
@@ -180,6 +210,9 @@ fn known_reference(reference: &str, subjects: &[Subject]) -> Result<(), Void> {
     let peers = PEERS;
     let names: Vec<_> = subjects.iter().chain(&peers).map(Subject::name).collect();
     if names.contains(&reference) {
+        if subjects.len() > 1 && !subjects.iter().any(|subject| subject.name() == reference) {
+            eprintln!("note: {reference} is not among the subjects: there are no ratios to it");
+        }
         return Ok(());
     }
     Err(Void::usage(format!("no subject {reference:?} to refer to; there are: {}", names.join(", "))))
@@ -274,6 +307,13 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "what was there before");
         write(file, "new").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn two_of_one_name_are_refused() {
+        assert!(each_once("subject", ["sidle", "nginx"].into_iter()).is_ok());
+        let told = each_once("subject", ["sidle", "nginx", "sidle"].into_iter()).unwrap_err().to_string();
+        assert!(told.contains("\"sidle\" is named twice"), "{told}");
     }
 
     #[test]

@@ -70,11 +70,11 @@ impl Work {
 /// A kind of [`Work`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
-    /// [`Work::Saturation`].
+    /// What a request costs when clients ask as fast as they are answered
     Saturation,
-    /// [`Work::Rate`].
+    /// Latency, and what a request costs, at a fixed rate
     Rate,
-    /// [`Work::Idle`].
+    /// Memory, and what doing nothing costs
     Idle,
 }
 

@@ -11,6 +11,7 @@ use std::{
     fs,
     io::Write,
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     time::{Duration, Instant},
@@ -58,8 +59,11 @@ impl Stage {
                 VERSIONS.map(door)
             })
             .collect();
-        let mut upstream =
-            Command::new(std::env::current_exe()?).arg("upstream").stdin(Stdio::piped()).spawn()?;
+        let mut upstream = Command::new(std::env::current_exe()?)
+            .arg("upstream")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .spawn()?;
         let mut input = upstream.stdin.take();
         if let Some(input) = &mut input {
             writeln!(input, "{}", serde_json::to_string(&doors)?)?;

@@ -84,15 +84,17 @@ impl Beat {
         Ok((Beat { due, timer }, paces))
     }
 
-    /// Shares `rate` questions a second among the connections, from `begin` to `end`. How long those take that are due before `settled` is not kept.
+    /// Shares `rate` questions a second among the connections, from `begin` to `end`. How long those take that are due before `settled` is not kept. How many
+    /// there were.
     ///
     /// # Errors
     /// When the timer fails.
-    pub async fn keep(&self, rate: u32, begin: Instant, end: Instant, settled: Instant) -> Result<(), Void> {
-        for number in 0u64.. {
+    pub async fn keep(&self, rate: u32, begin: Instant, end: Instant, settled: Instant) -> Result<u64, Void> {
+        let mut number = 0;
+        loop {
             let moment = begin + Duration::from_nanos(number * 1_000_000_000 / u64::from(rate));
             if moment >= end {
-                break;
+                return Ok(number);
             }
             while let Some(left) =
                 moment.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
@@ -104,8 +106,8 @@ impl Beat {
             }
             // A client that has failed says so itself.
             let _ = self.due[number as usize % self.due.len()].send((moment >= settled).then_some(moment));
+            number += 1;
         }
-        Ok(())
     }
 }
 
@@ -125,7 +127,7 @@ mod tests {
         let begin = Instant::now();
         let (beat, paces) = Beat::new(3).unwrap();
         let [settled, end] = [10, 40].map(|milliseconds| begin + Duration::from_millis(milliseconds));
-        beat.keep(1000, begin, end, settled).await.unwrap();
+        assert_eq!(beat.keep(1000, begin, end, settled).await.unwrap(), 40);
         drop(beat);
         assert!(begin.elapsed() >= Duration::from_millis(39));
         let mut moments = Vec::new();
@@ -135,9 +137,9 @@ mod tests {
             }
         }
         moments.sort_unstable();
-        assert!((38..=40).contains(&moments.len()), "{}", moments.len());
+        assert_eq!(moments.len(), 40);
         let kept: Vec<_> = moments.into_iter().flatten().collect();
-        assert!((28..=30).contains(&kept.len()) && kept[0] >= settled, "{}", kept.len());
+        assert!(kept.len() == 30 && kept[0] >= settled, "{}", kept.len());
         assert!(kept.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(1)));
     }
 }

@@ -4,7 +4,7 @@
 //! is asked for about a quarter of a second, over and over.
 //!
 //! Invariants: one target is asked at a time, the order changes from time to time; what a target has used is read before and after each
-//! of its turns, when nothing is under way; how long the first answers of a turn take is not kept, as they find the processor's caches full of
+//! of its turns, and what it uses beside them counts as a disturbance of others; how long the first answers of a turn take is not kept, as they find the processor's caches full of
 //! others' things; connections stay from turn to turn.
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     tally::{Gate, Tally},
 };
 use crate::{usage::CpuTime, void::Void};
+use fastrand::Rng;
 use std::{rc::Rc, time::Duration};
 use tokio::{
     task::JoinSet,
@@ -28,6 +29,8 @@ const TURN: Duration = Duration::from_millis(250);
 const SETTLE: Duration = Duration::from_millis(50);
 /// When the last answers of a turn should have come.
 const REST: Duration = Duration::from_millis(20);
+/// The part of what is due at a fixed rate that must be answered in its turn: who cannot keep the rate has no latency at it.
+const KEPT: f64 = 0.95;
 
 /// A target, and who asks it.
 struct Player<'a> {
@@ -48,6 +51,8 @@ enum Asks {
 /// Of all turns that count.
 #[derive(Default)]
 struct Sum {
+    /// Questions, where that is known beforehand.
+    due: u64,
     clusters: [u64; 2],
     seconds: f64,
     cpu_nanoseconds: u64,
@@ -82,6 +87,8 @@ pub async fn run(plan: &Plan, rate: Option<u32>) -> Result<Vec<Figures>, Void> {
         disturbance = all_turns(plan, &mut players) => disturbance?,
         failed = first_failure(&mut clients) => return Err(failed),
     };
+    // In the order in which they were asked for.
+    players.sort_by_key(|player| plan.targets.iter().position(|target| target.name == player.target.name));
     let ended: Vec<_> = players.into_iter().map(Player::end).collect();
     end(clients).await?;
     ended.into_iter().map(|(target, tally, sum)| sum.figures(target, &tally, disturbance)).collect()
@@ -98,19 +105,21 @@ fn length(round: usize) -> Duration {
 async fn all_turns(plan: &Plan, players: &mut [Player<'_>]) -> Result<[f64; 2], Void> {
     let rounds = |time: Duration| time.as_millis().div_ceil(TURN.as_millis()) as usize;
     let (warm, counted) = (rounds(plan.warm_up), rounds(plan.window));
+    let mut order = Rng::with_seed(1); // the same in each run
     let mut before = None;
     for round in 0..warm + counted {
         let counts = round >= warm;
         if counts && before.is_none() {
             before = Some(Moment::now(plan)?);
         }
-        for at in 0..players.len() {
-            let player = &mut players[(at + round) % plan.targets.len()];
+        order.shuffle(players);
+        for player in players.iter_mut() {
             player.turn(length(round), counts).await?;
         }
     }
     let before = before.ok_or_else(|| Void::because("nothing was to be asked"))?;
-    Ok(before.until(&Moment::now(plan)?).disturbance())
+    let used = before.until(&Moment::now(plan)?);
+    Ok(used.disturbance(players.iter().map(|player| player.sum.cpu_nanoseconds).sum()))
 }
 
 impl<'a> Player<'a> {
@@ -123,7 +132,8 @@ impl<'a> Player<'a> {
         match &self.asks {
             Asks::Rate(rate, beat) => {
                 let settled = if counts { begin + SETTLE } else { end };
-                beat.keep(*rate, begin, rest, settled).await?;
+                let due = beat.keep(*rate, begin, rest, settled).await?;
+                self.sum.due += if counts { due } else { 0 };
             }
             Asks::Closed => {
                 self.tally.set(Gate::Open);
@@ -157,6 +167,13 @@ impl Sum {
         let answers = self.clusters.iter().sum();
         if answers == 0 {
             return Err(Void::because("no answer").of(&target.name));
+        }
+        if (answers as f64) < self.due as f64 * KEPT {
+            let due = self.due;
+            return Err(Void::because(format!(
+                "{answers} answers in its turns to {due} questions that were due"
+            ))
+            .of(&target.name));
         }
         Ok(Figures::Load(Measured {
             answers,

@@ -27,7 +27,8 @@ pub fn command(setup: &Setup<'_>) -> Result<Command, Reason> {
         "single-process=yes\nworkers=1\nno-ocsp=yes\nlog-level=ERROR\nfrontend=127.0.0.1,{port}{no_tls}\n\
          backend=127.0.0.1,{first};{paths}{protocol}{tls};group=a;group-weight=90\n\
          backend=127.0.0.1,{second};{paths}{protocol}{tls};group=b;group-weight=10\n\
-         backend=127.0.0.1,{first};{protocol}{tls}\nfrontend-keep-alive-timeout=600s\n",
+         backend=127.0.0.1,{first};{protocol}{tls}\nfrontend-keep-alive-timeout=600s\n\
+         backend-keep-alive-timeout=600s\n",
         port = setup.address.port(),
         no_tls = if frontend_tls { "" } else { ";no-tls" },
     );

@@ -20,7 +20,7 @@ pub fn command(setup: &Setup<'_>) -> Result<Command, Reason> {
     let [first, second] = setup.upstreams;
     let mut configuration = format!(
         "daemon off;\n{user}worker_processes 1;\npid {own}/pid;\nerror_log stderr crit;\n\
-         events {{ worker_connections 4000; }}\nhttp {{\naccess_log {log};\ntcp_nodelay on;\nkeepalive_requests 1000000000;\n\
+         events {{ worker_connections 2500; }}\nhttp {{\naccess_log {log};\ntcp_nodelay on;\nkeepalive_requests 1000000000;\n\
          keepalive_timeout 600s;\nserver_names_hash_max_size 65536;\nserver_names_hash_bucket_size 128;\n\
          proxy_buffer_size 16k;\nproxy_buffers 8 16k;\nproxy_busy_buffers_size 32k;\nproxy_max_temp_file_size 0;\n"
     );

@@ -21,7 +21,7 @@ impl Own {
     pub fn parse(text: &str) -> Result<Self, Void> {
         let (name, command) = text.split_once('=').unwrap_or_default();
         let words: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
-        if name.is_empty() || words.is_empty() {
+        if name.is_empty() || name.contains('|') || words.is_empty() {
             return Err(Void::usage(format!("--own wants 'name=command', not {text:?}")));
         }
         Ok(Own { name: name.to_owned(), words })
@@ -67,7 +67,7 @@ mod tests {
     fn a_name_and_a_command() {
         let own = Own::parse("mine=/bin/mine --port {port} --mode=x").unwrap();
         assert_eq!((own.name.as_str(), own.words.len()), ("mine", 4));
-        for wrong in ["mine", "=x", "mine= "] {
+        for wrong in ["mine", "=x", "mine= ", "a|b=x"] {
             assert!(Own::parse(wrong).is_err(), "{wrong}");
         }
     }

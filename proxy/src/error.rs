@@ -78,6 +78,9 @@ pub enum ProxyError {
     /// The request would come back to this proxy.
     #[error("destination is this proxy itself")]
     Loop,
+    /// The client would get where only this machine may.
+    #[error("destination is this proxy's admin server")]
+    Admin,
     /// The client went away.
     #[error("downstream disconnected")]
     ClientGone,
@@ -234,7 +237,7 @@ impl ProxyError {
             BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             RateLimited => StatusCode::TOO_MANY_REQUESTS,
             NoRoute => StatusCode::NOT_FOUND,
-            Forbidden(_) | Unauthorized(_) => StatusCode::FORBIDDEN,
+            Forbidden(_) | Unauthorized(_) | Admin => StatusCode::FORBIDDEN,
             Misdirected | Outdated => StatusCode::MISDIRECTED_REQUEST,
             BlackHole | UpstreamProtocol => StatusCode::BAD_GATEWAY,
             NoCluster
@@ -265,7 +268,7 @@ impl ProxyError {
             Refused(refusal) => refusal.flags(),
             ClientBody => ResponseFlags::DPE,
             BodyTooLarge => ResponseFlags::NONE,
-            NoRoute | Misdirected => ResponseFlags::NR,
+            NoRoute | Misdirected | Admin => ResponseFlags::NR,
             BlackHole | Token(_) | Forbidden(_) | Outdated => ResponseFlags::NONE,
             Unauthorized(_) => ResponseFlags::UAEX,
             NoCluster => ResponseFlags::NC,
@@ -318,6 +321,7 @@ impl ProxyError {
             PerTryTimeout => "upstream_per_try_timeout",
             FaultAbort(_) | FaultGrpc(_) | FaultReset => "fault_filter_abort",
             Loop => "loop_detected",
+            Admin => "destination_is_admin",
             Panicked => "panic",
             Overload => "overload",
             RateLimited => "local_rate_limited",

@@ -29,9 +29,10 @@ use sidle_telemetry::{RequestMetrics, TcpMetrics, Telemetry};
 use std::{
     cell::{Cell, RefCell},
     io,
+    net::SocketAddr,
     os::fd::OwnedFd,
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 use tokio::{
@@ -57,6 +58,8 @@ pub struct Shared {
     pub overload: Overload,
     /// Descriptors that are not for connections.
     pub reserve: Arc<Reserve>,
+    /// Where admin is bound, once it is: clients are not led there.
+    pub admin: Arc<OnceLock<SocketAddr>>,
 }
 
 /// What a worker is told.

@@ -66,6 +66,7 @@ mod mtls_matrix;
 mod mtls_names;
 mod mtls_reload;
 mod outliers;
+mod own_ports;
 mod peers;
 mod prometheus;
 mod protocols;

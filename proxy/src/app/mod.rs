@@ -234,6 +234,9 @@ async fn bind_servers(
         let server = server.map_err(|error| AppError::Bind(name, address, error))?;
         if let Ok(bound) = server.local_addr() {
             tracing::info!(server = name, address = %bound, "listening");
+            if surface == Surface::Admin {
+                let _ = state.admin.set(bound); // bound once
+            }
         }
         if let Ok(socket) = server.share() {
             state.note_server(name, socket);

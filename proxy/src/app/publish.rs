@@ -292,6 +292,7 @@ fn start(
         sources: Default::default(),
         overload: Default::default(),
         reserve: state.reserve.clone(),
+        admin: state.admin.clone(),
     });
     let mut senders = Vec::with_capacity(workers);
     for number in 0..workers {

@@ -58,6 +58,8 @@ pub struct AppState {
     pub(super) limits: Notify,
     /// Descriptors of admin, metrics and health.
     pub(super) reserve: Arc<Reserve>,
+    /// Where admin is bound, once it is.
+    pub(super) admin: Arc<OnceLock<SocketAddr>>,
     /// What another process gave; until this one is ready, nothing is served.
     pub(super) taken: Mutex<Option<Taken>>,
     held: Mutex<Option<Vec<BoundSocket>>>,
@@ -91,6 +93,7 @@ impl AppState {
             applied: Arc::default(),
             limits: Notify::new(),
             reserve: Arc::new(Reserve::new(SERVERS * SPARE)),
+            admin: Arc::default(),
             taken: Mutex::default(),
             held: Mutex::default(),
             servers: Mutex::default(),

@@ -57,13 +57,13 @@ pub async fn pick(
     wish: &Wish<'_>,
 ) -> Result<Held<Endpoint>, ProxyError> {
     match &cluster.config.discovery {
-        ir::Discovery::Static(_) => balance(connection, cluster, wish).ok_or(ProxyError::NoHealthyUpstream),
+        ir::Discovery::Static(_) => balance(connection, cluster, wish),
         ir::Discovery::StrictDns(_) | ir::Discovery::LogicalDns(_) => {
             if !cluster.is_resolved() {
                 let limit = cluster.config.connect_timeout;
                 tokio::time::timeout(limit, cluster.resolved()).await.map_err(|_| ProxyError::DnsFailure)?;
             }
-            balance(connection, cluster, wish).ok_or(ProxyError::NoHealthyUpstream)
+            balance(connection, cluster, wish)
         }
         ir::Discovery::OriginalDestination => {
             let address = match connection.original_destination() {
@@ -82,11 +82,23 @@ pub async fn pick(
     }
 }
 
-fn balance(connection: &Connection, cluster: &Cluster, wish: &Wish<'_>) -> Option<Held<Endpoint>> {
+fn balance(
+    connection: &Connection,
+    cluster: &Cluster,
+    wish: &Wish<'_>,
+) -> Result<Held<Endpoint>, ProxyError> {
     let mut random = || connection.worker.random();
     let Wish { hash, tried, leave, .. } = *wish;
     let mut context = PickContext { hash, random: &mut random, now: &Instant::now, tried, leave };
-    cluster.endpoints.load().pick(&mut context).map(|endpoint| connection.worker.hold_endpoint(endpoint))
+    let endpoints = cluster.endpoints.load();
+    let endpoint = endpoints.pick(&mut context).ok_or(ProxyError::NoHealthyUpstream)?;
+    // Whoever writes a Service does not thereby open admin to strangers.
+    if connection.direction == ir::Direction::Inbound
+        && let EndpointAddr::Socket(address) = endpoint.address
+    {
+        keep_from_admin(connection, address)?;
+    }
+    Ok(connection.worker.hold_endpoint(endpoint))
 }
 
 fn named_endpoint(
@@ -94,6 +106,7 @@ fn named_endpoint(
     cluster: &Cluster,
     address: SocketAddr,
 ) -> Result<Held<Endpoint>, ProxyError> {
+    keep_from_admin(connection, address)?;
     let endpoint = connection.worker.named_endpoint(cluster, address.into());
     endpoint.map(Held::new).ok_or(ProxyError::NoHealthyUpstream)
 }
@@ -127,17 +140,32 @@ fn leads_back(connection: &Connection, snapshot: &Snapshot, address: SocketAddr)
     })
 }
 
+/// Refuses an `address` that a client chose, or that is behind an inbound listener, if it is admin's.
+///
+/// Admin believes everybody on this machine, and what the proxy sends comes from there.
+fn keep_from_admin(connection: &Connection, address: SocketAddr) -> Result<(), ProxyError> {
+    let Some(admin) = connection.worker.shared.admin.get().filter(|admin| admin.port() == address.port())
+    else {
+        return Ok(());
+    };
+    // What came in from outside was for this machine, whichever of its addresses that is.
+    let inbound = connection.direction == ir::Direction::Inbound && admin.ip().is_unspecified();
+    if inbound || reaches_socket(address, *admin) { Err(ProxyError::Admin) } else { Ok(()) }
+}
+
 /// Whether a connection to `address` arrives at the listener at `own`.
 fn reaches(address: SocketAddr, own: &ir::ListenAddress) -> bool {
-    let ip = address.ip().to_canonical();
-    let local = ip.is_loopback() || ip.is_unspecified(); // connecting to 0.0.0.0 reaches loopback
     match own {
-        ir::ListenAddress::Socket(own) => {
-            let any = own.ip().is_unspecified() || own.ip().is_loopback();
-            own.port() == address.port() && (own.ip().to_canonical() == ip || (any && local))
-        }
+        ir::ListenAddress::Socket(own) => reaches_socket(address, *own),
         ir::ListenAddress::Unix(_) => false,
     }
+}
+
+fn reaches_socket(address: SocketAddr, own: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    let local = ip.is_loopback() || ip.is_unspecified(); // connecting to 0.0.0.0 reaches loopback
+    let any = own.ip().is_unspecified() || own.ip().is_loopback();
+    own.port() == address.port() && (own.ip().to_canonical() == ip || (any && local))
 }
 
 /// The text of an endpoint's address without its port, for SNI where nothing better is known.

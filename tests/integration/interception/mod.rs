@@ -319,6 +319,29 @@ fn a_database_that_speaks_first_is_reached_and_a_crash_heals() {
     wait::until("the database", || ask(&stage).contains("42").then_some(()));
 }
 
+/// Bound to all addresses, admin is no captured stranger's all the same: where he comes from, the application would seem to ask.
+#[test]
+fn what_is_captured_does_not_lead_to_admin() {
+    if !rustix::process::geteuid().is_root() {
+        return peers::skip("root, to make namespaces");
+    }
+    let network = Network::new(2);
+    let [client, alpha] = &network.machines[..] else { unreachable!() };
+    let folder = folder();
+    let configuration = folder.path().join("mesh.yaml");
+    let settings = "{admin: '0.0.0.0:15000', accessLogFile: /dev/stdout}";
+    let proxy = format!("apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {{name: all}}\nspec: {settings}\n");
+    std::fs::write(&configuration, proxy).unwrap();
+    command_line_ok(alpha, "intercept apply");
+    let sidecar = sidecar(alpha, &configuration, "alpha");
+    let admin = format!("http://{}:15000/ready", address(1, false));
+    let refused = get(client, &admin);
+    assert_eq!(text(&refused), "destination is this proxy's admin server", "{}", sidecar.output());
+    wait::until("the log", || sidecar.output().contains(" NR destination_is_admin ").then_some(()));
+    command_line_ok(alpha, "intercept apply --exclude-inbound-ports 15000");
+    assert_eq!(text(&get(client, &admin)), "LIVE\n", "not captured: {}", sidecar.output());
+}
+
 /// As in the Pods of a cluster that has switched IPv6 off.
 #[test]
 fn a_network_without_ipv6_is_captured_too() {

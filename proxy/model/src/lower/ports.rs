@@ -62,7 +62,8 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0 && a.port() == b.port() && (wide || a.ip() == b.ip())
 }
 
-fn at(origin: &Origin, message: String) -> Diagnostic {
+/// What is told of a port that cannot be used as it is written at `origin`.
+pub(super) fn at(origin: &Origin, message: String) -> Diagnostic {
     let span = Span { line: origin.line, column: origin.column, length: 1 };
     Diagnostic::new(Severity::Warning, codes::CONFLICT, message).at(origin.file.clone(), span)
 }

@@ -55,6 +55,11 @@ pub(super) fn address(text: Option<&String>, default: SocketAddr) -> SocketAddr 
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// Where the files want admin.
+pub(super) fn admin(proxy: Option<&Proxy>) -> SocketAddr {
+    address(proxy.and_then(|proxy| proxy.admin.as_ref()), Settings::default().admin)
+}
+
 /// What the Proxy resource says about every HTTP connection.
 pub(super) fn apply_http(proxy: Option<&Proxy>, listeners: &mut [Listener]) {
     for listener in listeners {
@@ -133,7 +138,7 @@ pub(super) fn lower(proxy: Option<&Proxy>, node: &Node) -> Settings {
     let defaults = Settings::default();
     let Some(proxy) = proxy else { return defaults };
     Settings {
-        admin: address(proxy.admin.as_ref(), defaults.admin),
+        admin: admin(Some(proxy)),
         metrics: address(proxy.metrics.as_ref(), defaults.metrics),
         health: address(proxy.health.as_ref(), defaults.health),
         transparent: proxy.interception_mode == InterceptionMode::Tproxy,

@@ -73,3 +73,21 @@ fn ports_of_the_proxy_are_taken() {
         servers: [{port: {number: 15090, name: http, protocol: HTTP}, hosts: ['*']}]\n";
     assert_told(&taken(gateway), &["5 0602 0.0.0.0:15090 cannot be opened"]);
 }
+
+#[test]
+fn a_port_that_is_admins_leads_nowhere() {
+    let told = |content: &str| {
+        let told = told_for(content, &[("app", "shop")]);
+        told.into_iter().filter(|told| told.contains("admin server")).collect::<Vec<_>>()
+    };
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: shop}\nspec:\n  selector: {app: shop}\n  \
+        ports: [{name: http, port: 80, targetPort: 15000}, {name: tcp, port: 90, targetPort: 8090}]\n";
+    let refused = "0602 127.0.0.1:15000 is the proxy's own admin server: what comes in for it is refused";
+    assert_told(&told(service), &[&format!("5 {refused}")]);
+    let moved =
+        "---\napiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {name: p}\nspec: {admin: '127.0.0.1:15999'}\n";
+    assert_told(&told(&format!("{service}{moved}")), &[]);
+    let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec:\n  ingress:\n  \
+        - {port: {number: 80, protocol: HTTP}, defaultEndpoint: '127.0.0.1:15000'}\n";
+    assert_told(&told(sidecar), &[&format!("6 {refused}")]);
+}

@@ -20,7 +20,7 @@ use super::{
     cluster_policy::apply_pool,
     clusters, concurrency_policies,
     domains::Names,
-    matches,
+    matches, ports,
     protocol::{Class, Protocol},
     registry::Service,
     retries,
@@ -214,7 +214,19 @@ fn cluster_name(port: &InboundPort<'_>) -> Arc<str> {
     format!("inbound|{}||", port.number).into()
 }
 
+/// Says of a port that is admin's that nobody is led there.
+fn note_admin(routes: &mut Routes<'_>, port: &InboundPort<'_>) {
+    let admin = settings::admin(routes.mesh.proxy.map(|proxy| &*proxy.spec));
+    if port.endpoint == EndpointAddress::Socket(admin) {
+        let message = format!(
+            "{admin} is the proxy's own admin server: what comes in for it is refused (let the application listen on another port)"
+        );
+        routes.notes.push(ports::at(&port.origin, message));
+    }
+}
+
 fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
+    note_admin(routes, port);
     let node = &routes.mesh.node;
     let workload = ir::Workload {
         name: node.workload.clone(),

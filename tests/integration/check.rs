@@ -52,6 +52,23 @@ fn which_limits_nobody_wrote_is_said() {
     assert!(explained.contains("at most 7 connections, 8 waiting, 9 requests"), "{explained}");
 }
 
+/// Also where the policy is another workload's than the one that is checked.
+#[test]
+fn a_provider_that_nobody_defines_is_named_beside_the_one_that_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: { name: p }\nspec:\n  extensionProviders:\n  \
+        - { name: judge, envoyExtAuthzGrpc: { service: judge.test, port: 9000 } }\n---\n\
+        apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: a }\nspec:\n  action: CUSTOM\n  \
+        selector: { matchLabels: { app: elsewhere } }\n  provider: { name: juge }\n  rules: [{}]\n";
+    let path = folder.path().join("a.yaml");
+    std::fs::write(&path, manifests).unwrap();
+    let output = check(&["--labels", "app=here", path.to_str().unwrap()]);
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "Istio goes on, too: {said}");
+    let place = format!("{}:14:21: warning[SDL0313]: no Proxy defines the provider `juge`", path.display());
+    assert!(said.contains(&place) && said.contains("did you mean `judge`?"), "{said}");
+}
+
 #[test]
 fn twenty_mistakes_are_twenty_positioned_diagnostics() {
     let output = check(&[MISTAKES]);

@@ -1,4 +1,4 @@
-//! References between resources: gateways, delegates, hosts, subsets, ports.
+//! References between resources: gateways, delegates, hosts, subsets, ports, providers.
 //!
 //! Invariant: a resource with mistakes counts as defined, so that one mistake is told once.
 //! Not here: which DestinationRule applies to which client (`crate::lower`): here a subset exists if any rule of its host
@@ -12,7 +12,9 @@ use crate::{
     config::{Config, Resource},
     diagnostic::{Diagnostic, codes},
     ir::{HostPattern, Node},
-    istio::{Destination, DestinationRule, TrafficPolicy, VirtualService},
+    istio::{
+        AuthorizationAction, AuthorizationPolicy, Destination, DestinationRule, TrafficPolicy, VirtualService,
+    },
     pause,
     sidle::RateLimitPolicy,
     yaml::nearest,
@@ -71,6 +73,9 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
     for resource in &config.rate_limit_policies {
         rate_limit_service(resource, &known, &mut Report::new(resource, out));
     }
+    for resource in &config.authorization_policies {
+        provider(&resource.spec, &known, &mut Report::new(resource, out));
+    }
     pause::drop_each(known.hosts);
     pause::drop_each(known.subsets);
 }
@@ -99,6 +104,25 @@ fn rate_limit_service(resource: &Resource<RateLimitPolicy>, known: &Known<'_>, r
         }
         Some(_) => {}
     }
+}
+
+/// One that is not defined cannot be asked. Istio refuses, too, what the rules match, and goes on.
+fn provider(spec: &AuthorizationPolicy, known: &Known<'_>, report: &mut Report<'_>) {
+    let Some(name) = spec.provider.as_ref().map(|provider| provider.name.as_str()) else { return };
+    let custom = spec.action == AuthorizationAction::Custom && !name.is_empty();
+    if !custom || known.providers.contains(name) {
+        return;
+    }
+    let help = match known.search(name, known.providers.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None if known.providers.is_empty() => "define it in `extensionProviders` of a `kind: Proxy`".into(),
+        None => {
+            format!("the providers are: {}", known.providers.iter().copied().collect::<Vec<_>>().join(", "))
+        }
+    };
+    let message = format!("no Proxy defines the provider `{name}`: what the rules match is refused");
+    let root = At::SPEC;
+    report.warn_help(root.to("provider").to("name"), codes::UNKNOWN_PROVIDER, message, help);
 }
 
 /// One of Sidle's own policies for a host.
@@ -136,6 +160,8 @@ struct Known<'a> {
     virtual_services: HashMap<(&'a str, &'a str), bool>,
     /// Namespace and name of every delegate that is named somewhere.
     delegated: HashSet<(&'a str, &'a str)>,
+    /// Those of every Proxy, whoever it is for.
+    providers: BTreeSet<&'a str>,
     /// A search for a near name reads many names; after so many searches only the plain help is given.
     searches_left: Cell<u32>,
 }
@@ -154,6 +180,7 @@ impl<'a> Known<'a> {
             gateways: config.gateways.iter().map(|g| (&*g.metadata.namespace, &*g.metadata.name)).collect(),
             virtual_services: HashMap::with_capacity(config.virtual_services.len()),
             delegated: HashSet::new(),
+            providers: config.proxies.iter().flat_map(|proxy| proxy.spec.provider_names()).collect(),
             searches_left: Cell::new(MOST_SEARCHES),
         };
         known.add_hosts(config);

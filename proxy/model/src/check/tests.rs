@@ -79,6 +79,11 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: root}
 spec: {hosts: [root.io], http: [{delegate: {name: delegate}}]}
+---
+apiVersion: sidle.dev/v1
+kind: Proxy
+metadata: {name: defined}
+spec: {selector: {app: other}, extensionProviders: [{name: judge, envoyExtAuthzGrpc: {service: d.io, port: 80}}, {name: x, envoyExtAuthzGrpc: {service: d.io, port: 80}}]}
 ";
 
 const VS: &str = "VirtualService";

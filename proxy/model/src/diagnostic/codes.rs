@@ -78,6 +78,7 @@ codes! {
     BAD_SECRET = "SDL0310": "A Secret that is missing, or lacks what is asked of it.";
     LEFT_OUT = "SDL0311": "Something that this build of the program was made without.";
     UNUSABLE_FILE = "SDL0312": "A file that is named, and whose content cannot be used.";
+    UNKNOWN_PROVIDER = "SDL0313": "A provider that no Proxy defines.";
 
     UNREACHABLE_ROUTE = "SDL0401": "A rule that an earlier one always takes the requests of.";
     SHADOWED_RESOURCE = "SDL0402": "A resource of which an older one takes the place.";

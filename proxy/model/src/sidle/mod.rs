@@ -115,6 +115,13 @@ pub struct Proxy {
     pub dns: Option<Dns>,
 }
 
+impl Proxy {
+    /// What policies may call its providers.
+    pub fn provider_names(&self) -> impl Iterator<Item = &str> {
+        self.extension_providers.iter().map(|provider| &*provider.name)
+    }
+}
+
 /// DNS for the application.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

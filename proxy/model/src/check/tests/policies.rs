@@ -39,6 +39,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
         "  action: CUSTOM\n  provider: {name: x}\n  rules: [{from: [{source: {principals: [a]}}], when: [{key: source.principal, values: [a]}]}]",
         &["7:29 e0222", "7:62 e0222"],
     ),
+    (AP, "  action: CUSTOM\n  provider: {name: juge}\n  rules: [{}]", &["6:20 w0313"]),
+    (
+        AP,
+        "  action: CUSTOM\n  selector: {matchLabels: {app: other}}\n  provider: {name: juge}\n  rules: [{}]",
+        &["7:20 w0313"],
+    ),
     (AP, "  action: DENI\n  rules: [{}]", &["5:11 e0103"]),
     (AP, "  provider: {name: x}\n  rules: [{}]", &["5:3 e0107"]),
     (
@@ -79,3 +85,22 @@ pub(super) const MISTAKES: &[Mistake] = &[
         &["5:25 e0103", "5:50 e0203", "5:79 e0104", "5:111 e0203", "5:135 e0222"],
     ),
 ];
+
+#[test]
+fn the_providers_that_there_are_are_named() {
+    let policy = |name: &str| {
+        super::manifest(AP, &format!("  action: CUSTOM\n  provider: {{name: {name}}}\n  rules: [{{}}]"))
+    };
+    let said = |text: &str| -> Vec<(String, String)> {
+        let found = super::judge(text).1.into_iter().filter(|told| told.code == "SDL0313");
+        found.map(|told| (told.message, told.help.unwrap())).collect()
+    };
+    let refused =
+        |name: &str| format!("no Proxy defines the provider `{name}`: what the rules match is refused");
+    assert_eq!(said(&policy("juge")), [(refused("juge"), "did you mean `judge`?".into())]);
+    assert_eq!(said(&policy("opa")), [(refused("opa"), "the providers are: judge, x".into())]);
+    assert_eq!(said(&policy("judge")), []);
+    let alone = policy("opa").split_once("---").unwrap().0.to_owned();
+    let define = "define it in `extensionProviders` of a `kind: Proxy`";
+    assert_eq!(said(&alone), [(refused("opa"), define.into())]);
+}

@@ -126,7 +126,7 @@ pub(super) fn apply(routes: &mut Routes<'_>, plan: &mut Plan) {
         }
     }
     for policy in holding {
-        note_custom(policy, &providers, bytes_served, &mut routes.notes);
+        note_custom(mesh.config, policy, &providers, bytes_served, &mut routes.notes);
         if bytes_served {
             note_bytes(policy, &mut routes.notes);
         }
@@ -310,7 +310,13 @@ fn without_http(rule: &AuthorizationRule) -> AuthorizationRule {
     }
 }
 
-fn note_custom(policy: &Source, providers: &Providers<'_>, bytes_served: bool, notes: &mut Notes) {
+fn note_custom(
+    config: &Config,
+    policy: &Source,
+    providers: &Providers<'_>,
+    bytes_served: bool,
+    notes: &mut Notes,
+) {
     if policy.spec.action != AuthorizationAction::Custom {
         return;
     }
@@ -323,7 +329,12 @@ fn note_custom(policy: &Source, providers: &Providers<'_>, bytes_served: bool, n
             )
         }
         () if providers.of_http.is_empty() => {
-            format!("no provider `{name}` is known: what the rules match is refused")
+            let defined =
+                config.proxies.iter().any(|proxy| proxy.spec.provider_names().any(|one| one == name));
+            if !defined {
+                return; // `check` has said so
+            }
+            format!("provider `{name}` is another proxy's: what the rules match is refused")
         }
         () if bytes_served && providers.of_bytes.is_empty() => format!(
             "provider `{name}` is asked by HTTP, which has no words for connections of bytes: there, what the rules match is refused"

@@ -174,7 +174,11 @@ spec:
             given.unwrap().providers.iter().map(|one| one.name.to_string()).collect::<Vec<_>>().join(" ")
         };
         let told = lowered.diagnostics.iter().filter(|told| told.code == "SDL0501");
-        let words = ["several providers, `g`, `h`", "no provider", "no words for connections of bytes"];
+        let words = [
+            "several providers, `g`, `h`",
+            "provider `x` is another proxy's",
+            "no words for connections of bytes",
+        ];
         let told = told.map(|told| words.iter().find(|words| told.message.contains(**words)).unwrap());
         (of(" http"), of(" tcp"), told.copied().collect::<Vec<_>>())
     };
@@ -182,7 +186,9 @@ spec:
         |http: &str, tcp: &str, told: &[&'static str]| (http.to_owned(), tcp.to_owned(), told.to_vec());
     assert_eq!(asked(&["g"], ""), said("g", "g", &[]));
     assert_eq!(asked(&["h"], ""), said("h", "", &["no words for connections of bytes"]));
-    assert_eq!(asked(&["x"], ""), said("", "", &["no provider"]));
+    assert_eq!(asked(&["x"], ""), said("", "", &[]), "`check` tells of what nobody defines");
+    let others = PROVIDERS.replace("name: proxy", "name: second").replace("name: g", "name: x");
+    assert_eq!(asked(&["x"], &others), said("", "", &["provider `x` is another proxy's"]));
     assert_eq!(asked(&["g", "h"], ""), said("", "", &["several providers, `g`, `h`"; 2]));
     let other = custom("other", "h").replace("namespace: default", "namespace: elsewhere");
     assert_eq!(asked(&["g"], &other), said("g", "g", &[]), "that holds for others");

@@ -16,7 +16,7 @@ use crate::{
         AuthorizationAction, AuthorizationPolicy, Destination, DestinationRule, TrafficPolicy, VirtualService,
     },
     pause,
-    sidle::RateLimitPolicy,
+    sidle::{ExtAuthzGrpc, ExtAuthzHttp, Proxy, RateLimitPolicy},
     yaml::nearest,
 };
 use std::{
@@ -73,6 +73,9 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
     for resource in &config.rate_limit_policies {
         rate_limit_service(resource, &known, &mut Report::new(resource, out));
     }
+    for resource in &config.proxies {
+        extension_providers(resource, &known, &mut Report::new(resource, out));
+    }
     for resource in &config.authorization_policies {
         provider(&resource.spec, &known, &mut Report::new(resource, out));
     }
@@ -80,26 +83,54 @@ pub(super) fn check(config: &Config, node: &Node, out: &mut Vec<Diagnostic>) {
     pause::drop_each(known.subsets);
 }
 
-/// One that is not defined is never asked.
 fn rate_limit_service(resource: &Resource<RateLimitPolicy>, known: &Known<'_>, report: &mut Report<'_>) {
     let Some(service) = &resource.spec.rate_limit_service else { return };
+    let requests = if service.failure_mode_deny { "are refused" } else { "pass uncounted" };
+    let without = format!("nobody counts: requests {requests}");
     let own = resource.metadata.namespace.as_str();
-    let (namespace, host) = service.service.split_once('/').unwrap_or((own, &service.service));
+    let root = At::SPEC;
+    asked((&service.service, service.port), own, &without, root.to("rateLimitService"), known, report);
+}
+
+fn extension_providers(resource: &Resource<Proxy>, known: &Known<'_>, report: &mut Report<'_>) {
+    let own = resource.metadata.namespace.as_str();
+    let root = At::SPEC;
+    let list = root.to("extensionProviders");
+    for (index, provider) in resource.spec.extension_providers.iter().enumerate() {
+        let kinds = [
+            ("envoyExtAuthzHttp", provider.envoy_ext_authz_http.as_ref().map(ExtAuthzHttp::asked)),
+            ("envoyExtAuthzGrpc", provider.envoy_ext_authz_grpc.as_ref().map(ExtAuthzGrpc::asked)),
+        ];
+        for (kind, by) in kinds.into_iter().filter_map(|(kind, by)| Some((kind, by?))) {
+            let requests = if by.fail_open { "pass unasked" } else { "are refused" };
+            let without = format!("nobody can be asked: requests {requests}");
+            asked((by.service, by.port), own, &without, list.to(index).to(kind), known, report);
+        }
+    }
+}
+
+/// A service, `[namespace/]host`, that the proxy asks itself. One that is not defined is never asked; `without` says what comes of
+/// that.
+fn asked(
+    (service, port): (&str, u16),
+    own: &str,
+    without: &str,
+    at: At<'_>,
+    known: &Known<'_>,
+    report: &mut Report<'_>,
+) {
+    let (namespace, host) = service.split_once('/').unwrap_or((own, service));
     if values::host_name(host).is_err() {
         return;
     }
     let host = known.complete(host, namespace);
-    let requests = if service.failure_mode_deny { "are refused" } else { "pass uncounted" };
-    let root = At::SPEC;
-    let at = root.to("rateLimitService");
     match known.hosts.get(&host) {
         None => {
-            let message = format!("no file defines the host `{host}`, so nobody counts: requests {requests}");
+            let message = format!("no file defines the host `{host}`, so {without}");
             report.warn_help(at.to("service"), codes::UNKNOWN_HOST, message, known.suggest_host(&host));
         }
-        Some(ports) if !ports.contains(&service.port) && service.port != 0 => {
-            let message =
-                format!("`{host}` has no port {}, so nobody counts: requests {requests}", service.port);
+        Some(ports) if !ports.contains(&port) && port != 0 => {
+            let message = format!("`{host}` has no port {port}, so {without}");
             report.warn_help(at.to("port"), codes::UNKNOWN_PORT, message, list_of(ports));
         }
         Some(_) => {}

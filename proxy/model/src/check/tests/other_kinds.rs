@@ -162,6 +162,11 @@ pub(super) const MISTAKES: &[Mistake] = &[
     ("Service", "  type: ExternalName\n  whatever: {x: 1}", &["5:3 e0220"]),
     (
         "Proxy",
+        "  extensionProviders:\n  - {name: a, envoyExtAuthzGrpc: {service: e.io, port: 80}}\n  - {name: b, envoyExtAuthzHttp: {service: default/d.io, port: 81}}\n  - {name: c, envoyExtAuthzHttp: {service: other/e, port: 80, failOpen: true}}\n  - {name: d, envoyExtAuthzGrpc: {service: d.io, port: 80}}",
+        &["6:44 w0303", "7:64 w0307", "8:44 w0303"],
+    ),
+    (
+        "Proxy",
         "  admin: 0.0.0.0:15000\n  metrics: localhost:15090\n  health: 0.0.0.0:15000\n  drain: {deadline: 1s, minimum: 2s}\n  limits: {maxRequestHeadersCount: 0, tlsHandshakeTimeout: 0s}\n  accessLogFormat: '%NOPE%'\n  concurency: 2",
         &[
             "5:10 w0217",

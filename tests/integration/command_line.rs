@@ -57,6 +57,37 @@ fn exit_codes_are_1_for_failures_and_2_for_usage() {
 }
 
 #[test]
+fn what_a_value_should_be_is_said() {
+    let number = "expected a whole number from";
+    let (port, ip, address) =
+        ("expected a port", "expected one IP address", "expected an IP address and a port");
+    for (arguments, expected) in [
+        (&["run", "--workers", "many"][..], number),
+        (&["run", "--workers", "70000"], number),
+        (&["run", "--admin", "localhost:15000"], address),
+        (&["clusters", "--admin", "15000"], address),
+        (&["demo", "--seconds", "1m"], number),
+        (&["explain", "--source-ip", "10.0.0.0/8", "GET", "http://a/"], ip),
+        (&["explain", "--remote-ip", "10.0.0", "GET", "http://a/"], ip),
+        (&["explain", "--port", "http", "GET", "http://a/"], port),
+        (&["explain", "GET", "http://a b/"], "not a URL such as"),
+        (&["intercept", "print", "-p", "70000"], port),
+        (&["intercept", "print", "-z", "0"], port),
+        (&["intercept", "print", "--dns-port", "dns"], port),
+        (&["intercept", "print", "-b", "80,8000-8010"], "`8000-8010`: expected a port"),
+        (&["intercept", "print", "-d", "99999"], "`99999`: expected a port"),
+        (&["intercept", "print", "-i", "10.0.0.0/33"], "`10.0.0.0/33`: expected an address or a range"),
+        (&["intercept", "print", "-u", "sidle"], "expected a number; `id -u NAME`"),
+        (&["intercept", "print", "-r", "main"], number),
+    ] {
+        let output = sidle(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn the_environment_configures_and_flags_win() {
     let explain = |namespace: Option<&str>, flag: &[&str]| {
         let mut command = command();

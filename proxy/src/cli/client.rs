@@ -3,7 +3,7 @@
 //! In:  flags, or a row of a table.   Out: [`Facts`].
 //! Not here: the decision (`sidle-authz`).
 
-use super::{CliError, explain::Request};
+use super::{CliError, explain::Request, value};
 use serde_json::{Map, Value};
 use sidle_authz::Facts;
 use sidle_identity::SpiffeId;
@@ -17,13 +17,13 @@ pub struct ClientArgs {
     #[arg(long, value_name = "PRINCIPAL", help_heading = "Client")]
     principal: Option<String>,
     /// Address of the other end of the connection
-    #[arg(long, value_name = "IP", help_heading = "Client")]
+    #[arg(long, value_name = "IP", help_heading = "Client", value_parser = value::ip)]
     source_ip: Option<IpAddr>,
     /// Address of the client, behind those in front [default: the source's]
-    #[arg(long, value_name = "IP", help_heading = "Client")]
+    #[arg(long, value_name = "IP", help_heading = "Client", value_parser = value::ip)]
     remote_ip: Option<IpAddr>,
     /// Port of the workload that the connection is for, where the listener does not tell
-    #[arg(long, value_name = "PORT", help_heading = "Client")]
+    #[arg(long, value_name = "PORT", help_heading = "Client", value_parser = value::port)]
     port: Option<u16>,
     /// Server name that the client asks for in TLS
     #[arg(long, value_name = "NAME", help_heading = "Client")]

@@ -3,7 +3,7 @@
 //! In:  flags, under our names and those of istio-iptables.   Out: rules in force, or their text.
 //! Not here: the rules (`intercept`).
 
-use super::{CliError, output};
+use super::{CliError, output, value};
 use crate::intercept::{self, Choice, Found, Mode, Program, Range, Rules, is_interface};
 use ipnet::IpNet;
 use std::{net::IpAddr, process::ExitCode};
@@ -33,7 +33,8 @@ pub struct CleanArgs {
         long,
         default_value_t = 133,
         alias = "istio-inbound-tproxy-route-table",
-        value_name = "TABLE"
+        value_name = "TABLE",
+        value_parser = |text: &str| value::whole::<u32>(text, 0..=u32::MAX.into())
     )]
     route_table: u32,
 }
@@ -46,18 +47,18 @@ pub struct InterceptArgs {
     #[arg(alias = "istio-inbound-interception-mode")]
     mode: Mode,
     /// Port of the proxy's outbound listener
-    #[arg(short = 'p', long, default_value_t = 15001, alias = "envoy-port", value_name = "PORT")]
+    #[arg(short = 'p', long, default_value_t = 15001, alias = "envoy-port", value_name = "PORT", value_parser = value::port)]
     outbound_port: u16,
     /// Port of the proxy's inbound listener
-    #[arg(short = 'z', long, default_value_t = 15006, alias = "inbound-capture-port", value_name = "PORT")]
+    #[arg(short = 'z', long, default_value_t = 15006, alias = "inbound-capture-port", value_name = "PORT", value_parser = value::port)]
     inbound_port: u16,
     /// Accounts whose connections are the proxy's own
     /// [default: 1337, and the account `sidle` if there is one]
-    #[arg(short = 'u', long, value_delimiter = ',', value_name = "UID,…")]
+    #[arg(short = 'u', long, value_delimiter = ',', value_name = "UID,…", value_parser = value::account)]
     proxy_uid: Option<Vec<u32>>,
     /// Groups whose connections are the proxy's own
     /// [default: 1337, and the group of the account `sidle` if there is one]
-    #[arg(short = 'g', long, value_delimiter = ',', value_name = "GID,…")]
+    #[arg(short = 'g', long, value_delimiter = ',', value_name = "GID,…", value_parser = value::account)]
     proxy_gid: Option<Vec<u32>>,
     /// Control groups (version 2) whose connections are the proxy's own, as `system.slice/sidle.service`; they must exist
     #[arg(long, value_delimiter = ',', value_name = "PATH,…")]
@@ -114,7 +115,7 @@ pub struct InterceptArgs {
     #[arg(long)]
     capture_all_dns: bool,
     /// Port of the proxy's DNS server
-    #[arg(long, default_value_t = 15053, value_name = "PORT")]
+    #[arg(long, default_value_t = 15053, value_name = "PORT", value_parser = value::port)]
     dns_port: u16,
     /// The routing table of mode TPROXY
     #[arg(
@@ -122,7 +123,8 @@ pub struct InterceptArgs {
         long,
         default_value_t = 133,
         alias = "istio-inbound-tproxy-route-table",
-        value_name = "TABLE"
+        value_name = "TABLE",
+        value_parser = |text: &str| value::whole::<u32>(text, 0..=u32::MAX.into())
     )]
     route_table: u32,
     /// Leave IPv6 alone

@@ -22,6 +22,7 @@ mod output;
 mod received;
 mod run;
 mod tokens;
+mod value;
 mod version;
 
 use clap::{Parser, Subcommand};

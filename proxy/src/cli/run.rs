@@ -5,6 +5,7 @@
 use super::{
     CliError,
     node::{NodeArgs, config_paths, environment},
+    value,
 };
 use crate::{
     app::{RunOptions, TakeoverOptions, detach},
@@ -21,10 +22,10 @@ pub struct RunArgs {
     #[command(flatten)]
     node: NodeArgs,
     /// Address of the admin server [default: 127.0.0.1:15000]
-    #[arg(long, value_name = "ADDRESS", env = "SIDLE_ADMIN")]
+    #[arg(long, value_name = "ADDRESS", env = "SIDLE_ADMIN", value_parser = value::address)]
     admin: Option<SocketAddr>,
     /// Worker threads [default: one for each core]
-    #[arg(long, value_name = "N", env = "SIDLE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", env = "SIDLE_WORKERS", value_parser = |text: &str| value::whole::<u16>(text, 1..=1024))]
     workers: Option<u16>,
     /// Take the listening sockets of the running proxy over, once this one is ready; start as usual if none runs
     #[arg(long, env = "SIDLE_TAKEOVER", value_parser = clap::builder::BoolishValueParser::new())]

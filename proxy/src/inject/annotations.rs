@@ -3,13 +3,13 @@
 //! Not here: what becomes of it (`containers`).
 
 use super::{Options, Report, value::Value};
-use crate::intercept::{Choice, Mode, Range, is_interface};
+use crate::intercept::{Choice, Item, Mode, Range, is_interface, port};
 use sidle_model::{
     diagnostic::codes,
     source::Text,
     yaml::{self, Budget},
 };
-use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
+use std::ops::RangeInclusive;
 
 /// Ports that one range of Linkerd's may stand for.
 const LONGEST_RANGE: u16 = 1000;
@@ -219,13 +219,13 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn choice<T: FromStr<Err: Display>>(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
+    fn choice<T: Item>(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
         text.parse::<Choice<T>>()?;
         self.asked.capture.push((flag, text.to_owned()));
         Ok(())
     }
 
-    fn items<T: FromStr<Err: Display>>(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
+    fn items<T: Item>(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
         match text.parse::<Choice<T>>()? {
             Choice::All => Err("`*` has no meaning here".into()),
             Choice::Only(_) => {
@@ -240,8 +240,7 @@ impl Reader<'_> {
         let mut ports = Vec::new();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             let (first, last) = item.split_once('-').unwrap_or((item, item));
-            let number =
-                |text: &str| text.trim().parse::<u16>().map_err(|error| format!("`{item}`: {error}"));
+            let number = |text: &str| port(text.trim()).map_err(|why| format!("`{item}`: {why}"));
             let range: RangeInclusive<u16> = number(first)?..=number(last)?;
             if range.is_empty() || range.end() - range.start() >= LONGEST_RANGE {
                 return Err(format!("`{item}` is no range of up to {LONGEST_RANGE} ports"));
@@ -277,7 +276,9 @@ impl Reader<'_> {
         match key {
             "holdApplicationUntilProxyStarts" => self.asked.hold = yes(text)?,
             "concurrency" => {
-                let workers: u16 = text.parse().map_err(|error| format!("`{text}`: {error}"))?;
+                let workers: u16 = text
+                    .parse()
+                    .map_err(|_| format!("`{text}` is no number of threads; 0 is one for each core"))?;
                 self.asked.workers = (workers > 0).then_some(workers);
             }
             "interceptionMode" => self.mode(text)?,

@@ -47,10 +47,37 @@ pub enum Choice<T> {
     Only(Vec<T>),
 }
 
-impl<T: FromStr> FromStr for Choice<T>
-where
-    T::Err: fmt::Display,
-{
+/// What a [`Choice`] is among.
+pub trait Item: Sized {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Says what is expected.
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+impl Item for u16 {
+    fn read(text: &str) -> Result<Self, String> {
+        port(text)
+    }
+}
+
+impl Item for Range {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// A port.
+///
+/// # Errors
+/// Says what is expected.
+pub fn port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| "expected a port, a number from 1 to 65535".into())
+}
+
+impl<T: Item> FromStr for Choice<T> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -58,7 +85,7 @@ where
             return Ok(Choice::All);
         }
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        let parsed = items.map(|item| item.parse().map_err(|error| format!("`{item}`: {error}")));
+        let parsed = items.map(|item| T::read(item).map_err(|why| format!("`{item}`: {why}")));
         parsed.collect::<Result<_, _>>().map(Choice::Only)
     }
 }
@@ -72,7 +99,9 @@ impl FromStr for Range {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let range = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
-        range.map(|range| Range(range.trunc())).map_err(|_| "neither an address nor a range".into())
+        range
+            .map(|range| Range(range.trunc()))
+            .map_err(|_| "expected an address or a range, such as 10.0.0.5 or 10.0.0.0/8".into())
     }
 }
 

@@ -129,6 +129,8 @@ fn manifests_and_metadata() {
         (vs("{name: x, lables: {a: b}}"), &["3:21 e0101"]),
         (vs("{name: x, labels: {a b: c, d: 5}}"), &["3:35 e0218", "3:41 e0102"]),
         (vs("{name: x, creationTimestamp: yesterday}"), &["3:40 e0222"]),
+        (vs("{name: x, creationTimestamp: 5}"), &["3:40 e0222"]),
+        (vs("{name: x, creationTimestamp: [5]}"), &["3:21 e0222"]),
         (vs("{name: x}") + "---\n" + &vs("{name: x}"), &["8:18 e0013"]),
         (vs("{name: x}") + "extra: 1\n", &["5:1 e0101"]),
         (vs("{name: x}") + "hosts: [a]\n", &["5:1 e0101"]),

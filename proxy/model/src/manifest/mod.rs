@@ -17,7 +17,7 @@ use crate::{
 };
 use kinds::{Handling, Manifest, Reader, handling};
 use serde::Deserialize;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 /// The resources of one text, and its mistakes of form and type.
 #[derive(Debug, Default)]
@@ -184,16 +184,6 @@ impl Reading<'_> {
     }
 
     fn metadata(&mut self, root: NodeId, raw: RawMetadata) -> Metadata {
-        let creation_timestamp =
-            raw.creation_timestamp.and_then(|text| match humantime::parse_rfc3339(&text) {
-                Ok(time) => Some(time),
-                Err(_) => {
-                    let path = [Step::Key("metadata"), Step::Key("creationTimestamp")];
-                    let message = format!("`{text}` is not a time such as 2026-01-31T12:00:00Z");
-                    self.report(Severity::Error, codes::BAD_VALUE, root, &path, message, None);
-                    None
-                }
-            });
         Metadata {
             name: raw.name,
             namespace: raw
@@ -202,8 +192,25 @@ impl Reading<'_> {
                 .unwrap_or_else(|| self.namespace.to_owned()),
             labels: raw.labels,
             annotations: raw.annotations,
-            creation_timestamp,
+            creation_timestamp: self.creation_timestamp(root),
         }
+    }
+
+    /// When a cluster made it. `null`, as clients of Kubernetes write it, says nothing.
+    fn creation_timestamp(&mut self, root: NodeId) -> Option<SystemTime> {
+        let metadata = self.document.value(root, "metadata")?;
+        let node = self.document.value(metadata, "creationTimestamp")?;
+        if self.document.kind(node) == Kind::Null {
+            return None;
+        }
+        let time = humantime::parse_rfc3339(self.document.text(node)).ok();
+        if time.is_none() {
+            let path = [Step::Key("metadata"), Step::Key("creationTimestamp")];
+            let message =
+                format!("`{}` is not a time such as 2026-01-31T12:00:00Z", self.document.text(node));
+            self.report(Severity::Error, codes::BAD_VALUE, root, &path, message, None);
+        }
+        time
     }
 
     fn not_convertible(&mut self, root: NodeId, reader: &Reader, error: &str) {
@@ -234,5 +241,4 @@ struct RawMetadata {
     namespace: Option<String>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
-    creation_timestamp: Option<String>,
 }

@@ -16,6 +16,7 @@ mod vault;
 use super::{
     CliError, admin,
     output::{Style, Terminal},
+    value,
 };
 use echo::Protocol;
 use files::Files;
@@ -30,7 +31,7 @@ use traffic::Client;
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
     /// How long it takes; Ctrl-C ends it earlier
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..=3600))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = |text: &str| value::whole::<u64>(text, 5..=3600))]
     seconds: u64,
 }
 

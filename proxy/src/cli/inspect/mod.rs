@@ -11,6 +11,7 @@ pub use routes::routes;
 use super::{
     CliError, admin,
     output::{self, Format, Style, Table, Terminal},
+    value,
 };
 use serde_json::Value;
 use std::{net::SocketAddr, process::ExitCode};
@@ -19,7 +20,7 @@ use std::{net::SocketAddr, process::ExitCode};
 #[derive(Debug, clap::Args)]
 pub struct InspectArgs {
     /// Address of its admin server
-    #[arg(long, value_name = "ADDRESS", env = "SIDLE_ADMIN", default_value_t = admin::DEFAULT)]
+    #[arg(long, value_name = "ADDRESS", env = "SIDLE_ADMIN", default_value_t = admin::DEFAULT, value_parser = value::address)]
     admin: SocketAddr,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]

@@ -70,6 +70,21 @@ fn a_provider_that_nobody_defines_is_named_beside_the_one_that_was_meant() {
 }
 
 #[test]
+fn json_may_write_a_character_as_two_escapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "annotations": {"mood": "\ud83d\ude00"}},
+        "spec": {"containers": [{"name": "a", "image": "a"}]}}"#;
+    let path = folder.path().join("a.json");
+    std::fs::write(&path, pod).unwrap();
+    let path = path.to_str().unwrap();
+    for arguments in [&["check", path][..], &["inject", "-f", path]] {
+        let output = command().args(arguments).output().unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn twenty_mistakes_are_twenty_positioned_diagnostics() {
     let output = check(&[MISTAKES]);
     let said = text(&output.stdout) + &text(&output.stderr);

@@ -5,7 +5,7 @@
 use super::{
     Kind,
     scalar::plain_kind,
-    split,
+    split, surrogates,
     syntax::{Explained, explain},
     tree::{Document, Node},
     walk::MOST_MISTAKES,
@@ -118,11 +118,13 @@ impl Builder {
     /// Reads `content`, which holds one document, or several that `...` separates. A mistake that leaves the tree whole is
     /// noted; one that does not ends the reading.
     fn run(&mut self, content: &str, documents: &mut Vec<Arc<Document>>) -> Result<(), Diagnostic> {
-        let mut parser = Parser::new(StrInput::new(content));
+        let disguised = surrogates::disguised(content);
+        let mut parser = Parser::new(StrInput::new(disguised.as_deref().unwrap_or(content)));
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| self.syntax(&error, content))?;
             match event {
                 Event::Scalar(text, style, anchor, tag) => {
+                    let text = if disguised.is_some() { surrogates::revealed(text) } else { text };
                     self.scalar(&text, style, anchor, tag.as_deref(), &span)?
                 }
                 Event::SequenceStart(anchor, tag) => self.start(Kind::Sequence, anchor, tag, &span)?,

@@ -12,6 +12,7 @@ pub(crate) mod serde;
 pub(crate) mod shape;
 mod split;
 mod suggest;
+mod surrogates;
 mod syntax;
 #[cfg(test)]
 mod tests;

@@ -86,6 +86,16 @@ fn json_is_yaml() {
 }
 
 #[test]
+fn characters_that_json_writes_as_two_escapes_are_read_and_move_nothing() {
+    use Step::Key;
+    let document = good(r#"{"\ud83d\ude00": "a\uD83D\uDE01\ud83d\ude02z", "b": {"c": 1}}"#);
+    let value = document.value(document.root(), "😀").unwrap();
+    assert_eq!(document.text(value), "a😁😂z");
+    assert_eq!(place(&document, &[Key("b"), Key("c")], Part::Value), (1, 59, 1));
+    assert_eq!(mistakes(r#"{"a": "\ud83d"}"#), ["1:7 SDL0004"], "half of one is no character");
+}
+
+#[test]
 fn aliases_and_merges() {
     let text =
         "base: &b {x: 1, y: 2}\nother: &o {z: 3, x: 9}\nuse: {<<: [*b, *o], y: 5}\nlist: [*b, &t text, *t]\n";

@@ -36,6 +36,27 @@ fn export_writes_an_envoy_bootstrap() {
 }
 
 #[test]
+fn explain_tells_of_connections_of_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    let manifests = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: { name: db }\nspec:\n  hosts: [db.shop]\n  \
+        addresses: [10.9.0.1]\n  resolution: STATIC\n  ports: [{ number: 3306, name: tcp, protocol: TCP }]\n  endpoints: [{ address: 127.0.0.1 }]\n---\n\
+        apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: db }\nspec:\n  hosts: [db.shop]\n  tcp:\n  \
+        - match: [{ destinationSubnets: [10.7.0.0/16] }]\n    route: [{ destination: { host: db.shop } }]\n  \
+        - route: [{ destination: { host: db.shop } }]\n";
+    std::fs::write(&path, manifests).unwrap();
+    let path = path.to_str().unwrap();
+    let told = stdout(&sidle(&["explain", "-c", path, "tcp://10.9.0.1:3306"]));
+    let other = format!("no   {path}:17  destination: wanted 10.7.0.0/16, found \"10.9.0.1\"");
+    for part in [&*other, &format!("yes  {path}:19"), "bytes to", "outbound|3306||db.shop"] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    let wrong = sidle(&["explain", "-c", path, "tcp://10.9.0.1"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("expected tcp://ADDRESS:PORT"));
+}
+
+#[test]
 fn completions_are_for_the_shell_that_was_asked() {
     for (shell, part) in [("bash", "complete -F"), ("zsh", "#compdef sidle"), ("fish", "complete -c sidle")] {
         assert!(stdout(&sidle(&["completions", shell])).contains(part), "{shell}");

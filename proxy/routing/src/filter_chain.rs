@@ -227,6 +227,9 @@ impl Protocols {
     }
 }
 
+mod explain;
+pub use explain::difference;
+
 #[cfg(test)]
 #[path = "filter_chain/tests.rs"]
 mod tests;

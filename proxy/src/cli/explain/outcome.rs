@@ -180,11 +180,7 @@ impl Forwarded {
             retries: forward.retry.as_deref().map(retries),
             headers,
             hash: forward.hash_policies.iter().map(hash).collect(),
-            mirrors: forward
-                .mirrors
-                .iter()
-                .map(|mirror| format!("{} to {}", percent(mirror.percent), mirror.cluster))
-                .collect(),
+            mirrors: forward.mirrors.iter().map(|mirror| mirrored(ir, mirror)).collect(),
             faults: route.fault.as_ref().map(faults).unwrap_or_default(),
             cors: route.cors.as_ref().map(cors),
         }
@@ -219,6 +215,12 @@ fn destinations(ir: &Ir, clusters: &[WeightedCluster]) -> Vec<Destination> {
             }
         })
         .collect()
+}
+
+fn mirrored(ir: &Ir, mirror: &ir::Mirror) -> String {
+    let compared = ir.clusters.iter().any(|one| one.name == mirror.cluster && one.compares_mirrored);
+    let compared = if compared { ", whose answers are compared" } else { "" };
+    format!("{} to {}{compared}", percent(mirror.percent), mirror.cluster)
 }
 
 /// `request set x-a: 1`.

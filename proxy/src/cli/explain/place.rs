@@ -4,7 +4,7 @@
 //! Invariants: a chain is chosen as for a real connection, which was not redirected unless its port is told.
 
 use super::super::{CliError, client::Client};
-use super::request::Request;
+use super::{connection, request::Request};
 use sidle_model::ir::{
     ApplicationProtocol, Direction, FilterChain, Ir, ListenAddress, Listener, Transport, Trust,
 };
@@ -46,14 +46,13 @@ pub fn filter_chain<'ir>(
     by_mtls: bool,
     client: &Client,
 ) -> Option<&'ir FilterChain> {
-    let (port, name) = (client.port, client.server_name());
     let inbound = listener.direction == Direction::Inbound;
-    let port = port.filter(|_| inbound);
-    let opened = if by_mtls { select(listener, request, true, port, name) } else { None };
+    let view = |by_mtls| connection(listener, request, by_mtls, client);
+    let opened = if by_mtls { select(listener, &view(true)) } else { None };
     // Who could speak mTLS does so where it is taken.
     opened.filter(|chain| chain.tls.is_some()).or_else(|| {
-        let tls = request.scheme == "https";
-        let plain = select(listener, request, false, port, name);
+        let tls = request.is_tls();
+        let plain = select(listener, &view(false));
         // A handshake in which a certificate of the mesh is demanded fails.
         plain.filter(|chain| !(inbound && tls && asks_for_mesh(chain)))
     })
@@ -63,34 +62,36 @@ fn asks_for_mesh(chain: &FilterChain) -> bool {
     chain.tls.as_ref().is_some_and(|tls| tls.client_ca == Some(Trust::Workload))
 }
 
-fn select<'ir>(
-    listener: &'ir Listener,
-    request: &Request,
-    by_mtls: bool,
-    port: Option<u16>,
-    server_name: Option<&str>,
-) -> Option<&'ir FilterChain> {
+fn select<'ir>(listener: &'ir Listener, connection: &ConnectionView<'_>) -> Option<&'ir FilterChain> {
     let chains: Vec<&FilterChain> =
         listener.filter_chains.iter().chain(&listener.default_filter_chain).collect();
     let mut position = 0..;
     let table = FilterChainTable::build(listener, |_| Ok::<_, Infallible>(position.next()));
     let Ok(table) = table;
-    let tls = by_mtls || request.scheme == "https";
-    let connection = ConnectionView {
-        destination: match &listener.address {
-            ListenAddress::Socket(address) => port.map(|port| SocketAddr::new(address.ip(), port)),
-            ListenAddress::Unix(_) => None,
-        },
-        server_name: tls.then(|| server_name.unwrap_or(split_host_port(&request.authority).0)),
+    let chosen: Option<usize> = *table.select(connection)?;
+    chains.get(chosen?).copied()
+}
+
+/// What the listener sees of the connection that `request` comes on, or is.
+pub fn connection<'r>(
+    listener: &Listener,
+    request: &'r Request,
+    by_mtls: bool,
+    client: &'r Client,
+) -> ConnectionView<'r> {
+    let port = client.port.filter(|_| listener.direction == Direction::Inbound);
+    let tls = by_mtls || request.is_tls();
+    ConnectionView {
+        destination: connection::destination(listener, request, port),
+        server_name: tls.then(|| client.server_name().unwrap_or(split_host_port(&request.authority).0)),
         transport: if tls { Transport::Tls } else { Transport::RawBuffer },
-        application_protocols: match (by_mtls, tls) {
+        application_protocols: match (by_mtls, tls || request.is_connection()) {
+            (true, _) if request.is_connection() => &[ApplicationProtocol::Istio],
             (true, _) => &[ApplicationProtocol::IstioHttp11, ApplicationProtocol::Istio],
             (false, true) => &[],
             (false, false) => &[ApplicationProtocol::Http1],
         },
-    };
-    let chosen: Option<usize> = *table.select(&connection)?;
-    chains.get(chosen?).copied()
+    }
 }
 
 /// The port that the listener's connections come in on.

@@ -104,10 +104,15 @@ impl Page {
         for (at, rule) in rules.iter().enumerate().take(reached) {
             let (style, mark) = match rule.verdict {
                 RuleVerdict::Wins => (Style::Good, "yes"),
-                RuleVerdict::Differs | RuleVerdict::NotReached => (Style::Bad, "no "),
+                RuleVerdict::Differs | RuleVerdict::NotReached | RuleVerdict::LessSpecific => {
+                    (Style::Bad, "no ")
+                }
             };
             let mark = self.terminal.paint(style, mark);
             let why = match &rule.difference {
+                None if rule.verdict == RuleVerdict::LessSpecific => {
+                    format!("{}: would hold, too, and is less specific", rule.name)
+                }
                 None => self.terminal.paint(Style::Title, &rule.name),
                 Some(difference) => {
                     let found =

@@ -3,7 +3,7 @@
 //! In:  the IR, a listener, a request.   Out: a [`Report`].
 //! Not here: the choice itself (`sidle-routing`).
 
-use super::{authorization::Authorization, outcome::Outcome, place, request::Request};
+use super::{authorization::Authorization, connection, outcome::Outcome, place, request::Request};
 use crate::cli::{
     client::Client,
     received::{self, Admitted, Received},
@@ -107,6 +107,8 @@ pub enum RuleVerdict {
     Differs,
     /// A rule before it won.
     NotReached,
+    /// Of a connection: it would hold, too, and another is more specific, wherever that stands.
+    LessSpecific,
 }
 
 /// A condition that did not hold.
@@ -181,6 +183,12 @@ impl Report {
             client = client.without_principal();
         }
         let client = &client;
+        if request.is_connection() && listener.direction == Direction::Outbound && !request.has_address() {
+            notes.push(
+                "names are not looked up: for rules of addresses, give tls://ADDRESS:PORT --sni NAME"
+                    .to_owned(),
+            );
+        }
         let mut report = Report {
             request: request.to_string(),
             notes,
@@ -199,10 +207,20 @@ impl Report {
         match chain.map(|chain| &chain.filter) {
             None => {}
             Some(NetworkFilter::Tcp(proxy)) => {
+                if request.is_connection() {
+                    let connection = place::connection(listener, request, by_mtls, client);
+                    report.rules = connection::rules(listener, &connection, chain);
+                }
                 report.outcome = Outcome::tcp(ir, proxy);
                 let client = client.with_claims(None);
                 let authorize = |given| Authorization::of_bytes(given, listener, &client);
                 report.judge(proxy.authorization.as_ref().map(authorize));
+            }
+            Some(NetworkFilter::Http(_)) if request.is_connection() => {
+                let connection = place::connection(listener, request, by_mtls, client);
+                report.rules = connection::rules(listener, &connection, chain);
+                let reason = "HTTP is served here: ask for a request, `sidle explain METHOD URL`".to_owned();
+                report.outcome = Outcome::Refused { status: 400, reason };
             }
             Some(NetworkFilter::Http(manager)) => {
                 report.route_configuration = Some(manager.route_configuration.to_string());
@@ -367,6 +385,7 @@ impl std::fmt::Display for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.method[..] {
             "CONNECT" => write!(f, "CONNECT {}", self.authority),
+            "" => write!(f, "{}://{}", self.scheme, self.authority),
             method => write!(f, "{method} {}://{}{}", self.scheme, self.authority, self.target()),
         }
     }

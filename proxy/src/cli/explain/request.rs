@@ -14,7 +14,7 @@ use sidle_routing::{RequestView, host::split_host_port, path::normalise};
 pub struct Request {
     /// As given.
     pub method: String,
-    /// `http` or `https`.
+    /// `http` or `https`; of a connection of bytes `tcp` or `tls`.
     pub scheme: String,
     /// The URL's host, or the Host header.
     pub authority: String,
@@ -42,7 +42,9 @@ impl Request {
             let why = "letter case counts, and no method that is served has lower-case letters";
             return Err(CliError::Usage(format!("`{method}`: {why}; did you mean `{upper}`?")));
         }
-        let uri: Uri = url.parse().map_err(|error| wrong(format!("not a URL: {error}")))?;
+        let uri: Uri = url.parse().map_err(|_| {
+            wrong("not a URL such as http://reviews/ratings?page=1 (a space in it is written as %20)".into())
+        })?;
         let scheme = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
             None | Some("http" | "ws" | "grpc") => "http",
             Some("https" | "wss" | "grpcs") => "https",
@@ -65,6 +67,43 @@ impl Request {
             return Err(wrong("no host; give http://HOST/PATH, or `-H 'Host: HOST'`".into()));
         }
         Ok(request)
+    }
+
+    /// A connection of bytes: `tcp://10.0.0.5:3306`, `tls://db.shop:443`. It has no method and no path.
+    ///
+    /// # Errors
+    /// A usage error that says what is expected.
+    pub fn connection(url: &str) -> Result<Request, CliError> {
+        let (scheme, authority) = url.split_once("://").unwrap_or_default();
+        let authority = authority.trim_end_matches('/');
+        if !is_authority(authority.as_bytes()) || split_host_port(authority).1.is_none() {
+            let why = "expected tcp://ADDRESS:PORT or tls://NAME:PORT, such as tcp://10.0.0.5:3306";
+            return Err(CliError::Usage(format!("`{url}`: {why}")));
+        }
+        Ok(Request {
+            method: String::new(),
+            scheme: scheme.to_owned(),
+            authority: authority.to_owned(),
+            path: String::new(),
+            query: None,
+            headers: Vec::new(),
+            claims: None,
+        })
+    }
+
+    /// Whether it is a connection of bytes.
+    pub fn is_connection(&self) -> bool {
+        matches!(&self.scheme[..], "tcp" | "tls")
+    }
+
+    /// Whether its host is an address.
+    pub fn has_address(&self) -> bool {
+        split_host_port(&self.authority).0.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+    }
+
+    /// Whether it begins with a handshake.
+    pub fn is_tls(&self) -> bool {
+        matches!(&self.scheme[..], "https" | "tls")
     }
 
     fn add(&mut self, header: &str) -> Result<(), CliError> {

@@ -202,9 +202,12 @@ spec:
 fn the_request_may_stand_after_the_paths() {
     let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
     let words = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-    let expected = (paths(&["a", "b"]), "GET".to_owned(), "http://x/".to_owned());
+    let expected = (paths(&["a", "b"]), words(&["GET", "http://x/"]));
     assert_eq!(split(paths(&["a", "b", "GET", "http://x/"]), vec![]).unwrap(), expected);
     assert_eq!(split(paths(&["a", "b"]), words(&["GET", "http://x/"])).unwrap(), expected);
+    let expected = (paths(&["a", "b"]), words(&["tcp://10.0.0.5:1"]));
+    assert_eq!(split(paths(&["a", "b", "tcp://10.0.0.5:1"]), vec![]).unwrap(), expected);
+    assert_eq!(split(paths(&["a", "b"]), words(&["tcp://10.0.0.5:1"])).unwrap(), expected);
     assert!(matches!(split(paths(&["a"]), vec![]), Err(CliError::Usage(_))));
 }
 
@@ -262,4 +265,144 @@ spec:
     let told = super::print::text(&explain("outbound", "http://other.shop/"), Terminal::default());
     let wanted = "mTLS as outbound_.80_._.other.shop to 1 of 2 endpoints, automatically";
     assert!(told.contains(wanted), "{told}");
+}
+
+const BYTES: &str = r#"
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: db }
+spec:
+  hosts: [db.shop]
+  addresses: [10.9.0.1]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports: [{ number: 3306, name: tcp, protocol: TCP }, { number: 443, name: tls, protocol: TLS }]
+  endpoints: [{ address: 127.0.0.1 }]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: vault }
+spec:
+  hosts: [a.vault.shop, b.vault.shop]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports: [{ number: 8443, name: tls, protocol: TLS }]
+  endpoints: [{ address: 127.0.0.2 }]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: vault }
+spec:
+  hosts: [a.vault.shop, b.vault.shop]
+  tls:
+    - match: [{ port: 8443, sniHosts: [a.vault.shop] }]
+      route: [{ destination: { host: a.vault.shop } }]
+    - match: [{ port: 8443, sniHosts: [b.vault.shop] }]
+      route: [{ destination: { host: b.vault.shop } }]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: db }
+spec:
+  hosts: [db.shop]
+  tcp:
+    - match: [{ port: 3306, destinationSubnets: [10.9.0.0/16] }]
+      route: [{ destination: { host: db.shop, port: { number: 443 } } }]
+    - route: [{ destination: { host: db.shop } }]
+"#;
+
+/// Each rule as `verdict origin why`, and where the bytes go.
+fn bytes(url: &str) -> (Vec<String>, Vec<String>, Report) {
+    let ir = ir(BYTES);
+    let request = Request::connection(url).unwrap();
+    let report =
+        Report::new(&ir, place::listener(&ir, "outbound", &request).unwrap(), &request, &Default::default());
+    let line = |rule: &super::report::Rule| {
+        let why =
+            rule.difference.as_ref().map(|one| format!(" {} {} {:?}", one.field, one.wanted, one.found));
+        format!("{:?} {}{}", rule.verdict, rule.origin, why.unwrap_or_default())
+    };
+    let rules = report.rules.iter().map(line).collect();
+    let to = match &report.outcome {
+        Outcome::Tcp { destinations } => destinations.iter().map(|one| one.cluster.clone()).collect(),
+        _ => Vec::new(),
+    };
+    (rules, to, report)
+}
+
+/// The place of the line that holds `part`, `column` in front of it.
+fn line_of(part: &str) -> String {
+    format!("shop.yaml:{}", BYTES.lines().position(|line| line.contains(part)).unwrap() + 1)
+}
+
+#[test]
+fn a_connection_of_bytes_is_told_by_its_destination() {
+    let subnets = line_of("destinationSubnets");
+    let (rules, to, report) = bytes("tcp://10.9.0.2:3306");
+    assert_eq!(to, ["outbound|443||db.shop"], "{rules:#?}");
+    assert!(rules.contains(&format!("Wins {subnets}")), "{rules:#?}");
+    let text = text(&report);
+    assert!(text.starts_with("tcp://10.9.0.2:3306\n") && text.contains("bytes to"), "{text}");
+
+    // The service's own address says more than a range, as in Envoy.
+    let (rules, to, _) = bytes("tcp://10.9.0.1:3306");
+    assert_eq!(to, ["outbound|3306||db.shop"], "{rules:#?}");
+    assert!(rules.contains(&format!("LessSpecific {subnets}")), "{rules:#?}");
+
+    let (rules, to, _) = bytes("tcp://10.8.0.1:3306");
+    assert_eq!(to, ["PassthroughCluster"], "{rules:#?}");
+    let differs = format!("Differs {subnets} destination 10.9.0.0/16 Some(\"10.8.0.1\")");
+    assert!(rules.contains(&differs), "{differs} in {rules:#?}");
+}
+
+#[test]
+fn a_tls_connection_is_told_by_its_server_name() {
+    let (rules, to, report) = bytes("tls://b.vault.shop:8443");
+    assert_eq!(to, ["outbound|8443||b.vault.shop"], "{rules:#?}");
+    let other = line_of("sniHosts: [a.vault.shop]");
+    let differs = format!("Differs {other} sniHosts a.vault.shop Some(\"b.vault.shop\")");
+    assert!(rules.contains(&differs), "{differs} in {rules:#?}");
+    assert!(rules.contains(&format!("Wins {}", line_of("sniHosts: [b.vault.shop]"))), "{rules:#?}");
+    assert!(report.notes[0].contains("names are not looked up"));
+    let (rules, to, _) = bytes("tcp://10.1.1.1:8443");
+    assert_eq!(
+        to,
+        ["outbound|8443||a.vault.shop"],
+        "what is no TLS goes to the port's first service: {rules:#?}"
+    );
+    assert!(rules[0].ends_with("transport TLS Some(\"no TLS\")"), "{rules:#?}");
+}
+
+#[test]
+fn bytes_to_a_port_of_http_are_refused_with_what_to_ask() {
+    let ir = ir(SHOP);
+    let request = Request::connection("tcp://10.0.0.1:80").unwrap();
+    let report =
+        Report::new(&ir, place::listener(&ir, "outbound", &request).unwrap(), &request, &Default::default());
+    assert!(text(&report).contains("HTTP is served here"), "{}", text(&report));
+    for wrong in ["tcp://10.0.0.1", "tls://", "tcp://a b:1", "tcp://a:99999"] {
+        let error = Request::connection(wrong).unwrap_err();
+        assert!(matches!(&error, CliError::Usage(text) if text.contains("tcp://10.0.0.5:3306")), "{error}");
+    }
+}
+
+#[test]
+fn a_mirror_whose_answers_are_compared_is_told() {
+    let policy = "---\napiVersion: sidle.dev/v1\nkind: UpstreamPolicy\nmetadata: { name: reviews }\nspec: { host: reviews.shop, mirrorComparison: {} }\n";
+    let mirror = "    - name: never\n      mirror: { host: reviews.shop, subset: v2 }\n";
+    let manifests = SHOP.replace("    - name: never\n", mirror) + policy;
+    let told = |manifests: &str| {
+        let ir = ir(manifests);
+        let request = Request::parse("GET", "http://reviews.shop/never", &[]).unwrap();
+        let listener = place::listener(&ir, "outbound", &request).unwrap();
+        text(&Report::new(&ir, listener, &request, &Default::default()))
+    };
+    let line = "100 % to outbound|80|v2|reviews.shop";
+    assert!(
+        told(&manifests).contains(&format!("{line}, whose answers are compared")),
+        "{}",
+        told(&manifests)
+    );
+    let plain = told(manifests.trim_end_matches(policy));
+    assert!(plain.contains(line) && !plain.contains("compared"), "{plain}");
 }

@@ -11,7 +11,11 @@ use crate::{
 };
 use sidle_balance::{Endpoint, EndpointAddr, PickContext};
 use sidle_model::ir;
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 
 /// What is known of where a client wants to go.
 pub struct Wish<'a> {
@@ -149,23 +153,37 @@ fn keep_from_admin(connection: &Connection, address: SocketAddr) -> Result<(), P
         return Ok(());
     };
     // What came in from outside was for this machine, whichever of its addresses that is.
-    let inbound = connection.direction == ir::Direction::Inbound && admin.ip().is_unspecified();
-    if inbound || reaches_socket(address, *admin) { Err(ProxyError::Admin) } else { Ok(()) }
+    let inbound =
+        connection.direction == ir::Direction::Inbound && admin.ip().to_canonical().is_unspecified();
+    if inbound || reaches_admin(address, *admin, connection.own_address()) {
+        Err(ProxyError::Admin)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a connection to `address` arrives at admin; `here`: an address of this machine. Other programs may have its port at other
+/// addresses, of loopback too.
+fn reaches_admin(address: SocketAddr, admin: SocketAddr, here: Option<IpAddr>) -> bool {
+    let (ip, own) = (address.ip().to_canonical(), admin.ip().to_canonical());
+    let reached = match own.is_unspecified() {
+        true => ip.is_loopback() || ip.is_unspecified() || here.is_some_and(|here| here.to_canonical() == ip),
+        false => ip == own || (ip.is_unspecified() && own.is_loopback()),
+    };
+    reached && address.port() == admin.port()
 }
 
 /// Whether a connection to `address` arrives at the listener at `own`.
 fn reaches(address: SocketAddr, own: &ir::ListenAddress) -> bool {
-    match own {
-        ir::ListenAddress::Socket(own) => reaches_socket(address, *own),
-        ir::ListenAddress::Unix(_) => false,
-    }
-}
-
-fn reaches_socket(address: SocketAddr, own: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     let local = ip.is_loopback() || ip.is_unspecified(); // connecting to 0.0.0.0 reaches loopback
-    let any = own.ip().is_unspecified() || own.ip().is_loopback();
-    own.port() == address.port() && (own.ip().to_canonical() == ip || (any && local))
+    match own {
+        ir::ListenAddress::Socket(own) => {
+            let any = own.ip().is_unspecified() || own.ip().is_loopback();
+            own.port() == address.port() && (own.ip().to_canonical() == ip || (any && local))
+        }
+        ir::ListenAddress::Unix(_) => false,
+    }
 }
 
 /// The text of an endpoint's address without its port, for SNI where nothing better is known.
@@ -201,6 +219,26 @@ mod tests {
             ("10.0.0.7:80", "10.0.0.8:80", false),
         ] {
             assert_eq!(reached(own, address), expected, "{address} at {own}");
+        }
+        for (admin, address, expected) in [
+            ("127.0.0.1:15000", "127.0.0.1:15000", true),
+            ("127.0.0.1:15000", "127.0.0.1:15001", false),
+            ("127.0.0.1:15000", "0.0.0.0:15000", true),
+            ("127.0.0.1:15000", "[::ffff:127.0.0.1]:15000", true),
+            ("127.0.0.1:15000", "127.0.0.5:15000", false),
+            ("127.0.0.1:15000", "10.0.0.7:15000", false),
+            ("[::ffff:127.0.0.1]:15000", "127.0.0.1:15000", true),
+            ("0.0.0.0:15000", "127.0.0.5:15000", true),
+            ("0.0.0.0:15000", "10.0.0.7:15000", true),
+            ("0.0.0.0:15000", "10.0.0.8:15000", false),
+            ("[::]:15000", "[::1]:15000", true),
+            ("[::ffff:0.0.0.0]:15000", "127.0.0.1:15000", true),
+            ("10.0.0.7:15000", "10.0.0.7:15000", true),
+            ("10.0.0.7:15000", "127.0.0.1:15000", false),
+        ] {
+            let here = Some("10.0.0.7".parse().unwrap());
+            let reached = reaches_admin(address.parse().unwrap(), admin.parse().unwrap(), here);
+            assert_eq!(reached, expected, "{address} with admin at {admin}");
         }
         let unix = ir::ListenAddress::Unix("/run/x".into());
         assert!(!reaches("127.0.0.1:80".parse().unwrap(), &unix));

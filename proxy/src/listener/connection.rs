@@ -20,7 +20,7 @@ use sidle_telemetry::Http2Flood;
 use standing::{Asked, asked};
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -226,6 +226,11 @@ impl Connection {
     /// Where a redirected connection meant to go.
     pub fn original_destination(&self) -> Option<SocketAddr> {
         self.origin.local.filter(|_| self.origin.redirected)
+    }
+
+    /// An address of this machine: the one that the client connected to, unless it meant another.
+    pub fn own_address(&self) -> Option<IpAddr> {
+        self.origin.local.filter(|_| !self.origin.redirected).map(|local| local.ip())
     }
 
     /// Where connections to the application come from on its behalf.

@@ -57,7 +57,7 @@ fn is_own(listener: &Listener) -> bool {
 }
 
 /// Whether the system refuses the second of two sockets. Port 0 is any free one.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let wide = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && (wide || a.ip() == b.ip())
 }

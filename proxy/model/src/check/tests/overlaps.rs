@@ -87,6 +87,11 @@ fn a_port_that_is_admins_leads_nowhere() {
     let moved =
         "---\napiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {name: p}\nspec: {admin: '127.0.0.1:15999'}\n";
     assert_told(&told(&format!("{service}{moved}")), &[]);
+    let wide = moved.replace("127.0.0.1:15999", "0.0.0.0:15000");
+    assert_told(
+        &told(&format!("{service}{wide}")),
+        &[&format!("5 {}", refused.replace("127.0.0.1", "0.0.0.0"))],
+    );
     let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec:\n  ingress:\n  \
         - {port: {number: 80, protocol: HTTP}, defaultEndpoint: '127.0.0.1:15000'}\n";
     assert_told(&told(sidecar), &[&format!("6 {refused}")]);

@@ -84,6 +84,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
     let mut table = Table::of_all_ports(TABLE);
     let mut table_of_plain = Table::of_all_ports(TABLE_OF_PLAIN);
     for port in &ports {
+        note_admin(routes, port);
         let cluster = cluster(routes, port);
         plan.inbound_ports.insert(cluster.clone(), port.number);
         captured(&mut chains, plan, port, &cluster);
@@ -217,7 +218,7 @@ fn cluster_name(port: &InboundPort<'_>) -> Arc<str> {
 /// Says of a port that is admin's that nobody is led there.
 fn note_admin(routes: &mut Routes<'_>, port: &InboundPort<'_>) {
     let admin = settings::admin(routes.mesh.proxy.map(|proxy| &*proxy.spec));
-    if port.endpoint == EndpointAddress::Socket(admin) {
+    if matches!(port.endpoint, EndpointAddress::Socket(target) if ports::overlap(target, admin)) {
         let message = format!(
             "{admin} is the proxy's own admin server: what comes in for it is refused (let the application listen on another port)"
         );
@@ -226,7 +227,6 @@ fn note_admin(routes: &mut Routes<'_>, port: &InboundPort<'_>) {
 }
 
 fn cluster(routes: &mut Routes<'_>, port: &InboundPort<'_>) -> Arc<str> {
-    note_admin(routes, port);
     let node = &routes.mesh.node;
     let workload = ir::Workload {
         name: node.workload.clone(),

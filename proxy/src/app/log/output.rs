@@ -1,23 +1,29 @@
 //! Where lines of the proxy's own log go: a stream whose reader may sleep, and whose disk may be full.
 //!
 //! In:  lines from any thread.   Out: the same, in order, at once.
-//! Invariants: nobody waits for a reader longer than [`PATIENCE`], and once it was too long not at all; a line that cannot be written
+//! Invariants: nobody waits for a reader longer than [`PATIENCE`], and all together once in [`BETWEEN`] (of a terminal or an old kernel, as long
+//! as the room that was seen is not taken by another writer); a line that cannot be written
 //! is counted, and the log says how many are missing where they are; a line that was cut off stays alone on its line.
 //! Not here: what a line looks like (`tracing_subscriber`).
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
+    fs::{FileType, fstat},
+    io::{Errno, ReadWriteFlags, pwritev2},
 };
 use std::{
     io,
     os::fd::AsFd,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long a line may wait for a reader that is slow.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// Between two such waits, so that a slow reader does not make each line wait.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// Not at a place of the file, but where it ends.
+const HERE: u64 = u64::MAX;
 /// A pipe that can be written to takes so much at once: `PIPE_BUF`.
 const PIECE: usize = 4096;
 
@@ -29,8 +35,10 @@ pub(super) struct Output<S, F> {
 
 struct Stream<S> {
     end: S,
-    /// Its reader sleeps.
-    stuck: bool,
+    /// A pipe or a socket of a kernel that can be told not to wait.
+    at_once: bool,
+    /// When somebody last waited for its reader.
+    waited: Option<Instant>,
     /// The last line has no end.
     half_line: bool,
     /// Lines lost since the last that was written.
@@ -39,7 +47,12 @@ struct Stream<S> {
 
 impl<S: AsFd, F: Fn()> Output<S, F> {
     pub(super) fn new(end: S, dropped: F) -> Self {
-        Output { stream: Mutex::new(Stream { end, stuck: false, half_line: false, lost: 0 }), dropped }
+        let kind = fstat(&end).map(|found| FileType::from_raw_mode(found.st_mode));
+        let at_once = matches!(kind, Ok(FileType::Fifo | FileType::Socket));
+        Output {
+            stream: Mutex::new(Stream { end, at_once, waited: None, half_line: false, lost: 0 }),
+            dropped,
+        }
     }
 }
 
@@ -76,7 +89,7 @@ impl<S: AsFd> Stream<S> {
         let mut rest = bytes;
         while let Some(piece) = rest.get(..PIECE.min(rest.len())).filter(|piece| !piece.is_empty()) {
             self.wait_for_room()?;
-            match rustix::io::write(&self.end, piece) {
+            match self.write(piece) {
                 Ok(count) => rest = &rest[count..],
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error),
@@ -87,11 +100,40 @@ impl<S: AsFd> Stream<S> {
     }
 
     fn wait_for_room(&mut self) -> Result<(), Errno> {
-        let patience = if self.stuck { Duration::ZERO } else { PATIENCE };
+        if self.has_room(Duration::ZERO)? {
+            return Ok(());
+        }
+        let rests = self.waited.is_some_and(|waited| waited.elapsed() < BETWEEN);
+        if !rests {
+            let has_room = self.has_room(PATIENCE);
+            self.waited = Some(Instant::now());
+            if has_room? {
+                return Ok(());
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    fn has_room(&self, patience: Duration) -> Result<bool, Errno> {
         let patience = Timespec::try_from(patience).ok();
         let mut wanted = [PollFd::new(&self.end, PollFlags::OUT)];
-        self.stuck = poll(&mut wanted, patience.as_ref())? == 0;
-        if self.stuck { Err(Errno::AGAIN) } else { Ok(()) }
+        loop {
+            match poll(&mut wanted, patience.as_ref()) {
+                Err(Errno::INTR) => {}
+                ready => return ready.map(|ready| ready > 0),
+            }
+        }
+    }
+
+    /// Writes some of it, as far as there is room. Between the look and the write another writer of the same pipe may take the room.
+    fn write(&mut self, piece: &[u8]) -> Result<usize, Errno> {
+        if self.at_once {
+            match pwritev2(&self.end, &[io::IoSlice::new(piece)], HERE, ReadWriteFlags::NOWAIT) {
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => self.at_once = false,
+                written => return written,
+            }
+        }
+        rustix::io::write(&self.end, piece)
     }
 }
 
@@ -102,7 +144,6 @@ mod tests {
         fs::File,
         io::{Read, Write},
         sync::atomic::{AtomicU64, Ordering::Relaxed},
-        time::Instant,
     };
 
     const LINE: usize = 1 << 10;
@@ -137,6 +178,20 @@ mod tests {
             text,
             "(5001 lines of this log were lost here)\n".to_owned() + &"c".repeat(LINE - 1) + "\n"
         );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn who_writes_does_not_wait_where_another_took_the_room() {
+        let (_reader, pipe) = io::pipe().unwrap();
+        let output = Output::new(pipe, || {});
+        let mut stream = output.stream.lock().unwrap();
+        stream.write(b"line\n").unwrap();
+        if stream.at_once {
+            // Linux 6.4 or newer. Nobody looks for room here.
+            let last = std::iter::repeat_with(|| stream.write(&[b'a'; PIECE])).find(Result::is_err);
+            assert_eq!(last, Some(Err(Errno::AGAIN)));
+        }
     }
 
     #[test]

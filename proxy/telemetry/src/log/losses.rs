@@ -1,6 +1,7 @@
 //! Lines of the access log that are lost: counted each, and told of in the proxy's own log now and then.
 //!
-//! Invariants: at most two lines an [`INTERVAL`], one that lines are lost and one that they are written again, however many are lost;
+//! Invariants: at most two lines an [`INTERVAL`], one that lines are lost and one that they are written again, however many are lost; the
+//! second says how many it were, if the first could not be said;
 //! never waits.
 
 use prometheus::IntCounter;
@@ -45,11 +46,17 @@ impl Losses {
 
     /// All lines could be written.
     pub(super) fn end(&self) {
-        if self.lost.load(Relaxed) == 0 || !(self.told.swap(false, Relaxed) || self.is_due()) {
+        if self.lost.load(Relaxed) == 0 {
             return;
         }
-        let lost = self.lost.swap(0, Relaxed);
-        tracing::info!(path = %self.path.display(), lost, "the access log is written again");
+        let path = self.path.display();
+        if self.told.swap(false, Relaxed) {
+            let lost = self.lost.swap(0, Relaxed);
+            tracing::info!(%path, lost, "the access log is written again");
+        } else if self.is_due() {
+            let lost = self.lost.swap(0, Relaxed);
+            tracing::warn!(%path, lost, "access log lines were lost; it is written again");
+        }
     }
 
     /// Whether it is time for a line; then it is not for a while.

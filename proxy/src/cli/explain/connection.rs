@@ -43,8 +43,9 @@ pub fn rules(
     chosen: Option<&FilterChain>,
 ) -> Vec<Rule> {
     let port = connection.destination.map(|destination| destination.port());
-    let uncaptured = listener.default_filter_chain.iter().filter(|_| port.is_none());
-    let chains = listener.filter_chains.iter().chain(uncaptured);
+    let is_chosen = |chain: &&FilterChain| chosen.is_some_and(|chosen| std::ptr::eq(chosen, *chain));
+    let last = listener.default_filter_chain.iter().filter(|chain| port.is_none() || is_chosen(chain));
+    let chains = listener.filter_chains.iter().chain(last);
     let chains = chains
         .filter(|chain| chain.matches.destination_port.is_none() || chain.matches.destination_port == port);
     let mut rules: Vec<_> = chains.map(|chain| rule(chain, listener, connection, chosen)).collect();

@@ -21,6 +21,12 @@ fn line(log: &Log, text: &str) {
     log.writer.line(|out| out.extend_from_slice(format!("{text}\n").as_bytes()));
 }
 
+/// Whether it is a line that a test wrote: `worker 1 line 23`.
+fn is_whole(line: &str) -> bool {
+    let words: Vec<_> = line.split(' ').collect();
+    matches!(words[..], ["worker", worker, "line", n] if worker.len() == 1 && n.parse::<u16>().is_ok())
+}
+
 #[test]
 fn lines_of_all_threads_arrive_once_and_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -35,6 +41,8 @@ fn lines_of_all_threads_arrive_once_and_whole() {
     assert!(log.writer.flush(PATIENCE));
     let text = fs::read_to_string(&path).unwrap();
     let mut lines: Vec<_> = text.lines().collect();
+    let odd: Vec<_> = text.lines().enumerate().filter(|(_, line)| !is_whole(line)).collect();
+    assert!(odd.is_empty(), "cut lines: {odd:?}");
     lines.sort_unstable();
     lines.dedup();
     assert_eq!((lines.len() as u64 + log.dropped.get(), log.dropped.get()), (20_000, 0));
@@ -85,7 +93,8 @@ fn a_full_disk_costs_lines_and_is_counted() {
 fn a_reader_that_sleeps_costs_lines_and_never_time() {
     // A pipe takes 64 KiB; then the writing thread stands still for good.
     let (reader, pipe) = io::pipe().unwrap();
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
+    // Open for good: the writing thread opens the path anew when the reader has gone, and another test's file may have that number by then.
+    let path = format!("/proc/self/fd/{}", std::os::fd::IntoRawFd::into_raw_fd(pipe));
     let log = open(Path::new(&path));
     let text = "x".repeat(1023);
     let start = Instant::now();

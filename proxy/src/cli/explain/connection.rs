@@ -43,12 +43,12 @@ pub fn rules(
     chosen: Option<&FilterChain>,
 ) -> Vec<Rule> {
     let port = connection.destination.map(|destination| destination.port());
-    let is_chosen = |chain: &&FilterChain| chosen.is_some_and(|chosen| std::ptr::eq(chosen, *chain));
+    let is_chosen = |chain: &FilterChain| chosen.is_some_and(|chosen| std::ptr::eq(chosen, chain));
     let last = listener.default_filter_chain.iter().filter(|chain| port.is_none() || is_chosen(chain));
     let chains = listener.filter_chains.iter().chain(last);
     let chains = chains
         .filter(|chain| chain.matches.destination_port.is_none() || chain.matches.destination_port == port);
-    let mut rules: Vec<_> = chains.map(|chain| rule(chain, listener, connection, chosen)).collect();
+    let mut rules: Vec<_> = chains.map(|chain| rule(chain, listener, connection, is_chosen(chain))).collect();
     rules.sort_by_key(|rule| match rule.verdict {
         RuleVerdict::Differs => 0,
         RuleVerdict::Wins => 1,
@@ -57,17 +57,11 @@ pub fn rules(
     rules
 }
 
-fn rule(
-    chain: &FilterChain,
-    listener: &Listener,
-    connection: &ConnectionView<'_>,
-    chosen: Option<&FilterChain>,
-) -> Rule {
+fn rule(chain: &FilterChain, listener: &Listener, connection: &ConnectionView<'_>, wins: bool) -> Rule {
     let (name, origin) = match &chain.filter {
         NetworkFilter::Tcp(proxy) => (&proxy.route_name, &proxy.origin),
         NetworkFilter::Http(_) => (&chain.name, &listener.origin),
     };
-    let wins = chosen.is_some_and(|chosen| std::ptr::eq(chosen, chain));
     let difference = filter_chain::difference(&chain.matches, connection).filter(|_| !wins);
     Rule {
         name: name.to_string(),

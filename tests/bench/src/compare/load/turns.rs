@@ -3,9 +3,9 @@
 //! What a machine does to its guests changes from second to second by more than proxies differ. So all targets are there at once, and each
 //! is asked for about a quarter of a second, over and over.
 //!
-//! Invariants: one target is asked at a time, the order changes from time to time; what a target has used is read before and after each
-//! of its turns, and what it uses beside them counts as a disturbance of others; how long the first answers of a turn take is not kept, as they find the processor's caches full of
-//! others' things; connections stay from turn to turn.
+//! Invariants: one target is asked at a time, in another order each time; what a target has used is read before and after each of its turns,
+//! and what it uses beside them counts as a disturbance of others; how long the first answers of a turn take is not kept, as they find the
+//! processor's caches full of others' things; connections stay from turn to turn.
 
 use super::{
     Figures, Measured, Plan, Target,

@@ -46,7 +46,8 @@ async fn figures_are_whole_and_possible() {
         let load = &run["outcome"]["Counts"]["Load"];
         assert!(load.is_object(), "all answers were right: {run}");
         let answers = figure(load, "answers", 100.0..1e7);
-        let seconds = figure(load, "seconds", 0.9..10.0);
+        // A second, but for what comes late where the machine stands still.
+        let seconds = figure(load, "seconds", 0.5..10.0);
         // Of one core, over a microsecond for each request.
         figure(load, "cpu_nanoseconds", answers * 1e3..seconds * 1.1e9);
         let clusters = load["clusters"].as_array().unwrap().iter().map(|one| one.as_f64().unwrap());

@@ -29,7 +29,8 @@ const TURN: Duration = Duration::from_millis(250);
 const SETTLE: Duration = Duration::from_millis(50);
 /// When the last answers of a turn should have come.
 const REST: Duration = Duration::from_millis(20);
-/// The part of what is due at a fixed rate that must be answered in its turn: who cannot keep the rate has no latency at it.
+/// The part of what is due at a fixed rate that is to be answered in its turn. Who cannot keep the rate has no latency at it, and is short in most
+/// turns; a machine that stands still makes some of them short, whoever's they are.
 const KEPT: f64 = 0.95;
 
 /// A target, and who asks it.
@@ -51,8 +52,10 @@ enum Asks {
 /// Of all turns that count.
 #[derive(Default)]
 struct Sum {
-    /// Questions, where that is known beforehand.
-    due: u64,
+    /// How many there were.
+    turns: u32,
+    /// In how many of them fewer were answered than [`KEPT`] of those that were due.
+    short: u32,
     clusters: [u64; 2],
     seconds: f64,
     cpu_nanoseconds: u64,
@@ -101,10 +104,20 @@ fn length(round: usize) -> Duration {
     TURN.mul_f64(0.8 + 0.4 * golden)
 }
 
+/// How many rounds, from this one on, ask each target for so long at least.
+fn rounds(first: usize, time: Duration) -> usize {
+    let (mut round, mut asked) = (first, Duration::ZERO);
+    while asked < time {
+        asked += length(round) - REST;
+        round += 1;
+    }
+    round - first
+}
+
 /// All turns, those that count and before them those that do not. What others used of both cores meanwhile.
 async fn all_turns(plan: &Plan, players: &mut [Player<'_>]) -> Result<[f64; 2], Void> {
-    let rounds = |time: Duration| time.as_millis().div_ceil(TURN.as_millis()) as usize;
-    let (warm, counted) = (rounds(plan.warm_up), rounds(plan.window));
+    let warm = rounds(0, plan.warm_up);
+    let counted = rounds(warm, plan.window);
     let mut order = Rng::with_seed(1); // the same in each run
     let mut before = None;
     for round in 0..warm + counted {
@@ -129,11 +142,11 @@ impl<'a> Player<'a> {
         let begin = Instant::now();
         let end = begin + length;
         let rest = end - REST;
+        let mut due = 0;
         match &self.asks {
             Asks::Rate(rate, beat) => {
                 let settled = if counts { begin + SETTLE } else { end };
-                let due = beat.keep(*rate, begin, rest, settled).await?;
-                self.sum.due += if counts { due } else { 0 };
+                due = beat.keep(*rate, begin, rest, settled).await?;
             }
             Asks::Closed => {
                 self.tally.set(Gate::Open);
@@ -148,9 +161,8 @@ impl<'a> Player<'a> {
             self.sum.seconds += answered.duration_since(begin).as_secs_f64();
             self.sum.cpu_nanoseconds += CpuTime::of(self.target.process)?.since(&used);
             let now = self.tally.clusters();
-            for at in 0..now.len() {
-                self.sum.clusters[at] += now[at] - clusters[at];
-            }
+            let answers = [0, 1].map(|cluster| now[cluster] - clusters[cluster]);
+            self.sum.answered(answers, due);
         }
         Ok(())
     }
@@ -163,15 +175,30 @@ impl<'a> Player<'a> {
 }
 
 impl Sum {
+    /// Takes what a turn has brought, of so many answers that were due, if that is known beforehand.
+    fn answered(&mut self, answers: [u64; 2], due: u64) {
+        self.turns += 1;
+        self.short += u32::from((answers.iter().sum::<u64>() as f64) < due as f64 * KEPT);
+        for (sum, more) in self.clusters.iter_mut().zip(answers) {
+            *sum += more;
+        }
+    }
+
+    /// Whether it was short in most of its turns.
+    fn is_short(&self) -> bool {
+        self.short * 2 > self.turns
+    }
+
     fn figures(self, target: &Target, tally: &Tally, disturbance: [f64; 2]) -> Result<Figures, Void> {
         let answers = self.clusters.iter().sum();
         if answers == 0 {
             return Err(Void::because("no answer").of(&target.name));
         }
-        if (answers as f64) < self.due as f64 * KEPT {
-            let due = self.due;
+        if self.is_short() {
+            let Sum { turns, short, .. } = self;
+            let percent = KEPT * 100.0;
             return Err(Void::because(format!(
-                "{answers} answers in its turns to {due} questions that were due"
+                "in {short} of its {turns} turns it answered less than {percent:.0} % of what was due: it cannot keep the rate"
             ))
             .of(&target.name));
         }
@@ -196,6 +223,23 @@ mod tests {
         let mean = lengths.iter().sum::<Duration>() / 20;
         assert!(mean.abs_diff(TURN) < TURN / 20, "{mean:?}");
         assert!(lengths.iter().all(|length| *length > SETTLE * 2 + REST), "{lengths:?}");
+        for (first, seconds) in [(0, 1), (3, 1), (5, 7)] {
+            let time = Duration::from_secs(seconds);
+            let asked = |rounds| (first..first + rounds).map(|round| length(round) - REST).sum::<Duration>();
+            let enough = rounds(first, time);
+            assert!(asked(enough) >= time && asked(enough - 1) < time, "{enough} from {first} on");
+        }
         assert!(lengths.windows(2).all(|pair| pair[0].abs_diff(pair[1]) > TURN / 10), "{lengths:?}");
+    }
+    #[test]
+    fn who_is_short_in_most_turns_cannot_keep_the_rate() {
+        let mut sum = Sum::default();
+        sum.answered([85, 9], 100);
+        assert!(sum.is_short());
+        sum.answered([86, 9], 100);
+        assert!(!sum.is_short(), "the machine stood still once");
+        sum.answered([10, 0], 0);
+        assert!(!sum.is_short(), "it answers as many as it does");
+        assert_eq!((sum.clusters, sum.turns, sum.short), ([181, 18], 3, 1));
     }
 }

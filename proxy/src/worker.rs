@@ -5,17 +5,19 @@
 //! Read: [`Worker::run`] (what it is told) -> `held` (what it shares with others) -> `activity` (what it has under way) -> `metrics`.
 
 mod activity;
+mod crew;
 mod held;
 mod metrics;
 
 pub use activity::{Activity, UnderWay};
+pub use crew::Crew;
 pub use held::{Held, Holds};
 pub use metrics::Sides;
 
 use crate::{
-    codec::patience,
+    codec::{h2::ClientStream, patience},
     config::{HttpPlan, Snapshot},
-    listener::{self, BoundSocket, Crew, Drain, Listening, Sources},
+    listener::{self, Arrived, BoundSocket, Drain, Listening, Sources},
     overload::Overload,
     reserve::Reserve,
     upstream::{Cluster, dns::Dns, pool::Pools},
@@ -90,8 +92,10 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Connections to endpoints.
     pub pools: Pools,
-    /// Tasks for connections of clients.
-    pub crew: Crew,
+    /// Tasks for connections of clients, while it is not known what they speak, and as long as that is HTTP/1.
+    pub connections: Crew<Arrived>,
+    /// Tasks for their streams of HTTP/2.
+    pub streams: Crew<ClientStream>,
     /// Wakes connections that wait for nothing else when memory has become short.
     pub shed: Notify,
     /// Wakes them when another configuration is in force.
@@ -131,7 +135,8 @@ impl Worker {
         let snapshot = Held::new(shared.snapshot.load_full());
         Rc::new(Worker {
             pools: Pools::new(),
-            crew: Crew::default(),
+            connections: Crew::default(),
+            streams: Crew::default(),
             shed: Notify::new(),
             changed: Notify::new(),
             under_way: shared.activity.enlist(),

@@ -7,6 +7,8 @@
 //! [`Fields::keys`] gives a name as often as it stands here, and equality minds the order. Trailers are `http`'s maps, since bodies are.
 //! Whoever changes many names at once does so by [`Fields::retain`]: the others look through all fields for each name.
 
+pub mod spare;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header::MaxSizeReached};
 use std::ops::Index;
 
@@ -178,11 +180,12 @@ impl TryFrom<Fields> for HeaderMap {
     type Error = MaxSizeReached;
 
     /// A map has room for 24,576 names.
-    fn try_from(fields: Fields) -> Result<Self, MaxSizeReached> {
+    fn try_from(mut fields: Fields) -> Result<Self, MaxSizeReached> {
         let mut map = HeaderMap::try_with_capacity(fields.len())?;
-        for (name, value) in fields.0 {
+        for (name, value) in fields.0.drain(..) {
             map.try_append(name, value)?;
         }
+        spare::give_back(fields);
         Ok(map)
     }
 }

@@ -1,10 +1,9 @@
-//! Buffers, and room for fields, that the connections of a thread take turns with: one that has nothing to read or write holds none, and a
+//! Buffers that the connections of a thread take turns with: one that has nothing to read or write holds none, and a
 //! busy thread allocates none.
 //!
 //! Invariants: what is taken is empty and has the capacity of its size; few are kept, and none that is large.
 
 use bytes::BytesMut;
-use sidle_fields::Fields;
 use std::cell::RefCell;
 
 /// Buffers of each size that a thread keeps.
@@ -13,25 +12,6 @@ const KEPT: usize = 16;
 thread_local! {
     static OUTPUTS: RefCell<[Vec<Vec<u8>>; Size::ALL]> = const { RefCell::new([const { Vec::new() }; Size::ALL]) };
     static INPUTS: RefCell<[Vec<BytesMut>; Size::ALL]> = const { RefCell::new([const { Vec::new() }; Size::ALL]) };
-    static FIELDS: RefCell<Vec<Fields>> = const { RefCell::new(Vec::new()) };
-}
-
-/// The most room for fields that is kept: more than most heads need.
-const ROOM: usize = 64;
-
-/// No fields, with room for so many.
-pub fn take_fields(room: usize) -> Fields {
-    let mut fields = FIELDS.with_borrow_mut(Vec::pop).unwrap_or_default();
-    fields.reserve(room);
-    fields
-}
-
-/// Gives the room of fields back; what is in it goes.
-pub fn give_back_fields(mut fields: Fields) {
-    if (1..=ROOM).contains(&fields.capacity()) {
-        fields.clear();
-        FIELDS.with_borrow_mut(|kept| keep(kept, fields));
-    }
 }
 
 /// What a buffer is for.
@@ -142,20 +122,5 @@ mod tests {
         assert_eq!(Size::Head.take_input().as_ptr(), at);
         Size::Head.give_back_input(BytesMut::with_capacity(2 * Size::Head.bytes()));
         INPUTS.with_borrow(|kept| assert!(kept[Size::Head as usize].is_empty()));
-    }
-
-    #[test]
-    fn room_is_given_back_empty_unless_it_is_large() {
-        let name = http::header::HOST;
-        let mut fields = take_fields(4);
-        fields.append(name.clone(), http::HeaderValue::from_static("a"));
-        fields.append(name.clone(), http::HeaderValue::from_static("b"));
-        give_back_fields(fields);
-        FIELDS.with_borrow(|kept| assert_eq!(kept.len(), 1));
-        let fields = take_fields(4);
-        assert!(fields.is_empty() && fields.get(name).is_none());
-        give_back_fields(Fields::with_capacity(4 * ROOM));
-        give_back_fields(Fields::new());
-        FIELDS.with_borrow(|kept| assert!(kept.is_empty()));
     }
 }

@@ -3,9 +3,9 @@
 //! Invariants: `authority` is the one truth about the host; the `host` header, if there is one, is only its place in the
 //! header order and is rewritten by the codec that sends. Hop-by-hop fields are gone.
 
-use super::{Authority, buffers, h1::Casing, hop_by_hop};
+use super::{Authority, h1::Casing, hop_by_hop};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
-use sidle_fields::Fields;
+use sidle_fields::{Fields, spare};
 use sidle_routing::RequestView;
 use std::rc::Rc;
 
@@ -90,7 +90,7 @@ impl std::fmt::Debug for Interim {
 impl RequestHead {
     /// The request is over: the room of its fields serves another.
     pub fn recycle(&mut self) {
-        recycle(std::mem::take(&mut self.headers));
+        spare::give_back(std::mem::take(&mut self.headers));
     }
 
     /// Whether this is gRPC (`content-type: application/grpc`, with any suffix but gRPC-Web's).
@@ -112,11 +112,6 @@ impl RequestHead {
             interim.send(response);
         }
     }
-}
-
-/// Gives back the room of fields that nobody needs any more.
-pub fn recycle(fields: Fields) {
-    buffers::give_back_fields(fields);
 }
 
 /// Whether `content-type` says gRPC.

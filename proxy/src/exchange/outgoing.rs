@@ -201,7 +201,11 @@ fn rewrite_path(exchange: &mut Exchange, rewrite: &sidle_routing::PathRewriter, 
 pub fn number(number: u64) -> HeaderValue {
     const SMALL: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
     let small = usize::try_from(number).ok().and_then(|number| SMALL.get(number));
-    small.map_or_else(|| HeaderValue::from(number), |text| HeaderValue::from_static(text))
+    match small {
+        Some(text) => HeaderValue::from_static(text),
+        // In one piece; what `From` makes has two.
+        None => HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or_else(|_| number.into()),
+    }
 }
 
 /// Says which try this is, and how long it is waited for: the shorter of its own time and what is `left` of the route's. Never no time

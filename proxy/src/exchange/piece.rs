@@ -9,8 +9,8 @@ use http_body::Frame;
 pub enum Piece {
     /// Bytes.
     Data(Bytes),
-    /// The end's fields.
-    Trailers(HeaderMap),
+    /// The end's fields; boxed, as few have any.
+    Trailers(Box<HeaderMap>),
 }
 
 impl Piece {
@@ -18,7 +18,7 @@ impl Piece {
     pub fn new(frame: Frame<Bytes>) -> Self {
         match frame.into_data() {
             Ok(data) => Piece::Data(data),
-            Err(frame) => Piece::Trailers(frame.into_trailers().unwrap_or_default()),
+            Err(frame) => Piece::Trailers(Box::new(frame.into_trailers().unwrap_or_default())),
         }
     }
 
@@ -26,7 +26,7 @@ impl Piece {
     pub fn frame(&self) -> Frame<Bytes> {
         match self {
             Piece::Data(data) => Frame::data(data.clone()),
-            Piece::Trailers(trailers) => Frame::trailers(trailers.clone()),
+            Piece::Trailers(trailers) => Frame::trailers((**trailers).clone()),
         }
     }
 

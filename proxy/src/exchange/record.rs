@@ -1,14 +1,14 @@
 //! What is known of an exchange, for its log line, its metrics and header values with operators.
 
 use crate::{
-    codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter, head},
+    codec::{Authority, RequestHead, ResponseHead, grpc::MessageCounter},
     config::{HttpPlan, Snapshot},
     upstream::Cluster,
     worker::Held,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_balance::EndpointAddr;
-use sidle_fields::Fields;
+use sidle_fields::{Fields, spare};
 use sidle_identity::{Peer, SpiffeId};
 use sidle_model::ir::{AccessLog, AccessLogFormat, Format, HeaderField, Operator, Origin, Piece};
 use sidle_routing::Place;
@@ -191,7 +191,7 @@ pub struct Captured {
 
 impl Drop for Captured {
     fn drop(&mut self) {
-        head::recycle(std::mem::take(&mut self.request));
+        spare::give_back(std::mem::take(&mut self.request));
     }
 }
 
@@ -250,7 +250,7 @@ impl Wanted {
     pub fn keep_little(&self, captured: &mut Captured) {
         let few = pick(&self.request, |name| captured.request.get(name));
         let few = few.map(|(name, value)| (name, detached(value))).collect();
-        head::recycle(std::mem::replace(&mut captured.request, few));
+        spare::give_back(std::mem::replace(&mut captured.request, few));
     }
 
     /// Keeps what is wanted of a response.

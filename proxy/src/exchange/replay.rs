@@ -6,9 +6,9 @@ use super::piece::Piece;
 use crate::codec::{Body, BodyError};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use smallvec::SmallVec;
 use std::{
     cell::RefCell,
-    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -20,7 +20,8 @@ pub struct Replay(Option<Rc<RefCell<Kept>>>);
 
 struct Kept {
     source: Body,
-    frames: VecDeque<Piece>,
+    /// Most have one.
+    frames: SmallVec<[Piece; 1]>,
     bytes: usize,
     limit: usize,
     /// Too much came to keep: what was sent is gone.
@@ -43,7 +44,7 @@ impl Replay {
         let (size, ended) = (source.size_hint(), source.is_end_stream());
         Replay(Some(Rc::new(RefCell::new(Kept {
             source,
-            frames: VecDeque::new(),
+            frames: SmallVec::new(),
             bytes: 0,
             limit,
             overflowed: false,
@@ -117,7 +118,7 @@ impl HttpBody for Reader {
         }
         if kept.last && !kept.overflowed {
             kept.overflowed = true;
-            kept.frames = VecDeque::new();
+            kept.frames = SmallVec::new();
         }
         if let Some(error) = kept.failed {
             return Poll::Ready(Some(Err(error)));
@@ -163,11 +164,11 @@ impl Kept {
         self.bytes += piece.len();
         if self.bytes > self.limit {
             self.overflowed = true;
-            self.frames = VecDeque::new();
+            self.frames = SmallVec::new();
         }
         let frame = piece.frame();
         if !self.overflowed {
-            self.frames.push_back(piece);
+            self.frames.push(piece);
         }
         frame
     }

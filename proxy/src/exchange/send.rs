@@ -200,7 +200,8 @@ async fn send_http2(lease: Http2Lease, to: To<'_>, head: &RequestHead, body: Bod
         Box::new(Failure { error, outcome, reused })
     };
     let tls = to.cluster.connector.is_https(to.endpoint);
-    let authority = head.authority.as_ref().ok_or(Failure::unconnected(ProxyError::UpstreamProtocol))?;
+    let authority =
+        head.authority.as_ref().ok_or_else(|| Failure::unconnected(ProxyError::UpstreamProtocol))?;
     let request = sidle_http2::connection::Request {
         method: &head.method,
         scheme: if tls || head.scheme == Scheme::Https { "https" } else { "http" },

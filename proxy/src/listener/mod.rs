@@ -5,13 +5,11 @@
 //! treatment until it ends, but each request on it follows the configuration in force, and is refused where that would not take such a
 //! connection any more.
 //! Not here: HTTP (`codec`), routes.
-//! Read: `bind` -> `listening` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `crew` (who serves it?) -> `proxy_protocol` (whose
-//! is it?) -> `inspect` (what is it?) -> `handshake` -> `connection` -> `opaque` (bytes).
+//! Read: `bind` -> `listening` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `proxy_protocol` (whose is it?) -> `inspect` (what is it?) -> `handshake` -> `connection` -> `opaque` (bytes).
 
 mod admission;
 mod bind;
 mod connection;
-mod crew;
 mod drain;
 mod handshake;
 mod inspect;
@@ -22,7 +20,6 @@ mod sources;
 
 pub use bind::{BoundSocket, Inherited, Wanted, adopt, bind};
 pub use connection::{ActiveRequest, Connection, Fault, Origin};
-pub use crew::Crew;
 pub use drain::Drain;
 pub use listening::Listening;
 pub use sources::Sources;
@@ -35,7 +32,6 @@ use crate::{
     worker::Worker,
 };
 use admission::{Open, admit};
-use crew::Arrived;
 use futures_util::FutureExt as _;
 use inspect::Proxied;
 use sidle_model::ir::{Certificates, Direction};
@@ -72,7 +68,9 @@ pub async fn accept(worker: Rc<Worker>, name: Arc<str>, listening: Rc<Listening>
                 match admit(|| Open::begin(&worker, &name, &metrics, origin.peer)).await {
                     Ok(open) => {
                         let (listener, drain) = (name.clone(), drain.clone());
-                        crew::serve(&worker, Arrived { listener, drain, open, stream, origin });
+                        let arrived =
+                            Arrived { worker: worker.clone(), listener, drain, open, stream, origin };
+                        worker.connections.give(arrived, connection);
                         let mut cost = turn::CONNECTION;
                         poll_fn(|cx| turn::poll_take(&mut cost, cx)).await;
                     }
@@ -153,11 +151,11 @@ async fn introduced(
     }
 }
 
-async fn connection(worker: &Rc<Worker>, arrived: Arrived) {
-    let Arrived { listener, drain, open, stream, origin } = arrived;
+async fn connection(arrived: Arrived) {
+    let Arrived { worker, listener, drain, open, stream, origin } = arrived;
     // Boxed, so that what it takes to find out what is spoken is not kept while it is.
     let Some(Spoken { service, stream, connection, source }) =
-        Box::pin(opened(worker, listener, drain, &open, stream, origin)).await
+        Box::pin(opened(&worker, listener, drain, &open, stream, origin)).await
     else {
         return;
     };
@@ -173,6 +171,16 @@ async fn connection(worker: &Rc<Worker>, arrived: Arrived) {
 /// Serves a connection in a task of its own, and counts it as long. No `async` block: it would have room for `serving` twice.
 fn apart(serving: impl Future<Output = ()> + 'static, counted: (Open, Option<Source>)) {
     tokio::task::spawn_local(serving.map(move |()| drop(counted)));
+}
+
+/// A connection that was let in.
+pub struct Arrived {
+    worker: Rc<Worker>,
+    listener: Arc<str>,
+    drain: Rc<Drain>,
+    open: Open,
+    stream: Stream,
+    origin: Origin,
 }
 
 /// A connection of which all is known that must be to serve it.

@@ -5,10 +5,12 @@
 use crate::hpack::{Field, Pseudo};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use sidle_fields::Fields;
+use sidle_fields::{Fields, spare};
 
 /// Room for the fields that a head usually has, and those that a proxy adds.
-const USUAL: usize = 20;
+const HEAD: usize = 20;
+/// Room for the fields that trailers usually have.
+const TRAILERS: usize = 4;
 
 /// A request's head.
 #[derive(Debug, Default)]
@@ -51,7 +53,12 @@ pub struct Gathered {
 impl Gathered {
     /// For a head.
     pub fn head() -> Self {
-        Gathered { headers: Fields::with_capacity(USUAL), ..Gathered::default() }
+        Gathered { headers: spare::take(HEAD), ..Gathered::default() }
+    }
+
+    /// For trailers.
+    pub fn trailers() -> Self {
+        Gathered { headers: spare::take(TRAILERS), ..Gathered::default() }
     }
 
     /// Takes a field.

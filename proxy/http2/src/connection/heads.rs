@@ -58,7 +58,7 @@ impl Core {
         }
         let (part, mut gathered) = match purpose {
             For::Request | For::Response(_) => (Part::Head, Gathered::head()),
-            For::Trailers(_) => (Part::Trailers, Gathered::default()),
+            For::Trailers(_) => (Part::Trailers, Gathered::trailers()),
             For::Nobody(_) => (Part::Head, Gathered::default()),
         };
         let wanted = !matches!(purpose, For::Nobody(_));

@@ -10,12 +10,12 @@ use super::{
     names::{self, Seen},
 };
 use crate::{
-    codec::{buffers, head::ADDED_FIELDS, target},
+    codec::{head::ADDED_FIELDS, target},
     error::Refusal,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, uri::PathAndQuery};
-use sidle_fields::Fields;
+use sidle_fields::{Fields, spare};
 
 /// Fields that most heads have no more of: there is room for so many at once.
 const FEW: usize = 6;
@@ -205,7 +205,7 @@ enum Wrong {
 
 /// Reads `lines`, the rest of `head` behind its first line, in one go: what may be in a name and a value is for `http` to say.
 fn read_fields(head: &Bytes, mut lines: &[u8], max: usize, keep_case: bool) -> Result<Section, Wrong> {
-    let mut headers = buffers::take_fields(FEW + ADDED_FIELDS);
+    let mut headers = spare::take(FEW + ADDED_FIELDS);
     let (mut seen, mut casing) = (Seen::default(), Casing::default());
     let mut count = 0;
     while !lines.starts_with(b"\r\n") {

@@ -15,11 +15,12 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    codec::{Answer, Body, ResponseHead, Stream, buffers, timer::Stall},
+    codec::{Answer, Body, ResponseHead, Stream, timer::Stall},
     listener::Fault,
 };
 use http::{Method, StatusCode, Version};
 use http_body::Body as _;
+use sidle_fields::spare;
 use std::{
     cell::RefCell,
     future::poll_fn,
@@ -60,7 +61,7 @@ impl Server {
             && framing != Some(Framing::UntilClose)
             && !self.connection.is_draining();
         self.write_head(&head, framing, &asked, keep_alive, tunnel.is_some());
-        buffers::give_back_fields(head.headers);
+        spare::give_back(head.headers);
         drop(head.original_case); // what the head was read into is free again
         if framing == Some(Framing::UntilClose) {
             self.wire.borrow().stream().into_iter().for_each(linger::end_by_reset);

@@ -12,6 +12,8 @@ pub mod send;
 mod stream;
 pub mod wire;
 
+pub use stream::ClientStream;
+
 use super::{Answer, Stream};
 use crate::{
     error::Refusal,
@@ -120,8 +122,7 @@ async fn accept(wire: &mut Wire, connection: &Rc<Connection>) {
         connection.end_for(Fault::Flood(known(flood)));
     }
     while let Some(incoming) = wire.connection.accept() {
-        // Boxed: a task is moved several times before it runs, and once more when it ends.
-        tokio::task::spawn_local(Box::pin(stream::serve(incoming, connection.clone())));
+        connection.worker.streams.give((incoming, connection.clone()), stream::serve);
         let suspicious = wire.connection.is_suspicious();
         wire.give_way(if suspicious { turn::SUSPICIOUS_STREAM } else { turn::STREAM }).await;
     }

@@ -9,6 +9,7 @@ use crate::{
     turn,
 };
 use http_body::Body as _;
+use sidle_fields::spare;
 use sidle_http2::{
     Code,
     connection::{Incoming, Receiving, RequestFields, Sending, accuses},
@@ -20,8 +21,11 @@ use std::{
     task::{Poll, ready},
 };
 
+/// A stream that a client has opened, and its connection.
+pub type ClientStream = (Incoming, Rc<Connection>);
+
 /// Serves one request.
-pub async fn serve(incoming: Incoming, connection: Rc<Connection>) {
+pub async fn serve((incoming, connection): ClientStream) {
     let Incoming { fields, too_large, mut sending, receiving } = incoming;
     let request = (!too_large).then_some((fields, receiving));
     let Some(answer) = answer(request, &mut sending, &connection).await else { return };
@@ -30,7 +34,8 @@ pub async fn serve(incoming: Incoming, connection: Rc<Connection>) {
     if let Err(error) = sending.respond(head.status, &head.headers, ends) {
         return tracing::debug!(peer = %connection.peer(), %error, "response not sent");
     }
-    drop(head); // what it was read into is free again
+    spare::give_back(head.headers);
+    drop(head.original_case); // what the head was read into is free again
     let patience = patience_of_streams(connection.limits());
     match tunnel {
         Some(tunnel) => {

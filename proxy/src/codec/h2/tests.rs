@@ -26,7 +26,7 @@ fn of_connection<R>(_: impl FnOnce(Stream, Rc<crate::listener::Connection>) -> R
     size_of::<R>()
 }
 
-fn of_stream<R>(_: impl FnOnce(Incoming, Rc<crate::listener::Connection>) -> R) -> usize {
+fn of_stream<R>(_: impl FnOnce(super::ClientStream) -> R) -> usize {
     size_of::<R>()
 }
 

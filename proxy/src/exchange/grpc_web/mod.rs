@@ -37,19 +37,22 @@ struct MediaType {
     json: bool,
 }
 
+/// What follows this, in capitals or not.
+fn without_prefix<'a>(name: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = name.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
 impl MediaType {
     fn parse(value: &HeaderValue) -> Option<Self> {
-        let name = value.as_bytes().split(|&byte| byte == b';').next()?.trim_ascii().to_ascii_lowercase();
-        let rest = name.strip_prefix(b"application/grpc-web")?;
-        let (text, rest) = match rest.strip_prefix(b"-text") {
+        let name = value.as_bytes().split(|&byte| byte == b';').next()?.trim_ascii();
+        let rest = without_prefix(name, b"application/grpc-web")?;
+        let (text, rest) = match without_prefix(rest, b"-text") {
             Some(rest) => (true, rest),
             None => (false, rest),
         };
-        match rest {
-            b"" | b"+proto" => Some(MediaType { text, json: false }),
-            b"+json" => Some(MediaType { text, json: true }),
-            _ => None,
-        }
+        let json = rest.eq_ignore_ascii_case(b"+json");
+        (json || rest.is_empty() || rest.eq_ignore_ascii_case(b"+proto")).then_some(MediaType { text, json })
     }
 
     fn name(self) -> HeaderValue {

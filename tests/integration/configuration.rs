@@ -1,6 +1,6 @@
 //! Hot reload: what is written is applied, what is wrong is refused, what is the same changes nothing.
 
-use crate::stage::{HOST, Stage, client};
+use crate::stage::{HOST, Stage, client, versions};
 use sidle_test_support::{
     client::Client,
     manifest::split,
@@ -96,6 +96,30 @@ async fn a_bad_configuration_is_refused_and_the_old_one_goes_on() {
     answered_by(&mut client, "v2").await;
     assert_eq!(sidle.metrics().sum("sidle_config_last_reload_successful", &[]), 1.0);
     assert_ne!(sidle.admin("/config/status").json()["version"], before["version"]);
+}
+
+#[tokio::test]
+async fn an_emptied_file_takes_no_route_away_and_a_removed_one_does() {
+    let stage = Stage::new();
+    let sidle = start(&stage);
+    let before = sidle.admin("/config/status").json();
+    sidle.write("route.yaml", "");
+    let refused = attempt_after(&sidle, &before);
+    assert_eq!(refused["lastAttempt"]["result"], "rejected", "{refused:#}");
+    let told = refused["lastAttempt"]["diagnostics"].to_string();
+    for word in ["route.yaml", "SDL0014", "this file is empty", "remove the file"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    assert_eq!(sidle.metrics().sum("sidle_config_last_reload_successful", &[]), 0.0);
+    assert_eq!(sidle.admin_post("/reload").status, 422);
+    let mut client = client(&sidle).await;
+    assert_eq!(versions(&mut client, "/", 20).await, ["v1"; 20]);
+
+    std::fs::remove_file(sidle.folder().join("route.yaml")).unwrap();
+    assert_eq!(sidle.admin_post("/reload").status, 200);
+    let versions = versions(&mut client, "/", 20).await;
+    assert!(versions.iter().any(|version| version == "v2"), "{versions:?}");
+    assert_eq!(sidle.metrics().sum("sidle_config_last_reload_successful", &[]), 1.0);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //! Read: `source` (changes) -> `reload` (attempts) -> `read` (a thread: `input`, IR, `build`) -> `snapshot` -> `retired`; `status` tells.
 
 mod build;
+mod emptied;
 pub mod files;
 mod input;
 pub mod lacks;

@@ -8,6 +8,7 @@
 
 use super::{
     build::{BuildError, Builder, Built},
+    emptied,
     files::Named,
     input::{self, Input},
     lacks,
@@ -54,13 +55,15 @@ pub(super) struct Ask {
     pub seen: Option<u64>,
     /// What runs.
     pub running: Option<Arc<Snapshot>>,
+    /// The files of the last attempt that was not refused.
+    pub accepted: Arc<[FileStatus]>,
 }
 
 /// What the files say now.
 pub(super) struct Read {
     /// Of the text.
     pub hash: u64,
-    pub files: Vec<FileStatus>,
+    pub files: Arc<[FileStatus]>,
     pub diagnostics: Vec<Diagnostic>,
     /// Where files are named.
     pub named: Named,
@@ -198,6 +201,7 @@ impl Work {
         }
         let mut loaded = self.loader.load(texts, &self.node);
         lacks::judge(&mut loaded);
+        emptied::judge(&mut loaded, &ask.accepted);
         if !unreadable.is_empty() {
             loaded.ir = None;
             loaded.diagnostics.extend(unreadable);
@@ -252,7 +256,7 @@ mod tests {
     }
 
     async fn read(reading: &mut Reading) -> Result<Box<Built>, String> {
-        let read = reading.ask(Ask { seen: None, running: None }).await?.unwrap();
+        let read = reading.ask(Ask { seen: None, running: None, accepted: Arc::default() }).await?.unwrap();
         match read.meaning {
             Meaning::New(built) => built.map_err(|error| error.to_string()),
             Meaning::Wrong | Meaning::Same => panic!(),

@@ -12,7 +12,7 @@ use super::{
     read::{Ask, Meaning, Reading},
     snapshot::Snapshot,
     source::{FileSource, WatchOptions},
-    status::{Attempt, AttemptResult, Cause, ConfigStatus, StatusCell},
+    status::{Attempt, AttemptResult, Cause, ConfigStatus, FileStatus, StatusCell},
 };
 use sidle_model::{
     diagnostic::Severity,
@@ -96,6 +96,8 @@ pub struct Reloader<P> {
     running: Option<Arc<Snapshot>>,
     /// Of the text of the last attempt, whatever came of it.
     seen: Option<u64>,
+    /// The files of the last attempt that was not refused.
+    accepted: Arc<[FileStatus]>,
 }
 
 impl<P: Publish> Reloader<P> {
@@ -111,6 +113,7 @@ impl<P: Publish> Reloader<P> {
             status,
             running: None,
             seen: None,
+            accepted: Arc::default(),
         }
     }
 
@@ -160,7 +163,8 @@ impl<P: Publish> Reloader<P> {
             self.publish.asked();
         }
         let seen = self.seen.filter(|_| cause == Cause::Files);
-        let read = self.reading.ask(Ask { seen, running: self.running.clone() }).await;
+        let ask = Ask { seen, running: self.running.clone(), accepted: self.accepted.clone() };
+        let read = self.reading.ask(ask).await;
         let mut status = (*self.status.load()).clone();
         let (result, diagnostics, failure) = match read {
             Ok(None) => return self.status.load(),
@@ -186,7 +190,10 @@ impl<P: Publish> Reloader<P> {
         };
         match result {
             AttemptResult::Rejected => status.rejected += 1,
-            AttemptResult::Applied | AttemptResult::Unchanged => status.accepted += 1,
+            AttemptResult::Applied | AttemptResult::Unchanged => {
+                status.accepted += 1;
+                self.accepted = status.files.clone();
+            }
         }
         let at = SystemTime::now();
         let attempt = Attempt { at, duration: began.elapsed(), cause, result, diagnostics, failure };

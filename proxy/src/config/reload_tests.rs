@@ -1,7 +1,7 @@
 //! Real files, the real parser, a publisher that records.
 
 use super::*;
-use sidle_model::pause;
+use sidle_model::{diagnostic, pause};
 use std::{cell::Cell, fs, sync::Mutex, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -180,19 +180,64 @@ async fn the_loop_follows_files_and_requests() {
     running.await.unwrap();
 }
 
+fn told_of_empty(status: &ConfigStatus) -> Option<&diagnostic::Diagnostic> {
+    let told = &status.last_attempt.as_ref().unwrap().diagnostics;
+    told.iter().find(|one| one.message.starts_with("this file is empty"))
+}
+
 #[tokio::test]
-async fn an_emptied_file_is_warned_of_and_shown() {
+async fn a_file_that_is_empty_from_the_start_is_warned_of_and_shown() {
     let mut setup = setup();
-    setup.attempt(Cause::Start).await;
-    assert_eq!(setup.reloader.status().load().resources, 1);
     setup.write("");
-    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
+    assert_eq!(setup.attempt(Cause::Start).await, AttemptResult::Applied);
+    setup.write(" \n");
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Unchanged);
     let status = setup.reloader.status().load();
     assert_eq!((status.resources, status.files[0].resources), (0, 0));
-    let told = &status.last_attempt.as_ref().unwrap().diagnostics;
-    let about_file = told.iter().find(|one| one.message == "this file is empty").unwrap();
-    assert_eq!(about_file.severity, Severity::Warning);
-    assert!(about_file.file.ends_with("a.yaml"));
+    let told = told_of_empty(&status).unwrap();
+    assert_eq!(told.severity, Severity::Warning);
+    assert!(told.file.ends_with("a.yaml"));
+}
+
+/// A full disk, `> a.yaml`, an editor that died: none of them means it.
+#[tokio::test]
+async fn an_emptied_file_keeps_what_runs_until_it_is_written_or_removed() {
+    let mut setup = setup();
+    let second = setup.dir.path().join("b.yaml");
+    fs::write(&second, GOOD.replace("{ name: a }", "{ name: b }").replace("a.test", "b.test")).unwrap();
+    setup.attempt(Cause::Start).await;
+    // Also a mistake in between makes no other file of it.
+    for (text, cause) in [("", Cause::Files), ("kind: [", Cause::Files), (" \n\t\n", Cause::Request)] {
+        setup.write(text);
+        assert_eq!(setup.attempt(cause).await, AttemptResult::Rejected, "{text:?}");
+    }
+    let status = setup.reloader.status().load();
+    let told = told_of_empty(&status).unwrap();
+    assert_eq!((told.severity, told.code), (Severity::Error, diagnostic::codes::EMPTIED));
+    assert!(
+        told.file.ends_with("a.yaml") && told.help.as_ref().unwrap().contains("remove the file"),
+        "{told:?}"
+    );
+    assert_eq!((setup.published(), status.rejected), (1, 3));
+    setup.write(GOOD);
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Unchanged);
+    setup.write("");
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Rejected);
+    fs::remove_file(setup.dir.path().join("a.yaml")).unwrap();
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
+    setup.write("");
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Unchanged, "a new file may be empty");
+}
+
+#[tokio::test]
+async fn whoever_makes_a_comment_of_everything_means_it() {
+    let mut setup = setup();
+    setup.attempt(Cause::Start).await;
+    setup.write("# Nothing for now.\n---\n");
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Applied);
+    assert_eq!(setup.reloader.status().load().resources, 0);
+    setup.write("");
+    assert_eq!(setup.attempt(Cause::Files).await, AttemptResult::Unchanged, "there is nothing left to lose");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub struct ConfigStatus {
     /// Where it is read from.
     pub paths: Vec<PathBuf>,
     /// The files of the last attempt.
-    pub files: Vec<FileStatus>,
+    pub files: Arc<[FileStatus]>,
     /// Resources in all of them.
     pub resources: usize,
     /// Attempts that were applied or changed nothing.

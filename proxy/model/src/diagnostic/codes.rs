@@ -29,6 +29,7 @@ codes! {
     UNKNOWN_KIND = "SDL0011": "A kind or version that no known API has.";
     NOTHING_READ = "SDL0012": "No manifest was found at all.";
     DUPLICATE_RESOURCE = "SDL0013": "Two resources of one kind have the same name and namespace.";
+    EMPTIED = "SDL0014": "A file that held resources when it was last accepted is empty.";
 
     UNKNOWN_FIELD = "SDL0101": "A field that the kind does not have.";
     WRONG_TYPE = "SDL0102": "A value of another type than the field's.";

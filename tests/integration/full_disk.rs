@@ -7,7 +7,7 @@ use sidle_test_support::{
     manifest::virtual_service,
     peers,
     process::Process,
-    sidle::{Builder, Sidle, http_get},
+    sidle::{Builder, Sidle, command_started_by, http_get},
     wait,
 };
 use std::{
@@ -186,6 +186,42 @@ fn a_disk_that_takes_no_file_is_named_by_a_proxy_that_cannot_start() {
             let log = disk.inside("access.log").display().to_string();
             sidle.output().lines().any(|line| line.contains(&log) && line.contains(why)).then_some(())
         });
+    }
+}
+
+#[test]
+fn what_a_command_cannot_write_whole_stays_as_it_was() {
+    let Some(disk) = Disk::new("size=1m") else { return };
+    let (folder, text) = (tempfile::tempdir().unwrap(), "x".repeat(64 << 10));
+    let manifests = folder.path().join("pod.yaml");
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{ name: web, annotations: {{ note: {text} }} }}\n\
+         spec: {{ containers: [{{ name: web, image: web }}] }}\n"
+    );
+    fs::write(&manifests, pod).unwrap();
+    let manifests = manifests.to_str().unwrap();
+    let examples = peers::root().join("config-examples/quickstart");
+    let export = ["export", "envoy", "-c", examples.to_str().unwrap(), "-o"];
+    for arguments in [&["inject", "-f", manifests, "-o"][..], &export] {
+        for was in [Some("what was there"), None] {
+            let out = disk.outside("out");
+            was.inspect(|was| fs::write(&out, was).unwrap());
+            disk.fill();
+            let [starter, inside @ ..] = disk.starter();
+            let mut command = command_started_by(&starter, &inside);
+            let output = command.args(arguments).arg(disk.inside("out")).output().unwrap();
+            let now = fs::read_to_string(&out);
+            assert_eq!((output.status.code(), now.ok().as_deref()), (Some(1), was), "{arguments:?}");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                said.contains("No space left on device") && said.contains("as it was") == was.is_some(),
+                "{said}"
+            );
+            let left = fs::read_dir(disk.outside("")).unwrap().count();
+            assert_eq!(left, 1 + usize::from(was.is_some()), "{arguments:?} leaves nothing behind");
+            disk.make_room();
+            let _ = fs::remove_file(&out);
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::{
     CliError, check,
     node::{NodeArgs, config_paths, environment},
-    output,
+    output, whole_file,
 };
 use std::{path::PathBuf, process::ExitCode};
 
@@ -38,8 +38,7 @@ pub fn run(command: ExportCommand) -> Result<ExitCode, CliError> {
     let json = output::json(&sidle_xds::bootstrap(&ir, &sidle_xds::ExportOptions::default()))?;
     match args.output {
         None => output::print(&json)?,
-        Some(path) => std::fs::write(&path, json)
-            .map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?,
+        Some(path) => whole_file::write(&path, &json)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 //! In:  files, folders, globs, `-`.   Out: the manifests, on standard output or into a file; on standard error what was done to which.
 //! Not here: the sidecar (`inject`).
 
-use super::{CliError, check, output};
+use super::{CliError, check, output, whole_file};
 use crate::inject::{self, Done, Options};
 use sidle_model::{
     Diagnostic, diagnostic,
@@ -58,8 +58,7 @@ pub fn run(args: InjectArgs) -> Result<ExitCode, CliError> {
     output::complain(&diagnostic::render_all(&outcome.diagnostics, &texts, color));
     match &args.output {
         None => output::print(&outcome.text)?,
-        Some(path) => std::fs::write(path, &outcome.text)
-            .map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?,
+        Some(path) => whole_file::write(path, &outcome.text)?,
     }
     output::complain(&said(&outcome.done));
     Ok(ExitCode::SUCCESS)

@@ -24,6 +24,7 @@ mod run;
 mod tokens;
 mod value;
 mod version;
+mod whole_file;
 
 use clap::{Parser, Subcommand};
 use output::Terminal;

@@ -2,11 +2,9 @@
 //!
 //! Invariants: a key is readable by its owner only, from its first byte on; a file appears whole or not at all.
 
-use crate::cli::CliError;
+use crate::cli::{CliError, whole_file};
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -50,18 +48,8 @@ impl Folder {
     }
 
     fn write(&self, name: &str, text: &str, mode: u32) -> Result<(), CliError> {
-        let (path, new) = (self.file(name), self.file(&format!(".{name}.new")));
-        let write = || {
-            // What a run that was cut left behind may have another mode.
-            match fs::remove_file(&new) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-            file.write_all(text.as_bytes())?;
-            fs::rename(&new, &path)
-        };
-        write().map_err(|error| told(&path, &error))
+        let path = self.file(name);
+        whole_file::replace(&path, text, mode, |_| Ok(())).map_err(|error| told(&path, &error))
     }
 }
 

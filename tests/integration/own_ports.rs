@@ -110,6 +110,25 @@ async fn bytes_that_come_in_do_not_get_there() {
     said(&sidle, 1);
 }
 
+/// One request would become as many as there are connections.
+#[tokio::test]
+async fn an_inbound_port_that_is_the_proxys_own_is_no_loop() {
+    let ports = Ports::free();
+    for (own, manifests) in [
+        (ports.inbound, service("http", ports.inbound.port())),
+        (ports.outbound, service("http", ports.outbound.port())),
+    ] {
+        let sidle = start(ports, &manifests);
+        assert_eq!(asked(ports.inbound, Method::GET, "shop", "/").await.0, 508, "to {own}");
+        wait::until("the log", || sidle.output().contains(" loop_detected ").then_some(()));
+        assert_eq!(sidle.metrics().sum("sidle_listener_connections_total", &[]), 1.0, "to {own}");
+    }
+    let sidle = start(ports, &service("tcp", ports.inbound.port()));
+    let answer = http_request(ports.inbound, "GET", "/", &[("host", "localhost")]);
+    assert!(answer.is_err(), "{answer:?}");
+    assert_eq!(sidle.metrics().sum("sidle_listener_connections_total", &[]), 1.0);
+}
+
 /// The address that is bound counts, not the one that the files have come to say.
 #[tokio::test]
 async fn a_new_address_that_waits_for_a_restart_opens_no_way_to_the_old_one() {

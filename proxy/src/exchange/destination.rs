@@ -61,13 +61,13 @@ pub async fn pick(
     wish: &Wish<'_>,
 ) -> Result<Held<Endpoint>, ProxyError> {
     match &cluster.config.discovery {
-        ir::Discovery::Static(_) => balance(connection, cluster, wish),
+        ir::Discovery::Static(_) => balance(connection, snapshot, cluster, wish),
         ir::Discovery::StrictDns(_) | ir::Discovery::LogicalDns(_) => {
             if !cluster.is_resolved() {
                 let limit = cluster.config.connect_timeout;
                 tokio::time::timeout(limit, cluster.resolved()).await.map_err(|_| ProxyError::DnsFailure)?;
             }
-            balance(connection, cluster, wish)
+            balance(connection, snapshot, cluster, wish)
         }
         ir::Discovery::OriginalDestination => {
             let address = match connection.original_destination() {
@@ -88,6 +88,7 @@ pub async fn pick(
 
 fn balance(
     connection: &Connection,
+    snapshot: &Snapshot,
     cluster: &Cluster,
     wish: &Wish<'_>,
 ) -> Result<Held<Endpoint>, ProxyError> {
@@ -96,11 +97,12 @@ fn balance(
     let mut context = PickContext { hash, random: &mut random, now: &Instant::now, tried, leave };
     let endpoints = cluster.endpoints.load();
     let endpoint = endpoints.pick(&mut context).ok_or(ProxyError::NoHealthyUpstream)?;
-    // Whoever writes a Service does not thereby open admin to strangers.
+    // Whoever writes a Service does not thereby open admin to strangers, nor make one request as many as there are connections.
     if connection.direction == ir::Direction::Inbound
         && let EndpointAddr::Socket(address) = endpoint.address
     {
         keep_from_admin(connection, address)?;
+        keep_from_own(connection, snapshot, address)?;
     }
     Ok(connection.worker.hold_endpoint(endpoint))
 }
@@ -144,6 +146,22 @@ fn leads_back(connection: &Connection, snapshot: &Snapshot, address: SocketAddr)
     })
 }
 
+/// Refuses an `address` behind an inbound listener at which this proxy listens itself. A gateway's may be the port of its Service.
+fn keep_from_own(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    address: SocketAddr,
+) -> Result<(), ProxyError> {
+    let here = connection.own_address();
+    let mut own =
+        snapshot.ir.listeners.iter().filter(|listener| listener.direction != ir::Direction::Gateway);
+    let comes_again = own.any(|own| match own.address {
+        ir::ListenAddress::Socket(own) => arrives(address, own, here),
+        ir::ListenAddress::Unix(_) => false,
+    });
+    if comes_again { Err(ProxyError::Loop) } else { Ok(()) }
+}
+
 /// Refuses an `address` that a client chose, or that is behind an inbound listener, if it is admin's.
 ///
 /// Admin believes everybody on this machine, and what the proxy sends comes from there.
@@ -155,22 +173,24 @@ fn keep_from_admin(connection: &Connection, address: SocketAddr) -> Result<(), P
     // What came in from outside was for this machine, whichever of its addresses that is.
     let inbound =
         connection.direction == ir::Direction::Inbound && admin.ip().to_canonical().is_unspecified();
-    if inbound || reaches_admin(address, *admin, connection.own_address()) {
+    if inbound || arrives(address, *admin, connection.own_address()) {
         Err(ProxyError::Admin)
     } else {
         Ok(())
     }
 }
 
-/// Whether a connection to `address` arrives at admin; `here`: an address of this machine. Other programs may have its port at other
-/// addresses, of loopback too.
-fn reaches_admin(address: SocketAddr, admin: SocketAddr, here: Option<IpAddr>) -> bool {
-    let (ip, own) = (address.ip().to_canonical(), admin.ip().to_canonical());
-    let reached = match own.is_unspecified() {
+/// Whether a connection to `address` arrives at who listens at `own`; `here`: an address of this machine. Other programs may have its
+/// port at other addresses, of loopback too.
+fn arrives(address: SocketAddr, own: SocketAddr, here: Option<IpAddr>) -> bool {
+    if address.port() != own.port() {
+        return false;
+    }
+    let (ip, own) = (address.ip().to_canonical(), own.ip().to_canonical());
+    match own.is_unspecified() {
         true => ip.is_loopback() || ip.is_unspecified() || here.is_some_and(|here| here.to_canonical() == ip),
         false => ip == own || (ip.is_unspecified() && own.is_loopback()),
-    };
-    reached && address.port() == admin.port()
+    }
 }
 
 /// Whether a connection to `address` arrives at the listener at `own`.
@@ -237,7 +257,7 @@ mod tests {
             ("10.0.0.7:15000", "127.0.0.1:15000", false),
         ] {
             let here = Some("10.0.0.7".parse().unwrap());
-            let reached = reaches_admin(address.parse().unwrap(), admin.parse().unwrap(), here);
+            let reached = arrives(address.parse().unwrap(), admin.parse().unwrap(), here);
             assert_eq!(reached, expected, "{address} with admin at {admin}");
         }
         let unix = ir::ListenAddress::Unix("/run/x".into());

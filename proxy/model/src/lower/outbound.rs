@@ -28,11 +28,9 @@ use crate::{
     pause,
 };
 use http::HeaderValue;
-use std::net::SocketAddr;
 
 /// The table of requests that name their service themselves.
 const HTTP_PROXY: &str = "http_proxy";
-const OUTBOUND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 15001);
 
 /// Adds the outbound listeners.
 pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
@@ -45,7 +43,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
     let (chains, tables) = captured::chains(mesh, &view, &fallback);
     plan.route_configurations.extend(tables);
     pause::drop_each(view.hosts);
-    let address = settings::address(mesh.proxy.and_then(|proxy| proxy.spec.outbound.as_ref()), OUTBOUND);
+    let address = settings::outbound(mesh.proxy.map(|proxy| &*proxy.spec));
     plan.listeners.push(Listener {
         name: "virtualOutbound".into(),
         address: ListenAddress::Socket(address),

@@ -20,7 +20,7 @@ use crate::{
 use http::HeaderValue;
 use ipnet::IpNet;
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -58,6 +58,16 @@ pub(super) fn address(text: Option<&String>, default: SocketAddr) -> SocketAddr 
 /// Where the files want admin.
 pub(super) fn admin(proxy: Option<&Proxy>) -> SocketAddr {
     address(proxy.and_then(|proxy| proxy.admin.as_ref()), Settings::default().admin)
+}
+
+/// Where the files want the listener of what comes in.
+pub(super) fn inbound(proxy: Option<&Proxy>) -> SocketAddr {
+    address(proxy.and_then(|proxy| proxy.inbound.as_ref()), (Ipv4Addr::UNSPECIFIED, 15006).into())
+}
+
+/// Where the files want the listener of what the application sends.
+pub(super) fn outbound(proxy: Option<&Proxy>) -> SocketAddr {
+    address(proxy.and_then(|proxy| proxy.outbound.as_ref()), (Ipv4Addr::LOCALHOST, 15001).into())
 }
 
 /// What the Proxy resource says about every HTTP connection.

@@ -75,10 +75,10 @@ fn ports_of_the_proxy_are_taken() {
 }
 
 #[test]
-fn a_port_that_is_admins_leads_nowhere() {
+fn a_port_that_is_the_proxys_own_leads_nowhere() {
     let told = |content: &str| {
         let told = told_for(content, &[("app", "shop")]);
-        told.into_iter().filter(|told| told.contains("admin server")).collect::<Vec<_>>()
+        told.into_iter().filter(|told| told.contains("the proxy's own")).collect::<Vec<_>>()
     };
     let service = "apiVersion: v1\nkind: Service\nmetadata: {name: shop}\nspec:\n  selector: {app: shop}\n  \
         ports: [{name: http, port: 80, targetPort: 15000}, {name: tcp, port: 90, targetPort: 8090}]\n";
@@ -95,4 +95,11 @@ fn a_port_that_is_admins_leads_nowhere() {
     let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec:\n  ingress:\n  \
         - {port: {number: 80, protocol: HTTP}, defaultEndpoint: '127.0.0.1:15000'}\n";
     assert_told(&told(sidecar), &[&format!("6 {refused}")]);
+    for (port, own) in [
+        (15006, "0.0.0.0:15006 is the proxy's own inbound"),
+        (15001, "127.0.0.1:15001 is the proxy's own outbound"),
+    ] {
+        let service = service.replace("15000", &port.to_string());
+        assert_told(&told(&service), &[&format!("5 0602 {own} listener: what comes in for it is refused")]);
+    }
 }

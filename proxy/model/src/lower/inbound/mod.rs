@@ -39,12 +39,11 @@ use crate::{
     kubernetes::IntOrString,
 };
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
-const INBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15006);
 /// The listener of captured connections, and of those that come to it by themselves.
 pub(super) const LISTENER: &str = "virtualInbound";
 /// The table of requests that name the service themselves.
@@ -84,7 +83,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
     let mut table = Table::of_all_ports(TABLE);
     let mut table_of_plain = Table::of_all_ports(TABLE_OF_PLAIN);
     for port in &ports {
-        note_admin(routes, port);
+        note_own(routes, port);
         let cluster = cluster(routes, port);
         plan.inbound_ports.insert(cluster.clone(), port.number);
         captured(&mut chains, plan, port, &cluster);
@@ -110,7 +109,7 @@ pub(super) fn add(routes: &mut Routes<'_>, plan: &mut Plan) {
     if open.iter().any(|port| port.protocol.class().has_http()) {
         plan.route_configurations.push(table.finish());
     }
-    let address = settings::address(mesh.proxy.and_then(|proxy| proxy.spec.inbound.as_ref()), INBOUND);
+    let address = settings::inbound(mesh.proxy.map(|proxy| &*proxy.spec));
     plan.listeners.push(Listener {
         name: LISTENER.into(),
         address: ListenAddress::Socket(address),
@@ -215,14 +214,21 @@ fn cluster_name(port: &InboundPort<'_>) -> Arc<str> {
     format!("inbound|{}||", port.number).into()
 }
 
-/// Says of a port that is admin's that nobody is led there.
-fn note_admin(routes: &mut Routes<'_>, port: &InboundPort<'_>) {
-    let admin = settings::admin(routes.mesh.proxy.map(|proxy| &*proxy.spec));
-    if matches!(port.endpoint, EndpointAddress::Socket(target) if ports::overlap(target, admin)) {
-        let message = format!(
-            "{admin} is the proxy's own admin server: what comes in for it is refused (let the application listen on another port)"
-        );
-        routes.notes.push(ports::at(&port.origin, message));
+/// Says of a port that is the proxy's own that nobody is led there.
+fn note_own(routes: &mut Routes<'_>, port: &InboundPort<'_>) {
+    let EndpointAddress::Socket(target) = port.endpoint else { return };
+    let proxy = routes.mesh.proxy.map(|proxy| &*proxy.spec);
+    for (what, own) in [
+        ("admin server", settings::admin(proxy)),
+        ("inbound listener", settings::inbound(proxy)),
+        ("outbound listener", settings::outbound(proxy)),
+    ] {
+        if ports::overlap(target, own) {
+            let message = format!(
+                "{own} is the proxy's own {what}: what comes in for it is refused (let the application listen on another port)"
+            );
+            routes.notes.push(ports::at(&port.origin, message));
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! In:  configuration files, a request or a connection.   Out: a [`report::Report`] as text or JSON; success if somebody takes the request.
 //! Invariants: the answer comes from the tables that the proxy routes by.
-//! Read: [`run`] -> `place` (listener) -> `authorization` (who may) -> `report` (rules) -> `outcome` (action) -> `print`.
+//! Read: [`run`] -> `place` (listener) -> `authorization` (who may) -> `report` (rules) -> `outcome` (action) -> `own` (not here again) -> `print`.
 
 mod authorization;
 mod cluster;
 mod connection;
 mod outcome;
+mod own;
 mod place;
 mod print;
 mod report;

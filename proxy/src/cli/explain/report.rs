@@ -3,7 +3,9 @@
 //! In:  the IR, a listener, a request.   Out: a [`Report`].
 //! Not here: the choice itself (`sidle-routing`).
 
-use super::{authorization::Authorization, connection, outcome::Outcome, place, request::Request};
+use super::{
+    authorization::Authorization, connection, outcome::Outcome, own::Asked, place, request::Request,
+};
 use crate::cli::{
     client::Client,
     received::{self, Admitted, Received},
@@ -248,6 +250,7 @@ impl Report {
                 }
             }
         }
+        Asked { ir, listener, request, client }.keep_from_own(&mut report.outcome, &mut report.notes);
         report
     }
 

@@ -406,3 +406,65 @@ fn a_mirror_whose_answers_are_compared_is_told() {
     let plain = told(manifests.trim_end_matches(policy));
     assert!(plain.contains(line) && !plain.contains("compared"), "{plain}");
 }
+
+/// What becomes of `asked` with `config`: the refusal, and the notes.
+fn kept_from_own(config: &str, listener: &str, asked: &str) -> (Option<String>, Vec<String>) {
+    let node = Node { labels: [("app".to_owned(), "shop".to_owned())].into(), ..Node::default() };
+    let loaded = load_texts(vec![Text { name: "a.yaml".into(), content: config.into() }], &node);
+    let ir = loaded.ir.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+    let request = match asked.split_once(' ') {
+        Some((method, url)) => Request::parse(method, url, &[]).unwrap(),
+        None => Request::connection(asked).unwrap(),
+    };
+    let report =
+        Report::new(&ir, place::listener(&ir, listener, &request).unwrap(), &request, &Client::default());
+    let refused = match report.outcome {
+        Outcome::Refused { status, reason } => Some(format!("{status} {reason}")),
+        _ => None,
+    };
+    (refused, report.notes)
+}
+
+#[test]
+fn nobody_is_led_to_the_proxy_itself() {
+    let admin = "403 destination is this proxy's admin server (flag NR, destination_is_admin)";
+    let again = "508 destination is this proxy itself (loop_detected)";
+    let moved =
+        "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: {name: p}\nspec: {admin: '0.0.0.0:15999'}\n";
+    for (config, asked, refused) in [
+        ("", "GET http://127.0.0.1:15000/config_dump", Some(admin)),
+        ("", "CONNECT [::ffff:127.0.0.1]:15000", Some(admin)),
+        ("", "GET https://0.0.0.0:15000/", Some(admin)),
+        ("", "tcp://127.0.0.1:15000", Some(admin)),
+        ("", "GET http://127.0.0.1:15001/", Some(again)),
+        ("", "tcp://127.0.0.1:15006", Some(again)),
+        ("", "GET http://10.0.0.5:15000/", None),
+        ("", "tcp://10.0.0.5:15000", None),
+        ("", "GET http://127.0.0.1:15090/stats/prometheus", None),
+        (moved, "GET http://127.0.0.1:15000/", None),
+        (moved, "GET http://127.0.0.9:15999/", Some(admin)),
+    ] {
+        let (told, notes) = kept_from_own(config, "outbound", asked);
+        assert_eq!(told.as_deref(), refused, "{asked}: {notes:?}");
+    }
+    let (told, notes) = kept_from_own("", "outbound", "GET http://localhost:15000/");
+    let note = format!("names are not looked up: if localhost is this machine, {}", &admin[4..]);
+    assert!(told.is_none() && notes.contains(&note), "{told:?} {notes:?}");
+    assert_eq!(kept_from_own("", "outbound", "GET http://localhost:8080/").1, [""; 0]);
+    for (protocol, port, asked, refused) in [
+        ("http", 15000, "GET http://shop/", Some(admin)),
+        ("tcp", 15000, "tcp://127.0.0.1:15000", Some(admin)),
+        ("http", 15006, "GET http://shop/", Some(again)),
+        ("http", 8080, "GET http://shop/", None),
+    ] {
+        let service = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: shop}}\nspec:\n  selector: {{app: shop}}\n  \
+             ports: [{{name: {protocol}, port: 80, targetPort: {port}}}]\n"
+        );
+        let (told, notes) = kept_from_own(&service, "inbound", asked);
+        assert_eq!(told.as_deref(), refused, "{protocol} {port}: {notes:?}");
+    }
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\nspec: {hosts: [a.test], resolution: STATIC, \
+                 ports: [{number: 80, name: http, protocol: HTTP}], endpoints: [{address: 127.0.0.1, ports: {http: 15000}}]}\n";
+    assert_eq!(kept_from_own(entry, "outbound", "GET http://a.test/").0, None, "the application may");
+}

@@ -4,10 +4,11 @@
 
 use super::{
     Kind,
+    packed::Node,
     scalar::plain_kind,
     split, surrogates,
     syntax::{Explained, explain},
-    tree::{Document, Node},
+    tree::Document,
     walk::MOST_MISTAKES,
 };
 use crate::{
@@ -142,14 +143,13 @@ impl Builder {
     }
 
     fn finish(&mut self, documents: &mut Vec<Arc<Document>>) {
-        self.nodes.shrink_to_fit();
-        self.strings.shrink_to_fit();
-        let (nodes, strings) = (std::mem::take(&mut self.nodes), std::mem::take(&mut self.strings));
         self.anchors.clear();
         self.copies_left = self.budget.copies;
-        if !nodes.is_empty() {
-            documents.push(Arc::new(Document::new(self.file.clone(), nodes, strings)));
+        if !self.nodes.is_empty() {
+            documents.push(Arc::new(Document::new(self.file.clone(), &self.nodes, &self.strings)));
         }
+        self.nodes.clear();
+        self.strings.clear();
     }
 
     fn scalar(

@@ -3,10 +3,11 @@
 //! In:  text.   Out: [`Document`]s, in which every key and value has its line and column; and typed values of them.
 //! Invariants: time and memory are bounded by the text's length and by [`Budget`]; nothing here panics on any input.
 //! Not here: which kinds there are (`crate::manifest`).
-//! Read: `split` (text -> documents) -> `build`, `merge` (events -> tree) -> `tree` -> `shape`, `walk` (every mistake) -> `serde`.
+//! Read: `split` (text -> documents) -> `build`, `merge` (events -> tree) -> `tree`, `packed` -> `shape`, `walk` (every mistake) -> `serde`.
 
 mod build;
 mod merge;
+mod packed;
 mod scalar;
 pub(crate) mod serde;
 pub(crate) mod shape;

@@ -1,26 +1,27 @@
 //! The positioned tree of one document.
 //!
-//! Invariants: nodes stand in the order of the text, each followed by its descendants, so that a subtree is one slice; a
-//! mapping's children are key, value, key, value.
+//! Invariants: nodes stand in the order of the text, each followed by its descendants; a mapping's children are key, value, key,
+//! value.
 
+use super::packed::{Node, Packed, Unpacked};
 use crate::{config::Step, diagnostic::Span};
 use std::{collections::HashMap, sync::Arc};
 
 /// One YAML document.
 #[derive(Debug)]
 pub struct Document {
-    pub(super) file: Arc<str>,
-    pub(super) nodes: Vec<Node>,
+    file: Arc<str>,
+    nodes: Packed,
     /// The text of all scalars, escapes decoded.
-    pub(super) strings: String,
+    strings: Box<str>,
     /// The items of each list that is longer than [`LONG_LIST`], so that rules late in a long list are found as fast as the first.
-    pub(super) long_lists: HashMap<NodeId, Box<[NodeId]>>,
+    long_lists: HashMap<NodeId, Box<[NodeId]>>,
 }
 
 /// Counting items one by one is cheap up to here.
 const LONG_LIST: usize = 32;
 
-/// A node of a [`Document`].
+/// A node of a [`Document`], by where it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeId(pub(super) u32);
 
@@ -54,29 +55,22 @@ pub enum Part {
     Key,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Node {
-    pub kind: Kind,
-    /// A scalar without quotes, block indicator and tag.
-    pub plain: bool,
-    pub line: u32,
-    pub column: u32,
-    pub length: u32,
-    /// Nodes of the subtree, itself included.
-    pub size: u32,
-    /// In [`Document::strings`].
-    pub text_start: u32,
-    pub text_length: u32,
-}
-
 impl Document {
     /// From the nodes in the order of the text.
-    pub(super) fn new(file: Arc<str>, nodes: Vec<Node>, strings: String) -> Self {
-        let mut document = Document { file, nodes, strings, long_lists: HashMap::new() };
-        let lists = (0..).zip(&document.nodes).filter(|(_, node)| node.kind == Kind::Sequence);
-        let lists =
-            lists.map(|(at, _)| NodeId(at)).map(|list| (list, document.items(list).collect::<Box<[_]>>()));
-        document.long_lists = lists.filter(|(_, items)| items.len() > LONG_LIST).collect();
+    pub(super) fn new(file: Arc<str>, nodes: &[Node], strings: &str) -> Self {
+        let nodes = Packed::new(nodes);
+        let mut document = Document { file, nodes, strings: strings.into(), long_lists: HashMap::new() };
+        let mut next = document.root();
+        while next.0 < document.nodes.end() {
+            let node = document.node(next);
+            if node.kind == Kind::Sequence {
+                let items: Vec<_> = document.items(next).collect();
+                if items.len() > LONG_LIST {
+                    document.long_lists.insert(next, items.into());
+                }
+            }
+            next = NodeId(node.inner);
+        }
         document
     }
 
@@ -90,19 +84,18 @@ impl Document {
         NodeId(0)
     }
 
-    fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.0 as usize]
+    fn node(&self, id: NodeId) -> Unpacked {
+        self.nodes.node(id)
     }
 
     /// What `id` is.
     pub fn kind(&self, id: NodeId) -> Kind {
-        self.node(id).kind
+        self.nodes.kind(id)
     }
 
     /// The text of a scalar, as written but for quotes and escapes; empty for lists and objects.
     pub fn text(&self, id: NodeId) -> &str {
-        let node = self.node(id);
-        &self.strings[node.text_start as usize..(node.text_start + node.text_length) as usize]
+        &self.strings[self.node(id).text]
     }
 
     /// Whether `id` is a scalar without quotes and tag, so that others may make something else of its text than we do.
@@ -112,22 +105,20 @@ impl Document {
 
     /// Where `id` was written.
     pub fn span(&self, id: NodeId) -> Span {
-        let node = self.node(id);
-        Span { line: node.line, column: node.column, length: node.length }
+        self.node(id).span
     }
 
     /// Whether `inner` is `outer` or stands in it.
     pub fn contains(&self, outer: NodeId, inner: NodeId) -> bool {
-        (outer.0..outer.0 + self.node(outer).size).contains(&inner.0)
+        (outer.0..self.node(outer).end).contains(&inner.0)
     }
 
     /// The direct children, keys included.
     fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
-        let end = id.0 + self.node(id).size;
-        let mut next = id.0 + 1;
+        let Unpacked { inner: mut next, end, .. } = self.node(id);
         std::iter::from_fn(move || {
             let child = (next < end).then_some(NodeId(next))?;
-            next += self.node(child).size;
+            next = self.node(child).end;
             Some(child)
         })
     }
@@ -193,7 +184,7 @@ impl Document {
     /// Where an entry was written.
     pub fn entry_span(&self, key: Option<NodeId>, value: NodeId, part: Part) -> Span {
         let has_place =
-            !matches!(self.kind(value), Kind::Mapping | Kind::Sequence) && self.node(value).length > 0;
+            !matches!(self.kind(value), Kind::Mapping | Kind::Sequence) && self.span(value).length > 0;
         match key {
             Some(key) if part == Part::Key || !has_place => self.span(key),
             _ => self.span(value),

@@ -99,9 +99,9 @@ impl<A> RouteTable<A> {
 
 /// Puts a mismatch into words.
 fn describe(mismatch: Mismatch, wanted: &ir::RouteMatch, request: &impl RequestView) -> Difference {
-    let pseudo = |field: &str, wanted: &Option<StringMatch>, found: &str| Difference {
+    let pseudo = |field: &str, wanted: &Option<Box<StringMatch>>, found: &str| Difference {
         field: field.into(),
-        wanted: wanted.as_ref().map(string_match).unwrap_or_default(),
+        wanted: wanted.as_deref().map(string_match).unwrap_or_default(),
         found: (!found.is_empty()).then(|| found.to_owned()),
     };
     match mismatch {

@@ -18,14 +18,9 @@ pub struct PathRewriter(Kind);
 #[derive(Debug, Clone)]
 enum Kind {
     /// Puts `text` in the place of the first `length` bytes; `None`: of the whole path.
-    Replace {
-        length: Option<usize>,
-        text: Arc<str>,
-    },
-    Regex {
-        regex: Regex,
-        substitution: Box<[Piece]>,
-    },
+    Replace { length: Option<usize>, text: Arc<str> },
+    /// In a box: few routes have one.
+    Regex(Box<(Regex, Box<[Piece]>)>),
 }
 
 /// A part of a substitution.
@@ -50,7 +45,7 @@ impl PathRewriter {
             }
             ir::PathRewrite::Full(text) => Kind::Replace { length: None, text: text.clone() },
             ir::PathRewrite::Regex { pattern, substitution } => {
-                Kind::Regex { regex: pattern.search(), substitution: parse_substitution(substitution) }
+                Kind::Regex(Box::new((pattern.search(), parse_substitution(substitution))))
             }
         })
     }
@@ -72,7 +67,8 @@ impl PathRewriter {
                 let rest = length.and_then(|length| path.get(length..)).unwrap_or("");
                 [&**text, rest].concat()
             }
-            Kind::Regex { regex, substitution } => {
+            Kind::Regex(regex) => {
+                let (regex, substitution) = &**regex;
                 let replaced = regex.replace_all(path.as_bytes(), Substitution(substitution));
                 String::from_utf8_lossy(&replaced).into_owned()
             }

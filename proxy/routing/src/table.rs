@@ -49,7 +49,7 @@ pub(crate) struct Domain {
 pub(crate) struct Host<A> {
     pub(crate) virtual_host: Arc<ir::VirtualHost>,
     pub(crate) routes: Box<[Arc<CompiledRoute<A>>]>,
-    index: Option<PathIndex>,
+    index: Option<Box<PathIndex>>,
 }
 
 /// Large: whoever takes it apart may pause.
@@ -112,7 +112,7 @@ impl<A> Compiled<A> {
         for route in pause::each(&virtual_host.routes) {
             routes.push(self.route(route, compile)?);
         }
-        let index = PathIndex::new(virtual_host.routes.iter().map(|route| &route.matches));
+        let index = PathIndex::new(virtual_host.routes.iter().map(|route| &route.matches)).map(Box::new);
         Ok(Arc::new(Host { virtual_host: virtual_host.clone(), routes: routes.into(), index }))
     }
 

@@ -359,7 +359,7 @@ impl Compiler<'_> {
         let action = match &route.action {
             ir::RouteAction::Forward(forward) => ActionPlan::Forward(Box::new(self.forward(route, forward)?)),
             ir::RouteAction::Redirect(redirect) => {
-                ActionPlan::Redirect(sidle_routing::Redirect::new(redirect, &route.matches))
+                ActionPlan::Redirect(Box::new(sidle_routing::Redirect::new(redirect, &route.matches)))
             }
             ir::RouteAction::Direct(direct) => {
                 ActionPlan::Direct(direct.status, Bytes::copy_from_slice(&direct.body))
@@ -381,7 +381,7 @@ impl Compiler<'_> {
             authority_rewrite: authority(forward.authority_rewrite.as_ref())?,
             timeout: forward.timeout,
             retry: forward.retry.clone(),
-            hash_policies: forward.hash_policies.clone(),
+            hash_policies: forward.hash_policies.as_slice().into(),
             mirrors: mirrors.collect::<Result<_, BuildError>>()?,
         })
     }
@@ -410,9 +410,10 @@ fn weights(clusters: &[ir::WeightedCluster]) -> Result<WeightedIndex, BuildError
         .ok_or_else(|| BuildError::Inconsistent("weights sum to 0".into()))
 }
 
-fn authority(text: Option<&Arc<str>>) -> Result<Option<Authority>, BuildError> {
+fn authority(text: Option<&Arc<str>>) -> Result<Option<Box<Authority>>, BuildError> {
     text.map(|text| {
         Authority::from_config(text)
+            .map(Box::new)
             .ok_or_else(|| BuildError::Inconsistent(format!("`{text}` is not an authority")))
     })
     .transpose()

@@ -147,7 +147,7 @@ pub enum ActionPlan {
     /// Send it on.
     Forward(Box<ForwardPlan>),
     /// Answer with a redirect.
-    Redirect(sidle_routing::Redirect),
+    Redirect(Box<sidle_routing::Redirect>),
     /// Answer with this.
     Direct(StatusCode, Bytes),
 }
@@ -161,15 +161,15 @@ pub struct ForwardPlan {
     /// Changes the path.
     pub path_rewrite: Option<PathRewriter>,
     /// Changes the authority.
-    pub authority_rewrite: Option<Authority>,
+    pub authority_rewrite: Option<Box<Authority>>,
     /// Covers all tries.
     pub timeout: Option<Duration>,
     /// When to try again.
     pub retry: Option<Arc<ir::RetryPolicy>>,
     /// What to hash.
-    pub hash_policies: Vec<ir::HashPolicy>,
+    pub hash_policies: Box<[ir::HashPolicy]>,
     /// Copies.
-    pub mirrors: Vec<(Arc<Cluster>, ir::Percent)>,
+    pub mirrors: Box<[(Arc<Cluster>, ir::Percent)]>,
 }
 
 /// A share of a route's traffic.
@@ -181,5 +181,5 @@ pub struct WeightedPlan {
     /// Before the route's.
     pub response_headers: HeaderRules,
     /// Changes the authority, unless the route does.
-    pub authority: Option<Authority>,
+    pub authority: Option<Box<Authority>>,
 }

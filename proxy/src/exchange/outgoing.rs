@@ -171,7 +171,7 @@ pub fn prepare(
             changes.apply(&mut head.headers);
         }
     }
-    if let Some(authority) = forward.authority_rewrite.as_ref().or(weighted.authority.as_ref()) {
+    if let Some(authority) = forward.authority_rewrite.as_deref().or(weighted.authority.as_deref()) {
         if let Some(original) = head.authority.replace(authority.clone()) {
             head.headers.insert(ORIGINAL_HOST, original.to_header());
         }

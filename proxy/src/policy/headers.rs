@@ -6,9 +6,11 @@ use sidle_fields::Fields;
 use sidle_model::ir::{HeaderFormat, HeaderOperations, Piece};
 use sidle_telemetry::log::write_header_value;
 
-/// Compiled [`HeaderOperations`]: values without operators are ready.
+/// Compiled [`HeaderOperations`]: values without operators are ready. `None`: there is nothing to do, as on most routes.
 #[derive(Default)]
-pub struct HeaderRules {
+pub struct HeaderRules(Option<Box<Rules>>);
+
+struct Rules {
     set: Box<[(HeaderName, Value)]>,
     add: Box<[(HeaderName, Value)]>,
     remove: Box<[HeaderName]>,
@@ -21,7 +23,7 @@ enum Value {
 
 /// Values of a request or response, worked out while its head may still be read.
 pub struct Changes<'a> {
-    rules: &'a HeaderRules,
+    rules: Option<&'a Rules>,
     values: smallvec::SmallVec<[Option<HeaderValue>; 4]>,
 }
 
@@ -32,38 +34,43 @@ impl HeaderRules {
             let allowed = list.iter().filter(|(name, _)| !hop_by_hop::is_framing(name));
             allowed.map(|(name, format)| (name.clone(), Value::build(format))).collect()
         };
-        HeaderRules {
+        let rules = Rules {
             set: compile(&operations.set),
             add: compile(&operations.add),
             remove: operations.remove.iter().filter(|name| !hop_by_hop::is_framing(name)).cloned().collect(),
-        }
+        };
+        let is_any = !(rules.set.is_empty() && rules.add.is_empty() && rules.remove.is_empty());
+        HeaderRules(is_any.then(|| Box::new(rules)))
     }
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+        self.0.is_none()
     }
 
     /// Works the values out.
     pub fn evaluate(&self, moment: &Moment<'_>) -> Changes<'_> {
-        let values = self.set.iter().chain(&self.add).map(|(_, value)| value.evaluate(moment)).collect();
-        Changes { rules: self, values }
+        let rules = self.0.as_deref();
+        let given = rules.into_iter().flat_map(|rules| rules.set.iter().chain(&rules.add));
+        let values = given.map(|(_, value)| value.evaluate(moment)).collect();
+        Changes { rules, values }
     }
 }
 
 impl Changes<'_> {
     /// Makes the changes. An operator without a value sets nothing, as in Envoy.
     pub fn apply(self, headers: &mut Fields) {
-        for name in &self.rules.remove {
+        let Some(rules) = self.rules else { return };
+        for name in &rules.remove {
             headers.remove(name);
         }
         let mut values = self.values.into_iter();
-        for ((name, _), value) in self.rules.set.iter().zip(&mut values) {
+        for ((name, _), value) in rules.set.iter().zip(&mut values) {
             if let Some(value) = value {
                 headers.insert(name.clone(), value);
             }
         }
-        for ((name, _), value) in self.rules.add.iter().zip(values) {
+        for ((name, _), value) in rules.add.iter().zip(values) {
             if let Some(value) = value {
                 headers.append(name.clone(), value);
             }

@@ -31,8 +31,9 @@ pub struct RoutePolicy {
     pub request_headers: HeaderRules,
     /// To the response, after the cluster's own.
     pub response_headers: HeaderRules,
-    fault: Option<ir::Fault>,
-    cors: Option<CorsPolicy>,
+    // In boxes: few routes have them.
+    fault: Option<Box<ir::Fault>>,
+    cors: Option<Box<CorsPolicy>>,
 }
 
 /// Whether a request goes on.
@@ -53,7 +54,7 @@ impl RoutePolicy {
             request_headers: HeaderRules::build(&route.request_headers),
             response_headers: HeaderRules::build(&route.response_headers),
             fault: route.fault.clone(),
-            cors: route.cors.as_ref().map(CorsPolicy::new).transpose()?,
+            cors: route.cors.as_deref().map(CorsPolicy::new).transpose()?.map(Box::new),
         })
     }
 

@@ -79,8 +79,8 @@ pub(crate) fn route(action: RouteAction) -> Route {
             claims: Vec::new(),
         },
         action,
-        request_headers: HeaderOperations::default(),
-        response_headers: HeaderOperations::default(),
+        request_headers: Default::default(),
+        response_headers: Default::default(),
         fault: None,
         cors: None,
         origin: Origin::built_in(),
@@ -96,8 +96,8 @@ pub(crate) fn weighted(name: &str, weight: u32) -> WeightedCluster {
     WeightedCluster {
         cluster: name.into(),
         weight,
-        request_headers: HeaderOperations::default(),
-        response_headers: HeaderOperations::default(),
+        request_headers: Default::default(),
+        response_headers: Default::default(),
         authority: None,
     }
 }

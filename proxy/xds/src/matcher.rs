@@ -114,11 +114,11 @@ mod tests {
 
     #[test]
     fn pseudo_headers_are_headers() {
-        let exact = |text: &str| Some(StringMatch::Exact(text.into()));
+        let exact = |text: &str| Some(Box::new(StringMatch::Exact(text.into())));
         let given = RouteMatch {
             scheme: exact("https"),
             method: exact("GET"),
-            authority: Some(StringMatch::Prefix("a.".into())),
+            authority: Some(Box::new(StringMatch::Prefix("a.".into()))),
             ..any()
         };
         assert_eq!(

@@ -62,7 +62,7 @@ fn route(context: &TableContext<'_>, route: &Route) -> Value {
         RouteAction::Forward(forward) if drops(forward) => (black_hole(), Object::new()),
         RouteAction::Forward(forward) => (
             Object::new().with("route", forward::action(context, &route.matches.path, forward)),
-            filter::fault(route.fault.as_ref()),
+            filter::fault(route.fault.as_deref()),
         ),
         RouteAction::Redirect(to) => {
             (Object::new().with("redirect", redirect::redirect(context, to)), Object::new())
@@ -71,7 +71,7 @@ fn route(context: &TableContext<'_>, route: &Route) -> Value {
             (Object::new().with("direct_response", direct_response(response)), Object::new())
         }
     };
-    filters = filters.merge(filter::cors(route.cors.as_ref())).merge(forward_proxy(context, &route.action));
+    filters = filters.merge(filter::cors(route.cors.as_deref())).merge(forward_proxy(context, &route.action));
     let filters = (!filters.is_empty()).then_some(filters);
     common.merge(action).with_some("typed_per_filter_config", filters).into()
 }

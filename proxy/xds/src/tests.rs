@@ -87,9 +87,9 @@ fn every_match() {
         route.matches = RouteMatch {
             path,
             ignore_case: true,
-            scheme: Some(StringMatch::Exact("http".into())),
-            method: Some(regex("GET|PUT")),
-            authority: Some(StringMatch::Prefix("a.".into())),
+            scheme: Some(Box::new(StringMatch::Exact("http".into()))),
+            method: Some(Box::new(regex("GET|PUT"))),
+            authority: Some(Box::new(StringMatch::Prefix("a.".into()))),
             headers: vec![
                 header("x-a", StringMatch::Present, false),
                 header("x-b", StringMatch::Present, true),
@@ -117,8 +117,8 @@ fn every_match() {
 fn every_action() {
     let to = |forward| RouteAction::Forward(Box::new(forward));
     let mut rich = forward(vec![weighted("a", 90), weighted("b", 10)]);
-    rich.clusters[0].request_headers = operations("destination");
-    rich.clusters[0].response_headers = operations("destination");
+    rich.clusters[0].request_headers = operations("destination").into();
+    rich.clusters[0].response_headers = operations("destination").into();
     rich.clusters[0].authority = Some("a.example".into());
     rich.timeout = Some(Duration::from_millis(1500));
     let retry = RetryPolicy {
@@ -165,25 +165,25 @@ fn every_action() {
         routes.push(route(to(one)));
     }
     for path in [None, Some(PathRewrite::Full("/n".into())), Some(PathRewrite::Prefix("/n".into()))] {
-        routes.push(route(RouteAction::Redirect(Redirect {
+        routes.push(route(RouteAction::Redirect(Box::new(Redirect {
             status: StatusCode::SEE_OTHER,
             scheme: Some("https".into()),
             authority: Some("y.example".into()),
             port: RedirectPort::Number(8443),
             path,
-        })));
+        }))));
     }
     routes.push(route(direct(204, b"")));
     routes.push(route(direct(200, &[b'x'; 5000])));
     routes.push(route(direct(200, &[0xff])));
     for route in &mut routes {
-        route.request_headers = operations("route");
-        route.response_headers = operations("route");
-        route.fault = Some(Fault {
+        route.request_headers = operations("route").into();
+        route.response_headers = operations("route").into();
+        route.fault = Some(Box::new(Fault {
             delay: Some((Duration::from_millis(5), Percent::ALWAYS)),
             abort: Some((FaultAbort::Grpc(14), Percent::new(0.01).unwrap())),
-        });
-        route.cors = Some(Cors {
+        }));
+        route.cors = Some(Box::new(Cors {
             allow_origins: vec![StringMatch::Exact("https://a".into()), StringMatch::Present],
             allow_methods: "GET,POST".into(),
             allow_headers: "x-a".into(),
@@ -191,7 +191,7 @@ fn every_action() {
             max_age: Some(Duration::from_secs(86400)),
             allow_credentials: true,
             forward_unmatched_preflights: false,
-        });
+        }));
     }
     let place = |port| Discovery::Static(vec![endpoint("127.0.0.1", port, "")]);
     let exported = export(&outbound(routes, vec![cluster("a", place(1)), cluster("b", place(2))]));
@@ -346,7 +346,8 @@ fn every_filter_chain() {
         port: RedirectPort::Listener,
         path: None,
     };
-    ir.route_configurations.push(Arc::new(table("80", vec![route(RouteAction::Redirect(to_listener))])));
+    ir.route_configurations
+        .push(Arc::new(table("80", vec![route(RouteAction::Redirect(Box::new(to_listener)))])));
     let mut listener = listener("captured", 15099, Direction::Inbound);
     let on = |port| FilterChainMatch { destination_port: Some(port), ..Default::default() };
     let both = [ApplicationProtocol::Http1, ApplicationProtocol::Http2];

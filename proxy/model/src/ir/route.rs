@@ -3,7 +3,7 @@
 use super::{HostPattern, Origin, Pattern, Percent, StringMatch};
 use crate::pause;
 use http::{HeaderName, StatusCode};
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 /// A table of virtual hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Drop for VirtualHost {
     }
 }
 
-/// One rule.
+/// One rule. What few rules have stands in boxes: a mesh has many rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// `default`, or VirtualService `http[].name` with `.match[].name`; in access logs and metrics.
@@ -55,13 +55,13 @@ pub struct Route {
     /// What to do.
     pub action: RouteAction,
     /// Applied to the request after the cluster's own, as in Envoy. Those of a lone destination are here too.
-    pub request_headers: HeaderOperations,
+    pub request_headers: RareOperations,
     /// Applied to the response after the cluster's own.
-    pub response_headers: HeaderOperations,
+    pub response_headers: RareOperations,
     /// Injected before the action; not for redirects and direct responses.
-    pub fault: Option<Fault>,
+    pub fault: Option<Box<Fault>>,
     /// Cross-origin policy.
-    pub cors: Option<Cors>,
+    pub cors: Option<Box<Cors>>,
     /// File and line of the `match` entry, or of the `http` entry that has none.
     pub origin: Origin,
 }
@@ -74,11 +74,11 @@ pub struct RouteMatch {
     /// Whether exact and prefix paths compare without regard to ASCII case. A regex does not.
     pub ignore_case: bool,
     /// On `:scheme`.
-    pub scheme: Option<StringMatch>,
+    pub scheme: Option<Box<StringMatch>>,
     /// On `:method`, case-sensitive.
-    pub method: Option<StringMatch>,
+    pub method: Option<Box<StringMatch>>,
     /// On `:authority`, case-sensitive, with the port if the client sent one.
-    pub authority: Option<StringMatch>,
+    pub authority: Option<Box<StringMatch>>,
     /// On headers. Of a repeated header one value has to match; none may, where the match is inverted.
     pub headers: Vec<HeaderMatch>,
     /// On query parameters; the first value of a repeated one counts.
@@ -139,7 +139,7 @@ pub enum RouteAction {
     /// Send it to an endpoint of a cluster.
     Forward(Box<Forward>),
     /// Answer with a redirect.
-    Redirect(Redirect),
+    Redirect(Box<Redirect>),
     /// Answer with fixed content.
     Direct(DirectResponse),
 }
@@ -171,9 +171,9 @@ pub struct WeightedCluster {
     /// Relative to the sum.
     pub weight: u32,
     /// Applied before the route's.
-    pub request_headers: HeaderOperations,
+    pub request_headers: RareOperations,
     /// Applied before the route's.
-    pub response_headers: HeaderOperations,
+    pub response_headers: RareOperations,
     /// New `:authority` from this destination's `headers.request.set: {Host}`; a route's rewrite wins.
     pub authority: Option<Arc<str>>,
 }
@@ -374,9 +374,36 @@ pub struct HeaderOperations {
 }
 
 impl HeaderOperations {
+    const NONE: HeaderOperations = HeaderOperations { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+}
+
+/// [`HeaderOperations`] where most have none: then it is a pointer to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RareOperations(Option<Box<HeaderOperations>>);
+
+impl Deref for RareOperations {
+    type Target = HeaderOperations;
+
+    fn deref(&self) -> &HeaderOperations {
+        static NONE: HeaderOperations = HeaderOperations::NONE;
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl From<HeaderOperations> for RareOperations {
+    fn from(operations: HeaderOperations) -> Self {
+        RareOperations((!operations.is_empty()).then(|| Box::new(operations)))
+    }
+}
+
+impl From<RareOperations> for HeaderOperations {
+    fn from(operations: RareOperations) -> Self {
+        operations.0.map_or(HeaderOperations::NONE, |operations| *operations)
     }
 }
 

@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub(super) fn lower(routes: &mut Routes<'_>, rule: &HttpRule<'_>, site: Site<'_>) -> Option<RouteAction> {
     let route = &*rule.route;
     if let Some(to) = &route.redirect {
-        return Some(RouteAction::Redirect(redirect(to, site.port)));
+        return Some(RouteAction::Redirect(Box::new(redirect(to, site.port))));
     }
     if let Some(response) = &route.direct_response {
         return Some(RouteAction::Direct(direct(response)));
@@ -85,8 +85,8 @@ fn forward(routes: &mut Routes<'_>, rule: &HttpRule<'_>, site: Site<'_>) -> Forw
         clusters.push(WeightedCluster {
             cluster: target.cluster,
             weight: split.weight,
-            request_headers: request,
-            response_headers: response,
+            request_headers: request.into(),
+            response_headers: response.into(),
             authority,
         });
     }

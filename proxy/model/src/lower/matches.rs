@@ -56,7 +56,9 @@ pub(super) fn everything() -> RouteMatch {
 
 /// The request's part of a match. `None`: no request can meet it.
 pub(super) fn lower(condition: &istio::HttpMatchRequest) -> Option<RouteMatch> {
-    let one = |text: &Option<Box<istio::StringMatch>>| text.as_deref().map(string_match).transpose();
+    let one = |text: &Option<Box<istio::StringMatch>>| {
+        text.as_deref().map(string_match).transpose().map(|one| one.map(Box::new))
+    };
     let mut lowered = RouteMatch {
         path: condition.uri.as_ref().map_or(Some(PathMatch::Any), path)?,
         ignore_case: condition.ignore_uri_case,
@@ -123,8 +125,8 @@ fn header(lowered: &mut RouteMatch, name: &str, value: StringMatch, invert: bool
         }
     };
     match field {
-        None => *field = Some(value),
-        Some(same) if *same == value => {}
+        None => *field = Some(Box::new(value)),
+        Some(same) if **same == value => {}
         Some(_) => return None,
     }
     Some(())

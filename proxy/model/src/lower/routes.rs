@@ -145,8 +145,8 @@ fn assemble(
     if let RouteAction::Forward(forward) = &mut action
         && let ([_], [only]) = (&*rule.route.route, &mut *forward.clusters)
     {
-        request = headers::merge(request, std::mem::take(&mut only.request_headers));
-        response = headers::merge(response, std::mem::take(&mut only.response_headers));
+        request = headers::merge(request, std::mem::take(&mut only.request_headers).into());
+        response = headers::merge(response, std::mem::take(&mut only.response_headers).into());
     }
     Route {
         name: route_name(
@@ -155,10 +155,10 @@ fn assemble(
         ),
         matches,
         action,
-        request_headers: request,
-        response_headers: response,
-        fault: rule.route.fault.as_deref().filter(|_| forwards).and_then(policies::fault),
-        cors: rule.route.cors_policy.as_deref().map(policies::cors),
+        request_headers: request.into(),
+        response_headers: response.into(),
+        fault: rule.route.fault.as_deref().filter(|_| forwards).and_then(policies::fault).map(Box::new),
+        cors: rule.route.cors_policy.as_deref().map(policies::cors).map(Box::new),
         origin: origin(rule, place),
     }
 }

@@ -203,9 +203,14 @@ fn explain_names_the_first_condition_that_does_not_hold() {
     let any = || route_match(PathMatch::Any);
     for (matches, field, wanted, found) in [
         (route_match(PathMatch::Prefix("/b".into())), "uri", "prefix \"/b\"", Some("/a")),
-        (RouteMatch { method: Some(exact("PUT")), ..any() }, "method", "exact \"PUT\"", Some("GET")),
-        (RouteMatch { scheme: Some(exact("https")), ..any() }, "scheme", "exact \"https\"", Some("http")),
-        (RouteMatch { authority: Some(regex("x+")), ..any() }, "authority", "regex \"x+\"", Some("h")),
+        (RouteMatch { method: Some(exact("PUT").into()), ..any() }, "method", "exact \"PUT\"", Some("GET")),
+        (
+            RouteMatch { scheme: Some(exact("https").into()), ..any() },
+            "scheme",
+            "exact \"https\"",
+            Some("http"),
+        ),
+        (RouteMatch { authority: Some(regex("x+").into()), ..any() }, "authority", "regex \"x+\"", Some("h")),
         (header("x-a", exact("3"), false), "headers[x-a]", "exact \"3\"", Some("1,2")),
         (header("x-b", StringMatch::Present, false), "headers[x-b]", "present", None),
         (header("x-a", StringMatch::Present, true), "withoutHeaders[x-a]", "not present", Some("1,2")),

@@ -181,8 +181,8 @@ impl Forwarded {
             headers,
             hash: forward.hash_policies.iter().map(hash).collect(),
             mirrors: forward.mirrors.iter().map(|mirror| mirrored(ir, mirror)).collect(),
-            faults: route.fault.as_ref().map(faults).unwrap_or_default(),
-            cors: route.cors.as_ref().map(cors),
+            faults: route.fault.as_deref().map(faults).unwrap_or_default(),
+            cors: route.cors.as_deref().map(cors),
         }
     }
 }

@@ -129,13 +129,13 @@ fn to_https(origin: &Origin) -> Route {
     Route {
         name: "https_redirect".into(),
         matches: everything(),
-        action: RouteAction::Redirect(Redirect {
+        action: RouteAction::Redirect(Box::new(Redirect {
             status: StatusCode::MOVED_PERMANENTLY,
             scheme: Some("https".into()),
             authority: None,
             port: RedirectPort::Keep,
             path: None,
-        }),
+        })),
         request_headers: Default::default(),
         response_headers: Default::default(),
         fault: None,

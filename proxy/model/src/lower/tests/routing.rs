@@ -468,6 +468,7 @@ fn what_takes_everything() {
     assert!(matches::is_catch_all(&path(PathMatch::Prefix("/".into()))));
     assert!(!matches::is_catch_all(&path(PathMatch::Prefix("/a".into()))));
     assert!(!matches::is_catch_all(&path(PathMatch::Connect)));
-    let method = crate::ir::RouteMatch { method: Some(StringMatch::Present), ..matches::everything() };
+    let method =
+        crate::ir::RouteMatch { method: Some(Box::new(StringMatch::Present)), ..matches::everything() };
     assert!(!matches::is_catch_all(&method));
 }

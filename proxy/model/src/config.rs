@@ -5,12 +5,13 @@
 //! Not here: which of several resources wins (`crate::lower`), except for [`age_order`], which all ties use.
 
 use crate::{
+    Map,
     diagnostic::{Code, Diagnostic, Severity},
     ir::Origin,
     istio, kubernetes, pause, sidle,
     yaml::{Document, NodeId, Part},
 };
-use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{cmp::Ordering, sync::Arc, time::SystemTime};
 
 /// All resources, by kind, each list in file order.
 #[derive(Debug, Default)]
@@ -71,9 +72,9 @@ pub struct Metadata {
     /// Namespace; the default one where the file says none.
     pub namespace: String,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
     /// Annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Map<String>,
     /// When the API server stored it; files usually do not say.
     pub creation_timestamp: Option<SystemTime>,
 }

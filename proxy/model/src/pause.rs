@@ -127,10 +127,13 @@ spec:
 
     /// However much there is to read, to check, to lower and to share, it may pause after each piece. Who takes a place away has to say
     /// here why.
+    ///
+    /// Sharing has one place less than it had, 38: hosts of rules have one route for `CONNECT` in common, where each had its own to take
+    /// apart.
     #[test]
     fn each_piece_of_work_ends_at_a_place() {
         let [first, again, shared] = for_each(files);
-        assert!(first >= 88 && again >= 66 && shared >= 38, "of a file: {first}, {again}, {shared}");
+        assert!(first >= 88 && again >= 66 && shared >= 37, "of a file: {first}, {again}, {shared}");
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! Not here: what the node's labels select (`sidle_model::lower`).
 
 use super::CliError;
-use sidle_model::ir;
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use sidle_model::{Map, ir};
+use std::{ffi::OsString, path::PathBuf};
 
 /// The environment, so that tests bring their own.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -67,7 +67,7 @@ impl NodeArgs {
         }
     }
 
-    fn labels(&self, environment: Environment<'_>) -> Result<BTreeMap<String, String>, CliError> {
+    fn labels(&self, environment: Environment<'_>) -> Result<Map<String>, CliError> {
         if let Some(text) = &self.labels {
             return labels(text).map_err(|why| CliError::Usage(format!("--labels: {why}")));
         }
@@ -76,7 +76,7 @@ impl NodeArgs {
             return labels(&text).map_err(|why| CliError::Usage(format!("SIDLE_LABELS: {why}")));
         }
         match variable("ISTIO_METAJSON_LABELS") {
-            None => Ok(BTreeMap::new()),
+            None => Ok(Map::new()),
             Some(text) => serde_json::from_str(&text).map_err(|error| {
                 CliError::Usage(format!("ISTIO_METAJSON_LABELS: expected a JSON object of strings: {error}"))
             }),
@@ -84,7 +84,7 @@ impl NodeArgs {
     }
 }
 
-fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+fn labels(text: &str) -> Result<Map<String>, String> {
     let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| match pair.split_once('=') {
@@ -127,10 +127,10 @@ mod tests {
             NodeArgs { namespace: Some("flag".into()), labels: Some("c=2".into()), ..NodeArgs::default() };
         let from_flag = node(flag, &variables).unwrap();
         assert_eq!(from_flag.namespace, "flag");
-        assert_eq!(from_flag.labels, BTreeMap::from([("c".into(), "2".into())]));
+        assert_eq!(from_flag.labels, Map::from([("c".into(), "2".into())]));
         let from_variable = node(NodeArgs::default(), &variables).unwrap();
         assert_eq!(from_variable.namespace, "ours");
-        assert_eq!(from_variable.labels, BTreeMap::from([("a".into(), "1".into()), ("b".into(), "".into())]));
+        assert_eq!(from_variable.labels, Map::from([("a".into(), "1".into()), ("b".into(), "".into())]));
         assert_eq!(node(NodeArgs::default(), &variables[1..2]).unwrap().namespace, "istios");
         assert_eq!(node(NodeArgs::default(), &[]).unwrap(), ir::Node::default());
     }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn istios_labels_are_json() {
         let node = node(NodeArgs::default(), &[("ISTIO_METAJSON_LABELS", r#"{"app":"reviews"}"#)]).unwrap();
-        assert_eq!(node.labels, BTreeMap::from([("app".into(), "reviews".into())]));
+        assert_eq!(node.labels, Map::from([("app".into(), "reviews".into())]));
     }
 
     #[test]

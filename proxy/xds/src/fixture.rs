@@ -1,8 +1,8 @@
 //! Hand-built IRs for the tests of this crate.
 
 use http::{HeaderName, HeaderValue, StatusCode};
-use sidle_model::ir::*;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use sidle_model::{Map, ir::*};
+use std::{sync::Arc, time::Duration};
 
 /// An IR with the two clusters that are always there.
 pub(crate) fn empty() -> Ir {
@@ -51,7 +51,7 @@ pub(crate) fn endpoint(text: &str, port: u16, locality: &str) -> Endpoint {
     let workload = Workload {
         name: "reviews-v1".into(),
         namespace: "default".into(),
-        labels: BTreeMap::from([("app".into(), "reviews".into()), ("version".into(), "v1".into())]),
+        labels: Map::from([("app".into(), "reviews".into()), ("version".into(), "v1".into())]),
         service_account: String::new(),
     };
     Endpoint {

@@ -7,11 +7,11 @@ use super::{
     virtual_service::gateways,
 };
 use crate::{
+    Map,
     diagnostic::codes,
     istio::{HttpMatchRequest, StringMatch},
     lower::matches::claim_path,
 };
-use std::collections::BTreeMap;
 
 pub(super) fn check(request: &HttpMatchRequest, at: At<'_>, report: &mut Report<'_>) {
     let texts = [
@@ -84,7 +84,7 @@ fn path(uri: &StringMatch, at: At<'_>, report: &mut Report<'_>) {
     }
 }
 
-fn header_names(headers: &BTreeMap<String, StringMatch>, at: At<'_>, report: &mut Report<'_>) {
+fn header_names(headers: &Map<StringMatch>, at: At<'_>, report: &mut Report<'_>) {
     for name in headers.keys() {
         let at = at.to(name.as_str());
         if let Some(claim) = claim_path(name) {
@@ -116,16 +116,12 @@ fn header_names(headers: &BTreeMap<String, StringMatch>, at: At<'_>, report: &mu
 }
 
 /// Headers with their conditions.
-pub(super) fn header_conditions(
-    headers: &BTreeMap<String, StringMatch>,
-    at: At<'_>,
-    report: &mut Report<'_>,
-) {
+pub(super) fn header_conditions(headers: &Map<StringMatch>, at: At<'_>, report: &mut Report<'_>) {
     header_names(headers, at, report);
     values_of(headers, at, report);
 }
 
-fn values_of(values: &BTreeMap<String, StringMatch>, at: At<'_>, report: &mut Report<'_>) {
+fn values_of(values: &Map<StringMatch>, at: At<'_>, report: &mut Report<'_>) {
     for (name, value) in values {
         let at = at.to(name.as_str());
         report.judge(at.to("regex"), codes::BAD_REGEX, values::string_match(value, true));
@@ -133,7 +129,7 @@ fn values_of(values: &BTreeMap<String, StringMatch>, at: At<'_>, report: &mut Re
 }
 
 /// Labels of any selector.
-pub(super) fn labels(labels: &BTreeMap<String, String>, at: At<'_>, report: &mut Report<'_>) {
+pub(super) fn labels(labels: &Map<String>, at: At<'_>, report: &mut Report<'_>) {
     for (key, value) in labels {
         let judgement = values::label_key(key).and_then(|()| values::label_value(value));
         report.judge(at.to(key.as_str()), codes::BAD_LABEL, judgement);

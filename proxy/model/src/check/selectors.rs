@@ -2,13 +2,14 @@
 
 use super::report::{At, Report};
 use crate::{
+    Map,
     config::{Config, Resource, Step, age_order},
     diagnostic::{Diagnostic, codes},
     ir::Node,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-type Labels = BTreeMap<String, String>;
+type Labels = Map<String>;
 
 fn has_all(selector: &Labels, labels: &Labels) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))

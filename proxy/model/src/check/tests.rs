@@ -176,7 +176,7 @@ fn resources_are_typed_and_in_order() {
     assert!(pod.metadata.creation_timestamp.is_some());
     let job = &config.workloads[0];
     assert_eq!((job.kind, job.metadata.namespace.as_str()), ("CronJob", "default"));
-    assert_eq!(job.spec.pod_template().metadata.labels["app"], "b");
+    assert_eq!(job.spec.pod_template().metadata.labels.get("app").unwrap(), "b");
     assert_eq!(config.endpoint_slices[0].spec.endpoints[0].addresses, ["10.0.0.2"]);
     assert_eq!((pod.order, job.order, config.endpoint_slices[0].order), (0, 1, 2));
     let origin = pod.origin(&["spec".into(), "containers".into(), 0.into(), "ports".into()]);

@@ -5,6 +5,7 @@
 
 use super::report::{At, Report};
 use crate::{
+    Map,
     diagnostic::codes,
     istio::{HttpMatchRequest, L4MatchAttributes, StringMatch, VirtualService},
     pause,
@@ -89,8 +90,8 @@ fn covers(outer: &HttpMatchRequest, inner: &HttpMatchRequest, default: &[String]
     let outer_gateways = if gateways(outer) { default } else { &outer.gateways };
     let inner_gateways = if gateways(inner) { default } else { &inner.gateways };
     // With gateways of its own, a match does not look at the client's labels (R19).
-    let outer_labels = if gateways(outer) { &outer.source_labels } else { &BTreeMap::new() };
-    let inner_labels = if gateways(inner) { &inner.source_labels } else { &BTreeMap::new() };
+    let outer_labels = if gateways(outer) { &outer.source_labels } else { &Map::new() };
+    let inner_labels = if gateways(inner) { &inner.source_labels } else { &Map::new() };
     path_covers(outer, inner)
         && text_covers(outer.scheme.as_deref(), inner.scheme.as_deref())
         && text_covers(outer.method.as_deref(), inner.method.as_deref())
@@ -150,7 +151,7 @@ fn match_covers(outer: &StringMatch, inner: &StringMatch) -> bool {
     }
 }
 
-fn values_cover(outer: &BTreeMap<String, StringMatch>, inner: &BTreeMap<String, StringMatch>) -> bool {
+fn values_cover(outer: &Map<StringMatch>, inner: &Map<StringMatch>) -> bool {
     outer.iter().all(|(name, value)| inner.get(name).is_some_and(|inner| match_covers(value, inner)))
 }
 

@@ -1,6 +1,7 @@
 //! Clusters: groups of endpoints with one policy.
 
 use super::ClientTls;
+use crate::Map;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -134,7 +135,7 @@ pub struct Workload {
     /// Its namespace.
     pub namespace: String,
     /// All its labels (`app`, `version`, `security.istio.io/tlsMode`, …).
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
     /// Its service account, or empty.
     pub service_account: String,
 }

@@ -78,7 +78,7 @@ pub struct Node {
     /// Kubernetes namespace of the workload; `default` unless given.
     pub namespace: String,
     /// Labels of the workload, for selectors and `sourceLabels`.
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: crate::Map<String>,
     /// Name of the workload in metrics (`source_workload`); `unknown` unless given.
     pub workload: String,
     /// `region/zone/subzone` of the workload; empty: what its labels say, if they do.

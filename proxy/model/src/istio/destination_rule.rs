@@ -3,10 +3,9 @@
 //! Source: Istio's `networking/v1/destination_rule.proto`.
 
 use super::{LoadBalancerSettings, MatchLabels, PortSelector, non_empty};
-use crate::Duration;
+use crate::{Duration, Map};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Policies for a host, after routing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -33,7 +32,7 @@ pub struct Subset {
     /// Unique in the host.
     pub name: String,
     /// That endpoints must have; empty: all endpoints.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
     /// Overrides the host's, block by block.
     pub traffic_policy: Option<TrafficPolicy>,
 }

@@ -3,9 +3,9 @@
 //! Source: Istio's `networking/v1/gateway.proto`.
 
 use super::non_empty;
+use crate::Map;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Ports that a gateway proxy opens.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -15,7 +15,7 @@ pub struct Gateway {
     /// One or more.
     pub servers: Vec<Server>,
     /// Labels of the proxies that open them; empty: all gateways.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Map<String>,
 }
 
 /// A port.

@@ -3,9 +3,9 @@
 //! Source: Istio's `networking/v1/virtual_service.proto`.
 
 use super::{Destination, non_empty};
+use crate::Map;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// One TLS rule.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -32,7 +32,7 @@ pub struct TlsMatchAttributes {
     #[schemars(range(min = 1))]
     pub port: Option<u16>,
     /// Labels of the client workload.
-    pub source_labels: BTreeMap<String, String>,
+    pub source_labels: Map<String>,
     /// In place of the VirtualService's own.
     pub gateways: Vec<String>,
     /// Namespace of the client workload.
@@ -64,7 +64,7 @@ pub struct L4MatchAttributes {
     #[serde(deserialize_with = "non_empty")]
     pub source_subnet: Option<String>,
     /// Labels of the client workload.
-    pub source_labels: BTreeMap<String, String>,
+    pub source_labels: Map<String>,
     /// In place of the VirtualService's own.
     pub gateways: Vec<String>,
     /// Namespace of the client workload.

@@ -3,10 +3,9 @@
 //! Source: Istio's `networking/v1/destination_rule.proto`.
 
 use super::non_empty;
-use crate::Duration;
+use crate::{Duration, Map};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Balancing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -136,7 +135,7 @@ pub struct LocalityDistribute {
     /// `region/zone/subzone`, with `*`.
     pub from: String,
     /// Locality to weight; the sum is 100.
-    pub to: BTreeMap<String, u32>,
+    pub to: Map<u32>,
 }
 
 /// Where a region's traffic goes when it fails.

@@ -30,9 +30,9 @@ pub use sidecar::*;
 pub use virtual_service::*;
 pub use workload_entry::*;
 
+use crate::Map;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
-use std::collections::BTreeMap;
 
 /// A port by number.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -68,9 +68,9 @@ pub struct Headers {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HeaderOperations {
     /// Overwrites.
-    pub set: BTreeMap<String, String>,
+    pub set: Map<String>,
     /// Appends.
-    pub add: BTreeMap<String, String>,
+    pub add: Map<String>,
     /// Removes.
     pub remove: Vec<String>,
 }
@@ -80,7 +80,7 @@ pub struct HeaderOperations {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct WorkloadSelector {
     /// All of them.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
 }
 
 /// Labels that a workload must have, of DestinationRule and of policies.
@@ -88,7 +88,7 @@ pub struct WorkloadSelector {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MatchLabels {
     /// All of them.
-    pub match_labels: BTreeMap<String, String>,
+    pub match_labels: Map<String>,
 }
 
 /// A resource that a policy is attached to.

@@ -3,9 +3,9 @@
 //! Source: Istio's `security/v1/peer_authentication.proto`.
 
 use super::MatchLabels;
+use crate::Map;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Which ports of a workload take mTLS, plain text, or both.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -16,12 +16,12 @@ pub struct PeerAuthentication {
     /// On all ports.
     pub mtls: Option<MutualTls>,
     /// By port of the workload, as text; needs a selector.
-    pub port_level_mtls: BTreeMap<String, MutualTls>,
+    pub port_level_mtls: Map<MutualTls>,
 }
 
 impl PeerAuthentication {
     /// Labels of the workloads; `None`: all.
-    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
+    pub fn labels(&self) -> Option<&Map<String>> {
         self.selector.as_ref().map(|selector| &selector.match_labels).filter(|labels| !labels.is_empty())
     }
 }

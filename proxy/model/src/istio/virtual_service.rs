@@ -3,10 +3,9 @@
 //! Source: Istio's `networking/v1/virtual_service.proto`; each type has the name and fields of its message.
 
 use super::{Headers, Percent, PortSelector, TcpRoute, TlsRoute, non_empty};
-use crate::Duration;
+use crate::{Duration, Map};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Routing rules for hosts.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -84,16 +83,16 @@ pub struct HttpMatchRequest {
     /// `:authority`.
     pub authority: Option<Box<StringMatch>>,
     /// By lower-case name.
-    pub headers: BTreeMap<String, StringMatch>,
+    pub headers: Map<StringMatch>,
     /// By lower-case name; must not match.
-    pub without_headers: BTreeMap<String, StringMatch>,
+    pub without_headers: Map<StringMatch>,
     /// By name.
-    pub query_params: BTreeMap<String, StringMatch>,
+    pub query_params: Map<StringMatch>,
     /// Port of the service, or of the gateway's server.
     #[schemars(range(min = 1))]
     pub port: Option<u16>,
     /// Labels of the client workload.
-    pub source_labels: BTreeMap<String, String>,
+    pub source_labels: Map<String>,
     /// Namespace of the client workload.
     #[serde(deserialize_with = "non_empty")]
     pub source_namespace: Option<String>,

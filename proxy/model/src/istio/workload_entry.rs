@@ -3,9 +3,9 @@
 //! Source: Istio's `networking/v1/workload_entry.proto` and `workload_group.proto`.
 
 use super::non_empty;
+use crate::Map;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// One endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -16,9 +16,9 @@ pub struct WorkloadEntry {
     pub address: Option<String>,
     /// Service port name to port.
     #[schemars(inner(range(min = 1)))]
-    pub ports: BTreeMap<String, u16>,
+    pub ports: Map<u16>,
     /// For selectors and subsets.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
     /// Network, if not the proxy's own.
     #[serde(deserialize_with = "non_empty")]
     pub network: Option<String>,
@@ -51,9 +51,9 @@ pub struct WorkloadGroup {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct WorkloadGroupMetadata {
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
     /// Annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Map<String>,
 }
 
 /// Readiness of the application.

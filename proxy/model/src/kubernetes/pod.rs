@@ -1,8 +1,8 @@
 //! `Pod`, and the kinds that hold a template of one.
 
+use crate::Map;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// A Pod.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -122,9 +122,9 @@ pub struct PodTemplate {
 #[serde(rename_all = "camelCase", default)]
 pub struct PodTemplateMetadata {
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Map<String>,
     /// Annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Map<String>,
 }
 
 /// The `spec` of a Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob.

@@ -1,8 +1,9 @@
 //! `Secret`: certificates and keys that `credentialName` names.
 
+use crate::Map;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 /// A Secret. Its `Debug` shows the names of its values, and nothing of them.
 #[derive(Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -10,9 +11,9 @@ use std::{collections::BTreeMap, fmt};
 #[schemars(extend("x-unread" = ["type", "immutable"]))]
 pub struct Secret {
     /// Base64.
-    pub data: BTreeMap<String, String>,
+    pub data: Map<String>,
     /// As it is; goes before `data`.
-    pub string_data: BTreeMap<String, String>,
+    pub string_data: Map<String>,
 }
 
 impl fmt::Debug for Secret {

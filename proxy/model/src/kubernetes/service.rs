@@ -1,9 +1,9 @@
 //! `Service`.
 
 use super::IntOrString;
+use crate::Map;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// The `spec` of a Service.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -12,7 +12,7 @@ pub struct Service {
     /// Ports.
     pub ports: Vec<ServicePort>,
     /// Labels of its Pods; empty: endpoints are given apart.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Map<String>,
     /// Virtual address; `None` (the text) for a headless service.
     #[serde(rename = "clusterIP")]
     pub cluster_ip: Option<String>,

@@ -7,16 +7,13 @@
 
 use super::{names, notes::Notes, virtual_services::HttpRule};
 use crate::{
+    Map,
     config::Resource,
     diagnostic::codes,
     istio::{HttpMatchRequest, HttpRoute, StringMatch, VirtualService},
     pause,
 };
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 /// VirtualServices without hosts, by namespace and name.
 pub(super) struct Delegates<'a>(HashMap<(&'a str, &'a str), &'a Resource<VirtualService>>);
@@ -156,7 +153,7 @@ fn merge_matches(
 
 /// Whether a delegate's match does not leave the root's.
 fn within(root: &HttpMatchRequest, delegate: &HttpMatchRequest) -> bool {
-    fn texts(root: &BTreeMap<String, StringMatch>, delegate: &BTreeMap<String, StringMatch>) -> bool {
+    fn texts(root: &Map<StringMatch>, delegate: &Map<StringMatch>) -> bool {
         delegate.iter().all(|(key, inner)| implied(root.get(key), Some(inner)))
     }
     let agree = |a: Option<&str>, b: Option<&str>| a.is_none() || b.is_none() || a == b;
@@ -194,11 +191,6 @@ fn implied(root: Option<&StringMatch>, delegate: Option<&StringMatch>) -> bool {
 
 /// Both conditions; where both have one, the delegate's, which is the narrower.
 fn merge_match(root: &HttpMatchRequest, delegate: &HttpMatchRequest) -> HttpMatchRequest {
-    fn both<V: Clone>(root: &BTreeMap<String, V>, delegate: &BTreeMap<String, V>) -> BTreeMap<String, V> {
-        let mut merged = root.clone();
-        merged.extend(delegate.iter().map(|(key, value)| (key.clone(), value.clone())));
-        merged
-    }
     HttpMatchRequest {
         name: match (&root.name, &delegate.name) {
             (Some(root), Some(delegate)) => Some(format!("{root}-{delegate}")),
@@ -208,11 +200,11 @@ fn merge_match(root: &HttpMatchRequest, delegate: &HttpMatchRequest) -> HttpMatc
         scheme: delegate.scheme.clone().or_else(|| root.scheme.clone()),
         method: delegate.method.clone().or_else(|| root.method.clone()),
         authority: delegate.authority.clone().or_else(|| root.authority.clone()),
-        headers: both(&root.headers, &delegate.headers),
-        without_headers: both(&root.without_headers, &delegate.without_headers),
-        query_params: both(&root.query_params, &delegate.query_params),
+        headers: root.headers.with(&delegate.headers),
+        without_headers: root.without_headers.with(&delegate.without_headers),
+        query_params: root.query_params.with(&delegate.query_params),
         port: delegate.port.or(root.port),
-        source_labels: both(&root.source_labels, &delegate.source_labels),
+        source_labels: root.source_labels.with(&delegate.source_labels),
         source_namespace: delegate.source_namespace.clone().or_else(|| root.source_namespace.clone()),
         gateways: if delegate.gateways.is_empty() {
             root.gateways.clone()

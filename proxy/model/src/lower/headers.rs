@@ -6,11 +6,12 @@
 //! Not here: applying them.
 
 use crate::{
+    Map,
     ir::{Format, HeaderFormat, HeaderOperations},
     istio,
 };
 use http::HeaderName;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Changes to requests and to responses.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +57,7 @@ fn operations(changes: &istio::HeaderOperations) -> HeaderOperations {
     }
 }
 
-fn values(values: &BTreeMap<String, String>) -> Vec<(HeaderName, HeaderFormat)> {
+fn values(values: &Map<String>) -> Vec<(HeaderName, HeaderFormat)> {
     let format = |text: &str| HeaderFormat(Format::parse(text).unwrap_or_else(|_| Format::literal(text)));
     values.iter().filter_map(|(name, value)| Some((header_name(name)?, format(value)))).collect()
 }

@@ -7,6 +7,7 @@
 
 use super::registry::Labels;
 use crate::{
+    Map,
     ir::{Cluster, Discovery, Endpoint, Node},
     istio::{LocalityFailover, LocalityLoadBalancerSetting},
 };
@@ -181,7 +182,7 @@ fn close_gaps(endpoints: &mut [Endpoint]) {
 
 /// Weights of the localities that the rule lists, and no endpoints elsewhere. What is for many localities is split among them by the
 /// weights of their endpoints.
-fn distribute(endpoints: &mut Vec<Endpoint>, to: &BTreeMap<String, u32>) -> BTreeMap<Arc<str>, u32> {
+fn distribute(endpoints: &mut Vec<Endpoint>, to: &Map<u32>) -> BTreeMap<Arc<str>, u32> {
     /// So that a split share is not rounded to nothing.
     const SCALE: u64 = 1000;
     // The closest rule counts for a locality that several describe.

@@ -36,7 +36,7 @@ type Key = (usize, u16, String);
 #[derive(Debug)]
 struct Made {
     _spec: Arc<VirtualService>,
-    led: Vec<Led>,
+    led: Box<[Led]>,
     list: RouteList,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Led {
     rule: usize,
     part: Part,
     cluster: Arc<str>,
-    hash: Vec<HashPolicy>,
+    hash: Box<[HashPolicy]>,
 }
 
 /// Which destination of a rule.
@@ -79,7 +79,7 @@ impl Part {
 impl Led {
     /// Notes where `part` of `rule` led.
     pub fn to(target: &Target<'_>, rule: usize, part: Part) -> Self {
-        let hash = policies::hash_policies(target.policy.load_balancer);
+        let hash = policies::hash_policies(target.policy.load_balancer).into();
         Led { rule, part, cluster: target.cluster.clone(), hash }
     }
 }
@@ -127,7 +127,7 @@ impl<'a> Routes<'a> {
 
     /// Keeps a list that was just made, when `notes` were told before.
     pub(super) fn remember(&mut self, rules: &Rules<'_>, site: Site<'_>, list: &RouteList, notes: usize) {
-        let led = std::mem::take(&mut self.led);
+        let led = self.led.drain(..).collect();
         let alone = rules.resource.spec.http.iter().all(|rule| rule.delegate.is_none());
         if alone && self.notes.told() == notes {
             let made = Made { _spec: rules.resource.spec.clone(), led, list: list.clone() };

@@ -28,6 +28,7 @@ use crate::{
     pause,
 };
 use http::HeaderValue;
+use std::sync::Arc;
 
 /// The table of requests that name their service themselves.
 const HTTP_PROXY: &str = "http_proxy";
@@ -94,14 +95,16 @@ pub(super) fn proxy_table(name: &str, mesh: &Mesh<'_>, view: &View<'_>, fallback
             served.origin.clone(),
         );
     }
+    // One for all: hosts of rules are many.
+    let passed_on = Arc::new(fallback.route(PathMatch::Connect));
     for host in &view.hosts {
         let forms = if host.port == 80 { Forms::Both(80) } else { Forms::WithPort(host.port) };
         let names = Names::of_host(&host.host, &mesh.node);
         let connect = match tcp::for_host(&host.choices, &host.host) {
-            Some(proxy) => tcp::connect_route(proxy),
-            None => fallback.route(PathMatch::Connect),
+            Some(proxy) => Arc::new(tcp::connect_route(proxy)),
+            None => passed_on.clone(),
         };
-        let routes = extended(&host.routes, [connect]);
+        let routes = extended(&host.routes, Some(connect));
         table.add(format!("{}:{}", host.host, host.port), &names, forms, routes, host.origin.clone());
     }
     table.add_fallback(fallback.name, fallback.routes(), Origin::built_in());
@@ -114,8 +117,9 @@ pub(super) fn host_name(host: &str, served: &ServedPort<'_>) -> String {
 }
 
 /// HTTP rules, then CONNECT.
-fn proxy_routes(served: &ServedPort<'_>) -> Vec<std::sync::Arc<Route>> {
-    extended(&served.routes, tcp::for_host(&served.choices, &served.service.host).map(tcp::connect_route))
+fn proxy_routes(served: &ServedPort<'_>) -> Vec<Arc<Route>> {
+    let connect = tcp::for_host(&served.choices, &served.service.host).map(tcp::connect_route);
+    extended(&served.routes, connect.map(Arc::new))
 }
 
 /// The port that the service's name alone stands for.
@@ -155,7 +159,7 @@ impl Fallback {
     }
 
     /// For requests and for CONNECT.
-    pub fn routes(&self) -> Vec<std::sync::Arc<Route>> {
+    pub fn routes(&self) -> Vec<Arc<Route>> {
         [PathMatch::Any, PathMatch::Connect].into_iter().map(|path| self.route(path).into()).collect()
     }
 

@@ -93,12 +93,12 @@ impl Table {
         }
         pause::drop_each(taken);
         pause::drop_each(names);
+        let names_left = self.entries.len();
         let hosts = self.entries.into_iter().map(|entry| entry.host).filter(|host| !host.domains.is_empty());
-        RouteConfiguration {
-            name: self.name,
-            virtual_hosts: pause::each(hosts).map(Arc::new).collect(),
-            ignore_port_in_host: self.ignore_port,
-        }
+        // Not collected: that would keep the room of the entries, which is many times as large.
+        let mut virtual_hosts = Vec::with_capacity(names_left);
+        virtual_hosts.extend(pause::each(hosts).map(Arc::new));
+        RouteConfiguration { name: self.name, virtual_hosts, ignore_port_in_host: self.ignore_port }
     }
 }
 
@@ -115,7 +115,7 @@ fn patterns(names: &[String], forms: Forms) -> Vec<HostPattern> {
     bare.chain(with_port).collect()
 }
 
-/// A list of routes with more at its end.
-pub(super) fn extended(routes: &RouteList, more: impl IntoIterator<Item = Route>) -> Vec<Arc<Route>> {
-    routes.iter().cloned().chain(more.into_iter().map(Arc::new)).collect()
+/// A list of routes with one more at its end.
+pub(super) fn extended(routes: &RouteList, more: Option<Arc<Route>>) -> Vec<Arc<Route>> {
+    routes.iter().cloned().chain(more).collect()
 }

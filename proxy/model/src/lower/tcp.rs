@@ -156,7 +156,7 @@ fn tcp_choices(
 fn meets(
     gateways: &[String],
     port: Option<u16>,
-    labels: &std::collections::BTreeMap<String, String>,
+    labels: &crate::Map<String>,
     namespace: Option<&str>,
     (site, rules, routes): (Site<'_>, &Rules<'_>, &Routes<'_>),
 ) -> bool {

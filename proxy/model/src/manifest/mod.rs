@@ -9,6 +9,7 @@
 mod kinds;
 
 use crate::{
+    Map,
     config::{Config, Metadata, Step},
     diagnostic::{Code, Diagnostic, Severity, codes},
     pause,
@@ -17,7 +18,7 @@ use crate::{
 };
 use kinds::{Handling, Manifest, Reader, handling};
 use serde::Deserialize;
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 /// The resources of one text, and its mistakes of form and type.
 #[derive(Debug, Default)]
@@ -239,6 +240,6 @@ impl Reading<'_> {
 struct RawMetadata {
     name: String,
     namespace: Option<String>,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
+    labels: Map<String>,
+    annotations: Map<String>,
 }

@@ -1,9 +1,8 @@
 //! `kind: ConcurrencyPolicy`: how many requests a workload takes at once, found out from how long it takes.
 
-use crate::Duration;
+use crate::{Duration, Map};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Limits how many requests a workload has at once, by the latency of its answers. Of several that select a port, one that has labels, then
 /// one that has ports, then the oldest holds. Names and defaults are those of Envoy's gradient controller.
@@ -11,7 +10,7 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ConcurrencyPolicy {
     /// Labels of the workloads; empty: all of the namespace.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Map<String>,
     /// Ports of the workload; empty: all.
     #[schemars(inner(range(min = 1)))]
     pub ports: Vec<u16>,

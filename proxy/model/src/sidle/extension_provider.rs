@@ -1,9 +1,8 @@
 //! `extensionProviders`: services that decide in the proxy's place. Names and defaults are those of Istio's mesh configuration.
 
-use crate::{Duration, istio::non_empty};
+use crate::{Duration, Map, istio::non_empty};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// A service that policies name as their provider. One of the two kinds.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -96,7 +95,7 @@ pub struct ExtAuthzHttp {
     /// Headers that the service sees besides host, method, path, content-length and authorization: `name`, `prefix*`, `*suffix`.
     pub include_request_headers_in_check: Vec<String>,
     /// More headers for the service.
-    pub include_additional_headers_in_check: BTreeMap<String, String>,
+    pub include_additional_headers_in_check: Map<String>,
     /// Whether it sees the body.
     pub include_request_body_in_check: Option<RequestBodyInCheck>,
     /// Headers of its answer that the upstream gets, in place of the request's.

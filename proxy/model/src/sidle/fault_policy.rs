@@ -1,9 +1,11 @@
 //! `kind: FaultPolicy`: faults between the proxy and an upstream.
 
-use crate::istio::{FaultDelay, HttpFaultInjection, Percent};
+use crate::{
+    Map,
+    istio::{FaultDelay, HttpFaultInjection, Percent},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Faults that look as if the upstream had them: timeouts, retries, ejection and limits see them. Faults of a VirtualService come before all
 /// these. Of several for a host that of the client's namespace holds, else of the service's, else of the root namespace; there the most
@@ -12,7 +14,7 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FaultPolicy {
     /// Labels of the proxies; empty: all that call the host.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Map<String>,
     /// As in a DestinationRule.
     pub host: String,
     /// Of each try of a request, as a VirtualService writes it.

@@ -32,19 +32,18 @@ pub use rate_limit_policy::{
 pub use upstream_policy::{Hedging, MirrorComparison, PeakEwma, UpstreamPolicy};
 
 use crate::{
-    Duration,
+    Duration, Map,
     istio::{HttpRetry, OutboundTrafficPolicy, non_empty},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Settings of the proxy process. Of several that select a proxy, the oldest holds.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Proxy {
     /// Labels of the proxies; empty: all of the namespace.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Map<String>,
     /// Address of admin; `127.0.0.1:15000`.
     #[serde(deserialize_with = "non_empty")]
     pub admin: Option<String>,

@@ -1,9 +1,8 @@
 //! `kind: RateLimitPolicy`: how many requests in a time.
 
-use crate::{Duration, istio::StringMatch};
+use crate::{Duration, Map, istio::StringMatch};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Limits how many requests come to a workload from the mesh, or to a gateway from outside, in a time. With a `tokenBucket` each proxy
 /// counts by itself, with a `rateLimitService` a service counts for all. All policies that select a request hold together. Names are those
@@ -12,7 +11,7 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RateLimitPolicy {
     /// Labels of the proxies; empty: all of the namespace.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Map<String>,
     /// Hosts, as in a VirtualService; empty: all.
     pub hosts: Vec<String>,
     /// Names of routes, `http[].name` of a VirtualService; empty: all.
@@ -127,7 +126,7 @@ pub struct HeaderValueMatch {
     /// Whether they have to match, or not to; `true`.
     pub expect_match: Option<bool>,
     /// As in a VirtualService; all together.
-    pub headers: BTreeMap<String, StringMatch>,
+    pub headers: Map<StringMatch>,
 }
 
 /// Whose requests share a bucket: exactly one of these.

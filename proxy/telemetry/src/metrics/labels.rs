@@ -5,8 +5,8 @@
 //! Source: Istio "Standard Metrics"; its canonical service and revision rules.
 
 use prometheus::proto::LabelPair;
-use sidle_model::ir;
-use std::{collections::BTreeMap, sync::Arc};
+use sidle_model::{Map, ir};
+use std::sync::Arc;
 
 const UNKNOWN: &str = "unknown";
 
@@ -116,7 +116,7 @@ impl WorkloadLabels {
         Self { principal: known(principal), ..self }
     }
 
-    fn of(name: &str, namespace: &str, labels: &BTreeMap<String, String>) -> Self {
+    fn of(name: &str, namespace: &str, labels: &Map<String>) -> Self {
         let first = |keys: &[&str], otherwise: &str| -> Arc<str> {
             keys.iter().find_map(|key| labels.get(*key)).map_or(otherwise, String::as_str).into()
         };

@@ -20,10 +20,10 @@ use crate::{
 };
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
-static NO_LABELS: Labels = Labels::new();
+static NO_LABELS: LazyLock<Labels> = LazyLock::new(Labels::new);
 
 /// All hosts of all ServiceEntries, oldest first.
 pub(super) fn services<'a>(

@@ -7,18 +7,16 @@
 
 use super::super::locality;
 use crate::{
+    Map,
     config::{Config, Resource},
     ir,
     istio::WorkloadEntry,
     kubernetes::{Container, IntOrString, Pod},
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 /// Labels of a workload or of a selector.
-pub(in crate::lower) type Labels = BTreeMap<String, String>;
+pub(in crate::lower) type Labels = Map<String>;
 
 /// Whether `labels` has everything that `selector` asks for. An empty selector picks everything.
 pub(in crate::lower) fn selects(selector: &Labels, labels: &Labels) -> bool {
@@ -43,8 +41,7 @@ pub(super) struct Instance<'a> {
 impl<'a> Instance<'a> {
     /// From a WorkloadEntry or an inline endpoint of a ServiceEntry. `None` without an address.
     pub fn of_entry(entry: &'a WorkloadEntry, name: &str, namespace: &str, extra: &Labels) -> Option<Self> {
-        let mut labels = extra.clone();
-        labels.extend(entry.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+        let labels = extra.with(&entry.labels);
         Some(Instance {
             address: entry.address.as_deref()?,
             ports: entry.ports.iter().map(|(name, port)| (name.as_str(), *port)).collect(),

@@ -68,7 +68,7 @@ fn locality(text: &str) -> Option<Value> {
 /// Istio's text of who answers: name, namespace, canonical service and revision, cluster.
 fn workload(workload: &Workload) -> String {
     let label = |keys: [&str; 3]| {
-        keys.iter().find_map(|key| workload.labels.get(*key)).map(String::as_str).unwrap_or_default()
+        keys.iter().find_map(|key| workload.labels.get(key)).map(String::as_str).unwrap_or_default()
     };
     let service = label(["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
     let revision = label(["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]);

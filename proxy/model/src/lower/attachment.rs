@@ -34,7 +34,7 @@ pub(super) fn holds<T>(
     if *namespace != node.namespace {
         return false;
     }
-    let Some(gateway) = GATEWAY_NAME.iter().find_map(|label| node.labels.get(*label)) else {
+    let Some(gateway) = GATEWAY_NAME.iter().find_map(|label| node.labels.get(label)) else {
         let message = "this proxy serves no Gateway of the Gateway API: as in Istio, it passes over a policy with targets";
         notes.warn(policy, codes::DROPPED, &[field.into()], message);
         return false;

@@ -118,7 +118,7 @@ impl WorkloadLabels {
 
     fn of(name: &str, namespace: &str, labels: &Map<String>) -> Self {
         let first = |keys: &[&str], otherwise: &str| -> Arc<str> {
-            keys.iter().find_map(|key| labels.get(*key)).map_or(otherwise, String::as_str).into()
+            keys.iter().find_map(|key| labels.get(key)).map_or(otherwise, String::as_str).into()
         };
         WorkloadLabels {
             workload: known(name),

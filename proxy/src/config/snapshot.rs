@@ -70,7 +70,7 @@ pub struct Chain {
     /// Unique in its listener.
     pub name: Arc<str>,
     /// Terminates TLS, as it is to be spoken when a handshake begins.
-    pub tls: Option<(ir::ServerTls, Arc<Live<rustls::ServerConfig>>)>,
+    pub tls: Option<(Arc<ir::ServerTls>, Arc<Live<rustls::ServerConfig>>)>,
     /// What reads the bytes.
     pub filter: Filter,
 }
@@ -96,8 +96,8 @@ pub struct HttpPlan {
     pub server_name: Option<HeaderValue>,
     /// Whether HTTP/1 header names keep their case.
     pub preserve_header_case: bool,
-    /// What is taken from clients, and how.
-    pub options: ir::HttpOptions,
+    /// What is taken from clients, and how. Connections keep those that they began with.
+    pub options: Arc<ir::HttpOptions>,
     /// Who may ask at all.
     pub gate: Gate,
     /// How many may.

@@ -23,7 +23,8 @@ pub(super) struct Open {
     pub(super) metrics: Arc<ListenerMetrics>,
     worker: Rc<Worker>,
     inbound: bool,
-    _source: Option<Source>,
+    /// Counts its client, once he is known.
+    pub(super) source: Option<Source>,
 }
 
 impl Open {
@@ -54,7 +55,7 @@ impl Open {
             worker.shared.activity.inbound_connections.fetch_add(1, Relaxed);
         }
         metrics.connection_opened();
-        Ok(Open { worker: worker.clone(), inbound, metrics: metrics.clone(), _source: source })
+        Ok(Open { worker: worker.clone(), inbound, metrics: metrics.clone(), source })
     }
 }
 

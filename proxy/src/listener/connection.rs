@@ -15,10 +15,10 @@ use crate::{
     worker::{Held, Worker},
 };
 use http::HeaderValue;
-use sidle_model::ir::{ApplicationProtocol, Direction, HttpOptions, Limits};
+use sidle_model::ir::{ApplicationProtocol, Direction, HttpOptions, Limits, ServerTls};
 use sidle_telemetry::Http2Flood;
-use standing::{Asked, asked};
 use std::{
+    borrow::Cow,
     cell::{Cell, OnceCell, RefCell},
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -61,20 +61,21 @@ pub struct Connection {
     pub direction: Direction,
     /// For logs.
     pub downstream: Rc<Downstream>,
-    origin: Origin,
-    via: Option<Via>,
-    tls: bool,
+    /// Whether a rule has brought it here from where it meant to go.
+    redirected: bool,
+    /// Whether the application is shown the address of its client.
+    transparent: bool,
     first: First,
-    /// Whose certificates its client had to show.
-    asked: Asked,
+    /// How its TLS was terminated.
+    tls: Option<Arc<ServerTls>>,
     /// Whether the configuration of this number would take it no more.
     outdated: Cell<(u64, bool)>,
     listener: Arc<str>,
     chain: Arc<str>,
     drain: Rc<Drain>,
-    limits: Limits,
+    limits: Arc<Limits>,
     preserve_header_case: bool,
-    options: HttpOptions,
+    options: Arc<HttpOptions>,
     /// The plan of the last request's snapshot.
     plan: RefCell<(u64, Option<Held<HttpPlan>>)>,
     active: Cell<usize>,
@@ -83,7 +84,7 @@ pub struct Connection {
     until: Option<Instant>,
     fault: Cell<Option<Fault>>,
     /// The element of `x-forwarded-client-cert`.
-    client_cert: OnceCell<Option<HeaderValue>>,
+    client_cert: OnceCell<Option<Box<HeaderValue>>>, // few have one
     /// The client's address, for headers.
     peer_text: OnceCell<Option<HeaderValue>>,
     /// Whom its first request was for.
@@ -93,15 +94,6 @@ pub struct Connection {
 /// When a connection that begins now has reached an age: a tenth sooner or later, so that those that began together do not end so.
 fn until(age: Duration) -> Instant {
     Instant::now() + age.mul_f64(0.9 + 0.2 * fastrand::f64())
-}
-
-/// Waits for a time that may never come.
-async fn reached(until: Option<Instant>) {
-    match until {
-        // In a box: most connections have no such time, nor the room for it.
-        Some(until) => Box::pin(tokio::time::sleep_until(until)).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// How long a connection must have been idle before draining closes it: a client that is about to send another request has
@@ -125,9 +117,9 @@ impl Connection {
         let mut first = seen.first;
         if first.offers.is_empty() && !first.tls && http.is_some() {
             // Nobody had to look before.
-            first.offers.push(match seen.http2 {
-                Some(true) => ApplicationProtocol::Http2,
-                _ => ApplicationProtocol::Http1,
+            first.offers = Cow::Borrowed(match seen.http2 {
+                Some(true) => &[ApplicationProtocol::Http2],
+                _ => &[ApplicationProtocol::Http1],
             });
         }
         let downstream = Downstream {
@@ -143,11 +135,10 @@ impl Connection {
         Connection {
             direction: plan.config.direction,
             downstream: Rc::new(downstream),
-            origin,
-            via: via(snapshot, plan, &origin),
+            redirected: origin.redirected,
+            transparent: snapshot.ir.settings.transparent,
             first,
-            tls: chain.tls.is_some(),
-            asked: asked(chain),
+            tls: chain.tls.as_ref().map(|(tls, _)| tls.clone()),
             outdated: Cell::new((snapshot.generation, false)),
             listener: plan.config.name.clone(),
             chain: chain.name.clone(),
@@ -155,7 +146,7 @@ impl Connection {
             until: snapshot.ir.settings.limits.max_connection_duration.map(until),
             limits: snapshot.ir.settings.limits.clone(),
             preserve_header_case: http.as_ref().is_some_and(|plan| plan.preserve_header_case),
-            options: http.as_ref().map_or_else(HttpOptions::default, |plan| plan.options.clone()),
+            options: http.as_ref().map(|plan| plan.options.clone()).unwrap_or_default(),
             plan: RefCell::new((snapshot.generation, http.map(|plan| worker.hold_plan(snapshot, &plan)))),
             active: Cell::new(0),
             last_active: Cell::new(Instant::now()),
@@ -200,9 +191,9 @@ impl Connection {
         let element = || {
             let Downstream { identity, own, .. } = &*self.downstream;
             let whole = self.direction == Direction::Gateway;
-            client_cert::element(identity.as_ref()?, own.as_ref(), whole)
+            client_cert::element(identity.as_ref()?, own.as_ref(), whole).map(Box::new)
         };
-        self.client_cert.get_or_init(element).as_ref()
+        self.client_cert.get_or_init(element).as_deref()
     }
 
     /// The client's address without its port, for headers.
@@ -216,8 +207,8 @@ impl Connection {
             Some(known) if known.is(host) => Some(known.clone()),
             None if host.len() <= LONGEST_HOST => {
                 let authority = Authority::new(host.clone())?;
-                // A copy of its own: the other lies among all that was read with it.
-                Some(self.host.get_or_init(|| authority.detached()).clone())
+                // A copy: this one lies among all that was read with it.
+                Some(self.host.get_or_init(|| self.worker.hosts.kept(&authority)).clone())
             }
             _ => Authority::new(host.clone()),
         }
@@ -225,27 +216,31 @@ impl Connection {
 
     /// Where a redirected connection meant to go.
     pub fn original_destination(&self) -> Option<SocketAddr> {
-        self.origin.local.filter(|_| self.origin.redirected)
+        self.downstream.local.filter(|_| self.redirected)
     }
 
     /// An address of this machine: the one that the client connected to, unless it meant another.
     pub fn own_address(&self) -> Option<IpAddr> {
-        self.origin.local.filter(|_| !self.origin.redirected).map(|local| local.ip())
+        self.downstream.local.filter(|_| !self.redirected).map(|local| local.ip())
     }
 
     /// Where connections to the application come from on its behalf.
     pub fn via(&self) -> Option<Via> {
-        self.via
+        let meant = self.original_destination().filter(|_| self.direction == Direction::Inbound)?;
+        match self.downstream.peer.filter(|_| self.transparent) {
+            Some(peer) => Some(Via::Client { address: peer.ip(), to: meant.ip() }),
+            None => Some(Via::Proxy { v6: meant.is_ipv6() }),
+        }
     }
 
     /// The listener's own port, or the one that a redirected connection meant.
     pub fn port(&self) -> u16 {
-        self.origin.local.map_or(0, |local| local.port())
+        self.downstream.local.map_or(0, |local| local.port())
     }
 
     /// The scheme of requests that do not name one.
     pub fn scheme(&self) -> Scheme {
-        if self.tls { Scheme::Https } else { Scheme::Http }
+        if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
     /// What is taken from the client, and how.
@@ -266,6 +261,11 @@ impl Connection {
             || self.worker.see_snapshot(|snapshot| self.is_outdated(snapshot))
     }
 
+    /// How often it was told to look whether it is draining; see [`Drain::times_told`].
+    pub fn times_told(&self) -> u32 {
+        self.drain.times_told()
+    }
+
     /// Whether they are to be, whatever the worker may tell them: the listener ends, or the connection is old.
     pub fn is_over(&self) -> bool {
         self.drain.has_begun() || self.until.is_some_and(|until| until <= Instant::now())
@@ -275,11 +275,11 @@ impl Connection {
     pub async fn draining(&self) {
         // One thread: between the check and the first poll nobody is told.
         while !self.is_draining() {
-            tokio::select! {
-                () = self.drain.begun() => return,
-                () = self.worker.shed.notified() => return,
-                () = reached(self.until) => return,
-                () = self.worker.changed.notified(), if self.direction != Direction::Outbound => {}
+            let told = self.drain.told();
+            match self.until {
+                None => told.await,
+                // In a box: most connections have no such time, nor the room for it.
+                Some(until) => drop(Box::pin(tokio::time::timeout_at(until, told)).await),
             }
         }
     }
@@ -298,7 +298,7 @@ impl Connection {
             } else {
                 Instant::now() + IDLE_BEFORE_CLOSE
             };
-            tokio::time::sleep_until(wait).await;
+            Box::pin(tokio::time::sleep_until(wait)).await; // it is not for this that all have room
         }
     }
 
@@ -346,14 +346,6 @@ impl Connection {
     /// Counts a connection that ended by an error of the client's.
     pub fn count_protocol_error(&self) {
         self.worker.shared.telemetry.listener_metrics(&self.listener).protocol_error();
-    }
-}
-
-fn via(snapshot: &Snapshot, plan: &ListenerPlan, origin: &Origin) -> Option<Via> {
-    let meant = origin.local.filter(|_| origin.redirected && plan.config.direction == Direction::Inbound)?;
-    match origin.peer.filter(|_| snapshot.ir.settings.transparent) {
-        Some(peer) => Some(Via::Client { address: peer.ip(), to: meant.ip() }),
-        None => Some(Via::Proxy { v6: meant.is_ipv6() }),
     }
 }
 

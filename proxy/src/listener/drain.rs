@@ -1,13 +1,17 @@
-//! The end of a listener, as its connections see it.
+//! What a listener's connections are told: that it ends, and when they have to look whether they may go on.
+//!
+//! Invariant: who waits, waits for one thing ([`Drain::told`]) and then looks: there are many, and each wait takes room.
 
 use std::cell::Cell;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 /// Whether a listener is on its way out.
 #[derive(Debug, Default)]
 pub struct Drain {
     begun: Cell<bool>,
-    begins: Notify,
+    /// How often they were told.
+    times: Cell<u32>,
+    tells: Notify,
     stopped: Cell<bool>,
     stops: Notify,
 }
@@ -16,7 +20,23 @@ impl Drain {
     /// Clients are told to go elsewhere; whoever comes all the same is served.
     pub fn begin(&self) {
         self.begun.set(true);
-        self.begins.notify_waiters();
+        self.tell();
+    }
+
+    /// Its connections look whether they may go on.
+    pub fn tell(&self) {
+        self.times.set(self.times.get().wrapping_add(1));
+        self.tells.notify_waiters();
+    }
+
+    /// How often they were told to: who has seen so much has missed nothing.
+    pub fn times_told(&self) -> u32 {
+        self.times.get()
+    }
+
+    /// Waits until they are told the next time.
+    pub fn told(&self) -> Notified<'_> {
+        self.tells.notified()
     }
 
     /// Nobody is accepted any more, either.
@@ -36,13 +56,5 @@ impl Drain {
     /// Whether it has begun.
     pub fn has_begun(&self) -> bool {
         self.begun.get()
-    }
-
-    /// Waits for it to begin.
-    pub async fn begun(&self) {
-        // One thread: nothing can begin between the check and the first poll of the notification.
-        if !self.has_begun() {
-            self.begins.notified().await;
-        }
     }
 }

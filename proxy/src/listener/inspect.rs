@@ -17,6 +17,7 @@ use sidle_model::ir::{ApplicationProtocol, Limits, Transport};
 use sidle_routing::{ConnectionView, Inspection};
 use sidle_telemetry::ListenerMetrics;
 use std::{
+    borrow::Cow,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -53,7 +54,7 @@ pub struct First {
     /// Whether they were TLS.
     pub tls: bool,
     /// The protocols that they offered, or were of.
-    pub offers: Vec<ApplicationProtocol>,
+    pub offers: Cow<'static, [ApplicationProtocol]>,
 }
 
 impl Seen {
@@ -128,7 +129,7 @@ pub async fn inspect(
     let destination = origin.local.filter(|_| origin.redirected);
     let mut seen = Seen::default();
     let mut transport = Transport::RawBuffer;
-    let mut offers: Vec<ApplicationProtocol> = Vec::new();
+    let mut offers: Cow<'static, [ApplicationProtocol]> = Cow::default();
     if plan.chains.inspection(destination) != Inspection::None {
         let silent = ConnectionView { destination, server_name: None, transport, application_protocols: &[] };
         let for_silent = plan.chains.select(&silent).map(|chain| &chain.filter);
@@ -145,14 +146,14 @@ pub async fn inspect(
             Some(Detection::Tls(hello)) => {
                 transport = Transport::Tls;
                 seen.server_name = hello.server_name.as_deref().map(Into::into);
-                offers = hello.alpn;
+                offers = hello.alpn.into();
             }
             Some(Detection::Http1) => {
-                offers.push(ApplicationProtocol::Http1);
+                offers = Cow::Borrowed(&[ApplicationProtocol::Http1]);
                 seen.http2 = Some(false);
             }
             Some(Detection::Http2) => {
-                offers.push(ApplicationProtocol::Http2);
+                offers = Cow::Borrowed(&[ApplicationProtocol::Http2]);
                 seen.http2 = Some(true);
             }
             Some(Detection::NeedMore | Detection::Opaque) => {}

@@ -5,7 +5,8 @@
 //! treatment until it ends, but each request on it follows the configuration in force, and is refused where that would not take such a
 //! connection any more.
 //! Not here: HTTP (`codec`), routes.
-//! Read: `bind` -> `listening` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `proxy_protocol` (whose is it?) -> `inspect` (what is it?) -> `handshake` -> `connection` -> `opaque` (bytes).
+//! Read: `bind` -> `listening` -> `mod.rs` (accept) -> `admission` (may it stay?) -> `proxy_protocol` (whose is it?) -> `inspect` (what
+//! is it?) -> `handshake` -> `connection` -> `opaque` (bytes).
 
 mod admission;
 mod bind;
@@ -32,11 +33,10 @@ use crate::{
     worker::Worker,
 };
 use admission::{Open, admit};
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::OptionFuture};
 use inspect::Proxied;
 use sidle_model::ir::{Certificates, Direction};
 use sidle_telemetry::Doorkeeper;
-use sources::Source;
 use std::{
     future::poll_fn,
     io,
@@ -67,10 +67,9 @@ pub async fn accept(worker: Rc<Worker>, name: Arc<str>, listening: Rc<Listening>
             Ok((mut stream, origin)) => {
                 match admit(|| Open::begin(&worker, &name, &metrics, origin.peer)).await {
                     Ok(open) => {
-                        let (listener, drain) = (name.clone(), drain.clone());
-                        let arrived =
-                            Arrived { worker: worker.clone(), listener, drain, open, stream, origin };
-                        worker.connections.give(arrived, connection);
+                        let (worker, listener, drain) = (worker.clone(), name.clone(), drain.clone());
+                        let arrived = Arrived { worker, listener, drain, open, stream, origin };
+                        arrived.worker.clone().connections.give(Box::pin(opened(arrived)), connection);
                         let mut cost = turn::CONNECTION;
                         poll_fn(|cx| turn::poll_take(&mut cost, cx)).await;
                     }
@@ -109,11 +108,8 @@ async fn unless_drained<T>(
     inspecting: Pin<&mut impl Future<Output = Option<T>>>,
 ) -> Option<T> {
     let silent = async {
-        if worker.shared.overload.pressure() == Pressure::None {
-            tokio::select! {
-                () = drain.begun() => {}
-                () = worker.shed.notified() => {}
-            }
+        while !drain.has_begun() && worker.shared.overload.pressure() == Pressure::None {
+            drain.told().await;
         }
         tokio::time::sleep(connection::IDLE_BEFORE_CLOSE).await;
     };
@@ -127,11 +123,11 @@ async fn unless_drained<T>(
 /// Learns from the PROXY protocol whose a connection is, and counts it as his; `None`: it ends here.
 async fn introduced(
     worker: &Worker,
-    open: &Open,
+    open: &mut Open,
     stream: &mut Stream,
     origin: &mut Origin,
     timeout: Duration,
-) -> Option<Option<Source>> {
+) -> Option<()> {
     match inspect::proxied(stream, origin, timeout).await {
         Proxied::Known => {}
         Proxied::Silent => return None,
@@ -140,9 +136,12 @@ async fn introduced(
             return None;
         }
     }
-    let Some(client) = origin.peer else { return Some(None) };
+    let Some(client) = origin.peer else { return Some(()) };
     match admit(|| admission::source(worker, client.ip())).await {
-        Ok(source) => Some(Some(source)),
+        Ok(source) => {
+            open.source = Some(source);
+            Some(())
+        }
         Err(limit) => {
             open.metrics.connection_refused(limit);
             admission::turn_away(stream);
@@ -151,30 +150,38 @@ async fn introduced(
     }
 }
 
-async fn connection(arrived: Arrived) {
-    let Arrived { worker, listener, drain, open, stream, origin } = arrived;
-    // Boxed, so that what it takes to find out what is spoken is not kept while it is.
-    let Some(Spoken { service, stream, connection, source }) =
-        Box::pin(opened(&worker, listener, drain, &open, stream, origin)).await
-    else {
-        return;
-    };
-    let counted = (open, source);
-    match service {
-        Service::Http1 => codec::h1::serve(stream, connection).await,
-        // They last: in tasks of their size, without room for HTTP/1.
-        Service::Http2 => apart(codec::h2::serve(stream, connection), counted),
-        Service::Tcp(tcp) => apart(opaque::serve(stream, connection, tcp), counted),
-    }
+/// A connection that is being opened, in a box that is gone when it is open; `None`: it is over.
+pub type Opening = Pin<Box<dyn Future<Output = Option<Spoken>>>>;
+
+/// Serves a connection. No `async fn`: it would have room for `opening` twice.
+fn connection(opening: Opening) -> impl Future<Output = ()> {
+    async move { OptionFuture::from(opening.await.and_then(begin)).await.unwrap_or_default() }
 }
 
-/// Serves a connection in a task of its own, and counts it as long. No `async` block: it would have room for `serving` twice.
-fn apart(serving: impl Future<Output = ()> + 'static, counted: (Open, Option<Source>)) {
-    tokio::task::spawn_local(serving.map(move |()| drop(counted)));
+/// Begins to serve a connection. What is given back is left to do for whoever opened it.
+fn begin(spoken: Spoken) -> Option<impl Future<Output = ()>> {
+    let Spoken { service, stream, connection, open } = spoken;
+    match service {
+        Service::Http1 => return Some(counted(codec::h1::serve(stream, connection), open)),
+        // They last: in tasks of their size, without room for HTTP/1.
+        Service::Http2 => apart(counted(codec::h2::serve(stream, connection), open)),
+        Service::Tcp(tcp) => apart(counted(opaque::serve(stream, connection, tcp), open)),
+    }
+    None
+}
+
+/// Serves a connection, and counts it as long. No `async` block: it would have room for `serving` twice.
+fn counted(serving: impl Future<Output = ()>, open: Open) -> impl Future<Output = ()> {
+    serving.map(move |()| drop(open))
+}
+
+/// Serves a connection in a task of its own.
+fn apart(serving: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(serving);
 }
 
 /// A connection that was let in.
-pub struct Arrived {
+struct Arrived {
     worker: Rc<Worker>,
     listener: Arc<str>,
     drain: Rc<Drain>,
@@ -184,12 +191,12 @@ pub struct Arrived {
 }
 
 /// A connection of which all is known that must be to serve it.
-struct Spoken {
+pub struct Spoken {
     service: Service,
     stream: Stream,
     connection: Rc<Connection>,
-    /// Counts the client for as long as it is served.
-    source: Option<Source>,
+    /// Counts it for as long as it is served.
+    open: Open,
 }
 
 /// What is spoken on it.
@@ -200,26 +207,19 @@ enum Service {
 }
 
 /// Introduces the client, terminates TLS and finds out what is spoken; `None`: the connection is over.
-async fn opened(
-    worker: &Rc<Worker>,
-    listener: Arc<str>,
-    drain: Rc<Drain>,
-    open: &Open,
-    mut stream: Stream,
-    mut origin: Origin,
-) -> Option<Spoken> {
+async fn opened(arrived: Arrived) -> Option<Spoken> {
+    let Arrived { worker, listener, drain, mut open, mut stream, mut origin } = arrived;
     let snapshot = worker.snapshot();
     let plan = snapshot.listeners.get(&listener)?;
     let limits = &snapshot.ir.settings.limits;
-    let mut source = None;
     if plan.config.proxy_protocol {
         let timeout = limits.request_headers_timeout;
-        let introducing = Box::pin(introduced(worker, open, &mut stream, &mut origin, timeout));
-        source = unless_drained(worker, &drain, pin!(introducing)).await?;
+        let introducing = Box::pin(introduced(&worker, &mut open, &mut stream, &mut origin, timeout));
+        unless_drained(&worker, &drain, pin!(introducing)).await?;
     }
     let (chain, mut seen) = {
         let inspecting = pin!(inspect::inspect(&mut stream, plan, &origin, limits, &open.metrics));
-        unless_drained(worker, &drain, inspecting).await?
+        unless_drained(&worker, &drain, inspecting).await?
     };
     if let Some((tls, config)) = &chain.tls {
         let config = match config.current() {
@@ -258,7 +258,7 @@ async fn opened(
                 None => {
                     let preface = {
                         let looking = pin!(inspect::preface(&mut stream, idle, head));
-                        unless_drained(worker, &drain, looking).await
+                        unless_drained(&worker, &drain, looking).await
                     };
                     match preface {
                         Some(http2) => http2,
@@ -272,6 +272,6 @@ async fn opened(
             if http2 { Service::Http2 } else { Service::Http1 }
         }
     };
-    let connection = Connection::new(worker.clone(), &snapshot, drain, &chain, plan, origin, seen);
-    Some(Spoken { service, stream, connection: Rc::new(connection), source })
+    let connection = Connection::new(worker, &snapshot, drain, &chain, plan, origin, seen);
+    Some(Spoken { service, stream, connection: Rc::new(connection), open })
 }

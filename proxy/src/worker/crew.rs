@@ -49,23 +49,29 @@ impl<Work: 'static> Crew<Work> {
     }
 }
 
-/// Does one work after the other, until enough others idle.
-async fn do_all<Work, Doing: Future<Output = ()>>(idle: Idle<Work>, first: Work, how: fn(Work) -> Doing) {
+/// Does one work after the other, until enough others idle. No `async fn`: it would have room for the first for ever.
+fn do_all<Work, Doing: Future<Output = ()>>(
+    idle: Idle<Work>,
+    first: Work,
+    how: fn(Work) -> Doing,
+) -> impl Future<Output = ()> {
     let member = Rc::new(Member { work: RefCell::new(Some(first)), waker: OnceCell::new() });
-    loop {
-        let work = poll_fn(|cx| match member.work.take() {
-            Some(work) => Poll::Ready(work),
-            None => {
-                member.waker.get_or_init(|| cx.waker().clone()); // a task has one for its life
-                Poll::Pending
+    async move {
+        loop {
+            let work = poll_fn(|cx| match member.work.take() {
+                Some(work) => Poll::Ready(work),
+                None => {
+                    member.waker.get_or_init(|| cx.waker().clone()); // a task has one for its life
+                    Poll::Pending
+                }
+            });
+            how(work.await).await;
+            let mut idle = idle.borrow_mut();
+            if idle.len() >= IDLE {
+                return;
             }
-        });
-        how(work.await).await;
-        let mut idle = idle.borrow_mut();
-        if idle.len() >= IDLE {
-            return;
+            idle.push(member.clone());
         }
-        idle.push(member.clone());
     }
 }
 

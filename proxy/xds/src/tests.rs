@@ -399,7 +399,7 @@ fn every_filter_chain() {
 #[test]
 fn gateways_logs_limits_and_header_case() {
     let mut ir = outbound(vec![route(direct(200, b""))], vec![cluster("a", Discovery::None)]);
-    ir.settings.limits.max_connections = Some(1000);
+    Arc::make_mut(&mut ir.settings.limits).max_connections = Some(1000);
     ir.settings.access_log = Some(AccessLog {
         path: "/dev/stdout".into(),
         format: AccessLogFormat::Text(Format::parse(Format::ISTIO_TEXT).unwrap()),

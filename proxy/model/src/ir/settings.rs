@@ -25,8 +25,8 @@ pub struct Settings {
     pub workers: Option<u16>,
     /// How the process ends.
     pub drain: Drain,
-    /// What one client may take.
-    pub limits: Limits,
+    /// What one client may take. Connections keep those that they began with.
+    pub limits: Arc<Limits>,
     /// Access log; `None`: off.
     pub access_log: Option<AccessLog>,
     /// Where the workload's identity comes from; `None`: it has none.
@@ -58,7 +58,7 @@ impl Default for Settings {
             transparent: false,
             workers: None,
             drain: Drain::default(),
-            limits: Limits::default(),
+            limits: Arc::default(),
             access_log: None,
             identity: None,
             key_fetching: KeyFetching::default(),

@@ -154,7 +154,7 @@ pub(super) fn lower(proxy: Option<&Proxy>, node: &Node) -> Settings {
         transparent: proxy.interception_mode == InterceptionMode::Tproxy,
         workers: proxy.concurrency.filter(|workers| *workers > 0),
         drain: proxy.drain.as_ref().map_or(defaults.drain, drain),
-        limits: proxy.limits.as_ref().map_or(defaults.limits, limits),
+        limits: proxy.limits.as_ref().map_or(defaults.limits, |given| limits(given).into()),
         access_log: access_log(proxy),
         identity: identity::lower(proxy, node),
         name_server: None, // by `name_table`, which has to know all services

@@ -15,6 +15,7 @@ pub mod decode;
 mod encode;
 pub mod framing;
 mod incoming;
+mod interim;
 mod linger;
 mod names;
 mod output;
@@ -28,4 +29,5 @@ mod wire;
 
 pub use casing::Casing;
 pub use incoming::{Incoming, Uploading};
+pub use interim::InterimSender;
 pub use server::serve;

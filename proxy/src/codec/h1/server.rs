@@ -8,8 +8,8 @@
 use super::{
     convert::{self, Persistence},
     decode::Decoder,
-    encode,
     framing::{self, Framing},
+    interim::InterimSender,
     linger,
     names::Seen,
     parse,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     codec::{
-        Answer, Body, Duplex, Interim, RequestHead, ResponseHead, Stream, Tunnel,
+        Answer, Body, Duplex, Interim, RequestHead, Stream, Tunnel,
         timer::{self, Timer},
     },
     error::Refusal,
@@ -42,46 +42,21 @@ use tokio::{task::coop, time::Instant};
 /// How long the room of a request is kept for the next one, or a little longer.
 const REST: Duration = Duration::from_millis(100);
 
-/// Serves one connection until it ends.
-pub async fn serve(stream: Stream, connection: Rc<Connection>) {
+/// Serves one connection until it ends. No `async fn`: it would have room for `stream` for as long.
+pub fn serve(stream: Stream, connection: Rc<Connection>) -> impl Future<Output = ()> {
     let wire = Rc::new(RefCell::new(Wire::new(stream)));
-    let interim = interim(&wire);
-    let mut server = Server { wire, connection, interim, timer: Timer::default(), resting_since: None };
-    let ended = server.run().await;
-    let stream = {
-        let mut wire = server.wire.borrow_mut();
-        let stream = wire.take_stream();
-        wire.rest(); // its buffers are the next one's
-        stream
-    };
-    drop(server);
-    let Some(stream) = stream else { return };
-    match ended {
-        End::Gone => {}
-        End::Idle => linger::close(stream, false).await,
-        End::Closed => linger::close(stream, true).await,
-        End::Tunnel(tunnel) => tunnel.run(Duplex::Stream(stream)).await,
+    let mut server = Server { wire, connection, timer: Timer::default(), resting_since: None };
+    async move {
+        let ended = server.run().await;
+        if let Some(stream) = server.leave() {
+            ended.with(stream).await;
+        }
     }
-}
-
-/// Writes 1xx heads between a request and its answer.
-fn interim(wire: &Rc<RefCell<Wire>>) -> Interim {
-    let wire = Rc::downgrade(wire);
-    Interim::By(Rc::new(move |head: ResponseHead| {
-        let Some(wire) = wire.upgrade() else { return };
-        let mut wire = wire.borrow_mut();
-        let out = wire.output.small();
-        encode::status_line(out, head.status);
-        encode::fields(out, &head.headers, &head.original_case, None);
-        out.extend_from_slice(b"\r\n");
-        // The connection's task flushes after it has polled the exchange, which called this.
-    }))
 }
 
 pub(super) struct Server {
     pub(super) wire: Rc<RefCell<Wire>>,
     pub(super) connection: Rc<Connection>,
-    interim: Interim,
     pub(super) timer: Timer,
     /// Since when the client has sent nothing, where that is longer than the wait.
     resting_since: Option<Instant>,
@@ -102,22 +77,43 @@ pub(super) enum End {
     Tunnel(Box<Tunnel>),
 }
 
+impl End {
+    /// Does what is left to do with the stream.
+    async fn with(self, stream: Stream) {
+        // Boxed, so that connections do not keep the room for their ends.
+        match self {
+            End::Gone => {}
+            End::Idle => Box::pin(linger::close(stream, false)).await,
+            End::Closed => Box::pin(linger::close(stream, true)).await,
+            End::Tunnel(tunnel) => Box::pin(tunnel.run(Duplex::Stream(stream))).await,
+        }
+    }
+}
+
 impl Server {
     async fn run(&mut self) -> End {
         let connection = self.connection.clone();
         let mut drained = Drained { ends: pin!(connection.drained()), told: None };
         loop {
             drained.told = None; // who rests has asked, and will be woken
-            let ended = match self.next(&mut drained, None).await {
-                // Boxed, so that a connection without a request does not keep the room for one.
-                Ok(Some(head)) => Box::pin(self.requests(head, &mut drained)).await,
-                Ok(None) => Ok(()),
-                Err(end) => Err(end),
+            // Boxed, so that a connection without a request does not keep the room for one.
+            let requests = match self.next(&mut drained, Until::End).await {
+                Ok(Some(head)) => Box::pin(self.requests(head, &mut drained)),
+                Ok(None) => continue,
+                Err(end) => return end,
             };
-            if let Err(end) = ended {
+            if let Err(end) = requests.await {
                 return end;
             }
         }
+    }
+
+    /// Lets go of all but the stream.
+    fn leave(self) -> Option<Stream> {
+        let mut wire = self.wire.borrow_mut();
+        let stream = wire.take_stream();
+        wire.rest(); // its buffers are the next one's
+        stream
     }
 
     /// Serves requests for as long as they follow one another, in the same room.
@@ -130,7 +126,7 @@ impl Server {
         while let Some(head) = next {
             self.request(head).await?;
             let Some(_resting) = Resting::begin() else { break };
-            next = self.next(drained, Some(REST)).await?;
+            next = self.next(drained, Until::Rest).await?;
         }
         Ok(())
     }
@@ -139,20 +135,25 @@ impl Server {
     async fn next(
         &mut self,
         drained: &mut Drained<'_, impl Future<Output = ()>>,
-        time: Option<Duration>,
+        until: Until,
     ) -> Result<Option<bytes::Bytes>, End> {
         let waits_already = !self.wire.borrow().input.is_empty();
-        let head = match self.next_head(drained, time).await {
-            Head::Whole(head) => head,
-            Head::Refused(refusal) => {
-                let bytes = self.wire.borrow_mut().input.split().freeze();
-                return Err(Box::pin(self.refuse(refusal, Glimpse::default(), &bytes)).await);
-            }
+        // Nothing is waited for in this `match`: a connection that waits for a head would have room for it twice.
+        let head = match self.next_head(drained, until).await {
+            Head::Whole(head) => Ok(head),
+            Head::Refused(refusal) => Err(refusal),
             Head::Rests => return Ok(None),
             Head::Idle => return Err(End::Idle),
             Head::Gone => {
                 self.wire.borrow_mut().take_leave();
                 return Err(End::Gone);
+            }
+        };
+        let head = match head {
+            Ok(head) => head,
+            Err(refusal) => {
+                let bytes = self.wire.borrow_mut().input.split().freeze();
+                return Err(Box::pin(self.refuse(refusal, Glimpse::default(), &bytes)).await);
             }
         };
         if waits_already {
@@ -161,73 +162,85 @@ impl Server {
         Ok(Some(head))
     }
 
-    /// Waits for the next request's head.
-    async fn next_head(
+    /// Waits for the next request's head. No `async fn`, as it is here that connections are idle: what it knows is in [`Waiting`].
+    fn next_head(
         &mut self,
         drained: &mut Drained<'_, impl Future<Output = ()>>,
-        time: Option<Duration>,
-    ) -> Head {
-        let limits = self.connection.limits();
-        let max = limits.max_request_headers_bytes as usize;
-        let (head_timeout, idle_timeout) = (limits.request_headers_timeout, limits.connection_idle_timeout);
-        let mut scanner = parse::LineScanner::default();
-        let (wire, timer, connection) = (&self.wire, &mut self.timer, &self.connection);
-        let resting_since = &mut self.resting_since;
-        let waiting_since = resting_since.take().unwrap_or_else(Instant::now);
-        let (mut silent, mut waited) = (true, false);
-        let mut begun: Option<Instant> = None;
-        wire.borrow_mut().rest();
-        poll_fn(|cx| {
-            let mut wire = wire.borrow_mut();
-            loop {
-                silent &= wire.input.is_empty(); // empty lines begin a head, too, if only for the clock
-                if skip_empty_lines(&mut wire) {
-                    scanner = parse::LineScanner::default();
-                }
-                match scanner.end(&wire.input) {
-                    Ok(Some(end)) if end <= max => {
-                        return Poll::Ready(Head::Whole(wire.input.split_to(end).freeze()));
-                    }
-                    Ok(None) if wire.input.len() <= max => {}
-                    Ok(_) if scanner.has_first_line() => {
-                        return Poll::Ready(Head::Refused(Refusal::HeadTooLarge));
-                    }
-                    Ok(_) => return Poll::Ready(Head::Refused(Refusal::UriTooLong)),
-                    Err(parse::BareLineEnd) => {
-                        return Poll::Ready(Head::Refused(Refusal::BadRequest("a line ends without CR")));
-                    }
-                }
-                match wire.poll_read_head(cx) {
-                    Poll::Ready(Ok(read)) if read > 0 => continue,
-                    Poll::Ready(_) => return Poll::Ready(Head::Gone),
-                    Poll::Pending if silent => {
-                        let idle = Some(idle_timeout).filter(|timeout| !timeout.is_zero());
-                        let rests = time.filter(|time| idle.is_none_or(|idle| *time < idle));
-                        let until = match rests {
-                            Some(time) => Some(timer::together(waiting_since + time)),
-                            None => idle.map(|time| waiting_since + time),
-                        };
-                        let expired = until.is_some_and(|until| timer.poll(until, cx).is_ready());
-                        if expired && rests.is_some() {
-                            *resting_since = Some(waiting_since);
-                            return Poll::Ready(Head::Rests);
-                        }
-                        let woken = std::mem::replace(&mut waited, true);
-                        if expired || drained.poll(connection, woken, cx).is_ready() {
-                            return Poll::Ready(Head::Idle);
-                        }
-                    }
-                    Poll::Pending => {
-                        let begun = *begun.get_or_insert_with(Instant::now);
-                        if timer.poll(begun + head_timeout, cx).is_ready() {
-                            return Poll::Ready(Head::Refused(Refusal::HeadTimeout));
-                        }
-                    }
-                }
-                return Poll::Pending;
+        until: Until,
+    ) -> impl Future<Output = Head> {
+        let since = self.resting_since.take().unwrap_or_else(Instant::now);
+        self.wire.borrow_mut().rest();
+        let mut waiting = Waiting { since, until, silent: true, waited: false, scanner: Default::default() };
+        poll_fn(move |cx| self.poll_head(&mut waiting, drained, cx))
+    }
+
+    fn poll_head(
+        &mut self,
+        waiting: &mut Waiting,
+        drained: &mut Drained<'_, impl Future<Output = ()>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Head> {
+        let max = self.connection.limits().max_request_headers_bytes as usize;
+        let mut wire = self.wire.borrow_mut();
+        let mut heard = false;
+        loop {
+            heard |= !wire.input.is_empty(); // empty lines begin a head, too, if only for the clock
+            if skip_empty_lines(&mut wire) {
+                waiting.scanner = parse::LineScanner::default();
             }
-        })
-        .await
+            match waiting.scanner.end(&wire.input) {
+                Ok(Some(end)) if end <= max => {
+                    return Poll::Ready(Head::Whole(wire.input.split_to(end).freeze()));
+                }
+                Ok(None) if wire.input.len() <= max => {}
+                Ok(_) if waiting.scanner.has_first_line() => {
+                    return Poll::Ready(Head::Refused(Refusal::HeadTooLarge));
+                }
+                Ok(_) => return Poll::Ready(Head::Refused(Refusal::UriTooLong)),
+                Err(parse::BareLineEnd) => {
+                    return Poll::Ready(Head::Refused(Refusal::BadRequest("a line ends without CR")));
+                }
+            }
+            match wire.poll_read_head(cx) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Head::Gone),
+                Poll::Pending => break,
+            }
+        }
+        drop(wire);
+        if heard && waiting.silent {
+            (waiting.silent, waiting.since) = (false, Instant::now());
+        }
+        if waiting.silent {
+            return self.poll_silence(waiting, drained, cx);
+        }
+        let head_timeout = self.connection.limits().request_headers_timeout;
+        self.timer.poll(waiting.since + head_timeout, cx).map(|()| Head::Refused(Refusal::HeadTimeout))
+    }
+
+    /// While nothing of a head has come.
+    fn poll_silence(
+        &mut self,
+        waiting: &mut Waiting,
+        drained: &mut Drained<'_, impl Future<Output = ()>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Head> {
+        let idle = Some(self.connection.limits().connection_idle_timeout).filter(|time| !time.is_zero());
+        let rests = waiting.until == Until::Rest && idle.is_none_or(|idle| REST < idle);
+        let until = match rests {
+            true => Some(timer::together(waiting.since + REST)),
+            false => idle.map(|time| waiting.since + time),
+        };
+        let expired = until.is_some_and(|until| self.timer.poll(until, cx).is_ready());
+        if expired && rests {
+            self.resting_since = Some(waiting.since);
+            return Poll::Ready(Head::Rests);
+        }
+        let woken = std::mem::replace(&mut waiting.waited, true);
+        if expired || drained.poll(&self.connection, woken, cx).is_ready() {
+            return Poll::Ready(Head::Idle);
+        }
+        Poll::Pending
     }
 
     /// Serves one request.
@@ -279,7 +292,7 @@ impl Server {
         let (mut head, persistence) =
             convert::request(parsed, framing != Framing::Length(0), &self.connection)?;
         if head.version == Version::HTTP_11 {
-            head.interim = Some(self.interim.clone());
+            head.interim = Some(Interim::Http1(InterimSender::new(&self.wire)));
         }
         Ok((head, framing, persistence))
     }
@@ -327,14 +340,14 @@ impl Server {
 /// have woken the task, which it does even while nobody asks.
 struct Drained<'a, F> {
     ends: Pin<&'a mut F>,
-    /// What the worker's connections had been told of when it was asked last.
-    told: Option<u64>,
+    /// How often the listener's connections had been told when it was asked last.
+    told: Option<u32>,
 }
 
 impl<F: Future<Output = ()>> Drained<'_, F> {
     /// Ready when the connection is to end. `woken`: not by the request before this wait.
     fn poll(&mut self, connection: &Connection, woken: bool, cx: &mut Context<'_>) -> Poll<()> {
-        let told = Some(connection.worker.told());
+        let told = Some(connection.times_told());
         if !woken && self.told == told && !connection.is_over() {
             return Poll::Pending;
         }
@@ -344,6 +357,27 @@ impl<F: Future<Output = ()>> Drained<'_, F> {
         }
         self.ends.as_mut().poll(cx)
     }
+}
+
+/// How long a head is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// For a while.
+    Rest,
+    /// For as long as the connection may be idle.
+    End,
+}
+
+/// A wait for a head.
+struct Waiting {
+    /// Since when nothing has come, or something has.
+    since: Instant,
+    until: Until,
+    /// Nothing has come.
+    silent: bool,
+    /// Not only just begun.
+    waited: bool,
+    scanner: parse::LineScanner,
 }
 
 /// What waiting for a head comes to.
@@ -384,13 +418,14 @@ mod tests {
         size_of::<R>()
     }
 
-    /// A connection that waits keeps the first two; a request also the others, and moves the last two about. Who makes them larger makes
+    /// A connection that waits keeps the first three; a request also the others, and moves the last two about. Who makes them larger makes
     /// every connection or every request dearer: box what is rare.
     #[test]
     fn connections_and_requests_take_little_room() {
         let sizes = [
-            ("a connection's task", of_connection(serve), 1024),
-            ("its wire", size_of::<Wire>(), 400),
+            ("a connection's task", of_connection(serve), 328),
+            ("its wire", size_of::<Wire>(), 352),
+            ("what is known of it", size_of::<Connection>(), 304),
             ("a request", of_request(Server::request), 3904),
             ("its exchange", of_exchange(exchange::serve::<Box<RequestHead>>), 3136),
             ("its record", size_of::<Record>(), 560),

@@ -35,7 +35,7 @@ fn of_stream<R>(_: impl FnOnce(super::ClientStream) -> R) -> usize {
 #[test]
 fn connections_and_streams_take_little_room() {
     let sizes = [
-        ("a connection's task", of_connection(super::serve), 816),
+        ("a connection's task", of_connection(super::serve), 768),
         ("its wire", size_of::<Wire>(), 168),
         ("a stream's task", of_stream(super::stream::serve), 4672),
     ];

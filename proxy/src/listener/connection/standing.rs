@@ -3,16 +3,15 @@
 use super::Connection;
 use crate::{
     codec::{Authority, RequestHead},
-    config::{Chain, Snapshot},
+    config::Snapshot,
 };
-use sidle_model::ir::{Direction, IdentitySource, Transport, Trust};
+use sidle_model::ir::{Direction, IdentitySource, ServerTls, Transport, Trust};
 use sidle_routing::{ConnectionView, host::split_host_port};
+use std::sync::Arc;
 
 /// Whose certificates a client has to show. `None`: plain text. `Some(None)`: TLS, and nobody's.
-pub(super) type Asked = Option<Option<Trust>>;
-
-pub(super) fn asked(chain: &Chain) -> Asked {
-    chain.tls.as_ref().map(|(tls, _)| tls.client_ca.clone())
+fn asked(tls: Option<&Arc<ServerTls>>) -> Option<Option<&Trust>> {
+    tls.map(|tls| tls.client_ca.as_ref())
 }
 
 impl Connection {
@@ -20,7 +19,7 @@ impl Connection {
     /// certificates, versions and client authentication are not those that were agreed on. RFC 9110 section 15.5.20; clients
     /// then open a connection of the host's own. Envoy routes such requests by the routes of the connection's chain.
     pub fn is_misdirected(&self, snapshot: &Snapshot, head: &RequestHead) -> bool {
-        if !self.tls || self.direction != Direction::Gateway {
+        if self.tls.is_none() || self.direction != Direction::Gateway {
             return false;
         }
         let Some(plan) = snapshot.listeners.get(&self.listener) else { return false };
@@ -59,14 +58,14 @@ impl Connection {
             application_protocols: &self.first.offers,
         });
         match chosen {
-            Some(chosen) => asked(chosen) == self.asked,
+            Some(chosen) => asked(chosen.tls.as_ref().map(|(tls, _)| tls)) == asked(self.tls.as_ref()),
             None => self.direction == Direction::Gateway, // a server that is gone serves its last plan
         }
     }
 
     /// Whether the mesh knows the trust domain of a client that proved to be of one.
     fn is_believed(&self, snapshot: &Snapshot) -> bool {
-        let Some(Some(Trust::Workload)) = &self.asked else { return true };
+        let Some(Some(Trust::Workload)) = asked(self.tls.as_ref()) else { return true };
         let id = self.downstream.identity.as_ref().and_then(|peer| peer.spiffe_id.as_ref());
         let (Some(id), Some(own)) = (id, snapshot.workload.current()) else { return true };
         let domain = id.trust_domain();

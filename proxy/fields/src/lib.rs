@@ -5,6 +5,7 @@
 //! Why not `http`'s map: heads are short, are read once, changed in a few places and written once. There, a place by hash for each
 //! name costs more than looking through them, and takes the order among names away. Methods are called as they are there, but
 //! [`Fields::keys`] gives a name as often as it stands here, and equality minds the order. Trailers are `http`'s maps, since bodies are.
+//! Room for fields is taken from [`spare`], which is all that is remembered here.
 //! Whoever changes many names at once does so by [`Fields::retain`]: the others look through all fields for each name.
 
 pub mod spare;

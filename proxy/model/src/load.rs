@@ -249,6 +249,36 @@ mod tests {
         assert_eq!([spec(&again, 0), spec(&again, 1)], [spec(&loaded, 0), spec(&loaded, 1)]);
     }
 
+    /// Hosts of rules have one route for CONNECT in common, and those of both loads are equal: the next change must still find each host's own.
+    #[test]
+    fn a_host_more_does_not_make_the_others_new_at_the_next_change() {
+        let (mut loader, node) = (Loader::default(), Node::default());
+        let rules = |host: &str| {
+            let content = format!(
+                "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{ name: {host} }}\nspec:\n  \
+                 hosts: [{host}.rules]\n  http: [{{ route: [{{ destination: {{ host: z.test }} }}] }}]\n"
+            );
+            text(host, content)
+        };
+        let others = [rules("b"), rules("c"), text("z", service("z", 1, "z"))];
+        let mut running = loader.load(others.to_vec(), &node).ir.unwrap();
+        for first in ["a1", "a2"] {
+            let texts = [&[rules("a"), rules(first)], &others[..]].concat();
+            let mut ir = loader.load(texts, &node).ir.unwrap();
+            ir.share(&running);
+            let hosts = |ir: &Ir| {
+                let tables = ir.route_configurations.iter().flat_map(|table| table.virtual_hosts.clone());
+                tables.filter(|host| !host.name.starts_with('a')).collect::<Vec<_>>()
+            };
+            let (now, before) = (hosts(&ir), hosts(&running));
+            assert_eq!(now.len(), before.len());
+            for (now, before) in now.iter().zip(&before) {
+                assert!(Arc::ptr_eq(now, before), "{} with {first}", now.name);
+            }
+            running = ir;
+        }
+    }
+
     #[test]
     fn what_is_kept_is_what_the_last_load_read() {
         let (mut loader, node) = (Loader::default(), Node::default());

@@ -27,6 +27,13 @@ pub struct Text {
     pub content: Arc<str>,
 }
 
+impl Text {
+    /// Whether it says nothing at all, not even in a comment.
+    pub fn is_empty(&self) -> bool {
+        self.content.trim_start_matches('\u{feff}').trim().is_empty()
+    }
+}
+
 /// Sizes in bytes above which nothing is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeLimit {

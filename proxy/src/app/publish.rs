@@ -16,7 +16,7 @@ use crate::{
     worker::{Command, Shared, Worker},
 };
 use arc_swap::ArcSwap;
-use sidle_model::ir::{Discovery, Ir, ListenAddress, Settings};
+use sidle_model::ir::{Discovery, Ir, ListenAddress, Listener, Settings};
 use sidle_telemetry::Reload;
 use std::{
     collections::BTreeMap,
@@ -213,11 +213,10 @@ impl Publisher {
         let new =
             wanted.iter().filter(|(name, address)| known.and_then(|known| known.get(*name)) != Some(address));
         new.map(|(name, address)| {
-            let mesh = &**name == "virtualInbound" || &**name == "virtualOutbound";
             let transparent = ir.settings.transparent && &**name == "virtualInbound";
             let known = known.into_iter().flat_map(BTreeMap::values);
             let ours = known.chain(&theirs).any(|bound| same_port(bound, address));
-            let asked = Wanted { workers, ours, both_families: mesh, transparent };
+            let asked = Wanted { workers, ours, both_families: Listener::is_built_in(name), transparent };
             let fitting: Vec<_> =
                 inherited.extract_if(.., |socket| asked.fits(socket.address(), address)).collect();
             let sockets = if fitting.is_empty() {

@@ -118,7 +118,8 @@ fn target(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Hidden: whoever reads the folder as configuration passes it over.
+/// Hidden: whoever reads the folder as configuration passes it over. The same each time, so that what a run that was cut left is not
+/// there for good; so two that write one file at once are in each other's way.
 fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());

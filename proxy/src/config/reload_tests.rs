@@ -215,7 +215,7 @@ async fn an_emptied_file_keeps_what_runs_until_it_is_written_or_removed() {
     let told = told_of_empty(&status).unwrap();
     assert_eq!((told.severity, told.code), (Severity::Error, diagnostic::codes::EMPTIED));
     assert!(
-        told.file.ends_with("a.yaml") && told.help.as_ref().unwrap().contains("remove the file"),
+        told.file.ends_with("a.yaml") && told.help.as_ref().unwrap().contains("leave a comment in it"),
         "{told:?}"
     );
     assert_eq!((setup.published(), status.rejected), (1, 3));

@@ -29,7 +29,12 @@ impl Own<'_> {
     /// # Errors
     /// Why nobody is led there.
     pub fn keep_from_endpoint(&self, address: SocketAddr) -> Result<SocketAddr, ProxyError> {
-        not_again(self.listeners().any(|own| arrives(address, own, self.here)))?;
+        let arrives = |listener: &Listener| {
+            let heard =
+                |own: &SocketAddr| hears(&listener.name, *own, address) && arrives(address, *own, self.here);
+            socket(listener).filter(heard).is_some()
+        };
+        not_again(self.listeners().any(arrives))?;
         self.keep_from_admin(address)
     }
 
@@ -41,7 +46,7 @@ impl Own<'_> {
         let inbound = self.direction == Direction::Inbound;
         let comes_again =
             |own: SocketAddr| reaches(address, own) || (inbound && own.port() == address.port());
-        not_again(self.listeners().any(comes_again))?;
+        not_again(self.listeners().filter_map(socket).any(comes_again))?;
         self.keep_from_admin(address)
     }
 
@@ -65,9 +70,8 @@ impl Own<'_> {
     }
 
     /// Where those of a sidecar listen: a gateway's may be at the port of its own Service.
-    fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
-        let listeners = self.ir.listeners.iter().filter(|one| one.direction != Direction::Gateway);
-        listeners.filter_map(|one| socket(one))
+    fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.ir.listeners.iter().map(|one| &**one).filter(|one| one.direction != Direction::Gateway)
     }
 }
 
@@ -80,6 +84,12 @@ fn socket(listener: &Listener) -> Option<SocketAddr> {
 
 fn not_again(comes_again: bool) -> Result<(), ProxyError> {
     if comes_again { Err(ProxyError::Loop) } else { Ok(()) }
+}
+
+/// Whether a listener that is bound to `own` is for the family of `address`.
+fn hears(listener: &str, own: SocketAddr, address: SocketAddr) -> bool {
+    Listener::is_built_in(listener)
+        || own.ip().to_canonical().is_ipv4() == address.ip().to_canonical().is_ipv4()
 }
 
 /// Whether a connection to `address` arrives at who listens at `own`; `here`: an address of this machine. Other programs may have its
@@ -106,6 +116,21 @@ fn reaches(address: SocketAddr, own: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listener_is_for_the_family_that_it_is_bound_to() {
+        for (listener, own, address, expected) in [
+            ("0.0.0.0_8080", "0.0.0.0:8080", "127.0.0.1:8080", true),
+            ("0.0.0.0_8080", "0.0.0.0:8080", "[::ffff:127.0.0.1]:8080", true),
+            ("0.0.0.0_8080", "0.0.0.0:8080", "[::1]:8080", false),
+            ("[::]_8080", "[::]:8080", "[::1]:8080", true),
+            ("[::]_8080", "[::]:8080", "127.0.0.1:8080", false),
+            ("virtualInbound", "0.0.0.0:15006", "[::1]:15006", true),
+        ] {
+            let heard = hears(listener, own.parse().unwrap(), address.parse().unwrap());
+            assert_eq!(heard, expected, "{address} at {listener}");
+        }
+    }
 
     #[test]
     fn addresses_that_lead_back_here() {

@@ -59,7 +59,7 @@ pub struct Connection {
     pub worker: Rc<Worker>,
     /// Outbound, inbound or gateway.
     pub direction: Direction,
-    /// For logs.
+    /// Who is at its ends, for logs and for where it may go.
     pub downstream: Rc<Downstream>,
     /// Whether a rule has brought it here from where it meant to go.
     redirected: bool,

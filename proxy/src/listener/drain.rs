@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use tokio::sync::{Notify, futures::Notified};
 
-/// Whether a listener is on its way out.
+/// A listener, to its connections: whether it is on its way out, and when they have to look.
 #[derive(Debug, Default)]
 pub struct Drain {
     begun: Cell<bool>,

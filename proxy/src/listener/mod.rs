@@ -67,9 +67,10 @@ pub async fn accept(worker: Rc<Worker>, name: Arc<str>, listening: Rc<Listening>
             Ok((mut stream, origin)) => {
                 match admit(|| Open::begin(&worker, &name, &metrics, origin.peer)).await {
                     Ok(open) => {
-                        let (worker, listener, drain) = (worker.clone(), name.clone(), drain.clone());
-                        let arrived = Arrived { worker, listener, drain, open, stream, origin };
-                        arrived.worker.clone().connections.give(Box::pin(opened(arrived)), connection);
+                        let (listener, drain) = (name.clone(), drain.clone());
+                        let arrived =
+                            Arrived { worker: worker.clone(), listener, drain, open, stream, origin };
+                        worker.connections.give(Box::pin(opened(arrived)), connection);
                         let mut cost = turn::CONNECTION;
                         poll_fn(|cx| turn::poll_take(&mut cost, cx)).await;
                     }

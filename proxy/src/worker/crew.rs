@@ -2,7 +2,7 @@
 //! brings with it, and a good part of what a short request does.
 //!
 //! In:  work, and how it is done ([`Crew::give`]).   Out: nothing; it is done in a turn of its own.
-//! Invariants: whoever idles holds nothing of the work that was done, and has none yet; few idle.
+//! Invariants: whoever idles holds nothing of the work that was done but its room, and has no other yet; few idle.
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -35,7 +35,7 @@ impl<Work> Default for Crew<Work> {
 }
 
 impl<Work: 'static> Crew<Work> {
-    /// Has work done.
+    /// Has work done; all work of a crew in the same way.
     pub fn give<Doing: Future<Output = ()> + 'static>(&self, work: Work, how: fn(Work) -> Doing) {
         let idle = self.idle.borrow_mut().pop();
         match idle {

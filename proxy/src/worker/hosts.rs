@@ -1,12 +1,12 @@
 //! Hosts that a worker's connections are for.
 //!
 //! In:  the host of a connection's first request.   Out: a copy for as long as the connection lives, which it shares with others.
-//! Invariant: few are remembered, so that it is for many connections that they are.
+//! Invariant: few are remembered; those of the most connections are seen again soon after they were forgotten.
 
 use crate::codec::Authority;
 use std::cell::RefCell;
 
-/// Hosts that are remembered: those that came last.
+/// Hosts that are remembered: those that were new last.
 const MOST: usize = 16;
 
 /// Hosts that connections are for.

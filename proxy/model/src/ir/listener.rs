@@ -25,6 +25,13 @@ pub struct Listener {
     pub origin: Origin,
 }
 
+impl Listener {
+    /// Whether it is one of the two that a sidecar has anyway. To these `0.0.0.0` and `[::]` stand for both families; others listen where they say.
+    pub fn is_built_in(name: &str) -> bool {
+        matches!(name, "virtualOutbound" | "virtualInbound")
+    }
+}
+
 /// Where a listener binds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListenAddress {

@@ -19,13 +19,15 @@ pub(super) fn note_taken(mesh: &Mesh<'_>, listeners: &[Listener], settings: &Set
         taken.entry(address.port()).or_default().push((address, format!("the proxy's own {name} server")));
     }
     for listener in listeners {
-        if let (ListenAddress::Socket(address), true) = (&listener.address, is_own(listener)) {
+        if let (ListenAddress::Socket(address), true) =
+            (&listener.address, Listener::is_built_in(&listener.name))
+        {
             let what = format!("the proxy's own listener {}", listener.name);
             taken.entry(address.port()).or_default().push((*address, what));
         }
     }
     note_ingress(mesh, &taken, notes);
-    for listener in listeners.iter().filter(|listener| !is_own(listener)) {
+    for listener in listeners.iter().filter(|listener| !Listener::is_built_in(&listener.name)) {
         let ListenAddress::Socket(address) = listener.address else { continue };
         let others = taken.entry(address.port()).or_default();
         if let Some((_, other)) = others.iter().find(|(other, _)| overlap(*other, address)) {
@@ -50,10 +52,6 @@ fn note_ingress(mesh: &Mesh<'_>, taken: &HashMap<u16, Vec<(SocketAddr, String)>>
             notes.warn(sidecar, codes::CONFLICT, &path, message);
         }
     }
-}
-
-fn is_own(listener: &Listener) -> bool {
-    matches!(&*listener.name, "virtualOutbound" | "virtualInbound")
 }
 
 /// Whether the system refuses the second of two sockets. Port 0 is any free one.

@@ -39,7 +39,7 @@ impl Manifests {
         let (documents, diagnostics) = yaml::parse(text, Budget::default());
         let empty = documents.is_empty() && diagnostics.is_empty();
         let mut manifests = Manifests { diagnostics, empty, ..Manifests::default() };
-        if text.content.trim().is_empty() {
+        if text.is_empty() {
             let emptied = Diagnostic::new(Severity::Warning, codes::NOTHING_READ, "this file is empty");
             manifests.diagnostics.push(emptied.in_file(text.name.clone()));
         }

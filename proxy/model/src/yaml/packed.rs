@@ -5,7 +5,7 @@
 //! Not here: walking from node to node (`tree`).
 
 use super::tree::{Kind, NodeId};
-use crate::diagnostic::Span;
+use crate::{diagnostic::Span, pause};
 use std::ops::Range;
 
 /// A node as it is made.
@@ -69,6 +69,7 @@ impl Packed {
         let inner = bytes_of_children(nodes, first_line);
         let mut bytes = Vec::new();
         for (node, inner) in nodes.iter().zip(inner) {
+            node.pause();
             let (first, numbers, count) = node.packed(first_line, inner);
             bytes.push(first);
             numbers[..count].iter().for_each(|number| put(&mut bytes, *number));
@@ -114,6 +115,13 @@ impl Packed {
 }
 
 impl Node {
+    /// Work on many nodes gives way in each object.
+    fn pause(&self) {
+        if self.kind == Kind::Mapping {
+            pause::here();
+        }
+    }
+
     fn is_collection(&self) -> bool {
         matches!(self.kind, Kind::Sequence | Kind::Mapping)
     }
@@ -140,6 +148,7 @@ fn bytes_of_children(nodes: &[Node], first_line: u32) -> Vec<u32> {
     // From where each node begins to the end of all.
     let mut begins = vec![0; nodes.len() + 1];
     for (at, node) in nodes.iter().enumerate().rev() {
+        node.pause();
         inner[at] = begins[at + 1] - begins[at + node.size as usize];
         let (_, numbers, count) = node.packed(first_line, inner[at]);
         begins[at] = begins[at + 1] + 1 + numbers[..count].iter().map(|number| width(*number)).sum::<u32>();

@@ -4,7 +4,7 @@
 //! value.
 
 use super::packed::{Node, Packed, Unpacked};
-use crate::{config::Step, diagnostic::Span};
+use crate::{config::Step, diagnostic::Span, pause};
 use std::{collections::HashMap, sync::Arc};
 
 /// One YAML document.
@@ -63,6 +63,9 @@ impl Document {
         let mut next = document.root();
         while next.0 < document.nodes.end() {
             let node = document.node(next);
+            if node.kind == Kind::Mapping {
+                pause::here();
+            }
             if node.kind == Kind::Sequence {
                 let items: Vec<_> = document.items(next).collect();
                 if items.len() > LONG_LIST {

@@ -44,9 +44,9 @@ pub enum Outcome {
         /// Changes to the response's headers.
         headers: Vec<String>,
     },
-    /// Its head is refused, before any rule is asked.
+    /// It is refused, whatever its rule says.
     Refused {
-        /// 400.
+        /// 400 for its head, 403 for who sends it, 403 or 508 for where it would go.
         status: u16,
         /// What is wrong with it.
         reason: String,

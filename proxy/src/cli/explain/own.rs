@@ -90,7 +90,8 @@ impl Asked<'_> {
 
     fn named(&self, authority: &str) -> Judged {
         let (host, port) = split_host_port(authority);
-        let port = port.unwrap_or(if self.request.is_tls() { 443 } else { 80 });
+        let secure = self.request.is_tls() || self.request.method == "CONNECT";
+        let port = port.unwrap_or(if secure { 443 } else { 80 });
         let judged = |ip: IpAddr| self.own().keep_from_named(SocketAddr::new(ip, port)).err();
         match host.trim_matches(['[', ']']).parse::<IpAddr>() {
             Ok(ip) => judged(ip).map_or(Judged::Elsewhere, Judged::Here),

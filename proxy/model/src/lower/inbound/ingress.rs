@@ -149,6 +149,7 @@ fn own_listener(
     };
     if let (ListenAddress::Socket(listen), EndpointAddress::Socket(endpoint)) = (&address, &port.endpoint)
         && listen.port() == endpoint.port()
+        && listen.is_ipv4() == endpoint.is_ipv4()
         && (listen.ip() == endpoint.ip() || listen.ip().is_unspecified())
     {
         let message =

@@ -156,7 +156,7 @@ pub type Opening = Pin<Box<dyn Future<Output = Option<Spoken>>>>;
 
 /// Serves a connection. No `async fn`: it would have room for `opening` twice.
 fn connection(opening: Opening) -> impl Future<Output = ()> {
-    async move { OptionFuture::from(opening.await.and_then(begin)).await.unwrap_or_default() }
+    opening.then(|spoken| OptionFuture::from(spoken.and_then(begin))).map(Option::unwrap_or_default)
 }
 
 /// Begins to serve a connection. What is given back is left to do for whoever opened it.

@@ -93,10 +93,10 @@ impl Table {
         }
         pause::drop_each(taken);
         pause::drop_each(names);
-        let names_left = self.entries.len();
+        let at_most = self.entries.len();
         let hosts = self.entries.into_iter().map(|entry| entry.host).filter(|host| !host.domains.is_empty());
         // Not collected: that would keep the room of the entries, which is many times as large.
-        let mut virtual_hosts = Vec::with_capacity(names_left);
+        let mut virtual_hosts = Vec::with_capacity(at_most);
         virtual_hosts.extend(pause::each(hosts).map(Arc::new));
         RouteConfiguration { name: self.name, virtual_hosts, ignore_port_in_host: self.ignore_port }
     }

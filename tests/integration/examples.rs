@@ -44,7 +44,7 @@ fn run(folder: &str, labels: &str, own: &str) -> Example {
     let mut builder = Sidle::builder();
     for file in files(folder) {
         let text = std::fs::read_to_string(&file).unwrap();
-        builder = builder.file(file.file_name().unwrap().to_str().unwrap(), &with_ports(&text, &places));
+        builder = builder.file(file.file_name().unwrap().to_str().unwrap(), &ports::replaced(&text, &places));
     }
     if !labels.is_empty() {
         builder = builder.arguments(&["--labels", labels]);
@@ -65,23 +65,6 @@ fn folders() -> Vec<String> {
 fn files(folder: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root().join("config-examples").join(folder)).unwrap();
     entries.map(|entry| entry.unwrap().path()).collect()
-}
-
-/// Replaces whole numbers.
-fn with_ports(text: &str, places: &[(&str, u16)]) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
-        result.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let number = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
-        match places.iter().find(|(port, _)| *port == number) {
-            Some((_, port)) => result.push_str(&port.to_string()),
-            None => result.push_str(number),
-        }
-        rest = &rest[number.len()..];
-    }
-    result + rest
 }
 
 impl Example {
@@ -449,7 +432,7 @@ async fn mtls() {
     ];
     let text = std::fs::read_to_string(root().join("config-examples/mtls/mtls.yaml")).unwrap();
     let text =
-        with_ports(&text, &places).replace(": certs/", &format!(": {}/", certificates.path().display()));
+        ports::replaced(&text, &places).replace(": certs/", &format!(": {}/", certificates.path().display()));
     let [till, kiosk] = builders.map(|builder| builder.file("mtls.yaml", &text));
     let till = till.arguments(&["--labels", "app=till"]).start();
     let kiosk = kiosk.arguments(&["--labels", "app=kiosk"]).start();

@@ -135,16 +135,14 @@ fn example(folder: &Path, upstreams: &[Echo; 2]) -> Configuration {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
-    let mut manifests = texts.join("\n---\n");
+    let manifests = texts.join("\n---\n");
     let labels = manifests.split_once("--labels ").map(|(_, rest)| rest.split_whitespace().next().unwrap());
     let arguments = labels.map(|labels| vec!["--labels".to_owned(), labels.to_owned()]).unwrap_or_default();
-    for fixed in 18081..18090 {
-        let upstream = &upstreams[usize::from(fixed % 2 == 0)];
-        manifests = manifests.replace(&fixed.to_string(), &upstream.port().to_string());
-    }
-    for fixed in ["8080", "8090", "9000", "7070"] {
-        manifests = manifests.replace(fixed, &ports::free().port().to_string());
-    }
+    let [v1, v2] = [0, 1].map(|at: usize| upstreams[at].port());
+    let applications =
+        [("18081", v1), ("18082", v2), ("18083", v1), ("18084", v2), ("18085", v1), ("18086", v2)];
+    let own = ["8080", "8090", "9000", "7070"].map(|fixed| (fixed, ports::free().port()));
+    let manifests = ports::replaced(&manifests, &[&applications[..], &own[..]].concat());
     let name = folder.file_name().unwrap().to_string_lossy().into_owned();
     Configuration { seed: name.len() as u64, name, manifests, arguments }
 }

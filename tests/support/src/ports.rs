@@ -42,6 +42,24 @@ pub fn listen() -> TcpListener {
     listener
 }
 
+/// `text` with others in the place of some of its numbers. Only whole numbers are replaced, and none is looked at twice: a
+/// free port may hold or be another number of the text.
+pub fn replaced(text: &str, places: &[(&str, u16)]) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        result.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let number = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
+        match places.iter().find(|(port, _)| *port == number) {
+            Some((_, port)) => result.push_str(&port.to_string()),
+            None => result.push_str(number),
+        }
+        rest = &rest[number.len()..];
+    }
+    result + rest
+}
+
 /// The first of [`COUNT`] ports, the last of which lies below the system's own range if there is room for them.
 fn first() -> u32 {
     static FIRST: OnceLock<u32> = OnceLock::new();
@@ -65,5 +83,11 @@ mod tests {
         assert_eq!(below(32_768), 20_000);
         assert_eq!(below(16_000), 6_000);
         assert_eq!(below(1_024), 20_000, "no room: as good as any");
+    }
+
+    #[test]
+    fn a_port_that_holds_or_is_another_is_replaced_once() {
+        let places = [("18081", 28_080), ("8080", 22_809), ("8090", 18_081)];
+        assert_eq!(replaced("18081, 8080: 8090; 80801 v1", &places), "28080, 22809: 18081; 80801 v1");
     }
 }

@@ -8,6 +8,7 @@ use super::{
     cluster::{concurrency, endpoints, limits, load_balancer, tls, upstream_faults},
     request::Request,
 };
+use crate::error::ProxyError;
 use serde::Serialize;
 use sidle_model::ir::{
     self, FaultAbort, Forward, HeaderOperations, Ir, Piece, Route, RouteAction, TcpProxy, WeightedCluster,
@@ -58,8 +59,11 @@ pub enum Outcome {
         /// `NR`.
         flag: &'static str,
     },
-    /// No filter chain takes the connection.
-    Closed,
+    /// The connection is closed.
+    Closed {
+        /// Why.
+        reason: &'static str,
+    },
 }
 
 /// A request that is forwarded.
@@ -156,7 +160,24 @@ impl Outcome {
 
     /// Whether somebody takes the request.
     pub fn is_taken(&self) -> bool {
-        !matches!(self, Outcome::Refused { .. } | Outcome::NoRoute { .. } | Outcome::Closed)
+        !matches!(self, Outcome::Refused { .. } | Outcome::NoRoute { .. } | Outcome::Closed { .. })
+    }
+
+    /// Says of what goes where nobody is, as REGISTRY_ONLY has it, what the proxy answers in its place.
+    pub fn say_of_nobody(&mut self) {
+        let reason = "no service has this address, and outboundTrafficPolicy is REGISTRY_ONLY";
+        let nobody = |destinations: &[Destination]| {
+            let mut clusters = destinations.iter().map(|destination| &*destination.cluster);
+            !destinations.is_empty() && clusters.all(|cluster| cluster == ir::BLACK_HOLE_CLUSTER)
+        };
+        match self {
+            Outcome::Forward(forwarded) if nobody(&forwarded.destinations) => {
+                let status = ProxyError::BlackHole.status().as_u16();
+                *self = Outcome::Refused { status, reason: reason.to_owned() };
+            }
+            Outcome::Tcp { destinations } if nobody(destinations) => *self = Outcome::Closed { reason },
+            _ => {}
+        }
     }
 }
 

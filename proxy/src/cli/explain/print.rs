@@ -150,9 +150,8 @@ impl Page {
                     self.terminal.paint(Style::Bad, format!("no rule takes it: {status}, flag {flag}"));
                 self.line(&text);
             }
-            Outcome::Closed => {
-                let text =
-                    self.terminal.paint(Style::Bad, "no filter chain takes the connection: it is closed");
+            Outcome::Closed { reason } => {
+                let text = self.terminal.paint(Style::Bad, format!("{reason}: it is closed"));
                 self.line(&text);
             }
         }

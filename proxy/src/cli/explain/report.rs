@@ -204,7 +204,7 @@ impl Report {
             route_configuration: None,
             virtual_host: None,
             rules: Vec::new(),
-            outcome: Outcome::Closed,
+            outcome: Outcome::Closed { reason: "no filter chain takes the connection" },
         };
         match chain.map(|chain| &chain.filter) {
             None => {}
@@ -251,6 +251,7 @@ impl Report {
             }
         }
         Asked { ir, listener, request, client }.keep_from_own(&mut report.outcome, &mut report.notes);
+        report.outcome.say_of_nobody();
         report
     }
 

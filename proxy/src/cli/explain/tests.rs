@@ -136,6 +136,21 @@ fn nobody_takes_a_request_without_a_rule() {
 }
 
 #[test]
+fn what_nobody_has_is_refused_where_only_the_registry_counts() {
+    let closed = "apiVersion: sidle.dev/v1\nkind: Proxy\nmetadata: { name: p }\n\
+                  spec: { outboundTrafficPolicy: { mode: REGISTRY_ONLY } }\n---\n";
+    let ir = ir(&(closed.to_owned() + SHOP));
+    let get = Request::parse("GET", "http://other.example/", &[]).unwrap();
+    let bytes = Request::connection("tcp://10.0.0.5:3306").unwrap();
+    for (request, told) in [(get, "refused: 502, no service has this"), (bytes, "it is closed")] {
+        let listener = place::listener(&ir, "outbound", &request).unwrap();
+        let report = Report::new(&ir, listener, &request, &Client::default());
+        assert!(!report.outcome.is_taken());
+        assert!(text(&report).contains(told), "{}", text(&report));
+    }
+}
+
+#[test]
 fn the_path_is_judged_in_the_form_that_the_proxy_gives_it() {
     let report = explain("GET http://reviews.shop/x/..//teapot", &[]);
     assert!(matches!(report.outcome, Outcome::NoRoute { .. }), "{:?}", report.outcome);
@@ -254,10 +269,13 @@ spec:
     let plain = explain("inbound", "http://own/");
     let line = text.lines().position(|line| line.contains("STRICT")).unwrap() + 1;
     assert_eq!(plain.mtls, [format!("port 8080 STRICT  a.yaml:{line}")]);
-    assert!(matches!(plain.outcome, Outcome::Closed), "plain text is not taken");
+    assert!(matches!(plain.outcome, Outcome::Closed { .. }), "plain text is not taken");
     let why = format!("mTLS is demanded (STRICT, a.yaml:{line}), and the client has no principal");
     assert_eq!(plain.notes, [why]);
-    assert!(matches!(explain("inbound", "https://own/").outcome, Outcome::Closed), "no certificate is shown");
+    assert!(
+        matches!(explain("inbound", "https://own/").outcome, Outcome::Closed { .. }),
+        "no certificate is shown"
+    );
     for url in ["http://own/", "https://own/"] {
         let by_mtls = explain_to("inbound", url, Some("cluster.local/ns/shop/sa/web"));
         assert!(by_mtls.outcome.is_taken() && by_mtls.notes.is_empty(), "{url} {:?}", by_mtls.notes);

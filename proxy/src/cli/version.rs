@@ -18,7 +18,11 @@ pub struct VersionArgs {
 pub fn run(args: &VersionArgs) -> Result<ExitCode, CliError> {
     let version = env!("CARGO_PKG_VERSION");
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let build = match option_env!("SIDLE_PROFILED") {
+        _ if cfg!(debug_assertions) => "debug",
+        Some(_) => "release by a profile", // of `deploy/build`
+        None => "release",
+    };
     match args.output {
         Format::Table => output::print(&format!("sidle {version} ({build}, {arch}-{os})\n"))?,
         Format::Json => output::print_json(&serde_json::json!({

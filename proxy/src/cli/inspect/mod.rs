@@ -156,13 +156,15 @@ fn status_text(status: &Value, terminal: Terminal) -> String {
     ];
     lines.extend(attempt["failure"].as_str().map(str::to_owned));
     for one in items(&attempt["diagnostics"]) {
+        let file = text(&one["file"]);
         let place = match (&one["span"]["line"], &one["span"]["column"]) {
-            (Value::Null, _) => text(&one["file"]),
-            (line, column) => format!("{}:{line}:{column}", text(&one["file"])),
+            _ if file.is_empty() => String::new(), // of none of the files
+            (Value::Null, _) => file + ": ",
+            (line, column) => format!("{file}:{line}:{column}: "),
         };
         let help = one["help"].as_str().map(|help| format!(" ({help})")).unwrap_or_default();
         let (severity, code) = (text(&one["severity"]), text(&one["code"]));
-        lines.push(format!("{place}: {severity}[{code}]: {}{help}", text(&one["message"])));
+        lines.push(format!("{place}{severity}[{code}]: {}{help}", text(&one["message"])));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
 }

@@ -51,17 +51,17 @@ fn a_refused_configuration_is_told_with_its_places() {
         "version": "3f9a61c204d7.2", "appliedAt": "2026-01-01T00:00:00Z", "files": [{"name": "a.yaml"}],
         "lastAttempt": {"at": "2026-01-01T00:00:01Z", "durationMs": 1.5, "cause": "files", "result": "rejected",
             "diagnostics": [{"severity": "error", "code": "SDL0101", "message": "unknown field `hots`\u{1b}[31m",
-                "file": "a.yaml", "span": {"line": 2, "column": 3, "length": 4}, "help": "did you mean `hosts`?"}]},
+                "file": "a.yaml", "span": {"line": 2, "column": 3, "length": 4}, "help": "did you mean `hosts`?"},
+                {"severity": "warning", "code": "SDL0012", "message": "nothing", "file": "", "span": null}]},
     });
     let text = status_text(&status, Terminal::default());
     assert!(
         text.contains("last attempt  rejected at 2026-01-01T00:00:01Z in 1.5 ms, because of: files\n"),
         "{text}"
     );
-    assert!(
-        text.ends_with("a.yaml:2:3: error[SDL0101]: unknown field `hots`[31m (did you mean `hosts`?)\n"),
-        "{text}"
-    );
+    let told = "a.yaml:2:3: error[SDL0101]: unknown field `hots`[31m (did you mean `hosts`?)\n\
+                warning[SDL0012]: nothing\n";
+    assert!(text.ends_with(told), "{text}");
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! A client that sends and reads bytes, for what no library would.
 
 use crate::stage::HOST;
-use sidle_test_support::sidle::Sidle;
+use sidle_test_support::{sidle::Sidle, wait::PATIENCE};
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
-    time::Duration,
 };
 
 /// An answer with two bytes.
@@ -22,7 +21,7 @@ impl Raw {
 
     pub fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Raw(stream, String::new())
     }

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,11 @@ pub struct Process {
     name: String,
     child: Child,
     output: Arc<Mutex<String>>,
+    readers: [JoinHandle<()>; 2],
 }
+
+/// How long the last of its output may take once a process has ended: somebody that it has started may hold the streams.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Process {
     /// Starts `command`; collects what it prints on both streams.
@@ -29,9 +34,11 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let output = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().unwrap(), output.clone());
-        collect(child.stderr.take().unwrap(), output.clone());
-        Process { name, child, output }
+        let readers = [
+            collect(child.stdout.take().unwrap(), output.clone()),
+            collect(child.stderr.take().unwrap(), output.clone()),
+        ];
+        Process { name, child, output, readers }
     }
 
     /// Its process id.
@@ -59,28 +66,43 @@ impl Process {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for what it printed.
     ///
     /// # Panics
     /// When it does not end.
     pub fn wait(&mut self) -> ExitStatus {
         let name = self.name.clone();
-        wait::until(&format!("the end of {name}"), || self.exit_status())
+        let status = wait::until(&format!("the end of {name}"), || self.exit_status());
+        let ended = Instant::now();
+        while !self.is_read() && ended.elapsed() < LAST_WORDS {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        status
     }
 
-    /// Waits for its end, in a task.
+    /// Waits for its end, and for what it printed, in a task.
     ///
     /// # Panics
     /// When it does not end.
     pub async fn ended(&mut self) -> ExitStatus {
         let begin = Instant::now();
-        loop {
+        let status = loop {
             if let Some(status) = self.exit_status() {
-                return status;
+                break status;
             }
             assert!(begin.elapsed() < wait::PATIENCE, "{} does not end", self.name);
             tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let ended = Instant::now();
+        while !self.is_read() && ended.elapsed() < LAST_WORDS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        status
+    }
+
+    /// Whether both its streams were read to their ends.
+    fn is_read(&self) -> bool {
+        self.readers.iter().all(JoinHandle::is_finished)
     }
 
     /// Resident memory in bytes.
@@ -163,7 +185,7 @@ impl Drop for Process {
 }
 
 /// Keeps every line that `stream` brings, whatever bytes it holds.
-fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<String>>) {
+fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<String>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut lines = BufReader::new(stream);
         let mut line = Vec::new();
@@ -171,5 +193,5 @@ fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<String>>) {
             output.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
             line.clear();
         }
-    });
+    })
 }

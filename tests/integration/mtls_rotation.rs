@@ -145,6 +145,7 @@ async fn roots_are_replaced_under_load_and_no_request_and_no_handshake_fails() {
             .await;
         }
     }
+    load.reached(RATE, 0.98).await;
     let report = load.stop().await;
     report.assert_no_failure();
     let (succeeded, rate) = (report.succeeded.load(Ordering::Relaxed), report.rate());
@@ -152,7 +153,6 @@ async fn roots_are_replaced_under_load_and_no_request_and_no_handshake_fails() {
     println!(
         "rotation: {succeeded} requests in {elapsed:.1} s, {rate:.0}/s of {RATE}/s, {handshakes} handshakes, 0 failures"
     );
-    assert!(rate > 0.98 * f64::from(RATE), "only {rate:.0} requests a second of {RATE}");
     let none = |side: &Side, name: &str| assert_eq!(side.sidle.metrics().sum(name, &[]), 0.0, "{name}");
     // Nor was one hidden by a retry.
     none(&web, "sidle_cluster_connect_failures_total");

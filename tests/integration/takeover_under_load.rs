@@ -136,6 +136,9 @@ async fn a_takeover_under_load_refuses_resets_and_fails_nothing() {
     assert!(first.exit_status().is_none(), "the streams are its own: {}", first.output());
     assert!(second.ended().await.success(), "nothing was left to it: {}", second.output());
 
+    for load in &loads {
+        load.reached(rate() / 2, 0.75).await;
+    }
     stop.store(true, Relaxed);
     let [http1, http2] = loads;
     let mut connections = 0;
@@ -144,7 +147,6 @@ async fn a_takeover_under_load_refuses_resets_and_fails_nothing() {
     }
     for report in [http1.stop().await, http2.stop().await] {
         report.assert_no_failure();
-        assert!(report.rate() > f64::from(rate() / 2) * 0.75, "only {:.0} requests a second", report.rate());
         println!("{} requests, {:.0} a second", report.succeeded.load(Relaxed), report.rate());
     }
     ended.store(true, Relaxed);

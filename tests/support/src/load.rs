@@ -3,6 +3,7 @@
 use crate::{
     client::{Client, Failure, request},
     echo::full,
+    wait,
 };
 use std::{
     collections::BTreeMap,
@@ -98,6 +99,18 @@ impl Running {
     /// So far.
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// Waits until so large a share of the rate was reached: what a machine that stood still kept back is made up for.
+    ///
+    /// # Panics
+    /// When it never is.
+    pub async fn reached(&self, rate: u32, share: f64) {
+        let wanted = |begun: Instant| share * f64::from(rate) * begun.elapsed().as_secs_f64();
+        wait::eventually("the rate that was asked for", || async {
+            (self.report.succeeded.load(Ordering::Relaxed) as f64 > wanted(self.began)).then_some(())
+        })
+        .await;
     }
 
     /// Lets the requests under way end, and tells.
@@ -209,14 +222,31 @@ async fn connect(load: &Load, report: &Report) -> Result<Client, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::echo::{Answer, Echo};
+    use crate::{
+        echo::{Answer, Echo},
+        wait,
+    };
 
-    async fn for_a_while(load: Load, then: impl FnOnce()) -> Arc<Report> {
+    /// Waits for the one, does `then`, and waits for the other.
+    async fn until(
+        load: Load,
+        before: impl Fn(&Report) -> bool,
+        then: impl FnOnce(),
+        after: impl Fn(&Report) -> bool,
+    ) -> Arc<Report> {
         let load = load.start();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        wait::eventually("what comes first", || async { before(load.report()).then_some(()) }).await;
         then();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        wait::eventually("what comes then", || async { after(load.report()).then_some(()) }).await;
         load.stop().await
+    }
+
+    fn succeeded(report: &Report) -> u64 {
+        report.succeeded.load(Ordering::Relaxed)
+    }
+
+    fn failed(report: &Report) -> u64 {
+        report.failed.load(Ordering::Relaxed)
     }
 
     #[tokio::test]
@@ -225,9 +255,7 @@ mod tests {
             let echo = Echo::start("v1");
             let mut load = Load::new(echo.address(), "a", "/?delay=20ms");
             load.http2 = http2;
-            let report = for_a_while(load, || drop(echo)).await;
-            assert!(report.succeeded.load(Ordering::Relaxed) > 20);
-            assert!(report.failed.load(Ordering::Relaxed) > 0);
+            until(load, |report| succeeded(report) > 20, || drop(echo), |report| failed(report) > 0).await;
         }
     }
 
@@ -235,9 +263,9 @@ mod tests {
     async fn an_answer_other_than_200_is_a_failure() {
         let echo = Echo::start("v1");
         echo.answer(|_| Some(Answer::status(503)));
-        let report = for_a_while(Load::new(echo.address(), "a", "/"), || {}).await;
-        assert_eq!(report.succeeded.load(Ordering::Relaxed), 0);
-        assert!(report.failed.load(Ordering::Relaxed) > 20);
+        let load = Load::new(echo.address(), "a", "/");
+        let report = until(load, |_| true, || {}, |report| failed(report) > 20).await;
+        assert_eq!(succeeded(&report), 0);
     }
 
     #[tokio::test]
@@ -246,9 +274,12 @@ mod tests {
         first.answer(|_| Some(Answer::default().header("connection", "close")));
         let load = Load::new(first.address(), "a", "/");
         let target = load.target.clone();
-        let report = for_a_while(load, || target.point_to(second.address())).await;
+        let many = |version: &'static str| {
+            move |report: &Report| {
+                report.versions.lock().unwrap().get(version).is_some_and(|count| *count > 20)
+            }
+        };
+        let report = until(load, many("first"), || target.point_to(second.address()), many("second")).await;
         report.assert_no_failure();
-        let versions = report.versions.lock().unwrap();
-        assert!(versions["first"] > 20 && versions["second"] > 20, "{versions:?}");
     }
 }

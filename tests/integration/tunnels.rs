@@ -70,7 +70,7 @@ fn connect_to_nowhere_is_an_error() {
 #[test]
 fn a_silent_tunnel_ends_when_its_destination_says_so() {
     let echo = TcpServer::echo();
-    let policy = "  trafficPolicy: { connectionPool: { tcp: { idleTimeout: 500ms } } }\n";
+    let policy = "  trafficPolicy: { connectionPool: { tcp: { idleTimeout: 2s } } }\n";
     let sidle = Sidle::run(
         &(service_on("ledger", "ledger.test", 9000, "TCP", &[("v1", echo.port())])
             + &subsets("ledger", "ledger.test", &["v1"], policy)),
@@ -79,12 +79,12 @@ fn a_silent_tunnel_ends_when_its_destination_says_so() {
     assert_eq!(status, 200);
     let began = Instant::now();
     for _ in 0..3 {
-        std::thread::sleep(Duration::from_millis(250)); // what moves keeps it
+        std::thread::sleep(Duration::from_millis(800)); // what moves keeps it
         stream.write_all(b"x").unwrap();
         stream.read_exact(&mut [0]).unwrap();
     }
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
-    assert!(began.elapsed() >= Duration::from_millis(1250), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(4400), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -144,14 +144,15 @@ fn tcp_connections_are_split_by_weight() {
            - { destination: { host: ledger.test, subset: v2 }, weight: 30 }\n";
     let sidle = Sidle::run(&manifests);
     let mut second = 0;
-    for _ in 0..300 {
+    for _ in 0..600 {
         match exchange(TcpStream::connect(port).unwrap(), "hello").as_str() {
             "v1 hello" => {}
             "v2 hello" => second += 1,
             other => panic!("{other:?}\n{}", sidle.output()),
         }
     }
-    assert!((60..=120).contains(&second), "{second} of 300 on v2");
+    // More than five sigma: a fair split misses that once in ten million throws.
+    assert!((120..=240).contains(&second), "{second} of 600 on v2");
 }
 
 #[tokio::test]

@@ -243,7 +243,7 @@ async fn istios_certificate_service_is_asked_again_at_half_of_the_life() {
     let serial = || own(&sidle).unwrap().0[0]["serial_number"].clone();
     let (first, metric) = (serial(), "sidle_identity_rotations_total");
     wait::until("a renewal", || (serial() != first).then_some(()));
-    assert!(sidle.metrics().sum(metric, &[]) >= 2.0);
+    wait::until("its count", || (sidle.metrics().sum(metric, &[]) >= 2.0).then_some(()));
     assert_eq!(sidle.admin("/ready").status, 200);
     assert_eq!(handshakes().await, (200, true));
 

@@ -70,6 +70,8 @@ impl Service {
         wait::until("the rate limit service", || {
             http_get(health, "/healthcheck").ok().filter(|answer| answer.status == 200)
         });
+        // It is well before its port for gRPC is open.
+        wait::until("its port", || TcpStream::connect(asked).ok());
         Some(Service { port: asked.port(), process, _redis: redis, _folder: folder })
     }
 }

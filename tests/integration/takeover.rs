@@ -122,6 +122,8 @@ async fn a_takeover_that_fails_changes_nothing() {
     let mut wrong = place.process("second").file("gateway.yaml", &gateway).arguments(&["--takeover"]).spawn();
     assert_eq!(wrong.ended().await.code(), Some(1), "{}", wrong.output());
     assert!(wrong.output().contains("cannot bind"), "{}", wrong.output());
+    // One at a time: until this is known, the next is turned away.
+    wait::until("the loss to be noticed", || first.output().contains("the takeover failed").then_some(()));
     same("a port that is another's").await;
 
     // It waits for its identity, and dies.
@@ -197,7 +199,7 @@ async fn other_workers_and_other_listeners_are_taken_over_too() {
 async fn with_nobody_to_take_over_from_it_is_a_start_as_usual() {
     let place = Place::new();
     let mut sidle = place.process("first").arguments(&["--takeover"]).start();
-    assert!(sidle.output().contains("no process to take over from"), "{}", sidle.output());
+    wait::until("the log", || sidle.output().contains("no process to take over from").then_some(()));
     assert_eq!(who(place.ports.outbound).await, "first");
     sidle.signal("TERM");
     assert!(sidle.ended().await.success());

@@ -56,7 +56,7 @@ impl World {
     }
 }
 
-const DETECTED: &str = "outlierDetection: { consecutive5xxErrors: 2, interval: 100ms, baseEjectionTime: 1s, maxEjectionPercent: 100 }";
+const DETECTED: &str = "outlierDetection: { consecutive5xxErrors: 2, interval: 100ms, baseEjectionTime: 5s, maxEjectionPercent: 100 }";
 
 fn count(answered: &[String], place: &str) -> usize {
     answered.iter().filter(|version| *version == place).count()

@@ -7,6 +7,7 @@ use sidle_test_support::{
     manifest::{service, virtual_service},
     sidle::Sidle,
     tcp::{TcpServer, read_request},
+    wait,
 };
 use std::{
     io::Write,
@@ -55,17 +56,24 @@ async fn any_request_survives_a_connection_that_closed_before_it() {
 
 #[tokio::test]
 async fn a_post_goes_on_a_fresh_connection_when_the_pooled_one_has_closed() {
-    let server = TcpServer::start(|mut stream, _| {
+    let closed = Arc::new(AtomicU64::new(0));
+    let count = closed.clone();
+    let server = TcpServer::start(move |mut stream, _| {
         if read_request(&mut stream).is_some() {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         }
+        drop(stream);
+        count.fetch_add(1, Ordering::Relaxed);
     });
     let sidle = run(server.port());
     let mut client = client(&sidle).await;
     for number in 0..50 {
         let answer = client.exchange(request("POST", HOST, "/").body(full("pay")).unwrap()).await;
         assert_eq!(answer.status, 200, "request {number}: {}", answer.text());
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        wait::eventually("the end of its connection", || async {
+            (closed.load(Ordering::Relaxed) > number).then_some(())
+        })
+        .await;
     }
 }
 

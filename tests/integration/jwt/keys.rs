@@ -164,6 +164,7 @@ async fn keys_that_were_good_are_used_while_the_issuer_fails() {
     status_of(&sidle, &old, 200).await;
     server.go();
     stage.issuer.key("new", "Ed25519");
+    let begun = Instant::now();
     assert_eq!(bearer(&sidle, &token("new")).await.status, 401);
     assert_eq!(failure(&sidle).await, "answered 500 Internal Server Error");
     // A token that no worker has verified before.
@@ -171,7 +172,10 @@ async fn keys_that_were_good_are_used_while_the_issuer_fails() {
     for token in [&old, &another] {
         assert_eq!(bearer(&sidle, token).await.status, 200);
     }
-    assert_eq!(sidle.metrics().sum("sidle_jwks_fetches_total", &[("result", "failure")]), 1.0);
+    // One for the token; the proxy itself tries again after a second, or nine tenths of it.
+    let most = 1.0 + begun.elapsed().as_secs_f64() / 0.9;
+    let failed = sidle.metrics().sum("sidle_jwks_fetches_total", &[("result", "failure")]);
+    assert!((1.0..=most).contains(&failed), "{failed} fetches");
 }
 
 /// Ten thousand names that nobody has: whoever makes them up cannot make the proxy ask for them.
@@ -286,15 +290,15 @@ async fn what_an_issuer_may_cost_has_a_bound() {
     failing.answer(|_| Some(echo::Answer::status(500)));
     let redirecting = Echo::start("issuer");
     redirecting.answer(move |_| Some(echo::Answer::status(302).header("location", &target)));
-    for (port, words) in [
-        (endless.port(), "more than 1048576 bytes"),
-        (slow.port(), "no whole answer within 300ms"),
-        (redirecting.port(), "answered 302"),
-        (failing.port(), "answered 500"),
+    for (port, timeout, words) in [
+        (endless.port(), "10s", "more than 1048576 bytes"),
+        (slow.port(), "300ms", "no whole answer within 300ms"),
+        (redirecting.port(), "10s", "answered 302"),
+        (failing.port(), "10s", "answered 500"),
     ] {
         let uri = format!("http://127.0.0.1:{port}/keys");
         let sidle =
-            stage.run_with(&[json!({"issuer": ISSUER, "jwksUri": uri, "timeout": "300ms"})], LOOPBACK);
+            stage.run_with(&[json!({"issuer": ISSUER, "jwksUri": uri, "timeout": timeout})], LOOPBACK);
         let begun = Instant::now();
         let failure = failure(&sidle).await;
         assert!(failure.contains(words), "{failure}");

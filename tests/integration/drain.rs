@@ -102,7 +102,7 @@ async fn requests_under_way_end_and_outbound_is_served_to_the_last() {
     let echo = Echo::start("v1");
     let mut sidle = start(&echo, ports::free());
     let inbound = sidle.ports.inbound;
-    let slow = tokio::spawn(async move { Client::http1(inbound).await.get("shop", "/?delay=3s").await });
+    let slow = tokio::spawn(async move { Client::http1(inbound).await.get("shop", "/?delay=5s").await });
     wait::eventually("the slow request", || async { (echo.connections() > 0).then_some(()) }).await;
     let begin = Instant::now();
     sidle.signal("TERM");

@@ -107,14 +107,14 @@ async fn pipelined_requests_are_answered_in_order() {
 #[tokio::test]
 async fn a_websocket_is_echoed() {
     let stage = Stage::new();
-    let sidle = stage.route_v1("      timeout: 500ms");
+    let sidle = stage.route_v1("      timeout: 2s");
     let mut socket = WebSocket::open(sidle.outbound(), HOST, "/chat").await.unwrap();
     assert_eq!(socket.response.status(), 101);
     assert_eq!(socket.response.headers()["x-version"], "v1");
     for text in ["hello", "", &"long ".repeat(50_000)] {
         assert_eq!(socket.exchange(text).await.unwrap(), text);
     }
-    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(2_200)).await;
     assert_eq!(socket.exchange("later").await.unwrap(), "later", "the timeout bounds the handshake only");
     socket.close().await.unwrap();
 }

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 #[tokio::test]
 async fn a_slow_upstream_is_a_504() {
     let stage = Stage::new();
-    let sidle = stage.route_v1("      timeout: 300ms");
+    let sidle = stage.route_v1("      timeout: 1s");
     let begin = Instant::now();
     let answer = client(&sidle).await.get(HOST, "/?delay=5s").await;
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (504, "upstream request timeout"));
-    assert!((300..3_000).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+    assert!((1_000..4_500).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
     assert_eq!(stage.v1.requests(), 1, "a timeout of the whole request is not retried");
 }
 
@@ -54,14 +54,14 @@ async fn each_try_has_its_own_time() {
     let stage = Stage::new();
     stage.v1.answer(|seen| {
         (seen.header("x-envoy-attempt-count") == "1")
-            .then(|| Answer { delay: Duration::from_secs(5), ..Answer::default() })
+            .then(|| Answer { delay: Duration::from_secs(15), ..Answer::default() })
     });
-    let sidle = stage
-        .route_v1("      timeout: 4s\n      retries: { attempts: 1, perTryTimeout: 300ms, retryOn: 5xx }");
+    let sidle =
+        stage.route_v1("      timeout: 14s\n      retries: { attempts: 1, perTryTimeout: 2s, retryOn: 5xx }");
     let begin = Instant::now();
     let answer = client(&sidle).await.get(HOST, "/").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     assert_eq!(stage.v1.requests(), 2);
 }
 

@@ -135,7 +135,7 @@ fn issue(folder: &Path) {
 #[test]
 fn the_watchdog_hears_that_every_worker_lives() {
     let manager = Manager::new();
-    let limit = Duration::from_secs(1);
+    let limit = Duration::from_secs(2);
     let builder = Sidle::builder().arguments(&["--workers", "3"]);
     let _sidle = manager.start(builder.environment("WATCHDOG_USEC", &limit.as_micros().to_string()));
     let mut said = Vec::new();

@@ -2,7 +2,7 @@
 //! stands in a body is ever taken for a request.
 
 use crate::stage::{HOST, Stage};
-use sidle_test_support::sidle::Sidle;
+use sidle_test_support::{sidle::Sidle, wait};
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -12,7 +12,8 @@ use std::{
 /// Sends bytes, and returns what comes until the proxy closes or has nothing more to say.
 fn send(sidle: &Sidle, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(sidle.outbound()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    // The first word may take its time on a busy machine.
+    stream.set_read_timeout(Some(wait::PATIENCE)).unwrap();
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
@@ -21,6 +22,7 @@ fn send(sidle: &Sidle, bytes: &[u8]) -> String {
             break;
         }
         answer.extend_from_slice(&buffer[..read]);
+        stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
     }
     String::from_utf8_lossy(&answer).into_owned()
 }

@@ -369,7 +369,7 @@ fn attempt(program: &Path, door: &Door, echo: &Echo, one: &Try) -> Result<(), St
 fn limited(program: &Path, door: &Door, echo: &Echo) -> Result<(), String> {
     let before = echo.cancelled();
     let url = format!("http://{}/?hang", door.clear);
-    let (succeeded, text) = run(Command::new(program).args(["-sS", "--max-time", "0.3", &url]), b"");
+    let (succeeded, text) = run(Command::new(program).args(["-sS", "--max-time", "2", &url]), b"");
     let begin = Instant::now();
     while echo.cancelled() == before {
         if begin.elapsed() > Duration::from_secs(5) {

@@ -289,13 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gigabyte_is_refused_unread() {
+    fn what_is_far_too_large_is_refused_unread() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("huge.yaml");
-        File::create(&path).unwrap().set_len(1 << 30).unwrap();
+        // A hole: to read it would take longer than any machine is busy.
+        File::create(&path).unwrap().set_len(1 << 38).unwrap();
         let begin = Instant::now();
         let (texts, diagnostics) = read(&[path], SizeLimit::default());
-        assert!(begin.elapsed() < Duration::from_millis(100), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
         assert!(texts.is_empty());
         assert_eq!(diagnostics[0].code, codes::TOO_LARGE);
     }

@@ -138,7 +138,9 @@ async fn a_file_that_stays_open_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.yaml");
     fs::write(&file, "a: 1").unwrap();
-    let source = events(&[dir.path()]).await;
+    let hour = Duration::from_secs(3600);
+    let options = WatchOptions { poll: hour, at_most: hour, ..WatchOptions::default() };
+    let source = watch(&[dir.path()], options).await;
     let mut open = fs::File::create(&file).unwrap();
     open.write_all(b"a").unwrap();
     let began = Instant::now();

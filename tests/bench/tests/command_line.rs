@@ -1,9 +1,16 @@
 //! What the program says of a wrong command line, at once, and how it ends.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
+
+/// Held by who writes a program or starts one: what is open for writing while a process is made cannot be run by another.
+static PROGRAMS: Mutex<()> = Mutex::new(());
 
 /// The exit code, and what is said.
 fn bench(arguments: &[&str], sidle: &str) -> (Option<i32>, String) {
+    let _one = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(env!("CARGO_BIN_EXE_sidle-bench"))
         .args(arguments)
         .env("SIDLE_BIN", sidle)
@@ -15,6 +22,7 @@ fn bench(arguments: &[&str], sidle: &str) -> (Option<i32>, String) {
 /// A program that says that it is Sidle, and is not asked for more.
 fn named_sidle(folder: &std::path::Path) -> String {
     use std::os::unix::fs::PermissionsExt;
+    let _one = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
     let path = folder.join("sidle");
     std::fs::write(&path, "#!/bin/sh\necho sidle 0.0.0\n").expect("written");
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("made a program");

@@ -166,7 +166,7 @@ mod tests {
             written += 1;
         }
         (0..5000).for_each(|_| (&output).write_all(&line('b')).unwrap());
-        assert!(began.elapsed() < 10 * PATIENCE, "{:?}", began.elapsed());
+        assert!(began.elapsed() < 100 * PATIENCE, "{:?}", began.elapsed()); // and not 5000 times
         assert_eq!(dropped.load(Relaxed), 5001);
         let arrived = written - 1;
         reader.read_exact(&mut vec![0; arrived * LINE]).unwrap();

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
+/// So few that they are reached in a second by who waits for an answer to each, on a busy machine too.
+const FEW: &str = "http2MaxResetsPerSecond: 20";
 
 /// A proxy whose log is in a folder, with these limits.
 pub struct Proxy {
@@ -70,8 +72,8 @@ pub fn post(path: &str) -> Vec<(&str, &str)> {
 }
 
 /// Asserts that hardly more requests went on than may be reset; so many may be in each second.
-fn went_on(proxy: &Proxy, began: Instant, name: &str) {
-    let most = 101 * (1 + began.elapsed().as_secs());
+fn went_on(proxy: &Proxy, began: Instant, a_second: u64, name: &str) {
+    let most = (a_second + 1) * (1 + began.elapsed().as_secs());
     let requests = proxy.stage.v1.requests();
     assert!(requests <= most, "{name}: {requests} requests went on");
 }
@@ -97,7 +99,7 @@ async fn rapid_resets_end_the_connection_and_their_work() {
     });
     assert_eq!(code, ENHANCE_YOUR_CALM);
     proxy.counts("resets", 1);
-    went_on(&proxy, began, "resets");
+    went_on(&proxy, began, 100, "resets");
     wait::until("the upstream's work to end", || (proxy.stage.v1.open_connections() == 0).then_some(()));
     proxy.serves().await;
 }
@@ -105,7 +107,7 @@ async fn rapid_resets_end_the_connection_and_their_work() {
 /// As fast as each request can be seen to have been taken.
 #[tokio::test]
 async fn resets_of_requests_under_way_end_the_connection_too() {
-    let proxy = Proxy::start("");
+    let proxy = Proxy::start(FEW);
     let mut client = proxy.connect();
     let head = block(get("/?delay=5s"));
     let mut streams = (0..).map(|n| 2 * n + 1);
@@ -153,7 +155,7 @@ async fn resets_that_the_proxy_is_made_to_send_count_too() {
         ("priority", &|stream| frame(kind::PRIORITY, 0, stream, &self_dependent(stream))),
     ];
     for (name, broken) in broken {
-        let proxy = Proxy::start("");
+        let proxy = Proxy::start(FEW);
         let head = block(get("/?delay=5s"));
         let (mut client, began) = (proxy.connect(), Instant::now());
         let mut streams = (0..).map(|n| 2 * n + 1);
@@ -168,7 +170,7 @@ async fn resets_that_the_proxy_is_made_to_send_count_too() {
         };
         assert_eq!(code, ENHANCE_YOUR_CALM, "{name}");
         proxy.counts("resets", 1);
-        went_on(&proxy, began, name);
+        went_on(&proxy, began, 20, name);
         wait::until("the upstream's work to end", || (proxy.stage.v1.open_connections() == 0).then_some(()));
         proxy.serves().await;
     }
@@ -294,7 +296,7 @@ async fn empty_data_ends_the_connection_and_small_data_may_flow() {
 
 #[tokio::test]
 async fn what_is_begun_must_be_finished_in_time() {
-    let proxy = Proxy::start("requestHeadersTimeout: 300ms");
+    let proxy = Proxy::start("requestHeadersTimeout: 1s");
     let head = frame(kind::HEADERS, 0, 1, &block(get("/")));
     for begun in [&head[..], &head[..12], &head[..4]] {
         let mut client = proxy.connect();
@@ -306,7 +308,7 @@ async fn what_is_begun_must_be_finished_in_time() {
     client.request(1, false, &post("/slow"));
     let data = frame(kind::DATA, END_STREAM, 1, b"data may take its time");
     client.send(&data[..12]);
-    tokio::time::sleep(Duration::from_millis(600)).await; // there is nothing to wait for: that nothing happens is the point
+    tokio::time::sleep(Duration::from_millis(1500)).await; // there is nothing to wait for: that nothing happens is the point
     client.send(&data[12..]);
     assert_eq!(client.find(|frame| frame.kind == kind::HEADERS).payload[0], 0x88, "200");
 }

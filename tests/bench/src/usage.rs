@@ -57,8 +57,8 @@ fn add(threads: &mut BTreeMap<String, u64>, tasks: fs::ReadDir) -> io::Result<()
             Ok(text) => {
                 threads.insert(path.to_string_lossy().into_owned(), first_number(&text)?);
             }
-            // A thread may end between the two looks.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => {}
+            // A thread may end between the two looks, or between opening its file and reading it (ESRCH).
+            Err(_) if !path.exists() => {}
             Err(error) => return Err(error),
         }
     }

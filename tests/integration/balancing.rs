@@ -104,7 +104,7 @@ async fn a_source_address_keeps_its_endpoint() {
 async fn a_cookie_is_made_and_keeps_its_endpoint() {
     let (_echoes, sidle) = five("{ consistentHash: { httpCookie: { name: cart, path: /shop, ttl: 60s } } }");
     let mut seen = BTreeSet::new();
-    for _ in 0..20 {
+    for _ in 0..30 {
         let mut client = client(&sidle).await;
         let first = client.get(HOST, "/").await;
         let made = first.header("set-cookie").to_owned();
@@ -148,7 +148,8 @@ async fn endpoint_weights_count() {
     ));
     versions(&mut client(&sidle).await, "/", 1_000).await;
     let light = light.requests() as f64;
-    assert!((light - 100.0).abs() < 4.0 * 90.0_f64.sqrt(), "the light one got {light} of 1000");
+    // Once in a hundred million runs it is further off.
+    assert!((light - 100.0).abs() < 5.8 * 90.0_f64.sqrt(), "the light one got {light} of 1000");
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ async fn an_emptied_file_takes_no_route_away_and_a_removed_one_does() {
 
     std::fs::remove_file(sidle.folder().join("route.yaml")).unwrap();
     assert_eq!(sidle.admin_post("/reload").status, 200);
-    let versions = versions(&mut client, "/", 20).await;
+    let versions = versions(&mut client, "/", 40).await;
     assert!(versions.iter().any(|version| version == "v2"), "{versions:?}");
     assert_eq!(sidle.metrics().sum("sidle_config_last_reload_successful", &[]), 1.0);
 }

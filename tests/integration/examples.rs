@@ -118,7 +118,7 @@ fn every_file_says_what_it_shows_and_how_to_try_it() {
 async fn quickstart() {
     let example = run("quickstart", "", "-");
     let second = example.second_of("echo.demo", 1_000).await;
-    assert!((60..=140).contains(&second), "{second} of 1000");
+    assert!((50..=158).contains(&second), "{second} of 1000");
     for host in ["echo-h2.demo", "echo-grpc.demo"] {
         assert_eq!(example.get(host, "/").await.status, 200);
         let seen = if example.v1.received().iter().any(|seen| seen.authority == host) {
@@ -142,7 +142,7 @@ async fn gateway_virtual_service() {
 #[tokio::test]
 async fn canary_weight() {
     let second = run("canary-weight", "", "-").second_of("orders.shop", 1_000).await;
-    assert!((20..=85).contains(&second), "{second} of 1000");
+    assert!((17..=92).contains(&second), "{second} of 1000");
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ fn tcp_split() {
         assert!(answer == "v1 hello" || answer == "v2 hello", "{answer:?}");
         second += u32::from(answer.starts_with("v2"));
     }
-    assert!((15..=68).contains(&second), "{second} of 200");
+    assert!((12..=74).contains(&second), "{second} of 200");
     assert!(example.v1.connections() > example.v2.connections());
 }
 
@@ -267,9 +267,10 @@ async fn fault() {
 async fn mirror() {
     let example = run("mirror", "", "-");
     assert_eq!(example.second_of("search.shop", 400).await, 0);
+    wait::eventually("the copies", || async { (example.v2.requests() >= 145).then_some(()) }).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let copies = example.v2.requests();
-    assert!((150..=250).contains(&copies), "{copies} copies of 400");
+    assert!((145..=255).contains(&copies), "{copies} copies of 400");
 }
 
 #[tokio::test]

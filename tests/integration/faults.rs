@@ -34,7 +34,8 @@ async fn half_of_the_requests_are_aborted() {
     for _ in 0..1_000 {
         aborted += f64::from(client.get(HOST, "/").await.status == 418);
     }
-    assert!((aborted - 500.0_f64).abs() < 4.0 * 250.0_f64.sqrt(), "{aborted} of 1000");
+    // Once in fifty million runs it is further off.
+    assert!((aborted - 500.0_f64).abs() < 5.6 * 250.0_f64.sqrt(), "{aborted} of 1000");
 }
 
 #[tokio::test]
@@ -78,10 +79,11 @@ async fn an_upstreams_abort_is_retried_like_its_own() {
     let sidle = with_policy(&stage, route, always);
     let answer = client(&sidle).await.get(HOST, "/").await;
     assert_eq!((answer.status.as_u16(), stage.v1.requests()), (503, 0));
-    assert_eq!(sidle.metrics().sum("sidle_cluster_retries_total", &[]), 3.0);
-    let half = always.replace("100", "50");
+    let retries = || sidle.metrics().sum("sidle_cluster_retries_total", &[]);
+    assert_eq!(retries(), 3.0);
+    let some = always.replace("100", "30");
     sidle.write("faults.yaml", &format!(
-        "apiVersion: sidle.dev/v1\nkind: FaultPolicy\nmetadata: {{ name: faults }}\nspec:\n  host: {HOST}\n{half}\n"
+        "apiVersion: sidle.dev/v1\nkind: FaultPolicy\nmetadata: {{ name: faults }}\nspec:\n  host: {HOST}\n{some}\n"
     ));
     assert_eq!(sidle.admin_post("/reload").status, 200);
     let mut client = client(&sidle).await;
@@ -89,8 +91,10 @@ async fn an_upstreams_abort_is_retried_like_its_own() {
     for _ in 0..100 {
         good += u32::from(client.get(HOST, "/").await.status == 200);
     }
-    // One in sixteen fails four times. More requests would use up the retries that may fail.
-    assert!((82..=99).contains(&good), "{good} of 100");
+    // Less than one in a hundred fails four times; tried once, thirty would. Some twelve retries fail, of the 50 that may.
+    assert!((88..=100).contains(&good), "{good} of 100");
+    assert!((8.0..=103.0).contains(&retries()), "{} retries", retries());
+    assert_eq!(stage.v1.requests(), u64::from(good), "who is aborted does not get there");
 }
 
 #[tokio::test]

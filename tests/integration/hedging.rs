@@ -32,22 +32,27 @@ fn slow_v1(hedging: &str, route: &str) -> (Stage, Sidle) {
 async fn a_slow_endpoint_costs_the_wait_and_no_more() {
     let (stage, sidle) = slow_v1("  hedging: { after: 100ms }\n", "");
     let mut client = client(&sidle).await;
-    let mut hedged = 0;
-    for _ in 0..20 {
+    // On a machine that stands still, the quick one is late, too, and the slow one is asked beside it.
+    let (mut hedged, mut late) = (0, 0);
+    for _ in 0..30 {
         let began = Instant::now();
         let answer = client.get(HOST, "/").await;
         assert_eq!((answer.status.as_u16(), answer.version()), (200, "v2"));
         assert!(began.elapsed() < SLOW / 2, "{:?}", began.elapsed());
-        hedged += u64::from(stage.v2.last().header("x-envoy-attempt-count") == "2");
+        let second = stage.v2.last().header("x-envoy-attempt-count") == "2";
+        hedged += u64::from(second);
+        late += u64::from(!second && began.elapsed() >= Duration::from_millis(100));
     }
-    assert_eq!((hedged, stage.v2.requests()), (stage.v1.requests(), 20));
+    let asked = hedged..=hedged + late;
+    assert_eq!(stage.v2.requests(), 30);
+    assert!(asked.contains(&stage.v1.requests()), "{} of {asked:?}", stage.v1.requests());
     assert!(hedged > 0, "the slow one was never first");
     let metrics = sidle.metrics();
-    for name in ["sidle_cluster_hedges_total", "sidle_cluster_hedges_won_total"] {
-        assert_eq!(metrics.sum(name, &[]), hedged as f64, "{name}");
-    }
+    let hedges = metrics.sum("sidle_cluster_hedges_total", &[]) as u64;
+    assert!(asked.contains(&hedges), "{hedges} of {asked:?}");
+    assert_eq!(metrics.sum("sidle_cluster_hedges_won_total", &[]), hedged as f64);
     wait::eventually("the losers are cancelled", || async {
-        (stage.v1.cancelled() == hedged || stage.v1.open_connections() == 0).then_some(())
+        (stage.v1.cancelled() == stage.v1.requests() || stage.v1.open_connections() == 0).then_some(())
     })
     .await;
 }
@@ -108,7 +113,8 @@ async fn a_percentile_finds_the_wait_out() {
     }
     let before = sidle.metrics().sum("sidle_cluster_hedges_won_total", &[]);
     stage.v1.answer(|_| Some(Answer { delay: SLOW, ..Answer::default() }));
-    for _ in 0..10 {
+    // Each time the slow one is the first or the second: of so many, it is the first of some.
+    for _ in 0..30 {
         let began = Instant::now();
         assert_eq!(client.get(HOST, "/").await.version(), "v2");
         assert!(began.elapsed() < SLOW / 2, "{:?}", began.elapsed());

@@ -36,7 +36,7 @@ const AUTHORIZATIONS: u64 = 12;
 /// How many requests each configuration gets.
 const REQUESTS: usize = 20;
 /// How often a request is repeated where the configuration leaves something to chance.
-const THROWS: usize = 20;
+const THROWS: usize = 30;
 /// How many configurations are run at the same time.
 const WORKERS: usize = 4;
 /// What is run: manifests, and who the proxy is.

@@ -189,8 +189,8 @@ async fn log(sidle: &Sidle, lines: usize) -> Vec<String> {
     let path = sidle.folder().join("log");
     wait::eventually("the log", || async {
         let text = std::fs::read_to_string(&path).ok()?;
-        let found: Vec<_> = text.lines().map(str::to_owned).collect();
-        (found.len() >= lines).then_some(found)
+        let found: Vec<_> = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).collect();
+        (found.len() >= lines).then(|| found.into_iter().map(|line| line.trim_end().to_owned()).collect())
     })
     .await
 }

@@ -82,14 +82,15 @@ async fn a_bad_configuration_is_refused_and_the_old_one_goes_on() {
     let before = sidle.admin("/config/status").json();
     assert_eq!(sidle.metrics().sum("sidle_config_last_reload_successful", &[]), 1.0);
 
-    sidle.write("route.yaml", &to("v2").replace("weight:", "wieght:"));
+    // In one step: an attempt while it is being written would be another one.
+    sidle.replace("route.yaml", &to("v2").replace("weight:", "wieght:"));
     let refused = attempt_after(&sidle, &before);
     assert_eq!(refused["lastAttempt"]["result"], "rejected", "{refused:#}");
     assert_eq!(refused["version"], before["version"]);
     let diagnostic = refused["lastAttempt"]["diagnostics"].to_string();
     assert!(diagnostic.contains("wieght") && diagnostic.contains("route.yaml"), "{diagnostic}");
     assert_eq!(sidle.metrics().sum("sidle_config_last_reload_successful", &[]), 0.0);
-    assert!(sidle.output().contains("route.yaml:"), "the position is logged: {}", sidle.output());
+    wait::until("the position in the log", || sidle.output().contains("route.yaml:").then_some(()));
     answered_by(&mut client, "v1").await;
 
     sidle.write("route.yaml", &to("v2"));

@@ -10,7 +10,9 @@ use sidle_test_support::{
 };
 use std::time::{Duration, Instant};
 
-const QUICK: &str = "interval: 50ms, intervalJitter: 10ms, timeout: 300ms";
+/// The timeout is of no check that is answered, however busy the machine.
+const QUICK: &str = "interval: 50ms, intervalJitter: 10ms, timeout: 5s";
+const IMPATIENT: &str = "interval: 50ms, intervalJitter: 10ms, timeout: 2s";
 
 /// One of three may be all that is left.
 const NO_PANIC: &str = ", outlierDetection: { minHealthPercent: 0 }";
@@ -55,6 +57,14 @@ fn until_healthy(sidle: &Sidle, count: usize) {
     });
 }
 
+/// Waits until so many are known to fail their checks: who was not checked yet is not well, and is used nevertheless.
+fn until_failed(sidle: &Sidle, count: usize) {
+    wait::until("so many that fail their checks", || {
+        let failed = sidle.admin("/clusters").body.matches("health_flags::/failed_active_hc\n").count();
+        (failed == count).then_some(())
+    });
+}
+
 /// Requests that were not checks.
 fn asked(echo: &Echo, check: &str) -> usize {
     echo.received().iter().filter(|request| request.path != check).count()
@@ -68,6 +78,7 @@ async fn who_answers_badly_is_left_out_until_it_answers_well() {
         format!("http: {{ path: '/healthz?deep', host: check.test, expectedStatuses: [200, 204] }}, {QUICK}");
     let sidle = run("HTTP", &echoes, "", &check);
     until_healthy(&sidle, 2);
+    until_failed(&sidle, 1);
     let mut client = client(&sidle).await;
     let before = asked(&echoes[1], "/healthz?deep");
     let answered = versions(&mut client, "/", 30).await;
@@ -90,15 +101,17 @@ async fn who_answers_badly_is_left_out_until_it_answers_well() {
         (figure(&sidle, "health_check_healthy"), figure(&sidle, "health_check_network_failure")),
         (2.0, 0.0)
     );
-    let log = sidle.output();
-    let told =
-        |line: &&str| line.contains("endpoint fails its health checks") && line.contains("answered 503");
-    assert!(log.lines().find(told).is_some_and(|line| line.contains(&address.to_string())), "{log}");
+    wait::until("the log", || {
+        let told =
+            |line: &&str| line.contains("endpoint fails its health checks") && line.contains("answered 503");
+        let log = sidle.output();
+        log.lines().find(told).filter(|line| line.contains(&address.to_string())).map(drop)
+    });
 
     say(&echoes[1], "/healthz?deep", || Answer::status(204));
     until_healthy(&sidle, 3);
     assert!(versions(&mut client, "/", 30).await.contains(&"e1".to_owned()));
-    assert!(sidle.output().contains("passes its health checks again"), "{}", sidle.output());
+    wait::until("the log", || sidle.output().contains("passes its health checks again").then_some(()));
     assert!(!sidle.admin("/clusters").body.contains("failed_active_hc"));
 }
 
@@ -106,7 +119,7 @@ async fn who_answers_badly_is_left_out_until_it_answers_well() {
 async fn a_check_that_is_never_answered_fails_and_holds_up_nobody() {
     let echoes = crowd(2);
     say(&echoes[0], "/slow", || Answer { delay: Duration::from_secs(60), ..Answer::default() });
-    let sidle = run("HTTP", &echoes, "", &format!("http: {{ path: /slow }}, {QUICK}"));
+    let sidle = run("HTTP", &echoes, "", &format!("http: {{ path: /slow }}, {IMPATIENT}"));
     let mut client = client(&sidle).await;
     let began = Instant::now();
     versions(&mut client, "/", 20).await;
@@ -115,6 +128,7 @@ async fn a_check_that_is_never_answered_fails_and_holds_up_nobody() {
     wait::until("a failure of the network", || {
         (figure(&sidle, "health_check_network_failure") >= 1.0).then_some(())
     });
+    until_failed(&sidle, 1);
     assert_eq!(versions(&mut client, "/", 10).await, vec!["e1"; 10]);
 }
 
@@ -139,14 +153,17 @@ async fn grpc_servers_are_asked_in_their_own_words() {
     });
     let sidle = run("HTTP2", &echoes, NO_PANIC, &format!("grpc: {{ service: shop.Orders }}, {QUICK}"));
     until_healthy(&sidle, 1);
+    until_failed(&sidle, 2);
     let mut client = client(&sidle).await;
     assert_eq!(versions(&mut client, "/", 10).await, vec!["e0"; 10]);
     let received = echoes[0].received();
     let check = received.iter().find(|request| request.path == PATH).unwrap();
     assert_eq!(check.body, [&[0, 0, 0, 0, 13, 0x0a, 11][..], b"shop.Orders"].concat());
     assert_eq!((check.authority.as_str(), check.header("te")), (HOST, "trailers"));
-    let log = sidle.output();
-    assert!(log.contains("it does not serve") && log.contains("answered grpc-status 12"), "{log}");
+    wait::until("the log", || {
+        let log = sidle.output();
+        (log.contains("it does not serve") && log.contains("answered grpc-status 12")).then_some(())
+    });
 
     say(&echoes[1], PATH, || grpc_health(1));
     until_healthy(&sidle, 2);
@@ -159,6 +176,7 @@ async fn where_nobody_listens_nothing_is_sent() {
     let check = format!("tcp: {{}}, {QUICK}");
     let sidle = Sidle::run(&manifests("HTTP", &[nobody, echoes[0].port()], "", &check));
     until_healthy(&sidle, 1);
+    until_failed(&sidle, 1);
     let mut client = client(&sidle).await;
     versions(&mut client, "/", 20).await;
 
@@ -178,10 +196,7 @@ async fn when_all_fail_their_checks_it_depends_on_the_panic_threshold() {
         let echoes = crowd(2);
         echoes.iter().for_each(|echo| say(echo, "/", || Answer::status(500)));
         let sidle = run("HTTP", &echoes, policy, &format!("http: {{}}, {QUICK}"));
-        wait::until("what came of the checks", || {
-            let failed = sidle.admin("/clusters").body.matches("/failed_active_hc\n").count();
-            (failed == 2).then_some(())
-        });
+        until_failed(&sidle, 2);
         until_healthy(&sidle, 0);
         // Endpoints that nothing is known of yet are not healthy, either, and are used.
         let answer = wait::eventually(&format!("{status} with `{policy}`"), || async {
@@ -203,6 +218,7 @@ async fn one_that_is_ejected_and_one_that_fails_its_checks_are_both_out_and_the_
     let policy = ", outlierDetection: { consecutive5xxErrors: 2, interval: 100ms, baseEjectionTime: 300s, maxEjectionPercent: 100 }";
     let sidle = run("HTTP", &echoes, policy, &format!("http: {{ path: /healthz }}, {QUICK}"));
     until_healthy(&sidle, 2);
+    until_failed(&sidle, 1);
     let mut client = client(&sidle).await;
     while figure(&sidle, "membership_healthy") == 2.0 {
         client.get(HOST, "/").await;

@@ -12,7 +12,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 /// How many requests are under way at the same time: no more than a retry budget always allows.
 const AT_ONCE: usize = 3;
 /// How often, 10 ms apart, upstreams are asked for copies that are still under way.
-const PATIENCE: usize = 50;
+const PATIENCE: usize = 150;
 
 /// Sidle, on the ports of the configuration, and Envoy.
 pub struct Pair<'a> {

@@ -119,7 +119,7 @@ impl Ask {
     fn provoke(&mut self, random: &mut Random, route: &Value) {
         let action = &route["route"];
         if action["timeout"].as_str().is_some_and(|timeout| timeout != "0s") && random.percent(50) {
-            self.add_query("delay=600ms");
+            self.add_query("delay=1400ms");
         }
         let retries = action["retry_policy"]["retry_on"].as_str().unwrap_or_default();
         if retries.contains('5') || retries.contains("gateway-error") {
@@ -175,7 +175,7 @@ impl Ask {
             2 => self.add_query("status=418"),
             3 => self.add_query("fail=1"),
             4 => self.add_query("fail=2"),
-            5 => self.add_query("delay=600ms"),
+            5 => self.add_query("delay=1400ms"),
             6 => self.add_query("reset"),
             _ => {}
         }

@@ -43,8 +43,9 @@ async fn random_reaches_everyone() {
 #[tokio::test]
 async fn least_request_turns_away_from_a_slow_endpoint() {
     let stage = Stage::new();
+    // So slow that on a busy machine the other one is not.
     stage.v1.answer(|_| {
-        Some(sidle_test_support::echo::Answer { delay: Duration::from_millis(50), ..Default::default() })
+        Some(sidle_test_support::echo::Answer { delay: Duration::from_millis(300), ..Default::default() })
     });
     let sidle = Sidle::run(&stage.service("HTTP"));
     let mut clients = tokio::task::JoinSet::new();

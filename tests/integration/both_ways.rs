@@ -14,7 +14,6 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     sync::mpsc::{Receiver, Sender, channel},
-    time::Duration,
 };
 
 /// More than all buffers on the way together.
@@ -76,7 +75,7 @@ fn in_front_of(server: &TcpServer) -> Sidle {
 fn begin(sidle: &Sidle) -> TcpStream {
     let mut client = Raw::connect(sidle);
     client.send(&format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {LENGTH}\r\n\r\n"));
-    client.0.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    client.0.set_write_timeout(Some(wait::PATIENCE)).unwrap();
     client.0
 }
 
@@ -124,7 +123,7 @@ async fn a_stream_of_http_2_sends_while_its_window_is_closed() {
     let mut client = Client::http2(sidle.outbound()).await;
     let post = request("POST", HOST, "/").header("content-length", LENGTH).body(zeros(LENGTH)).unwrap();
     let mut answer = client.send(post).await.unwrap().into_body();
-    tokio::task::spawn_blocking(move || told.recv_timeout(Duration::from_secs(5)))
+    tokio::task::spawn_blocking(move || told.recv_timeout(wait::PATIENCE))
         .await
         .unwrap()
         .expect("the upload goes on while nobody reads the answer");

@@ -13,15 +13,18 @@ use sidle_test_support::{
 use std::{
     io::Write as _,
     net::SocketAddr,
+    sync::Arc,
     sync::mpsc::{Receiver, channel},
     time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::Notify,
 };
 
-const LITTLE_PATIENCE: &str = "  limits: { connectionIdleTimeout: 300ms, requestHeadersTimeout: 300ms }\n";
+/// More than a busy machine takes from a connection to its first request.
+const LITTLE_PATIENCE: &str = "  limits: { connectionIdleTimeout: 1500ms, requestHeadersTimeout: 1500ms }\n";
 
 /// An upstream of HTTP/1.
 fn upstream() -> TcpServer {
@@ -99,8 +102,9 @@ async fn ask(tls: &mut TlsStream<TcpStream>, fields: &str) {
 async fn idle_sessions_of_clients_end_orderly() {
     let server = upstream();
     let door = Door::new(LITTLE_PATIENCE, &server, server.port());
-    let (mut asked, mut silent) = (door.connect(&[b"http/1.1"]).await, door.connect(&[]).await);
+    let mut asked = door.connect(&[b"http/1.1"]).await;
     ask(&mut asked, "").await;
+    let mut silent = door.connect(&[]).await;
     until_the_end("a client that has its answer", &mut asked).await;
     until_the_end("a client that said nothing", &mut silent).await;
     let mut deaf = door.connect(&[b"h2"]).await;
@@ -128,9 +132,10 @@ async fn an_answer_that_ends_its_connection_ends_its_session() {
 async fn draining_ends_sessions_orderly() {
     let server = upstream();
     let mut door =
-        Door::new("  drain: { deadline: 15s }\n  limits: { requestHeadersTimeout: 300ms }\n", &server, 1);
-    let (mut asked, mut silent) = (door.connect(&[b"http/1.1"]).await, door.connect(&[]).await);
+        Door::new("  drain: { deadline: 15s }\n  limits: { requestHeadersTimeout: 1500ms }\n", &server, 1);
+    let mut asked = door.connect(&[b"http/1.1"]).await;
     ask(&mut asked, "").await;
+    let mut silent = door.connect(&[]).await;
     let mut deaf = door.connect(&[b"h2"]).await;
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     deaf.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat()).await.unwrap();
@@ -150,9 +155,15 @@ async fn a_connection_of_bytes_that_leads_nowhere_ends_orderly() {
     until_the_end("a connection of bytes", &mut bytes).await;
 }
 
-/// A server with TLS that answers each request at once, twice if it is for `/twice`, and tells how its sessions end.
-fn secure(authority: &Authority) -> (SocketAddr, Receiver<(u32, Option<String>)>) {
+/// How many requests came in a session, and why it ended if not by `close_notify`.
+type Ended = (u32, Option<String>);
+
+/// A server with TLS that answers each request at once, twice if it is for `/twice`, tells how its sessions end, and that it has
+/// answered `/later` for a second time.
+fn secure(authority: &Authority) -> (SocketAddr, Receiver<Ended>, Arc<Notify>) {
     let (tell, told) = channel();
+    let later = Arc::new(Notify::new());
+    let answered = later.clone();
     let acceptor = authority.issue(&["secure.test"]).acceptor();
     let listener = ports::listen();
     let address = listener.local_addr().unwrap();
@@ -161,17 +172,17 @@ fn secure(authority: &Authority) -> (SocketAddr, Receiver<(u32, Option<String>)>
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, tell) = (acceptor.clone(), tell.clone());
+            let (acceptor, tell, answered) = (acceptor.clone(), tell.clone(), answered.clone());
             tokio::spawn(async move {
-                let _ = tell.send(serve(acceptor.accept(stream).await.unwrap()).await);
+                let _ = tell.send(serve(acceptor.accept(stream).await.unwrap(), &answered).await);
             });
         }
     });
-    (address, told)
+    (address, told, later)
 }
 
 /// Serves a session; how many requests came, and why it ended if not by `close_notify`.
-async fn serve(mut tls: tokio_rustls::server::TlsStream<TcpStream>) -> (u32, Option<String>) {
+async fn serve(mut tls: tokio_rustls::server::TlsStream<TcpStream>, answered_later: &Notify) -> Ended {
     let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     if http2 {
         say(&mut tls, &frame(kind::SETTINGS, 0, 0, &[])).await;
@@ -195,6 +206,7 @@ async fn serve(mut tls: tokio_rustls::server::TlsStream<TcpStream>) -> (u32, Opt
             if later {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 say(&mut tls, crate::raw::OK).await;
+                answered_later.notify_one();
             }
         }
     }
@@ -220,7 +232,7 @@ fn in_front_of(authority: &Authority, address: SocketAddr, protocol: &str, polic
 }
 
 /// How the next session ended, after how many requests.
-async fn ended(told: Receiver<(u32, Option<String>)>) -> (u32, Option<String>) {
+async fn ended(told: Receiver<Ended>) -> Ended {
     tokio::task::spawn_blocking(move || told.recv_timeout(wait::PATIENCE).unwrap()).await.unwrap()
 }
 
@@ -233,7 +245,7 @@ async fn sessions_with_upstreams_end_orderly() {
         ("HTTP2", "idleTimeout: 300ms"),
         ("HTTP2", "maxRequestsPerConnection: 1"),
     ] {
-        let (address, told) = secure(&authority);
+        let (address, told, _) = secure(&authority);
         let policy = format!("    connectionPool: {{ http: {{ {pool} }} }}\n");
         let sidle = in_front_of(&authority, address, protocol, &policy);
         assert_eq!(client(&sidle).await.get(HOST, "/").await.status, 200);
@@ -245,12 +257,15 @@ async fn sessions_with_upstreams_end_orderly() {
 #[tokio::test]
 async fn a_session_with_an_answer_too_many_is_not_used_again() {
     let authority = Authority::new();
-    let (address, told) = secure(&authority);
+    let (address, told, answered_later) = secure(&authority);
     let sidle = in_front_of(&authority, address, "HTTP", "");
     let mut client = client(&sidle).await;
     for path in ["/twice", "/later"] {
         assert_eq!(client.get(HOST, path).await.text(), "ok");
-        tokio::time::sleep(Duration::from_millis(100)).await; // for what comes later
+        if path == "/later" {
+            wait::within("the answer too many", answered_later.notified()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await; // until it is there
     }
     assert_eq!(client.get(HOST, "/").await.text(), "ok");
     drop(sidle);

@@ -27,10 +27,10 @@ fn gateway(echo: &Echo) -> (Builder, SocketAddr) {
     (Sidle::builder().file("test.yaml", &manifests), port)
 }
 
-/// What comes back for `bytes` until the proxy closes or has nothing more to say.
+/// What comes back for `bytes` until the proxy closes.
 fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    stream.set_read_timeout(Some(sidle_test_support::wait::PATIENCE)).unwrap();
     stream.write_all(bytes).unwrap();
     read(&mut stream)
 }

@@ -42,12 +42,12 @@ async fn half_of_the_requests_are_aborted() {
 async fn a_delay_comes_before_the_upstream_and_outside_the_timeout() {
     let stage = Stage::new();
     let sidle = stage.route_v1(
-        "      fault: { delay: { fixedDelay: 400ms, percentage: { value: 100 } } }\n      timeout: 200ms",
+        "      fault: { delay: { fixedDelay: 2500ms, percentage: { value: 100 } } }\n      timeout: 2s",
     );
     let begin = Instant::now();
     let answer = client(&sidle).await.get(HOST, "/").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert!(begin.elapsed() >= Duration::from_millis(400), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() >= Duration::from_millis(2500), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn a_slow_endpoint_costs_the_wait_and_no_more() {
 
 #[tokio::test]
 async fn what_may_not_be_done_twice_is_sent_once() {
-    let (stage, sidle) = slow_v1("  hedging: { after: 50ms }\n", "      timeout: 400ms\n");
+    let (stage, sidle) = slow_v1("  hedging: { after: 50ms }\n", "      timeout: 1500ms\n");
     let mut client = client(&sidle).await;
     for _ in 0..6 {
         client.exchange(request("POST", HOST, "/").body(full("pay")).unwrap()).await;
@@ -170,7 +170,7 @@ async fn a_second_try_that_fails_leaves_the_first_alone() {
         for echo in [&stage.v1, &stage.v2] {
             echo.answer(|seen| {
                 let reset = seen.header("x-envoy-attempt-count") == "2";
-                let delay = Duration::from_millis(if reset { 0 } else { 400 });
+                let delay = Duration::from_millis(if reset { 0 } else { 1_500 });
                 Some(Answer { reset, delay, ..Answer::default() })
             });
         }
@@ -189,7 +189,8 @@ async fn a_second_try_that_fails_leaves_the_first_alone() {
 #[tokio::test]
 async fn peak_ewma_turns_away_from_a_slow_endpoint() {
     let stage = Stage::new();
-    stage.v1.answer(|_| Some(Answer { delay: Duration::from_millis(50), ..Answer::default() }));
+    // So slow that on a busy machine the other one is not.
+    stage.v1.answer(|_| Some(Answer { delay: Duration::from_millis(400), ..Answer::default() }));
     let sidle = Sidle::run(&(stage.service("HTTP") + &policy("  peakEwma: {}\n")));
     // One at a time: by its requests alone the slow one looks as idle as the other.
     let mut client = client(&sidle).await;

@@ -72,7 +72,7 @@ class Authorizer(external_auth_pb2_grpc.AuthorizationServicer):
         if decision == "fail":
             context.abort(grpc.StatusCode.INTERNAL, "broken")
         if decision == "wait":
-            time.sleep(2)
+            time.sleep(20)
         framing = [option("content-length", "7")] if decision == "allow" else []
         return denied() if decision == "deny" else allowed(framing)
 

@@ -177,7 +177,7 @@ impl World {
                 ledger.port()
             ),
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: echo }\nspec:\n  hosts: [echo.test]\n  \
-             http: [{ timeout: 300ms, retries: { attempts: 2, retryOn: 5xx }, route: [{ destination: { host: echo.test } }] }]\n"
+             http: [{ timeout: 1500ms, retries: { attempts: 2, retryOn: 5xx }, route: [{ destination: { host: echo.test } }] }]\n"
                 .into(),
             "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: narrow }\nspec:\n  host: narrow.test\n  \
              trafficPolicy: { connectionPool: { tcp: { maxConnections: 1 }, http: { http1MaxPendingRequests: 1 } } }\n"
@@ -193,7 +193,7 @@ impl World {
         for (host, path, status) in [
             ("shop.test", "/private", 403),
             ("echo.test", "/?status=500", 500),
-            ("echo.test", "/?delay=2s", 504),
+            ("echo.test", "/?delay=4s", 504),
             ("dead.test", "/", 503),
         ] {
             assert_eq!(client.get(host, path).await.status, status, "{host}{path}");

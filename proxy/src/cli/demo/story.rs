@@ -21,7 +21,7 @@ const APPLY: Duration = Duration::from_secs(10);
 const ENOUGH: u64 = 300;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How far a share may be from what was asked for, in standard deviations.
-const SIGMAS: f64 = 5.0;
+const SIGMAS: f64 = 6.0;
 
 /// Something that should be seen.
 #[derive(Debug)]

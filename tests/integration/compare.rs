@@ -28,6 +28,7 @@ async fn figures_are_whole_and_possible() {
     let json = folder.path().join("compare.json");
     let mut compare = Command::new(program);
     compare.args(["compare", "--peers", "none", "--scenarios", "h1,h2", "--rounds", "1", "--seconds", "1"]);
+    compare.arg("--keep").arg(folder.path().join("kept"));
     compare.arg("--json").arg(&json).env("SIDLE_BIN", sidle::path());
     let mut compare = tokio::process::Command::from(compare);
     let ended = tokio::time::timeout(PATIENCE, compare.kill_on_drop(true).output()).await;
@@ -37,6 +38,10 @@ async fn figures_are_whole_and_possible() {
     for expected in ["| h1 |", "| h2 |"] {
         assert!(said.contains(expected), "no {expected} in {said}");
     }
+
+    let kept = |file: &str| std::fs::read_to_string(folder.path().join("kept/h2/sidle").join(file)).unwrap();
+    assert!(kept("service.yaml").contains("VirtualService") && kept("proxy.yaml").contains("concurrency: 1"));
+    assert!(kept("command").contains(" run -c "), "{}", kept("command"));
 
     let results: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     let runs = results["runs"].as_array().unwrap();

@@ -36,6 +36,16 @@ fn what_there_is_not_is_a_mistake_of_the_command_line() {
     for (arguments, expected) in [
         (&["compare", "--scenarios", "h1,h9"][..], "no scenario \"h9\"; there are: h1, h2"),
         (&["compare", "--peers", "squid"], "no peer \"squid\"; there are: envoy, haproxy"),
+        (
+            &["compare", "--peers", "linkerd2-proxy"],
+            "(or: all, none); --own 'name=command' brings another proxy",
+        ),
+        (&["compare", "--json", "/no/such/x.json"], "/no/such/x.json: No such file"),
+        (&["compare", "--markdown", "/no/such/x.md"], "/no/such/x.md: No such file"),
+        (&["compare", "--keep", "/dev/null/x"], "--keep /dev/null/x: Not a directory"),
+        (&["compare", "--from", "/no/such.json"], "--from /no/such.json: No such file"),
+        (&["compare", "--from", "/dev/null"], "--from /dev/null: not what `compare --json` writes: EOF"),
+        (&["compare", "--from", "/dev/null", "--rounds", "2"], "cannot be used with"),
         (&["compare", "--reference", "squid"], "no subject \"squid\" to refer to"),
         (&["compare", "--own", "squid"], "--own wants 'name=command'"),
         (&["compare", "--rounds", "0"], "0 is not in 1..=100"),
@@ -61,6 +71,55 @@ fn what_is_not_sidle_is_told_at_once() {
                 said.starts_with(&format!("error: SIDLE_BIN={named}: ")) && said.contains(expected),
                 "{said}"
             );
+        }
+    }
+}
+
+#[test]
+fn earlier_measurements_are_shown_without_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sidle = named_sidle(folder.path());
+    let figures = |nanoseconds: u64| {
+        serde_json::json!({"Counts": {"Load": {
+            "answers": 1000, "clusters": [900, 100], "seconds": 1.0, "cpu_nanoseconds": nanoseconds,
+            "disturbance": [0.0, 0.0], "latency": null,
+        }}})
+    };
+    let file = |name: &str, scenario: &str, costs: [u64; 2]| {
+        let run = |subject: &str, cost| {
+            serde_json::json!({
+                "round": 0, "scenario": scenario, "subject": subject, "work": "Saturation", "outcome": figures(cost),
+            })
+        };
+        let path = folder.path().join(name).display().to_string();
+        let measured = serde_json::json!({
+            "date": name, "kernel": "6.18", "processor": "some", "load_average": 0.5, "cores": [0, 1], "rounds": 1,
+            "seconds": 1, "reference": "nginx", "subjects": ["sidle", "nginx"], "versions": {},
+            "runs": [run("sidle", costs[0]), run("nginx", costs[1])], "ended_early_by": null,
+        });
+        std::fs::write(&path, measured.to_string()).expect("written");
+        path
+    };
+    let files = [
+        file("first", "h1", [8_000_000, 1_000_000]),
+        file("second", "h2", [3_000_000, 4_000_000]),
+        file("third", "h1", [5_000_000, 4_000_000]),
+    ];
+    let together = folder.path().join("together.json").display().to_string();
+    for from in [files.join(","), together.clone()] {
+        let output = Command::new(env!("CARGO_BIN_EXE_sidle-bench"))
+            .args(["compare", "--from", &from, "--json", &together])
+            .env("SIDLE_BIN", &sidle)
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{from}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        for expected in [
+            "| h1 | 5.0 | 4.0 | 1.25 (1.25–1.25) |",
+            "| h2 | 3.0 | 4.0 | 0.75 (0.75–0.75) |",
+            "* second, load average before: 0.50; 1 round: 1 s at saturation (`h2`)",
+        ] {
+            assert!(said.lines().any(|line| line == expected), "{from}: no {expected} in {said}");
         }
     }
 }

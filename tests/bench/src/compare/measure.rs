@@ -5,7 +5,7 @@
 
 use super::{
     load::{Figures, Measured, Plan, Target},
-    scenarios::{Scenario, Work},
+    scenarios::{Kind, Scenario, Work},
     stage::{Setup, Stage},
     subjects::{Reason, Subject},
 };
@@ -32,6 +32,8 @@ const SLACK: Duration = Duration::from_secs(30);
 const SHARE: std::ops::Range<f64> = 0.07..0.13;
 /// The share of answers that is in the log at least.
 const LOGGED: f64 = 0.98;
+/// A subject that does nothing is looked at for so long at least: Sidle looks at its files every five seconds.
+const LOOK: Duration = Duration::from_secs(10);
 /// Too few answers say nothing of shares.
 const MANY: u64 = 2000;
 
@@ -44,6 +46,14 @@ pub struct Times {
     pub window: Duration,
 }
 
+impl Times {
+    /// Those of a kind of work.
+    pub fn of(self, kind: Kind) -> Self {
+        let window = if kind == Kind::Idle { self.window.max(LOOK) } else { self.window };
+        Times { window, ..self }
+    }
+}
+
 /// A subject that runs.
 struct Running {
     process: Process,
@@ -52,6 +62,7 @@ struct Running {
 impl Running {
     async fn start(subject: &Subject, setup: &Setup<'_>, cores: Cores) -> Result<Self, Reason> {
         let mut command = subject.command(setup)?;
+        setup.keep(subject.name(), &command)?;
         // A Ctrl-C is for this program, which then ends what it started.
         command.process_group(0);
         let mut running = Running { process: cores.on_proxy_core(|| Process::start(command))? };
@@ -247,6 +258,15 @@ fn right_shares(measured: &Measured) -> Result<(), Void> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_at_one_that_does_nothing_is_long_whatever_loads_are() {
+        let of = |seconds, kind| {
+            let times = Times { warm_up: Duration::ZERO, window: Duration::from_secs(seconds) };
+            times.of(kind).window.as_secs()
+        };
+        assert_eq!((of(2, Kind::Idle), of(20, Kind::Idle), of(2, Kind::Rate)), (10, 20, 2));
+    }
 
     #[test]
     fn a_log_has_a_line_for_each_answer() {

@@ -1,17 +1,19 @@
-//! All rounds, and under which conditions they were run.
+//! All rounds of a measurement, and under which conditions they were run.
+//!
+//! Invariants: this is the JSON that a measurement leaves, and files of earlier ones are read again: what is new is optional.
 
 use super::{
     CompareArgs,
     load::Figures,
-    scenarios::{Scenario, Work},
+    scenarios::{Kind, Scenario, Work},
     subjects::{Reason, Subject},
 };
 use crate::{cores::Cores, void::Void};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, fs, time::SystemTime};
 
 /// All rounds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Results {
     /// When it began.
     pub date: String,
@@ -27,23 +29,20 @@ pub struct Results {
     pub rounds: u32,
     /// What counts of each load.
     pub seconds: u64,
-    /// Whom ratios refer to.
-    pub reference: String,
+    /// Of each look at one that does nothing; as of loads, where it does not say.
+    pub idle_seconds: Option<u64>,
     /// In the order of tables.
     pub subjects: Vec<String>,
     /// Of those that say.
     pub versions: BTreeMap<String, String>,
-    /// In the order of tables.
-    #[serde(skip)]
-    pub scenarios: Vec<Scenario>,
     /// Every one.
     pub runs: Vec<Run>,
     /// The signal that came before all was done.
-    pub ended_early_by: Option<&'static str>,
+    pub ended_early_by: Option<String>,
 }
 
 /// One subject, one work of one scenario, one round.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Run {
     round: u32,
     scenario: String,
@@ -53,7 +52,7 @@ pub struct Run {
 }
 
 /// What came of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Outcome {
     Counts(Figures),
     Skipped(String),
@@ -75,6 +74,35 @@ impl Run {
             Err(Reason::Void(void)) => Outcome::Void(void.to_string()),
         };
         Run { round, scenario: scenario.name.to_owned(), subject: subject.name().to_owned(), work, outcome }
+    }
+
+    /// Of which scenario.
+    pub fn scenario(&self) -> &str {
+        &self.scenario
+    }
+
+    /// Of which kind of work.
+    pub fn kind(&self) -> Kind {
+        self.work.kind()
+    }
+
+    /// Whether it is of this.
+    fn is_of(&self, scenario: &str, kind: Kind) -> bool {
+        self.scenario == scenario && self.kind() == kind
+    }
+
+    /// Whether it does not count.
+    pub fn is_void(&self) -> bool {
+        matches!(self.outcome, Outcome::Void(_))
+    }
+
+    /// Who was left out, and why; what does not count, and why; what others disturbed.
+    pub fn remark(&self) -> Option<String> {
+        let told = match &self.outcome {
+            Outcome::Counts(figures) => figures.disturbed(),
+            _ => true,
+        };
+        told.then(|| self.to_string())
     }
 }
 
@@ -102,13 +130,7 @@ pub enum Cell {
 
 impl Results {
     /// None yet.
-    pub fn new(
-        args: &CompareArgs,
-        cores: Cores,
-        scenarios: &[Scenario],
-        subjects: &[Subject],
-        load_average: f64,
-    ) -> Self {
+    pub fn new(args: &CompareArgs, cores: Cores, subjects: &[Subject], load_average: f64) -> Self {
         let names = subjects.iter().map(|subject| subject.name().to_owned());
         let versions =
             subjects.iter().filter_map(|subject| Some((subject.name().to_owned(), subject.version()?)));
@@ -120,10 +142,9 @@ impl Results {
             cores: [cores.proxy(), cores.load()],
             rounds: args.rounds,
             seconds: args.seconds,
-            reference: args.reference.clone(),
+            idle_seconds: Some(args.times().of(Kind::Idle).window.as_secs()),
             subjects: names.collect(),
             versions: versions.collect(),
-            scenarios: scenarios.to_vec(),
             runs: Vec::new(),
             ended_early_by: None,
         }
@@ -131,7 +152,7 @@ impl Results {
 
     /// By what, and how far it got.
     pub fn ended_early(&self) -> Option<String> {
-        let (signal, last) = (self.ended_early_by?, self.runs.last()?);
+        let (signal, last) = (self.ended_early_by.as_ref()?, self.runs.last()?);
         let (scenario, round, rounds) = (&last.scenario, last.round + 1, self.rounds);
         Some(format!("by {signal}: the last that all had done was {scenario} in round {round} of {rounds}."))
     }
@@ -145,8 +166,8 @@ impl Results {
     ///
     /// # Errors
     /// When there are none.
-    pub fn end_early(&mut self, signal: &'static str) -> Result<(), Void> {
-        self.ended_early_by = Some(signal);
+    pub fn end_early(&mut self, signal: &str) -> Result<(), Void> {
+        self.ended_early_by = Some(signal.to_owned());
         if self.runs.is_empty() {
             Err(Void::because(format!("ended by {signal} before all had done anything")))
         } else {
@@ -159,22 +180,13 @@ impl Results {
         self.of(scenario.name, subject.name()).any(|run| matches!(run.outcome, Outcome::Skipped(_)))
     }
 
-    /// Whether all was done, and no run is void.
-    pub fn all_count(&self) -> bool {
-        self.ended_early_by.is_none() && !self.runs.iter().any(|run| matches!(run.outcome, Outcome::Void(_)))
-    }
-
-    /// Who was left out of what, and why; what does not count, and why; what others disturbed.
-    pub fn remarks(&self) -> Vec<String> {
-        let told = |run: &&Run| match &run.outcome {
-            Outcome::Counts(figures) => figures.disturbed(),
-            _ => true,
-        };
-        self.runs.iter().filter(told).map(ToString::to_string).collect()
-    }
-
     fn of(&self, scenario: &str, subject: &str) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(move |run| run.scenario == scenario && run.subject == subject)
+    }
+
+    /// A work of a scenario, if anything was done of it.
+    pub fn work(&self, scenario: &str, kind: Kind) -> Option<Work> {
+        self.runs.iter().find(|run| run.is_of(scenario, kind)).map(|run| run.work)
     }
 
     /// A figure of each round of a work with a subject.
@@ -182,11 +194,11 @@ impl Results {
         &self,
         scenario: &str,
         subject: &str,
-        work: Work,
+        kind: Kind,
         figure: impl Fn(&Figures) -> Option<f64>,
     ) -> Cell {
         let mut figures = Vec::new();
-        for run in self.of(scenario, subject).filter(|run| run.work == work) {
+        for run in self.of(scenario, subject).filter(|run| run.work.kind() == kind) {
             match &run.outcome {
                 Outcome::Void(_) => return Cell::Void,
                 Outcome::Counts(measured) => {
@@ -223,17 +235,13 @@ pub mod tests {
             cores: [0, 1],
             rounds: 2,
             seconds: 3,
-            reference: "haproxy".to_owned(),
+            idle_seconds: Some(10),
             subjects: ["sidle", "haproxy", "nginx"].map(str::to_owned).to_vec(),
             versions: BTreeMap::from([("haproxy".to_owned(), "2.6".to_owned())]),
-            scenarios: SCENARIOS
-                .into_iter()
-                .filter(|scenario| ["h1", "idle"].contains(&scenario.name))
-                .collect(),
             runs: Vec::new(),
             ended_early_by: None,
         };
-        let [h1, idle] = results.scenarios[..] else { panic!("two scenarios") };
+        let [h1, idle] = ["h1", "idle"].map(scenario);
         for round in 0..2 {
             for (subject, cost) in [(Subject::Sidle, 10_000), (Subject::Haproxy, 20_000)] {
                 for work in h1.work {
@@ -250,6 +258,10 @@ pub mod tests {
         let void = Reason::Void(Void::because("wrong"));
         results.add(vec![Run::new(0, &idle, &Subject::Nginx, idle.work[0], Err(void))]);
         results
+    }
+
+    fn scenario(name: &str) -> Scenario {
+        SCENARIOS.into_iter().find(|scenario| scenario.name == name).unwrap()
     }
 
     fn measured(nanoseconds: u64, work: Work) -> Measured {
@@ -273,24 +285,20 @@ pub mod tests {
     fn a_cell_has_a_figure_for_each_round() {
         let results = example();
         let cell = |subject, figure: fn(&Figures) -> Option<f64>| {
-            results.cell("h1", subject, Work::Saturation, figure)
+            results.cell("h1", subject, Kind::Saturation, figure)
         };
         let cost = |figures: &Figures| Some(figures.load()?.cpu_microseconds());
         assert_eq!(cell("sidle", cost), Cell::Figures(vec![(0, 10.0), (1, 20.0)]));
         assert_eq!(cell("nginx", cost), Cell::Absent);
-        assert_eq!(results.cell("idle", "nginx", Work::Idle(1000), cost), Cell::Void);
-        assert!(results.skipped(&results.scenarios[0], &Subject::Nginx));
-        assert!(!results.skipped(&results.scenarios[1], &Subject::Nginx));
+        assert_eq!(results.cell("idle", "nginx", Kind::Idle, cost), Cell::Void);
+        assert!(results.skipped(&scenario("h1"), &Subject::Nginx));
+        assert!(!results.skipped(&scenario("idle"), &Subject::Nginx));
     }
 
     #[test]
-    fn a_void_run_is_told_and_fails_the_whole() {
+    fn who_has_done_nothing_has_nothing_to_show() {
         let mut results = example();
-        assert_eq!(results.remarks(), ["skipped: h1 nginx: cannot", "void: round 1 idle nginx: wrong"]);
-        assert!(!results.all_count());
-        results.runs.retain(|run| !matches!(run.outcome, Outcome::Void(_)));
-        assert!(results.all_count());
-        assert!(results.end_early("SIGINT").is_ok() && !results.all_count());
+        assert!(results.end_early("SIGINT").is_ok());
         results.runs.clear();
         assert!(results.end_early("SIGINT").is_err(), "there is nothing to show");
     }

@@ -200,7 +200,7 @@ pub const SCENARIOS: [Scenario; 16] = [
         work: &[Work::Saturation, Work::Rate(3000)],
         ..H1
     },
-    Scenario { name: "open", about: "h1 at 3,000 requests a second", work: &[Work::Rate(3000)], ..H1 },
+    Scenario { name: "open", about: "h1, at a fixed rate only", work: &[Work::Rate(3000)], ..H1 },
     Scenario {
         name: "idle",
         about: "1,000 connections of HTTP/1.1 that asked once",

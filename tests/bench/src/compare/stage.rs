@@ -1,6 +1,7 @@
 //! What a comparison stands on: certificates, ports, and the upstreams.
 
 use super::{
+    keep::Keep,
     scenarios::{HOST, Protocol, Scenario},
     upstream::Door,
     wire::body::VERSIONS,
@@ -23,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Certificates and upstreams; gone when dropped.
 pub struct Stage {
     folder: TempDir,
+    keep: Keep,
     doors: Vec<Door>,
     upstream: Child,
     /// The upstreams end when it closes.
@@ -68,7 +70,7 @@ impl Stage {
         if let Some(input) = &mut input {
             writeln!(input, "{}", serde_json::to_string(&doors)?)?;
         }
-        let mut stage = Stage { folder, doors, upstream, _input: input };
+        let mut stage = Stage { folder, keep: Keep::default(), doors, upstream, _input: input };
         for port in stage.doors.iter().map(|door| door.port).collect::<Vec<_>>() {
             let begin = Instant::now();
             while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
@@ -80,6 +82,12 @@ impl Stage {
             }
         }
         Ok(stage)
+    }
+
+    /// The same, where it is left what subjects are started with.
+    pub fn keeping(mut self, keep: Keep) -> Self {
+        self.keep = keep;
+        self
     }
 
     /// Where `ca.pem`, `server.pem`, `server.key`, `client.pem` and so on are.
@@ -109,6 +117,7 @@ impl Stage {
             address: ports::free(),
             upstreams: ports,
             certificates: self.certificates(),
+            keep: &self.keep,
             folder: tempfile::Builder::new().prefix("subject-").tempdir_in(self.folder.path())?,
         })
     }
@@ -131,6 +140,7 @@ pub struct Setup<'a> {
     pub upstreams: [u16; 2],
     /// See [`Stage::certificates`].
     pub certificates: &'a Path,
+    keep: &'a Keep,
     folder: TempDir,
 }
 
@@ -143,6 +153,14 @@ impl Setup<'_> {
     /// Where requests are logged, if they are.
     pub fn log(&self) -> PathBuf {
         self.folder().join("access.log")
+    }
+
+    /// Leaves what is in it, and the command that is about to run, where that is wanted.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn keep(&self, subject: &str, command: &Command) -> Result<(), Void> {
+        self.keep.leave(self.scenario.name, subject, self.folder(), command)
     }
 
     /// Writes a file into it.

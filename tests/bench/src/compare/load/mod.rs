@@ -141,7 +141,7 @@ impl fmt::Display for Figures {
                 if let Some(Latency { p50, p99, p999, p99_of_run, .. }) = load.latency {
                     write!(
                         f,
-                        ", p50 {p50:.0} µs, p99 {p99:.0} µs, of runs {p99_of_run:.0} µs, p99.9 {p999:.0} µs"
+                        ", p50 {p50:.0} µs, p99 of 200 in a row {p99_of_run:.0} µs, p99 of all {p99:.0} µs, p99.9 {p999:.0} µs"
                     )?;
                 }
                 if self.disturbed() {

@@ -118,7 +118,7 @@ fn version(text: &str) -> Option<String> {
 
 /// The program of a peer.
 fn program(name: &str) -> Result<PathBuf, Reason> {
-    peers::look(name).ok_or_else(|| Reason::Skip("not installed".to_owned()))
+    peers::look(name).ok_or_else(|| Reason::Skip("not installed; `tests/run peers` installs it".to_owned()))
 }
 
 #[cfg(test)]
@@ -140,5 +140,11 @@ mod tests {
             assert_eq!(version(said).as_deref(), Some(expected), "{said}");
         }
         assert_eq!(version("no such thing"), None);
+    }
+
+    #[test]
+    fn who_is_not_there_is_skipped_with_how_to_get_it() {
+        let Err(Reason::Skip(told)) = program("no-such-proxy") else { panic!("it is not there") };
+        assert!(told.contains("`tests/run peers` installs it"), "{told}");
     }
 }

@@ -17,11 +17,13 @@ impl Own {
     /// Of `name=command`.
     ///
     /// # Errors
-    /// When there is no name, or no command.
+    /// When there is no name that a column and a folder may have, or no command.
     pub fn parse(text: &str) -> Result<Self, Void> {
         let (name, command) = text.split_once('=').unwrap_or_default();
         let words: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
-        if name.is_empty() || name.contains('|') || words.is_empty() {
+        // It is a column of tables, and a folder of `--keep`.
+        let possible = !name.is_empty() && !name.starts_with('.') && !name.contains(['|', '/']);
+        if !possible || words.is_empty() {
             return Err(Void::usage(format!("--own wants 'name=command', not {text:?}")));
         }
         Ok(Own { name: name.to_owned(), words })
@@ -67,7 +69,7 @@ mod tests {
     fn a_name_and_a_command() {
         let own = Own::parse("mine=/bin/mine --port {port} --mode=x").unwrap();
         assert_eq!((own.name.as_str(), own.words.len()), ("mine", 4));
-        for wrong in ["mine", "=x", "mine= ", "a|b=x"] {
+        for wrong in ["mine", "=x", "mine= ", "a|b=x", "a/b=x", "..=x"] {
             assert!(Own::parse(wrong).is_err(), "{wrong}");
         }
     }

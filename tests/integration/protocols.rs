@@ -1,14 +1,20 @@
 //! HTTP/1.1, HTTP/2 and WebSocket, in any mix of the two sides.
 
-use crate::stage::{HOST, Stage};
+use crate::{
+    raw::OK,
+    stage::{HOST, Stage},
+};
 use http::Version;
 use sidle_test_support::{
     client::{Client, request},
     echo::{Answer, Echo, full},
+    http2::{END_STREAM, Http2, frame, kind},
     manifest::{service, subsets},
     sidle::Sidle,
+    tcp::{TcpServer, read_request},
     websocket::WebSocket,
 };
+use std::io::Write as _;
 
 async fn clients(sidle: &Sidle) -> [Client; 2] {
     [Client::http1(sidle.outbound()).await, Client::http2(sidle.outbound()).await]
@@ -163,4 +169,32 @@ async fn bad_requests_are_400() {
         assert_eq!(&answer, b"HTTP/1.1 400", "{bad:?}");
     }
     assert_eq!(stage.v1.requests(), 0);
+}
+
+/// The content of an answer that was read to its end may wait for window while its connection already serves the next request.
+#[test]
+fn answers_that_wait_for_window_end_whole() {
+    let server =
+        TcpServer::start(
+            |mut stream, _| {
+                while read_request(&mut stream).is_some_and(|_| stream.write_all(OK).is_ok()) {}
+            },
+        );
+    let sidle = Sidle::run(&service("echo", HOST, "HTTP", &[("v1", server.port())]));
+    let mut client = Http2::connect(sidle.outbound(), &[(4, 0)]);
+    let streams = || (0..8).map(|n| 2 * n + 1);
+    for stream in streams() {
+        client.request(
+            stream,
+            true,
+            &[(":method", "GET"), (":scheme", "http"), (":authority", HOST), (":path", "/")],
+        );
+        client.find(|frame| frame.kind == kind::HEADERS && frame.stream == stream);
+    }
+    assert_eq!(server.connections(), 1, "it was used again");
+    for stream in streams() {
+        client.send(&frame(kind::WINDOW_UPDATE, 0, stream, &[0, 0, 0, 9]));
+        let last = client.find(|frame| frame.stream == stream);
+        assert_eq!((last.kind, last.flags, &*last.payload), (kind::DATA, END_STREAM, &b"ok"[..]));
+    }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::{
     cell::RefCell,
+    num::NonZeroU64,
     rc::{Rc, Weak},
     task::{Context, Poll, ready},
 };
@@ -13,7 +14,9 @@ use std::{
 /// The content of one message, read from its connection as it is asked for.
 pub struct Incoming {
     wire: Rc<RefCell<Wire>>,
-    message: u64,
+    /// Its number on the connection, until it was read to its end. Then the connection may begin another one, while whoever reads
+    /// this one still holds the last piece.
+    message: Option<NonZeroU64>,
     /// As it was announced.
     size: SizeHint,
 }
@@ -21,7 +24,7 @@ pub struct Incoming {
 impl Incoming {
     /// The message with this number, which says that it is so long.
     pub(super) fn new(wire: Rc<RefCell<Wire>>, message: u64, size: SizeHint) -> Self {
-        Incoming { wire, message, size }
+        Incoming { wire, message: NonZeroU64::new(message), size }
     }
 
     /// The other direction's message, if some of it is still to be sent.
@@ -34,11 +37,15 @@ impl Incoming {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(message) = self.message else { return Poll::Ready(None) };
         let mut wire = self.wire.borrow_mut();
-        if wire.message != self.message {
+        if wire.message != message.get() {
             return Poll::Ready(Some(Err(BodyError::Closed)));
         }
         let frame = ready!(wire.poll_frame(cx));
+        if wire.decoder.is_done() {
+            self.message = None;
+        }
         if let Some(Ok(frame)) = &frame
             && let (Some(data), Some(left)) = (frame.data_ref(), self.size.exact())
         {
@@ -48,8 +55,10 @@ impl Incoming {
     }
 
     pub(in crate::codec) fn has_ended(&self) -> bool {
-        let wire = self.wire.borrow();
-        wire.message == self.message && wire.decoder.is_done()
+        self.message.is_none_or(|message| {
+            let wire = self.wire.borrow();
+            wire.message == message.get() && wire.decoder.is_done()
+        })
     }
 
     pub(in crate::codec) fn size(&self) -> SizeHint {
@@ -60,8 +69,9 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         // A connection that is being taken apart holds its own borrow; then nobody waits.
-        if let Ok(mut wire) = self.wire.try_borrow_mut()
-            && wire.message == self.message
+        if let Some(message) = self.message
+            && let Ok(mut wire) = self.wire.try_borrow_mut()
+            && wire.message == message.get()
             && !wire.decoder.is_done()
         {
             wire.abandoned = true;
@@ -149,6 +159,27 @@ mod tests {
         let asked = begin_upload(&wire);
         assert!(first.poll(cx).is_pending());
         assert_eq!((*asked.borrow(), first.sent()), (0, 0));
+    }
+
+    /// Who sends an answer on may still have its last piece when the connection serves the next request.
+    #[tokio::test]
+    async fn content_that_was_read_whole_has_ended_whatever_the_connection_reads_next() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let wire = Rc::new(RefCell::new(Wire::to_server(Stream::from(ours))));
+        let begin = || match Wire::begin_message(&wire, Decoder::new(Framing::Length(2))) {
+            Body::Http1(body) => body,
+            _ => panic!("an answer with content"),
+        };
+        theirs.write_all(b"okx").await.unwrap();
+        let mut whole = begin();
+        assert_eq!(piece(&mut whole).await, "ok");
+        let mut broken = begin();
+        assert_eq!(piece(&mut broken).await, "x");
+        let _next = begin();
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(whole.has_ended() && !broken.has_ended());
+        assert!(matches!(whole.poll_next(cx), Poll::Ready(None)));
+        assert!(matches!(broken.poll_next(cx), Poll::Ready(Some(Err(BodyError::Closed)))));
     }
 
     async fn piece(body: &mut Incoming) -> Bytes {

@@ -4,6 +4,7 @@ use crate::stage::{HOST, Stage};
 use sidle_test_support::{
     client::{Client, request},
     echo::full,
+    http2::{Http2, frame, kind},
     manifest::virtual_service,
     sidle::Sidle,
     wait,
@@ -21,7 +22,9 @@ fn start(stage: &Stage, settings: &str) -> (tempfile::TempDir, Sidle) {
 async fn lines(folder: &tempfile::TempDir, count: usize) -> Vec<String> {
     wait::eventually("the log", || async {
         let text = std::fs::read_to_string(folder.path().join("log")).ok()?;
-        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        // Without what stands behind the last end of a line: it is being written.
+        let (whole, _) = text.rsplit_once('\n')?;
+        let lines: Vec<_> = whole.lines().map(str::to_owned).collect();
         (lines.len() >= count).then_some(lines)
     })
     .await
@@ -76,6 +79,22 @@ async fn a_format_of_ones_own_can_tell_the_rule_that_matched() {
     Client::http1(sidle.outbound()).await.ask(request("GET", HOST, "/").header("x-b", "abcdef")).await;
     let line = &lines(&folder, 1).await[0];
     assert!(line.starts_with("abc ") && line.contains("test.yaml:") && line.ends_with(" 200 100%"), "{line}");
+}
+
+#[tokio::test]
+async fn the_line_of_a_client_that_left_has_the_fields_of_its_request() {
+    let stage = Stage::new();
+    let settings = "  accessLogFormat: \"%REQ(X-B)% %REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS%\\n\"\n";
+    let (folder, sidle) = start(&stage, settings);
+    let mut client = Http2::connect(sidle.outbound(), &[]);
+    let path = "/?delay=20s";
+    let fields =
+        [(":method", "GET"), (":scheme", "http"), (":authority", HOST), (":path", path), ("x-b", "b")];
+    client.request(1, true, &fields);
+    let asked = || async { (stage.v1.requests() + stage.v2.requests() > 0).then_some(()) };
+    wait::eventually("the request", asked).await;
+    client.send(&frame(kind::RST_STREAM, 0, 1, &8_u32.to_be_bytes()));
+    assert_eq!(lines(&folder, 1).await, [format!("b {path} 0 DC")]);
 }
 
 #[tokio::test]

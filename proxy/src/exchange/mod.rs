@@ -108,13 +108,31 @@ pub fn serve<H: Into<Box<RequestHead>>>(
             Ok(begun) => begun,
             Err(answer) => return answer,
         };
-        let result = panic::caught(exchange.forward(&mut head, body)).await;
+        let mut waiting = Waiting { exchange: &mut exchange, head: &mut head, answered: false };
+        let result = panic::caught(waiting.exchange.forward(waiting.head, body)).await;
+        waiting.answered = true;
+        drop(waiting);
         let web = exchange.web;
         let answer = exchange.answer(&mut head, result);
         head.recycle();
         match web {
             Some(web) => Box::new(Box::pin(web.answer(*answer)).await),
             None => answer,
+        }
+    }
+}
+
+/// A request whose answer is awaited. When its client leaves meanwhile, the access log has its fields all the same.
+struct Waiting<'a> {
+    exchange: &'a mut Exchange,
+    head: &'a mut RequestHead,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.exchange.keep(self.head);
         }
     }
 }

@@ -40,7 +40,16 @@ pub fn write(path: &Path, text: &str) -> Result<(), CliError> {
         None => replace(&target, text, 0o666, |_| Ok(())),
     };
     match replaced {
-        Err(error) if only_in_place(&error) => directly(),
+        Err(error) if only_in_place(&error) => fs::write(path, text).map_err(|error| {
+            failed(
+                error,
+                if before.is_some() {
+                    "; it could only be written in place, and what it held is gone"
+                } else {
+                    ""
+                },
+            )
+        }),
         Err(error) => Err(failed(error, if before.is_some() { "; what was there is as it was" } else { "" })),
         Ok(()) => Ok(()),
     }

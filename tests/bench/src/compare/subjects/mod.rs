@@ -93,7 +93,7 @@ impl Subject {
     /// Its version; `None` if it is not there, or does not say.
     pub fn version(&self) -> Option<String> {
         let (mut command, argument) = match self {
-            Subject::Sidle => (sidle_test_support::sidle::command(), "--version"),
+            Subject::Sidle => (sidle_test_support::sidle::command(), "version"),
             Subject::Relay | Subject::Own(_) => return None,
             Subject::Haproxy | Subject::Nginx => (Command::new(peers::look(self.name())?), "-v"),
             Subject::Envoy | Subject::Nghttpx => (Command::new(peers::look(self.name())?), "--version"),
@@ -104,7 +104,7 @@ impl Subject {
     }
 }
 
-/// The first word that looks like a version.
+/// The first word that looks like a version, with how it was built as Sidle says it: `0.1.0 (release)`.
 fn version(text: &str) -> Option<String> {
     let words = text.split(|character: char| character.is_whitespace() || character == '/');
     let mut versions = words.filter(|word| {
@@ -113,7 +113,9 @@ fn version(text: &str) -> Option<String> {
             && numbers.clone().count() == 2
             && numbers.into_iter().all(|part| part.parse::<u32>().is_ok())
     });
-    versions.next().map(|word| word.trim_end_matches(',').to_owned())
+    let version = versions.next()?.trim_end_matches(',');
+    let build = text.strip_prefix("sidle ").and_then(|rest| rest.split_once('(')?.1.split(',').next());
+    Some(build.map_or_else(|| version.to_owned(), |build| format!("{version} ({build})")))
 }
 
 /// The program of a peer.
@@ -135,7 +137,7 @@ mod tests {
                 "\n/a/b3.11/envoy  version: 9e5580933739775e8bce696a57a2e1bc99368f23/1.40.0/Clean/RELEASE/BoringSSL",
                 "1.40.0",
             ),
-            ("sidle 0.1.0\n", "0.1.0"),
+            ("sidle 0.1.0 (release by a profile, x86_64-linux)\n", "0.1.0 (release by a profile)"),
         ] {
             assert_eq!(version(said).as_deref(), Some(expected), "{said}");
         }

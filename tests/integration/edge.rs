@@ -9,7 +9,7 @@ use sidle_test_support::{
     sidle::{Builder, Sidle},
 };
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -38,8 +38,12 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 fn read(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
-    while let Ok(read @ 1..) = stream.read(&mut buffer) {
-        answer.extend_from_slice(&buffer[..read]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(read @ 1..) => answer.extend_from_slice(&buffer[..read]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("the proxy does not close"),
+            Ok(_) | Err(_) => break,
+        }
     }
     String::from_utf8_lossy(&answer).into_owned()
 }

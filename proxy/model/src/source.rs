@@ -224,7 +224,6 @@ fn is_glob(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
 
     fn names(texts: &[Text], folder: &Path) -> Vec<String> {
         let prefix = format!("{}/", folder.display());
@@ -289,14 +288,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_too_large_is_refused_unread() {
+    fn what_is_far_too_large_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("huge.yaml");
-        // A hole: to read it would take longer than any machine is busy.
-        File::create(&path).unwrap().set_len(1 << 38).unwrap();
-        let begin = Instant::now();
+        File::create(&path).unwrap().set_len(1 << 38).unwrap(); // a hole, and more than there is memory
         let (texts, diagnostics) = read(&[path], SizeLimit::default());
-        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
         assert!(texts.is_empty());
         assert_eq!(diagnostics[0].code, codes::TOO_LARGE);
     }

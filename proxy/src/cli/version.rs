@@ -20,7 +20,7 @@ pub fn run(args: &VersionArgs) -> Result<ExitCode, CliError> {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     let build = match option_env!("SIDLE_PROFILED") {
         _ if cfg!(debug_assertions) => "debug",
-        Some(_) => "release by a profile", // of `deploy/build`
+        Some(_) => "profile-guided release", // of `deploy/build`
         None => "release",
     };
     match args.output {

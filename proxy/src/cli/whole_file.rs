@@ -40,16 +40,12 @@ pub fn write(path: &Path, text: &str) -> Result<(), CliError> {
         None => replace(&target, text, 0o666, |_| Ok(())),
     };
     match replaced {
-        Err(error) if only_in_place(&error) => fs::write(path, text).map_err(|error| {
-            failed(
-                error,
-                if before.is_some() {
-                    "; it could only be written in place, and what it held is gone"
-                } else {
-                    ""
-                },
-            )
-        }),
+        Err(error) if only_in_place(&error) => {
+            let mut file = File::create(path).map_err(|error| failed(error, ""))?;
+            let gone = "; it could only be written in place, and what it held is gone";
+            let put = file.write_all(text.as_bytes());
+            put.map_err(|error| failed(error, if before.is_some() { gone } else { "" }))
+        }
         Err(error) => Err(failed(error, if before.is_some() { "; what was there is as it was" } else { "" })),
         Ok(()) => Ok(()),
     }

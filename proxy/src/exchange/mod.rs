@@ -108,10 +108,9 @@ pub fn serve<H: Into<Box<RequestHead>>>(
             Ok(begun) => begun,
             Err(answer) => return answer,
         };
-        let mut waiting = Waiting { exchange: &mut exchange, head: &mut head, answered: false };
+        let waiting = Waiting { exchange: &mut exchange, head: &mut head };
         let result = panic::caught(waiting.exchange.forward(waiting.head, body)).await;
-        waiting.answered = true;
-        drop(waiting);
+        std::mem::forget(waiting); // whoever answers keeps the fields
         let web = exchange.web;
         let answer = exchange.answer(&mut head, result);
         head.recycle();
@@ -126,14 +125,11 @@ pub fn serve<H: Into<Box<RequestHead>>>(
 struct Waiting<'a> {
     exchange: &'a mut Exchange,
     head: &'a mut RequestHead,
-    answered: bool,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if !self.answered {
-            self.exchange.keep(self.head);
-        }
+        self.exchange.keep(self.head);
     }
 }
 

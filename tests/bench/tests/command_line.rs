@@ -107,11 +107,13 @@ fn earlier_measurements_are_shown_without_one() {
     ];
     let together = folder.path().join("together.json").display().to_string();
     for from in [files.join(","), together.clone()] {
+        let one = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
         let output = Command::new(env!("CARGO_BIN_EXE_sidle-bench"))
             .args(["compare", "--from", &from, "--json", &together])
             .env("SIDLE_BIN", &sidle)
             .output()
             .expect("it runs");
+        drop(one);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{from}: {said}{}", String::from_utf8_lossy(&output.stderr));
         for expected in [

@@ -139,6 +139,7 @@ fn example(folder: &Path, upstreams: &[Echo; 2]) -> Configuration {
     let labels = manifests.split_once("--labels ").map(|(_, rest)| rest.split_whitespace().next().unwrap());
     let arguments = labels.map(|labels| vec!["--labels".to_owned(), labels.to_owned()]).unwrap_or_default();
     let [v1, v2] = [0, 1].map(|at: usize| upstreams[at].port());
+    // As the examples have it: those of version 2 are even.
     let applications =
         [("18081", v1), ("18082", v2), ("18083", v1), ("18084", v2), ("18085", v1), ("18086", v2)];
     let own = ["8080", "8090", "9000", "7070"].map(|fixed| (fixed, ports::free().port()));

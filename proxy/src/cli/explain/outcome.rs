@@ -11,7 +11,8 @@ use super::{
 use crate::error::ProxyError;
 use serde::Serialize;
 use sidle_model::ir::{
-    self, FaultAbort, Forward, HeaderOperations, Ir, Piece, Route, RouteAction, TcpProxy, WeightedCluster,
+    self, Direction, FaultAbort, Forward, HeaderOperations, Ir, Piece, Route, RouteAction, TcpProxy,
+    WeightedCluster,
 };
 use sidle_routing::{PathRewriter, Redirect};
 use std::time::Duration;
@@ -47,7 +48,7 @@ pub enum Outcome {
     },
     /// It is refused, whatever its rule says.
     Refused {
-        /// 400 for its head, 403 for who sends it, 403 or 508 for where it would go.
+        /// 400 for its head, 403 for who sends it, 403, 502 or 508 for where it would go.
         status: u16,
         /// What is wrong with it.
         reason: String,
@@ -163,19 +164,22 @@ impl Outcome {
         !matches!(self, Outcome::Refused { .. } | Outcome::NoRoute { .. } | Outcome::Closed { .. })
     }
 
-    /// Says of what goes where nobody is, as REGISTRY_ONLY has it, what the proxy answers in its place.
-    pub fn say_of_nobody(&mut self) {
-        let reason = "no service has this address, and outboundTrafficPolicy is REGISTRY_ONLY";
-        let nobody = |destinations: &[Destination]| {
+    /// Refuses what leads to the black hole alone, as the proxy does.
+    pub fn refuse_black_hole(&mut self, direction: Direction) {
+        let reason = match direction {
+            Direction::Inbound => "the port stays closed: its TLS cannot be served (`sidle check` says why)",
+            _ => "no service has this address, and outboundTrafficPolicy is REGISTRY_ONLY",
+        };
+        let all = |destinations: &[Destination]| {
             let mut clusters = destinations.iter().map(|destination| &*destination.cluster);
             !destinations.is_empty() && clusters.all(|cluster| cluster == ir::BLACK_HOLE_CLUSTER)
         };
         match self {
-            Outcome::Forward(forwarded) if nobody(&forwarded.destinations) => {
+            Outcome::Forward(forwarded) if all(&forwarded.destinations) => {
                 let status = ProxyError::BlackHole.status().as_u16();
                 *self = Outcome::Refused { status, reason: reason.to_owned() };
             }
-            Outcome::Tcp { destinations } if nobody(destinations) => *self = Outcome::Closed { reason },
+            Outcome::Tcp { destinations } if all(destinations) => *self = Outcome::Closed { reason },
             _ => {}
         }
     }

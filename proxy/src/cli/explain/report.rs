@@ -251,7 +251,7 @@ impl Report {
             }
         }
         Asked { ir, listener, request, client }.keep_from_own(&mut report.outcome, &mut report.notes);
-        report.outcome.say_of_nobody();
+        report.outcome.refuse_black_hole(listener.direction);
         report
     }
 

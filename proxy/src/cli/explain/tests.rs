@@ -142,12 +142,26 @@ fn what_nobody_has_is_refused_where_only_the_registry_counts() {
     let ir = ir(&(closed.to_owned() + SHOP));
     let get = Request::parse("GET", "http://other.example/", &[]).unwrap();
     let bytes = Request::connection("tcp://10.0.0.5:3306").unwrap();
-    for (request, told) in [(get, "refused: 502, no service has this"), (bytes, "it is closed")] {
+    let told = "no service has this address, and outboundTrafficPolicy is REGISTRY_ONLY";
+    for (request, told) in [(get, format!("refused: 502, {told}")), (bytes, format!("{told}: it is closed"))]
+    {
         let listener = place::listener(&ir, "outbound", &request).unwrap();
         let report = Report::new(&ir, listener, &request, &Client::default());
         assert!(!report.outcome.is_taken());
-        assert!(text(&report).contains(told), "{}", text(&report));
+        assert!(text(&report).contains(&told), "{}", text(&report));
     }
+}
+
+#[test]
+fn a_port_whose_tls_cannot_be_served_is_told_as_closed() {
+    let ingress = "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: { name: s }\nspec:\n  ingress:\n    \
+                   - port: { number: 9443, name: https, protocol: HTTPS }\n      defaultEndpoint: 127.0.0.1:8080\n      \
+                   tls: { mode: SIMPLE, credentialName: nowhere }\n";
+    let ir = ir(&(SHOP.to_owned() + ingress));
+    let bytes = Request::connection("tcp://10.0.0.5:9443").unwrap();
+    let listener = place::listener(&ir, "inbound", &bytes).unwrap();
+    let told = text(&Report::new(&ir, listener, &bytes, &Client::default()));
+    assert!(told.contains("the port stays closed: its TLS cannot be served"), "{told}");
 }
 
 #[test]

@@ -55,10 +55,7 @@ impl Incoming {
     }
 
     pub(in crate::codec) fn has_ended(&self) -> bool {
-        self.message.is_none_or(|message| {
-            let wire = self.wire.borrow();
-            wire.message == message.get() && wire.decoder.is_done()
-        })
+        self.message.is_none()
     }
 
     pub(in crate::codec) fn size(&self) -> SizeHint {
@@ -72,7 +69,6 @@ impl Drop for Incoming {
         if let Some(message) = self.message
             && let Ok(mut wire) = self.wire.try_borrow_mut()
             && wire.message == message.get()
-            && !wire.decoder.is_done()
         {
             wire.abandoned = true;
             wire.tell_watcher();

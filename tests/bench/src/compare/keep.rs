@@ -9,23 +9,26 @@ use std::{
 };
 
 /// Where it is left, if it is.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Keep(Option<PathBuf>);
 
 impl Keep {
-    /// In this folder, which is made.
+    /// In this folder, which is made: beside what is there already, nobody could tell what was used.
     ///
     /// # Errors
-    /// When nothing can be written there.
+    /// When it has something in it, or nothing can be written there.
     pub fn open(folder: Option<&Path>) -> Result<Self, Void> {
         if let Some(folder) = folder {
+            let wrong = |why: String| Void::usage(format!("--keep {}: {why}", folder.display()));
             let writable = fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
-            writable.map_err(|error| Void::usage(format!("--keep {}: {error}", folder.display())))?;
+            writable.and_then(|_| fs::read_dir(folder)).map_err(|error| wrong(error.to_string())).and_then(
+                |mut held| held.next().map_or(Ok(()), |_| Err(wrong("it is not empty".to_owned()))),
+            )?;
         }
         Ok(Keep(folder.map(Path::to_owned)))
     }
 
-    /// Copies the files of a subject that is about to start, and writes its command line beside them. The last start is what stays.
+    /// Copies the files of a subject that is about to start, and writes its command line beside them. Each start writes over the one before.
     ///
     /// # Errors
     /// When there is no room.
@@ -86,7 +89,11 @@ mod tests {
     #[test]
     fn where_nothing_can_be_written_is_told_at_once() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let told = Keep::open(Some(file.path())).err().unwrap().to_string();
-        assert!(told.starts_with("--keep ") && told.contains("exists"), "{told}");
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a"), "").unwrap();
+        for (path, why) in [(file.path(), "exists"), (folder.path(), "not empty")] {
+            let told = Keep::open(Some(path)).err().unwrap().to_string();
+            assert!(told.starts_with("--keep ") && told.contains(why), "{told}");
+        }
     }
 }

@@ -62,7 +62,9 @@ struct Running {
 impl Running {
     async fn start(subject: &Subject, setup: &Setup<'_>, cores: Cores) -> Result<Self, Reason> {
         let mut command = subject.command(setup)?;
-        setup.keep(subject.name(), &command)?;
+        if let Err(error) = setup.keep(subject.name(), &command) {
+            eprintln!("--keep: {error}"); // a full disk costs the files, not the figures
+        }
         // A Ctrl-C is for this program, which then ends what it started.
         command.process_group(0);
         let mut running = Running { process: cores.on_proxy_core(|| Process::start(command))? };

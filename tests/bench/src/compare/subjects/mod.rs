@@ -137,7 +137,7 @@ mod tests {
                 "\n/a/b3.11/envoy  version: 9e5580933739775e8bce696a57a2e1bc99368f23/1.40.0/Clean/RELEASE/BoringSSL",
                 "1.40.0",
             ),
-            ("sidle 0.1.0 (release by a profile, x86_64-linux)\n", "0.1.0 (release by a profile)"),
+            ("sidle 0.1.0 (profile-guided release, x86_64-linux)\n", "0.1.0 (profile-guided release)"),
         ] {
             assert_eq!(version(said).as_deref(), Some(expected), "{said}");
         }

@@ -5,12 +5,13 @@ use sidle_test_support::{
     client::Client,
     echo::Echo,
     http2::{END_HEADERS, END_STREAM, Frame, Http2, block, frame, has_status, kind},
-    manifest::{service, subsets},
+    manifest::{service, subsets, virtual_service},
     sidle::Sidle,
     tcp::TcpServer,
     tls::Authority,
     wait,
 };
+use std::sync::{Mutex, mpsc::channel};
 
 /// A proxy in front of one HTTP/2 upstream.
 fn run(upstream: &TcpServer) -> Sidle {
@@ -224,4 +225,69 @@ async fn a_connection_serves_only_the_name_that_its_certificate_was_checked_for(
         assert_eq!(client.get("c.test", "/").await.status, 503, "the certificate is not for it");
     }
     wait::until("one connection for each name", || (echo.open_connections() == 2).then_some(()));
+}
+
+/// HTTP/2 may end a message by a frame of its own, while what came before still waits for the client's window.
+#[test]
+fn an_answer_that_an_empty_frame_ends_is_whole_in_the_log() {
+    let ((end, told), (ended, seen)) = (channel(), channel());
+    let told = Mutex::new(told);
+    let upstream = TcpServer::start(move |stream, _| {
+        let mut upstream = Http2::accept(stream, &[]);
+        let Some(Frame { stream, .. }) = request(&mut upstream) else { return };
+        upstream.send(&[status("200", stream, false), frame(kind::DATA, 0, stream, &[b'x'; 100])].concat());
+        told.lock().unwrap().recv().unwrap();
+        let ping = frame(kind::PING, 0, 0, b"arrived?");
+        upstream.send(&[frame(kind::DATA, END_STREAM, stream, b""), ping].concat());
+        upstream.find(|frame| frame.kind == kind::PING && frame.payload == b"arrived?");
+        ended.send(()).unwrap();
+        while upstream.frame().is_some() {}
+    });
+    let manifests = service("echo", HOST, "HTTP2", &[("v1", upstream.port())]);
+    let builder = Sidle::builder().file("test.yaml", &manifests);
+    let log = builder.folder().join("log");
+    let format = "%RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_SENT%\\n";
+    let settings = format!("  accessLogFile: {}\n  accessLogFormat: \"{format}\"\n", log.display());
+    let sidle = builder.settings(&settings).start();
+    let mut client = Http2::connect(sidle.outbound(), &[(4, 10)]);
+    client.request(1, true, &[(":method", "GET"), (":scheme", "http"), (":authority", HOST), (":path", "/")]);
+    client.find(|frame| frame.kind == kind::DATA && frame.payload.len() == 10);
+    end.send(()).unwrap();
+    seen.recv().unwrap();
+    client.send(&frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 90]));
+    let mut rest = 90;
+    while rest > 0 {
+        rest -= client.find(|frame| frame.kind == kind::DATA).payload.len();
+    }
+    let line =
+        wait::until("the log", || std::fs::read_to_string(&log).ok().filter(|text| text.ends_with('\n')));
+    assert_eq!(line, "200 - 100\n");
+}
+
+/// The time for an answer counts from the end of the request, whatever frame that comes in.
+#[test]
+fn a_request_that_an_empty_frame_ends_has_its_timeout() {
+    let upstream = TcpServer::start(|mut stream, _| {
+        let _ = std::io::copy(&mut stream, &mut std::io::sink()); // never answers
+    });
+    let rule = format!(
+        "    - fault: {{ delay: {{ fixedDelay: 1s, percentage: {{ value: 100 }} }} }}\n      timeout: 500ms\n      \
+         route: [{{ destination: {{ host: {HOST} }} }}]\n"
+    );
+    let manifests =
+        service("echo", HOST, "HTTP", &[("v1", upstream.port())]) + &virtual_service("echo", HOST, &rule);
+    let sidle = Sidle::run(&manifests);
+    let mut client = Http2::connect(sidle.outbound(), &[]);
+    client.request(
+        1,
+        false,
+        &[(":method", "GET"), (":scheme", "http"), (":authority", HOST), (":path", "/")],
+    );
+    for ping in [b"begun???", b"delayed?"] {
+        client.send(&frame(kind::PING, 0, 0, ping));
+        client.find(|frame| frame.kind == kind::PING && frame.payload == ping);
+    }
+    client.send(&frame(kind::DATA, END_STREAM, 1, b""));
+    let head = client.find(|frame| frame.kind == kind::HEADERS);
+    assert!(has_status(&head, "504"), "{head:02x?}");
 }

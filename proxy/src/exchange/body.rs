@@ -162,8 +162,9 @@ impl HttpBody for ResponseBody {
         Poll::Ready(frame)
     }
 
+    /// Not before it is accounted for. HTTP/2 may end it without another frame: then it is to be read once more.
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.whole.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -101,8 +101,13 @@ impl HttpBody for Tee {
         Poll::Ready(frame)
     }
 
+    /// HTTP/2 may end it without another frame: who asks is the first to know, and does not read on.
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        let ended = self.body.is_end_stream();
+        if ended {
+            self.copies.iter().for_each(|copy| copy.end(Ok(())));
+        }
+        ended
     }
 
     fn size_hint(&self) -> SizeHint {

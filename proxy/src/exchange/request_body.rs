@@ -174,8 +174,13 @@ impl HttpBody for Counted {
         Poll::Ready(frame)
     }
 
+    /// HTTP/2 may end it without another frame: who asks is the first to know, and does not read on.
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        let ended = self.body.is_end_stream();
+        if ended {
+            self.progress.complete(Instant::now());
+        }
+        ended
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -151,6 +151,7 @@ impl HttpBody for CopyReader {
 mod tests {
     use super::*;
     use crate::exchange::piece::testing::{frames, read};
+    use std::cell::Cell;
 
     #[tokio::test]
     async fn the_copy_is_the_body() {
@@ -182,5 +183,42 @@ mod tests {
         assert_eq!(read(&mut mirrored, 1).await, "ab");
         let end = std::future::poll_fn(|cx| Pin::new(&mut mirrored).poll_frame(cx)).await;
         assert!(matches!(end, Some(Err(BodyError::Closed))));
+    }
+
+    /// A body that ends, when it is told, without another frame: as HTTP/2's may.
+    struct EndsLater {
+        data: Option<Bytes>,
+        ended: Rc<Cell<bool>>,
+    }
+
+    impl HttpBody for EndsLater {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            self.data.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data)))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.data.is_none() && self.ended.get()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_read_on_since_it_has_ended_ends_its_copy() {
+        let (copy, ended) = (Copy::default(), Rc::<Cell<bool>>::default());
+        let body = EndsLater { data: Some(Bytes::from_static(b"ab")), ended: ended.clone() };
+        let mut body = Copy::tee(Body::Watched(Box::pin(body)), vec![copy.clone()]);
+        assert_eq!(read(&mut body, 1).await, "ab");
+        ended.set(true);
+        assert!(body.is_end_stream());
+        drop(body);
+        let mut mirrored = copy.reader();
+        assert_eq!(read(&mut mirrored, 1).await, "ab");
+        let end = std::future::poll_fn(|cx| Pin::new(&mut mirrored).poll_frame(cx)).await;
+        assert!(end.is_none(), "whole");
     }
 }

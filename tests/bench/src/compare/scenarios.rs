@@ -155,14 +155,14 @@ pub const SCENARIOS: [Scenario; 16] = [
         name: "churn",
         about: "h1, but each request has a connection of its own; 32 at once",
         clients: Clients { connections: 32, churn: true, ..HTTP1 },
-        work: &[Work::Saturation, Work::Rate(1000)],
+        work: &[Work::Saturation, Work::Rate(2000)],
         ..H1
     },
     Scenario {
         name: "h1-64k",
         about: "h1, answers of 64 KiB on 32 connections",
         clients: Clients { connections: 32, content: Content::Bytes(64 << 10), ..HTTP1 },
-        work: &[Work::Saturation, Work::Rate(1000)],
+        work: &[Work::Saturation, Work::Rate(2000)],
         ..H1
     },
     Scenario {
@@ -176,7 +176,7 @@ pub const SCENARIOS: [Scenario; 16] = [
         name: "h2-64k",
         about: "h2, answers of 64 KiB on 8 connections of 4 streams",
         clients: Clients { streams: 4, content: Content::Bytes(64 << 10), ..HTTP2 },
-        work: &[Work::Saturation, Work::Rate(1000)],
+        work: &[Work::Saturation, Work::Rate(2000)],
         ..H2
     },
     Scenario {

@@ -138,7 +138,7 @@ async fn a_gateways_route_has_a_limit_of_its_own_and_buckets_are_filled_again() 
     let mut client = Client::http1(door).await;
     let mut passed = Vec::new();
     let begin = Instant::now();
-    while passed.len() < 5 {
+    while passed.len() < 8 {
         if client.get("any.test", "/slow").await.status == 200 {
             passed.push(begin.elapsed());
         }
@@ -146,8 +146,9 @@ async fn a_gateways_route_has_a_limit_of_its_own_and_buckets_are_filled_again() 
         assert!(begin.elapsed() < wait::PATIENCE, "{passed:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Two at first, and one each second, the first of which may have begun before; the machine may be late, though not by two.
+    // Two at first, and one each second, the first of which may have begun before. The machine may be late by seconds, and of one each two
+    // seconds the last would be later still.
     for (seconds, at) in (0..).map(Duration::from_secs).zip(&passed[2..]) {
-        assert!((seconds..seconds + Duration::from_secs(2)).contains(at), "{passed:?}");
+        assert!((seconds..seconds + Duration::from_secs(4)).contains(at), "{passed:?}");
     }
 }

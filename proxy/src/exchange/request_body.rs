@@ -177,7 +177,7 @@ impl HttpBody for Counted {
     /// HTTP/2 may end it without another frame: who asks is the first to know, and does not read on.
     fn is_end_stream(&self) -> bool {
         let ended = self.body.is_end_stream();
-        if ended {
+        if ended && self.progress.completed_at().is_none() {
             self.progress.complete(Instant::now());
         }
         ended
